@@ -23,23 +23,24 @@ use super::layout::{BALANCE, BOUND, LINE};
 /// Selectors of the header.
 #[derive(Clone, Debug)]
 pub(crate) struct HeaderConfig {
-    line: Selector,
+    first: Selector,
     bound: Selector,
     balance: Selector,
 }
 
 impl HeaderConfig {
-    /// Adds the header's gates and three selectors. Enables equality on nothing; the instance is queried at its own row.
+    /// Adds the header's gates and two selectors. `first` is the selector of row 0. Enables equality on nothing; the instance is queried at its own row.
     pub(crate) fn configure(
         meta: &mut ConstraintSystem<Base>,
         [p0, p1]: [Column<Advice>; 2],
         instance: Column<Instance>,
+        first: Selector,
     ) -> Self {
-        let config = Self { line: meta.selector(), bound: meta.selector(), balance: meta.selector() };
+        let config = Self { first, bound: meta.complex_selector(), balance: meta.complex_selector() };
         let (cur, next) = (Rotation::cur(), Rotation::next());
 
         meta.create_gate("header: y = k + a*x", |meta| {
-            let selector = meta.query_selector(config.line);
+            let selector = meta.query_selector(config.first);
             let (a, k, x) = (meta.query_advice(p0, cur), meta.query_advice(p1, cur), meta.query_instance(instance, cur));
             Constraints::with_selector(selector, [k + a * x - meta.query_advice(p0, next)])
         });
@@ -61,7 +62,7 @@ impl HeaderConfig {
 
     /// Enables the selectors.
     pub(crate) fn assign(&self, region: &mut Region<'_, Base>) -> Result<(), Error> {
-        self.line.enable(region, LINE)?;
+        self.first.enable(region, LINE)?;
         for row in BOUND {
             self.bound.enable(region, row)?;
         }

@@ -78,12 +78,21 @@ impl<const N: usize> Form<N> {
         }
     }
 
-    fn expression(&self, u: &[Expression<Base>; N]) -> Expression<Base> {
-        let mut sum = Expression::Constant(self.constant);
+    fn negated(&self) -> Self {
+        Self { linear: self.linear.map(|c| -c), fifth: self.fifth.map(|c| -c), constant: -self.constant }
+    }
+
+    /// `rest` less the form. The sign goes into the coefficients: a negation would cost the prover a multiplication in each
+    /// of 2,048 places.
+    fn subtracted_from(&self, rest: Expression<Base>, u: &[Expression<Base>; N]) -> Expression<Base> {
+        let mut sum = rest;
+        if !bool::from(self.constant.is_zero()) {
+            sum = sum + Expression::Constant(-self.constant);
+        }
         for i in 0..N {
             for (coefficient, term) in [(self.linear[i], u[i].clone()), (self.fifth[i], fifth_power(&u[i]))] {
                 if !bool::from(coefficient.is_zero()) {
-                    sum = sum + term * coefficient;
+                    sum = sum + term * -coefficient;
                 }
             }
         }
@@ -195,13 +204,31 @@ impl Algebra {
         })
     }
 
-    /// `W_55` of `u_53, u_54, u_55`.
+    /// `W_55` of `u_53, u_54, u_55`: word `j`.
     fn exit(&self, j: usize) -> Form<3> {
         Form::of(|u, fifth| {
             let w = self.hidden(PARTIAL_ROUNDS - 3, u, fifth);
             let (_, w) = self.partial_round(PARTIAL_ROUNDS - 3, fifth[0], &w);
             let (_, w) = self.partial_round(PARTIAL_ROUNDS - 2, fifth[1], &w);
             w[j]
+        })
+    }
+
+    /// Two combinations of the words of `W_55`, with their weights, such that each has one S-box less: the first is free of
+    /// `u_53^5` and the second of `u_54^5`. They are independent (a test asserts it), so that they say as much.
+    fn exits(&self) -> [([Base; 2], Form<3>); 2] {
+        let words = [self.exit(0), self.exit(1)];
+        [0, 1].map(|i| {
+            let weights = [words[1].fifth[i], -words[0].fifth[i]];
+            let combine = |pick: fn(&Form<3>) -> [Base; 3]| -> [Base; 3] {
+                core::array::from_fn(|k| weights[0] * pick(&words[0])[k] + weights[1] * pick(&words[1])[k])
+            };
+            let form = Form {
+                linear: combine(|form| form.linear),
+                fifth: combine(|form| form.fifth),
+                constant: weights[0] * words[0].constant + weights[1] * words[1].constant,
+            };
+            (weights, form)
         })
     }
 }
@@ -227,8 +254,8 @@ impl PoseidonConfig {
             enter: meta.selector(),
             partial: meta.selector(),
             leave: meta.selector(),
-            capacity: meta.selector(),
-            single: meta.selector(),
+            capacity: meta.complex_selector(),
+            single: meta.complex_selector(),
         };
         let algebra = &*ALGEBRA;
         let mds_inv = &CONSTANTS.mds_inv;
@@ -238,8 +265,9 @@ impl PoseidonConfig {
         let constants = |meta: &mut VirtualCells<'_, Base>| -> [Expression<Base>; WIDTH] {
             config.constants.map(|column| meta.query_fixed(column))
         };
-        let before_full = |next: &[Expression<Base>], j: usize| {
-            next[0].clone() * mds_inv[j][0] + next[1].clone() * mds_inv[j][1] + next[2].clone() * mds_inv[j][2]
+        // What the S-boxes gave if `next` is the state after the matrix, taken from `rest`.
+        let less_boxed = |rest: Expression<Base>, next: &[Expression<Base>], coefficients: &[Base; 3]| {
+            next.iter().zip(coefficients).fold(rest, |sum, (word, c)| sum + word.clone() * -*c)
         };
 
         meta.create_gate("poseidon: full round", |meta| {
@@ -247,7 +275,7 @@ impl PoseidonConfig {
             let (cur, next) = (cells(meta, 3, Rotation::cur()), cells(meta, 3, Rotation::next()));
             let rc = constants(meta);
             let words = (0..3)
-                .map(|j| before_full(&next, j) - fifth_power(&(cur[j].clone() + rc[j].clone())))
+                .map(|j| less_boxed(fifth_power(&(cur[j].clone() + rc[j].clone())), &next, &mds_inv[j]))
                 .collect::<Vec<_>>();
             Constraints::with_selector(selector, words)
         });
@@ -258,9 +286,9 @@ impl PoseidonConfig {
             let rc = constants(meta);
             let u = [next[0].clone(), next[1].clone(), next[2].clone()];
             let mut all = (0..3)
-                .map(|j| algebra.entry(j).expression(&u) - fifth_power(&(cur[j].clone() + rc[j].clone())))
+                .map(|j| algebra.entry(j).subtracted_from(fifth_power(&(cur[j].clone() + rc[j].clone())), &u))
                 .collect::<Vec<_>>();
-            all.push(algebra.recurrence.expression(&u) + rc[3].clone() - next[3].clone());
+            all.push(algebra.recurrence.subtracted_from(next[3].clone() + rc[3].clone(), &u));
             Constraints::with_selector(selector, all)
         });
 
@@ -272,7 +300,7 @@ impl PoseidonConfig {
             let all = (0..WIDTH)
                 .map(|j| {
                     let u: [_; 3] = core::array::from_fn(|i| u[j + 1 + i].clone());
-                    algebra.recurrence.expression(&u) + rc[j].clone() - next[j].clone()
+                    algebra.recurrence.subtracted_from(next[j].clone() + rc[j].clone(), &u)
                 })
                 .collect::<Vec<_>>();
             Constraints::with_selector(selector, all)
@@ -282,11 +310,12 @@ impl PoseidonConfig {
             let selector = meta.query_selector(config.leave);
             let (cur, next) = (cells(meta, 4, Rotation::cur()), cells(meta, 3, Rotation::next()));
             let u = [cur[1].clone(), cur[2].clone(), cur[3].clone()];
-            let all = vec![
-                before_full(&next, 0) - fifth_power(&u[2]),
-                before_full(&next, 1) - algebra.exit(0).expression(&u),
-                before_full(&next, 2) - algebra.exit(1).expression(&u),
-            ];
+            let mut all = vec![less_boxed(fifth_power(&u[2]), &next, &mds_inv[0])];
+            for (weights, form) in algebra.exits() {
+                let combined = core::array::from_fn(|k| weights[0] * mds_inv[1][k] + weights[1] * mds_inv[2][k]);
+                let form = form.negated();
+                all.push(less_boxed(form.subtracted_from(Expression::Constant(Base::ZERO), &u), &next, &combined));
+            }
             Constraints::with_selector(selector, all)
         });
 
@@ -320,11 +349,11 @@ impl PoseidonConfig {
                 }
                 let entering = row + 1 == FIRST_PARTIAL;
                 if entering { self.enter.enable(region, at)? } else { self.full.enable(region, at)? }
-                [a, b, c, if entering { ALGEBRA.constants[0] } else { Base::ZERO }]
+                [a, b, c, if entering { -ALGEBRA.constants[0] } else { Base::ZERO }]
             } else if row < LAST_PARTIAL {
                 self.partial.enable(region, at)?;
                 let first = WIDTH * (row - FIRST_PARTIAL) + 1;
-                core::array::from_fn(|j| ALGEBRA.constants[first + j])
+                core::array::from_fn(|j| -ALGEBRA.constants[first + j])
             } else {
                 self.leave.enable(region, at)?;
                 [Base::ZERO; WIDTH]
@@ -421,6 +450,13 @@ mod tests {
                 assert_eq!(product, if i == j { Base::ONE } else { Base::ZERO });
             }
         }
+    }
+
+    #[test]
+    fn the_words_that_leave_the_partial_rounds_are_both_stated() {
+        let [(a, form_a), (b, form_b)] = ALGEBRA.exits();
+        assert_ne!(a[0] * b[1], a[1] * b[0]);
+        assert_eq!((form_a.fifth[0], form_b.fifth[1]), (Base::ZERO, Base::ZERO));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use halo2_proofs::poly::Rotation;
 use pasta_curves::pallas::Base;
 
 use super::layout::{Col, LOW, RANGE_DIGITS, RANGE_END, RANGE_START};
-use super::signature::{digit_check, digits};
+use super::signature::{digit_check, digit_of, digits};
 use super::trace::Trace;
 
 /// Selectors of the ranges.
@@ -40,14 +40,12 @@ impl RangeConfig {
         hash: Column<Advice>,
         low: Column<Advice>,
     ) -> Self {
-        let config = Self { digits: meta.selector(), start: meta.selector(), split: meta.selector() };
+        let config = Self { digits: meta.selector(), start: meta.complex_selector(), split: meta.complex_selector() };
         let (cur, next) = (Rotation::cur(), Rotation::next());
 
         meta.create_gate("range: digits", |meta| {
             let selector = meta.query_selector(config.digits);
-            let digits = [x, y].map(|column| {
-                digit_check(meta.query_advice(column, next) - meta.query_advice(column, cur) * Base::from(4))
-            });
+            let digits = [x, y].map(|column| digit_check(digit_of(meta, column)));
             Constraints::with_selector(selector, digits)
         });
 
@@ -67,9 +65,9 @@ impl RangeConfig {
 
         meta.create_gate("range: challenge = low 128 bits of the hash", |meta| {
             let selector = meta.query_selector(config.split);
-            let high = meta.query_advice(x, cur) * power_of_two(128) + meta.query_advice(y, cur) * power_of_two(192);
+            let minus_high = meta.query_advice(x, cur) * -power_of_two(128) + meta.query_advice(y, cur) * -power_of_two(192);
             let low = meta.query_advice(low, next);
-            Constraints::with_selector(selector, [meta.query_advice(hash, cur) - low - high])
+            Constraints::with_selector(selector, [meta.query_advice(hash, cur) - low + minus_high])
         });
 
         config

@@ -1,17 +1,19 @@
 //! The signature chain: `R = [s]G - [e]D` in 193 incomplete additions of fixed points, four columns `z, x, y, lambda`.
 //!
 //! Row `i` adds to the accumulator `(x, y)` one of four points of a fixed table and leaves the sum in row `i + 1`. The digit
-//! `b` in 0..=3 is `z(next) - 4 z`; the table is indexed by `d = 2b - 3` in `{-3, -1, 1, 3}` and holds `[d] T_i`:
+//! `b` in 0..=3 is `z(next) - 4 z`; the table holds `[d] T_i` with `d = 2b - 3` in `{-3, -1, 1, 3}`. The first coordinate of
+//! `[d] T` is even in `d`, so it is a function of `m = b (b - 3)`, which is 0 for `d = 3, -3` and -2 for `d = 1, -1`; the second is
+//! odd, so it is `b - 3/2` times such a function:
 //!
 //! ```text
-//! x = a + b d^2        y = g + d (c + e d^2)
+//! -x = a + b' m        y = g + (b - 3/2) (c + e m)
 //! ```
 //!
-//! with five fixed columns `a, b, c, e, g`. The base `T_i` is `[4^j / 2]G` for the digits of `s` (rows 0 to 127, most
+//! with five fixed columns `a, b', c, e, g`. The base `T_i` is `[4^j / 2]G` for the digits of `s` (rows 0 to 127, most
 //! significant first) and `-[4^j / 2]D` for those of `e` (rows 128 to 191). As `sum d_j 4^j = 2 (sum b_j 4^j) - (4^n - 1)`, the
 //! digits add up to `[s]G - [e]D` but for a constant. The accumulator starts at a fixed point `S` of which nobody knows a
-//! discrete logarithm; row 192 adds the constant that takes `S` and the surplus away: there `b = c = e = 0`, so that the
-//! point is `(a, g)` whatever the digit. Row 193 holds `R`, and a `z` that is pinned to zero, as row 192's gate reads it.
+//! discrete logarithm; row 192 adds the constant that takes `S` and the surplus away: there `b' = c = e = 0`, so that the
+//! point is `(-a, g)` whatever the digit. Row 193 holds `R`, and a `z` that is pinned to zero, as row 192's gate reads it.
 //!
 //! # Why incomplete addition is sound here
 //!
@@ -39,7 +41,7 @@ use std::sync::LazyLock;
 use ff::{Field, PrimeField};
 use group::{Curve, Group};
 use halo2_proofs::circuit::{Region, Value};
-use halo2_proofs::plonk::{Advice, Column, ConstraintSystem, Constraints, Error, Expression, Fixed, Selector};
+use halo2_proofs::plonk::{Advice, Column, ConstraintSystem, Constraints, Error, Expression, Fixed, Selector, VirtualCells};
 use halo2_proofs::poly::Rotation;
 use pasta_curves::arithmetic::CurveExt;
 use pasta_curves::pallas::{self, Base};
@@ -54,7 +56,8 @@ fn start() -> pallas::Point {
     *S
 }
 
-/// The fixed points of one row: `[d] T` for `d` in `{-3, -1, 1, 3}`, or a constant.
+/// The fixed points of one row: `[d] T` for `d` in `{-3, -1, 1, 3}`, or a constant. The first coordinate is held negated: its
+/// gates need it so, and a negation costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
     a: Base,
@@ -65,28 +68,25 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Interpolates `[d] T`: `x` is even in `d` and `y` odd, so `T` and `[3] T` tell all.
+    /// Interpolates `[d] T` from `T`, where `b = 2` and `m = -2`, and `[3] T`, where `b = 3` and `m = 0`.
     fn of_base(one: &pallas::Affine, three: &pallas::Affine) -> Self {
-        static INVERSES: LazyLock<(Base, Base)> = LazyLock::new(|| {
-            (Base::from(8).invert().expect("8 is not 0"), Base::from(3).invert().expect("3 is not 0"))
-        });
-        let (eighth, third) = *INVERSES;
+        let two_thirds = Base::from(2) * *THIRD;
         let ((x1, y1), (x3, y3)) =
             (coordinates(one).expect("not the identity"), coordinates(three).expect("not the identity"));
-        let b = (x3 - x1) * eighth;
-        let e = (y3 * third - y1) * eighth;
-        Self { a: x1 - b, b, c: y1 - e, e, g: Base::ZERO }
+        let (a, c) = (-x3, y3 * two_thirds);
+        // At T: -x1 = a - 2b and y1 = (c - 2e) / 2.
+        Self { a, b: (x1 + a) * Base::TWO_INV, c, e: c * Base::TWO_INV - y1, g: Base::ZERO }
     }
 
     fn of_constant(point: &pallas::Affine) -> Self {
         let (x, y) = coordinates(point).expect("not the identity");
-        Self { a: x, b: Base::ZERO, c: Base::ZERO, e: Base::ZERO, g: y }
+        Self { a: -x, b: Base::ZERO, c: Base::ZERO, e: Base::ZERO, g: y }
     }
 
-    /// The point for `d`.
-    pub(crate) fn at(&self, d: Base) -> (Base, Base) {
-        let square = d.square();
-        (self.a + self.b * square, self.g + d * (self.c + self.e * square))
+    /// The point for the digit `b`.
+    pub(crate) fn at(&self, digit: Base) -> (Base, Base) {
+        let m = digit * (digit - Base::from(3));
+        (-(self.a + self.b * m), self.g + (digit - three_halves()) * (self.c + self.e * m))
     }
 
     fn columns(&self) -> [Base; 5] {
@@ -124,14 +124,20 @@ pub(crate) fn table(key: &PublicKey) -> Vec<Row> {
     rows
 }
 
-/// `d = 2b - 3` for the digit `b`.
-fn signed(b: Base) -> Base {
-    b.double() - Base::from(3)
+static THIRD: LazyLock<Base> = LazyLock::new(|| Base::from(3).invert().expect("3 is not 0"));
+
+fn three_halves() -> Base {
+    Base::from(3) * Base::TWO_INV
 }
 
-/// A gate's expression that is zero for `b` in 0..=3.
+/// The digit that `column` adds to its sum: `next - 4 cur`.
+pub(crate) fn digit_of(meta: &mut VirtualCells<'_, Base>, column: Column<Advice>) -> Expression<Base> {
+    meta.query_advice(column, Rotation::next()) + meta.query_advice(column, Rotation::cur()) * -Base::from(4)
+}
+
+/// A gate's expression that is zero for `b` in 0..=3 and nowhere else.
 pub(crate) fn digit_check(b: Expression<Base>) -> Expression<Base> {
-    (1..4).fold(b.clone(), |product, n| product * (b.clone() - Expression::Constant(Base::from(n))))
+    (1..4).fold(b.clone(), |product, n| product * (b.clone() + Expression::Constant(-Base::from(n))))
 }
 
 /// Columns and selectors of the chain.
@@ -141,53 +147,53 @@ pub(crate) struct SignatureConfig {
     add: Selector,
     digit: Selector,
     zero: Selector,
-    start: Selector,
+    first: Selector,
     nonce: Selector,
 }
 
 impl SignatureConfig {
-    /// Adds the chain's gates, five fixed columns and five selectors. `hashed` is the column whose cell in row 193 takes
-    /// `R.x`. Enables equality on nothing.
+    /// Adds the chain's gates, five fixed columns and four selectors. `first` is the selector of row 0; `hashed` is the
+    /// column whose cell in row 193 takes `R.x`. Enables equality on nothing.
     pub(crate) fn configure(
         meta: &mut ConstraintSystem<Base>,
         [z, x, y, lambda]: [Column<Advice>; 4],
         hashed: Column<Advice>,
+        first: Selector,
     ) -> Self {
         let config = Self {
             table: core::array::from_fn(|_| meta.fixed_column()),
             add: meta.selector(),
             digit: meta.selector(),
-            zero: meta.selector(),
-            start: meta.selector(),
-            nonce: meta.selector(),
+            zero: meta.complex_selector(),
+            first,
+            nonce: meta.complex_selector(),
         };
         let (cur, next) = (Rotation::cur(), Rotation::next());
         let constant = |value: Base| Expression::Constant(value);
 
         meta.create_gate("signature: addition", |meta| {
             let selector = meta.query_selector(config.add);
-            let digit = meta.query_advice(z, next) - meta.query_advice(z, cur) * Base::from(4);
-            let d = digit * Base::from(2) - constant(Base::from(3));
-            let [a, b, c, e, g] = config.table.map(|column| meta.query_fixed(column));
-            let square = d.clone() * d.clone();
-            let x_t = a + b * square.clone();
-            let y_t = g + d * (c + e * square);
+            let b = digit_of(meta, z);
+            let [a, slope, c, e, g] = config.table.map(|column| meta.query_fixed(column));
+            let m = b.clone() * (b.clone() + constant(-Base::from(3)));
+            let minus_x_t = a + slope * m.clone();
+            let y_t = g + (b + constant(-three_halves())) * (c + e * m);
             let (x, x_next) = (meta.query_advice(x, cur), meta.query_advice(x, next));
             let (y, y_next) = (meta.query_advice(y, cur), meta.query_advice(y, next));
             let lambda = meta.query_advice(lambda, cur);
             Constraints::with_selector(
                 selector,
                 [
-                    ("slope", lambda.clone() * (x_t.clone() - x.clone()) - (y_t - y.clone())),
-                    ("x", lambda.clone() * lambda.clone() - x_t - x.clone() - x_next.clone()),
-                    ("y", lambda * (x - x_next) - y - y_next),
+                    ("slope", lambda.clone() * (minus_x_t.clone() + x.clone()) + y_t - y.clone()),
+                    ("x", lambda.clone() * lambda.clone() + minus_x_t - (x.clone() + x_next.clone())),
+                    ("y", lambda * (x - x_next) - (y + y_next)),
                 ],
             )
         });
 
         meta.create_gate("signature: digit", |meta| {
             let selector = meta.query_selector(config.digit);
-            let digit = meta.query_advice(z, next) - meta.query_advice(z, cur) * Base::from(4);
+            let digit = digit_of(meta, z);
             Constraints::with_selector(selector, [digit_check(digit)])
         });
 
@@ -198,7 +204,7 @@ impl SignatureConfig {
 
         let (start_x, start_y) = coordinates(&start().to_affine()).expect("not the identity");
         meta.create_gate("signature: the chain starts at S", |meta| {
-            let selector = meta.query_selector(config.start);
+            let selector = meta.query_selector(config.first);
             Constraints::with_selector(
                 selector,
                 [
@@ -232,7 +238,6 @@ impl SignatureConfig {
         for at in (0..CONSTANT).chain(range.clone()) {
             self.digit.enable(region, at)?;
         }
-        self.start.enable(region, 0)?;
         self.zero.enable(region, E_START)?;
         self.zero.enable(region, CHAIN_END)?;
         self.zero.enable(region, range.start)?;
@@ -277,7 +282,7 @@ pub(crate) fn fill(trace: &mut Trace, table: &[Row], signature: &Signature) -> (
 
 /// Fills `lambda` of a row and `(x, y)` of the next.
 fn add(trace: &mut Trace, row: usize, fixed: &Row, digit: Base, (x, y): (Base, Base)) -> (Base, Base) {
-    let (x_t, y_t) = fixed.at(signed(digit));
+    let (x_t, y_t) = fixed.at(digit);
     // Not invertible only in an exceptional case, which then fails to verify.
     let run = (x_t - x).invert().unwrap_or(Base::ZERO);
     let lambda = trace.wire((y_t - y) * run);
@@ -310,20 +315,19 @@ mod tests {
         {
             let mut power = pallas::Scalar::ONE;
             for row in (first..first + digits).rev() {
-                for d in [1u64, 3] {
+                for (d, plus, minus) in [(1u64, 2u64, 1u64), (3, 3, 0)] {
                     let point = (base * (half * power * pallas::Scalar::from(d))).to_affine();
                     let (x, y) = coordinates(&point).unwrap();
-                    assert_eq!(table[row].at(Base::from(d)), (x, y));
-                    assert_eq!(table[row].at(-Base::from(d)), (x, -y));
+                    assert_eq!(table[row].at(Base::from(plus)), (x, y));
+                    assert_eq!(table[row].at(Base::from(minus)), (x, -y));
                 }
                 surplus += base * (half * power * pallas::Scalar::from(3));
                 power = power.double().double();
             }
         }
         let constant = coordinates(&(surplus - start()).to_affine()).unwrap();
-        for d in [-3i64, -1, 1, 3] {
-            let d = if d < 0 { -Base::from(d.unsigned_abs()) } else { Base::from(d as u64) };
-            assert_eq!(table[CONSTANT].at(d), constant);
+        for digit in 0..4 {
+            assert_eq!(table[CONSTANT].at(Base::from(digit)), constant);
         }
     }
 

@@ -29,9 +29,9 @@ impl Proof {
     /// Points: 8 advice columns, permutation product, random polynomial, 5 pieces of the quotient, the multi-opening's
     /// quotient, the opening's blinding polynomial, and two for each of 8 rounds.
     const POINTS: usize = 8 + 1 + 1 + 5 + 1 + 1 + 2 * 8;
-    /// Scalars: evaluations of the instance (1), of advice (15), fixed (19) and permutation columns (3), of the random
+    /// Scalars: evaluations of the instance (1), of advice (15), fixed (24) and permutation columns (3), of the random
     /// polynomial (1), of the product (2), of the two sets of the multi-opening, and the opening's last two.
-    const SCALARS: usize = 1 + 15 + 19 + 3 + 1 + 2 + 2 + 2;
+    const SCALARS: usize = 1 + 15 + 24 + 3 + 1 + 2 + 2 + 2;
     /// Length of a proof in bytes. Fixed: shorter or longer is refused.
     pub const LENGTH: usize = Self::POINTS * POINT_BYTES + Self::SCALARS * SCALAR_BYTES;
 

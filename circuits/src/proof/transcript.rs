@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
     const X_4: usize = 8;
     /// Commitments that are opened at `x` alone, less one: see [`kappa`](Self::kappa). It changes with the verifying key,
     /// and a wrong value would refuse every proof.
-    const X_1_POWER: u64 = 25;
+    const X_1_POWER: u64 = 30;
 
     pub(super) fn new(public: &SpendPublic, proof: &'a [u8]) -> Self {
         use ff::Field;
