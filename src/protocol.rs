@@ -1,0 +1,48 @@
+//! The nouns of the protocol and their bytes.
+//!
+//! Every type that crosses a wire has exactly one encoding, and the reader refuses every other one: lengths are exact,
+//! integers are big-endian and of fixed width, field elements are 32 bytes little-endian and below the modulus, points are
+//! canonical and not the identity, lists are sorted and counted. Nothing here reads a clock or does I/O.
+
+mod bytes;
+mod codec;
+mod context;
+mod credits;
+mod directory;
+mod ed25519;
+mod epoch;
+mod gateway_entry;
+mod grid;
+mod memo;
+mod mint;
+mod problem;
+mod session;
+mod settlement;
+mod signed_directory;
+mod spend;
+mod spend_key;
+mod tariff;
+mod time;
+
+pub use bytes::{DeviceId, Digest, GatewayId, IssuerId, OwnerId, PaymentId};
+pub use codec::DecodeError;
+pub use context::{Context, Purpose};
+pub use credits::Credits;
+pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
+pub use ed25519::{GatewayKey, GatewaySigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey};
+pub use epoch::{Epoch, EpochNumber};
+pub use gateway_entry::GatewayEntry;
+pub use grid::Grid;
+pub use memo::Memo;
+pub use mint::{LANES, MintLane, MintRequest, MintResponse};
+pub use problem::{Fault, Problem};
+pub use session::{Action, Authorisation, ContentDigest, Following, Opening, Request, RequestError};
+pub use settlement::Settlement;
+pub use signed_directory::SignedDirectory;
+pub use spend::Spend;
+pub use spend_key::SpendKey;
+pub use tariff::{Price, Tariff, TariffError};
+pub use time::{Timestamp, Window};
+
+/// Version of the protocol: the first byte of every hashed and every encoded structure.
+pub const VERSION: u8 = 1;

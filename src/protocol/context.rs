@@ -1,0 +1,116 @@
+//! The context of a spend.
+
+use halometer_circuits::note::{ContextHash, ValueCommitment};
+
+use super::VERSION;
+use super::bytes::{Digest, GatewayId, IssuerId, digest};
+use super::credits::Credits;
+use super::ed25519::SessionPublicKey;
+use super::epoch::EpochNumber;
+use super::time::Timestamp;
+
+/// What a spend is for. Its number is on the wire; it and the digest of its parameters are in the context.
+///
+/// | number | purpose |
+/// | --- | --- |
+/// | 1 | session (a call is the simplest one) |
+/// | 2 | transfer between lanes; its parameters are the other spend's `nf` and `C'` |
+/// | 3 | rollover into the epoch that issues |
+/// | 4 to 15 | reserved: payout, bond, slashing, on-chain settlement, proven standing |
+/// | 0, and 16 to 255 | not assigned |
+///
+/// A cancel has no number: it carries the spend that it cancels, with that one's context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// Opens a session under the session key. It has no parameters.
+    Session,
+}
+
+impl Purpose {
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Session => 1,
+        }
+    }
+
+    /// The purpose with this number; none when this version does not carry it out.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Session),
+            _ => None,
+        }
+    }
+
+    /// Digest of the purpose's parameters.
+    pub fn parameters_digest(self) -> Digest {
+        digest(b"halometer1-param", &[&[self.number()]])
+    }
+}
+
+/// Everything that a spend is bound to (protocol, section 3). The version is [`VERSION`](super::VERSION).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Whose notes.
+    pub issuer: IssuerId,
+    /// Whose key signed the note that is spent.
+    pub epoch: EpochNumber,
+    /// Digest of that epoch's directory entry.
+    pub entry: Digest,
+    /// Where it is spent.
+    pub gateway: GatewayId,
+    /// What for.
+    pub purpose: Purpose,
+    /// Digest of the tariff that the caller agreed to.
+    pub tariff: Digest,
+    /// The one-time session key.
+    pub session: SessionPublicKey,
+    /// The charge.
+    pub charge: Credits,
+    /// `C'`, the change note.
+    pub change: ValueCommitment,
+    /// After this instant the spend is not admitted.
+    pub not_after: Timestamp,
+    /// Digest of the memo.
+    pub memo: Digest,
+}
+
+impl Context {
+    /// `x`: the hash of all of it, fixed-width parts one after the other. None in the one case in 2^255 in which it is
+    /// zero; whoever makes a spend then makes another, whoever is sent one refuses it.
+    ///
+    /// | bytes | part |
+    /// | --- | --- |
+    /// | 1 | version |
+    /// | 32 | issuer id |
+    /// | 4 + 32 | spent epoch, digest of its entry |
+    /// | 16 | gateway id |
+    /// | 1 + 32 | purpose, digest of its parameters |
+    /// | 32 | digest of the tariff |
+    /// | 32 | session public key |
+    /// | 8 | charge |
+    /// | 32 | `C'` |
+    /// | 8 | not-after |
+    /// | 32 | digest of the memo |
+    pub fn hash(&self) -> Option<ContextHash> {
+        ContextHash::hash(
+            b"halometer1-ctext",
+            &[
+                &[VERSION],
+                self.issuer.as_bytes(),
+                &self.epoch.number().to_be_bytes(),
+                self.entry.as_bytes(),
+                self.gateway.as_bytes(),
+                &[self.purpose.number()],
+                self.purpose.parameters_digest().as_bytes(),
+                self.tariff.as_bytes(),
+                &self.session.to_bytes(),
+                &self.charge.micro().to_be_bytes(),
+                &self.change.to_bytes(),
+                &self.not_after.seconds().to_be_bytes(),
+                self.memo.as_bytes(),
+            ],
+        )
+    }
+}

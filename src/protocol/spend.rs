@@ -1,0 +1,156 @@
+//! A spend as it travels.
+
+use halometer_circuits::note::{ContextHash, Nullifier, ShareY, ValueCommitment};
+use halometer_circuits::proof::Proof;
+use halometer_circuits::spend::SpendPublic;
+
+use super::VERSION;
+use super::bytes::{Digest, GatewayId, IssuerId};
+use super::codec::{DecodeError, Reader};
+use super::context::{Context, Purpose};
+use super::credits::Credits;
+use super::ed25519::SessionPublicKey;
+use super::epoch::{Epoch, EpochNumber};
+use super::memo::Memo;
+use super::time::Timestamp;
+
+/// A spend: the proof, its public inputs, and what of the context the gateway does not know already. The context hash `x` is
+/// never sent; it is computed from what was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spend {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The epoch of the note that is spent.
+    pub epoch: EpochNumber,
+    /// The gateway it is for.
+    pub gateway: GatewayId,
+    /// Digest of the tariff that the caller agreed to.
+    pub tariff: Digest,
+    /// The one-time session key.
+    pub session: SessionPublicKey,
+    /// The most that it may cost.
+    pub charge: Credits,
+    /// After this instant it is not admitted.
+    pub not_after: Timestamp,
+    /// The wallet's memo.
+    pub memo: Memo,
+    /// `nf`.
+    pub nullifier: Nullifier,
+    /// `y`.
+    pub share: ShareY,
+    /// `C'`.
+    pub change: ValueCommitment,
+    /// The proof.
+    pub proof: Proof,
+}
+
+impl Spend {
+    /// Length in bytes: a head of 262 and the proof.
+    pub const LENGTH: usize = 1 + 1 + 4 + GatewayId::LENGTH + 32 + 32 + 8 + 8 + Memo::LENGTH + 3 * 32 + Proof::LENGTH;
+
+    /// Puts a spend together. `public` are the inputs that `proof` was made for, and `context` is what its `x` is the hash of.
+    pub fn assemble(context: &Context, memo: Memo, public: &SpendPublic, proof: Proof) -> Self {
+        Self {
+            purpose: context.purpose,
+            epoch: context.epoch,
+            gateway: context.gateway,
+            tariff: context.tariff,
+            session: context.session,
+            charge: context.charge,
+            not_after: context.not_after,
+            memo,
+            nullifier: public.nullifier,
+            share: public.share,
+            change: context.change,
+            proof,
+        }
+    }
+
+    /// The context of the spend, given the issuer and the entry of the spent epoch, which come from the pinned directory.
+    pub fn context(&self, issuer: &IssuerId, entry: &Epoch) -> Context {
+        Context {
+            issuer: *issuer,
+            epoch: self.epoch,
+            entry: entry.digest(issuer),
+            gateway: self.gateway,
+            purpose: self.purpose,
+            tariff: self.tariff,
+            session: self.session,
+            charge: self.charge,
+            change: self.change,
+            not_after: self.not_after,
+            memo: self.memo.digest(),
+        }
+    }
+
+    /// The public inputs of the proof.
+    pub fn public(&self, context: ContextHash) -> SpendPublic {
+        SpendPublic {
+            context,
+            share: self.share,
+            nullifier: self.nullifier,
+            change: self.change,
+            charge: self.charge.micro(),
+        }
+    }
+
+    /// The encoding, [`LENGTH`](Self::LENGTH) bytes.
+    ///
+    /// | bytes | field |
+    /// | --- | --- |
+    /// | 1 | version |
+    /// | 1 | purpose |
+    /// | 4 | spent epoch |
+    /// | 16 | gateway id |
+    /// | 32 | digest of the tariff |
+    /// | 32 | session public key |
+    /// | 8 | charge |
+    /// | 8 | not-after |
+    /// | 64 | memo |
+    /// | 32 | `nf` |
+    /// | 32 | `y` |
+    /// | 32 | `C'` |
+    /// | [`Proof::LENGTH`] | proof |
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::LENGTH);
+        out.push(VERSION);
+        out.push(self.purpose.number());
+        out.extend_from_slice(&self.epoch.number().to_be_bytes());
+        out.extend_from_slice(self.gateway.as_bytes());
+        out.extend_from_slice(self.tariff.as_bytes());
+        out.extend_from_slice(&self.session.to_bytes());
+        out.extend_from_slice(&self.charge.micro().to_be_bytes());
+        out.extend_from_slice(&self.not_after.seconds().to_be_bytes());
+        out.extend_from_slice(self.memo.as_bytes());
+        out.extend_from_slice(&self.nullifier.to_bytes());
+        out.extend_from_slice(&self.share.to_bytes());
+        out.extend_from_slice(&self.change.to_bytes());
+        out.extend_from_slice(self.proof.as_bytes());
+        out
+    }
+
+    /// Reads the encoding. The proof's own points and numbers are read when it is verified.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: another length, another version, a purpose that is not known, an element that is not canonical.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::exact(bytes, Self::LENGTH)?;
+        reader.version()?;
+        let spend = Self {
+            purpose: Purpose::from_number(reader.u8()?).ok_or(DecodeError::Field("purpose"))?,
+            epoch: EpochNumber::new(reader.u32()?),
+            gateway: GatewayId::from_bytes(reader.array()?),
+            tariff: Digest::from_bytes(reader.array()?),
+            session: SessionPublicKey::from_bytes(&reader.array()?).ok_or(DecodeError::Field("session key"))?,
+            charge: Credits::from_micro(reader.u64()?),
+            not_after: Timestamp::from_seconds(reader.u64()?),
+            memo: Memo::from_bytes(reader.array()?),
+            nullifier: reader.canonical("nullifier", Nullifier::from_bytes)?,
+            share: reader.canonical("share", ShareY::from_bytes)?,
+            change: reader.canonical("change commitment", ValueCommitment::from_bytes)?,
+            proof: Proof::from_bytes(reader.take(Proof::LENGTH)?).map_err(|_| DecodeError::Field("proof"))?,
+        };
+        reader.finish()?;
+        Ok(spend)
+    }
+}
