@@ -1,0 +1,16 @@
+//! Where records are kept.
+//!
+//! Two traits, small and fail-closed: [`SpentSet`] holds the spends, [`MintBook`] the mints. An error is never "not spent" and
+//! never "not minted". [`MemorySpentSet`] and [`MemoryMintBook`] keep everything in memory, for tests and small gateways.
+
+mod memory_mint_book;
+mod memory_spent_set;
+mod mint_book;
+mod record;
+mod spent_set;
+
+pub use memory_mint_book::MemoryMintBook;
+pub use memory_spent_set::MemorySpentSet;
+pub use mint_book::{MintBook, MintOutcome, MintRecord};
+pub use record::{Lease, Record, RecordEvidence, RecordState, Totals};
+pub use spent_set::{Insertion, SpentSet, StoreError};
