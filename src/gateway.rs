@@ -1,0 +1,150 @@
+//! The gateway: checks spends, admits them, and catches those that come twice (protocol, section 5, "Admit" to "Double
+//! spend").
+//!
+//! [`Gateway::open`] is the whole way of an opening request. Its parts, [`screen`](Gateway::screen),
+//! [`verify`](Gateway::verify) and [`admit`](Gateway::admit), are there for a pipeline that verifies in batches. The settlement
+//! is the issuer's: an [`AdmittedSpend`](crate::lifecycle::AdmittedSpend) goes to [`Issuer::settle`](crate::issuer::Issuer::settle).
+
+mod challenge;
+mod error;
+mod fetch;
+mod open;
+mod terms;
+
+pub use challenge::Challenge;
+pub use error::{AdmitError, FetchError};
+pub use fetch::Fetched;
+pub use open::{Opened, Screened};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use halometer_circuits::proof::VerifyingKey;
+
+use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, OwnerId, Timestamp};
+use crate::store::{Lease, SpentSet};
+
+/// A gateway: its id, the directory it serves under, the verifying keys of the epochs that are spendable, and the spent set.
+/// Cheap to share behind an `Arc`; all methods take `&self`.
+pub struct Gateway {
+    id: GatewayId,
+    directory: Directory,
+    keys: BTreeMap<EpochNumber, VerifyingKey>,
+    set: Arc<dyn SpentSet>,
+    owner: OwnerId,
+    lease_seconds: u32,
+}
+
+impl core::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Gateway").field("id", &self.id).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+/// What a gateway is made of.
+pub struct GatewayParts {
+    /// Its id, one of the directory.
+    pub id: GatewayId,
+    /// The directory, verified.
+    pub directory: Directory,
+    /// The spent set, with a partition for every spendable epoch: see [`SpentSet::create`].
+    pub set: Arc<dyn SpentSet>,
+    /// Names this process among those that share the set; never used again after a restart.
+    pub owner: OwnerId,
+    /// How long this process alone may settle what it admitted, seconds: longer than the longest session.
+    pub lease_seconds: u32,
+}
+
+impl core::fmt::Debug for GatewayParts {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("GatewayParts").field("id", &self.id).field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+/// Why a gateway cannot be made. Its operator is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The directory does not name it.
+    #[error("the directory does not name gateway {0}")]
+    NotInDirectory(GatewayId),
+    /// The lease is not longer than the longest session, so that another process could settle a session that still runs.
+    #[error("a lease of {lease} s is not longer than a session of {session} s")]
+    ShortLease {
+        /// The lease, seconds.
+        lease: u32,
+        /// The longest session, seconds.
+        session: u32,
+    },
+    /// The new directory cannot follow the one that is served.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+impl Gateway {
+    /// Makes a gateway and builds the verifying keys of all epochs that can still be spent; that takes about 0.1 s each.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub fn new(parts: GatewayParts, now: Timestamp) -> Result<Self, GatewayError> {
+        let GatewayParts { id, directory, set, owner, lease_seconds } = parts;
+        Self::with_keys(Self { id, directory, keys: BTreeMap::new(), set, owner, lease_seconds }, now)
+    }
+
+    /// The same gateway under a newer directory, over the same set. Keys that are built already are kept.
+    ///
+    /// # Errors
+    /// [`GatewayError`], among them a directory that contradicts the present one.
+    pub fn adopt(&self, directory: Directory, now: Timestamp) -> Result<Self, GatewayError> {
+        directory.check_follows(&self.directory)?;
+        let next = Self {
+            id: self.id,
+            directory,
+            keys: self.keys.clone(),
+            set: Arc::clone(&self.set),
+            owner: self.owner,
+            lease_seconds: self.lease_seconds,
+        };
+        Self::with_keys(next, now)
+    }
+
+    fn with_keys(mut self, now: Timestamp) -> Result<Self, GatewayError> {
+        if self.directory.gateway(&self.id).is_none() {
+            return Err(GatewayError::NotInDirectory(self.id));
+        }
+        let session = self.directory.parts().limits.session_seconds;
+        if self.lease_seconds <= session {
+            return Err(GatewayError::ShortLease { lease: self.lease_seconds, session });
+        }
+        let mut known = core::mem::take(&mut self.keys);
+        for epoch in self.directory.epochs().iter().filter(|epoch| now < epoch.spend.until) {
+            let key = known.remove(&epoch.number).unwrap_or_else(|| VerifyingKey::build(&epoch.key));
+            self.keys.insert(epoch.number, key);
+        }
+        Ok(self)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> GatewayId {
+        self.id
+    }
+
+    /// The directory it serves under.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The spent set, for whoever settles.
+    pub fn set(&self) -> &dyn SpentSet {
+        &*self.set
+    }
+
+    /// The verifying key of an epoch that can still be spent.
+    pub fn verifying_key(&self, epoch: EpochNumber) -> Option<&VerifyingKey> {
+        self.keys.get(&epoch)
+    }
+
+    fn lease(&self, now: Timestamp) -> Lease {
+        Lease { owner: self.owner, until: now.after(u64::from(self.lease_seconds)) }
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a gateway refuses.
+
+use crate::lifecycle::{Evidence, EvidenceError, ParseError, VerifyError};
+use crate::protocol::{Credits, DecodeError, EpochNumber, Fault, GatewayId, Problem, Timestamp};
+use crate::store::StoreError;
+
+/// Why a spend was not admitted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdmitError {
+    /// The bytes are no spend under the directory.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The epoch is not spendable now.
+    #[error("epoch {0} is not spendable now")]
+    NotSpendable(EpochNumber),
+    /// The spend is for another gateway.
+    #[error("the spend is for gateway {0}")]
+    WrongGateway(GatewayId),
+    /// The not-after is not the one of this window, nor of the one before.
+    #[error("the not-after {} is not accepted now", .0.seconds())]
+    Expired(Timestamp),
+    /// The charge is no class of the directory.
+    #[error("{0} is no charge class")]
+    UnknownClass(Credits),
+    /// The tariff does not hold now.
+    #[error("the tariff does not hold now")]
+    UnknownTariff,
+    /// The session signature is not of this request.
+    #[error("the session signature is not of this request")]
+    SessionSignature,
+    /// The proof does not hold.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// The note was spent in another context, and what would name the account is erased.
+    #[error("the note was spent before")]
+    AlreadySpent,
+    /// The note was spent in another context, and here is who did it.
+    #[error("the note was spent twice")]
+    DoubleSpend(Box<Evidence>),
+    /// The note was spent in another context, and its record proves nothing: it does not hold what was verified when it was
+    /// made. The set is damaged.
+    #[error("the record of the spend before this one is damaged: {0}")]
+    BadRecord(#[source] EvidenceError),
+    /// The spent set failed. Nothing is known of the spend.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl AdmitError {
+    /// The problem on the wire.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Parse(error) => error.problem(),
+            Self::NotSpendable(_) => Problem::UnknownEpoch,
+            Self::WrongGateway(_) => Problem::WrongGateway,
+            Self::Expired(_) => Problem::Expired,
+            Self::UnknownClass(_) | Self::UnknownTariff => Problem::ClassUnknown,
+            Self::SessionSignature => Problem::SessionSignatureInvalid,
+            Self::Verify(error) => error.problem(),
+            Self::AlreadySpent => Problem::AlreadySpent,
+            Self::DoubleSpend(_) => Problem::DoubleSpend,
+            Self::BadRecord(_) => Problem::StoreUnavailable,
+            Self::Store(error) => store_problem(error),
+        }
+    }
+
+    /// Who is at fault.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Verify(error) => error.fault(),
+            other => other.problem().fault(),
+        }
+    }
+}
+
+/// Why the settlement of a spend was not told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The bytes are no credential of a following request.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// There is no such spend, or the session signature is not of this request; which of the two is not said to whoever does
+    /// not hold the session key.
+    #[error("the session signature is not of this request, or there is no such spend")]
+    SessionSignature,
+    /// The spent set failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl FetchError {
+    /// The problem on the wire.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Decode(_) => Problem::Malformed,
+            Self::SessionSignature => Problem::SessionSignatureInvalid,
+            Self::Store(error) => store_problem(error),
+        }
+    }
+
+    /// Who is at fault.
+    pub fn fault(&self) -> Fault {
+        self.problem().fault()
+    }
+}
+
+fn store_problem(error: &StoreError) -> Problem {
+    match error {
+        // The directory says spendable and the set does not: to the caller it is the same.
+        StoreError::PartitionClosed(_) | StoreError::PartitionRetired(_) => Problem::UnknownEpoch,
+        StoreError::NotOwner => Problem::WrongOwner,
+        _ => Problem::StoreUnavailable,
+    }
+}

@@ -1,0 +1,37 @@
+//! Asking for a settlement afterwards.
+
+use super::{FetchError, Gateway};
+use crate::lifecycle::SettledSpend;
+use crate::protocol::{Following, Request};
+use crate::store::RecordState;
+
+/// What a request for a settlement comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fetched {
+    /// Here it is.
+    Settled(SettledSpend),
+    /// The spend is being worked on.
+    InProgress,
+}
+
+impl Gateway {
+    /// Answers the bytes of a [`Following`] that asks for the settlement. Idempotent, so that a replay of it tells only what
+    /// the request before it told.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn fetch(&self, following: &[u8], request: &Request<'_>) -> Result<Fetched, FetchError> {
+        let following = Following::from_bytes(following)?;
+        let record = self.set.find(following.epoch, &following.nullifier)?;
+        let record = record.filter(|record| record.key.context == following.context);
+        let record = record.ok_or(FetchError::SessionSignature)?;
+        if !following.authorisation.verify(&record.session, &following.nullifier, &following.context, request) {
+            return Err(FetchError::SessionSignature);
+        }
+        Ok(match record.state {
+            RecordState::Settled { settlement, .. } => Fetched::Settled(SettledSpend::new(record.key, settlement)),
+            RecordState::Open(_) => Fetched::InProgress,
+        })
+    }
+}

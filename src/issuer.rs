@@ -1,0 +1,102 @@
+//! The issuer: mints, settles, signs the directory, and names who spent twice (protocol, section 5).
+
+mod books;
+mod epoch_keys;
+mod mint;
+mod payment_source;
+mod settle;
+
+pub use books::Books;
+pub use epoch_keys::EpochKeys;
+pub use mint::MintError;
+pub use payment_source::{DevelopmentPayments, PaymentSource, PaymentSourceError};
+pub use settle::SettleError;
+
+use std::sync::Arc;
+
+use crate::lifecycle::Evidence;
+use crate::protocol::{Directory, DirectoryError, EpochNumber, RootSigningKey, SignedDirectory};
+use crate::store::{MintBook, MintRecord, StoreError};
+
+/// An issuer: the directory it has signed, the keys of the epochs that it signs leaves with, the book of mints, and where it
+/// learns of payments. All methods take `&self`.
+pub struct Issuer {
+    directory: Directory,
+    signed: SignedDirectory,
+    keys: EpochKeys,
+    mints: Arc<dyn MintBook>,
+    payments: Arc<dyn PaymentSource>,
+}
+
+impl core::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Issuer").field("id", &self.directory.issuer()).finish_non_exhaustive()
+    }
+}
+
+/// Why an issuer cannot be made. Its operator is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssuerError {
+    /// The root key is not the one that the directory names.
+    #[error("the root key is not the one that the directory names")]
+    RootKey,
+    /// An epoch key is not the one that the directory names.
+    #[error("the key of epoch {0} is not the one that the directory names")]
+    EpochKey(EpochNumber),
+    /// The new directory cannot follow the present one.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+impl Issuer {
+    /// Makes an issuer and signs its directory. `root` is needed for nothing else and can go back to where it is kept.
+    ///
+    /// `keys` holds the key of every epoch that issues now or will; of others it need not.
+    ///
+    /// # Errors
+    /// [`IssuerError`].
+    pub fn new(
+        root: &RootSigningKey,
+        directory: Directory,
+        keys: EpochKeys,
+        mints: Arc<dyn MintBook>,
+        payments: Arc<dyn PaymentSource>,
+    ) -> Result<Self, IssuerError> {
+        let signed = SignedDirectory::sign(&directory, root).ok_or(IssuerError::RootKey)?;
+        keys.check(&directory)?;
+        Ok(Self { directory, signed, keys, mints, payments })
+    }
+
+    /// Publishes a newer directory; `more` are the keys of its new epochs.
+    ///
+    /// # Errors
+    /// [`IssuerError`]; the issuer is then as it was.
+    pub fn publish(&mut self, root: &RootSigningKey, directory: Directory, more: EpochKeys) -> Result<(), IssuerError> {
+        directory.check_follows(&self.directory)?;
+        let signed = SignedDirectory::sign(&directory, root).ok_or(IssuerError::RootKey)?;
+        self.keys.check(&directory)?;
+        more.check(&directory)?;
+        self.keys.extend(more);
+        (self.directory, self.signed) = (directory, signed);
+        Ok(())
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The directory as everybody is given it.
+    pub fn signed_directory(&self) -> &SignedDirectory {
+        &self.signed
+    }
+
+    /// The mint that the account of a double spend belongs to. None for an account that was never minted here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn name(&self, evidence: &Evidence) -> Result<Option<MintRecord>, StoreError> {
+        self.mints.by_account(&evidence.account())
+    }
+}

@@ -1,0 +1,79 @@
+//! A spend that is well-formed.
+
+use halometer_circuits::note::ContextHash;
+
+use super::authentic::AuthenticSpend;
+use super::bound::BoundSpend;
+use crate::protocol::{
+    Authorisation, DecodeError, Directory, EpochNumber, Fault, Opening, Problem, Request, Spend, SpendKey,
+};
+
+/// A spend whose bytes are canonical and whose `x` is computed. Nothing of it is believed yet.
+#[derive(Debug)]
+pub struct ParsedSpend {
+    bound: BoundSpend,
+    authorisation: Authorisation,
+}
+
+/// Why bytes are no spend under a directory. The sender is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// The bytes are not the encoding of one.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The directory has no such epoch.
+    #[error("the directory has no epoch {0}")]
+    UnknownEpoch(EpochNumber),
+    /// `x` is zero: the share would be the account secret itself.
+    #[error("the context hash is zero")]
+    ZeroContext,
+}
+
+impl ParseError {
+    /// The problem on the wire.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::UnknownEpoch(_) => Problem::UnknownEpoch,
+            Self::Decode(_) | Self::ZeroContext => Problem::Malformed,
+        }
+    }
+
+    /// Who is at fault.
+    pub fn fault(&self) -> Fault {
+        self.problem().fault()
+    }
+}
+
+impl ParsedSpend {
+    /// Reads an [`Opening`] and computes `x` from what it says and what the directory says.
+    ///
+    /// # Errors
+    /// [`ParseError`].
+    pub fn parse(bytes: &[u8], directory: &Directory) -> Result<Self, ParseError> {
+        let Opening { spend, authorisation } = Opening::from_bytes(bytes)?;
+        Ok(Self { bound: BoundSpend::new(spend, directory)?, authorisation })
+    }
+
+    /// What it says.
+    pub fn spend(&self) -> &Spend {
+        &self.bound.spend
+    }
+
+    /// Its `x`.
+    pub fn context(&self) -> ContextHash {
+        self.bound.x
+    }
+
+    /// Epoch, `nf` and `x`.
+    pub fn key(&self) -> SpendKey {
+        self.bound.key()
+    }
+
+    /// Checks the session signature against the request that the spend came with. None when it is not of this request.
+    pub fn authenticate(self, request: &Request<'_>) -> Option<AuthenticSpend> {
+        let Self { bound, authorisation } = self;
+        let valid = authorisation.verify(&bound.spend.session, &bound.spend.nullifier, &bound.x, request);
+        valid.then(|| AuthenticSpend::new(bound))
+    }
+}
