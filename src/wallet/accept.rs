@@ -1,0 +1,85 @@
+//! Taking a settlement.
+
+use super::lane::Lane;
+use super::note::Note;
+use super::{Journal, JournalError, LaneId, Wallet};
+use crate::protocol::{Credits, EpochNumber, Settlement, SpendKey};
+
+/// What a settled spend came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The lane, which can be spent from again.
+    pub lane: LaneId,
+    /// The charge.
+    pub charge: Credits,
+    /// What it cost.
+    pub cost: Credits,
+    /// What came back.
+    pub refund: Credits,
+}
+
+/// Why a settlement was refused. Whoever sent it is at fault; the lane goes on waiting, and the credit stays in it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcceptError {
+    /// No such spend awaits a settlement.
+    #[error("no such spend awaits a settlement")]
+    NotInFlight,
+    /// The refund is above the charge: it could be told apart later by its size, and the issuer has not that much to give.
+    #[error("a refund of {refund} is above the charge of {charge}")]
+    AboveCharge {
+        /// The refund.
+        refund: Credits,
+        /// The charge.
+        charge: Credits,
+    },
+    /// The refund is no multiple of the quantum: an odd amount would mark the caller.
+    #[error("a refund of {refund} is no multiple of the quantum {quantum}")]
+    NotQuantised {
+        /// The refund.
+        refund: Credits,
+        /// The quantum.
+        quantum: Credits,
+    },
+    /// The directory has no such epoch.
+    #[error("the directory has no epoch {0}")]
+    UnknownEpoch(EpochNumber),
+    /// The signature is not one of the epoch's key on this change note.
+    #[error("the signature is not one of the key of epoch {0}")]
+    Signature(EpochNumber),
+    /// The journal failed. The settlement can be accepted again.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl<J: Journal> Wallet<J> {
+    /// Takes the settlement of a spend that was sent: checks it, writes it to the journal, and moves the lane on to its change
+    /// note.
+    ///
+    /// # Errors
+    /// [`AcceptError`].
+    pub fn accept(&mut self, key: &SpendKey, settlement: &Settlement) -> Result<Accepted, AcceptError> {
+        let (lane, flight) = self.in_flight(key).ok_or(AcceptError::NotInFlight)?;
+        let Settlement { epoch, refund, signature } = settlement;
+        let (charge, quantum) = (flight.spend.charge, self.directory.quantum());
+        let cost = charge.checked_sub(*refund).ok_or(AcceptError::AboveCharge { refund: *refund, charge })?;
+        if !refund.is_multiple_of(quantum) {
+            return Err(AcceptError::NotQuantised { refund: *refund, quantum });
+        }
+        let entry = self.directory.epoch(*epoch).ok_or(AcceptError::UnknownEpoch(*epoch))?;
+        if !entry.key.verify(&flight.change().leaf(refund.micro()), signature) {
+            return Err(AcceptError::Signature(*epoch));
+        }
+        // v' + r is at most v' + charge, what the note before was worth.
+        let note = Note {
+            index: flight.next,
+            hidden: *flight.hidden,
+            refund: refund.micro(),
+            epoch: *epoch,
+            signature: signature.clone(),
+        };
+        self.journal.settle(key, settlement)?;
+        self.lanes.insert(lane, Lane::Idle(note));
+        Ok(Accepted { lane, charge, cost, refund: *refund })
+    }
+}

@@ -1,0 +1,42 @@
+//! What a wallet is worth.
+
+use super::{Journal, LaneId, LaneStatus, Wallet};
+
+/// The credit of a wallet, micro-credits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// In lanes that can be spent from.
+    pub available: u128,
+    /// In lanes that await a settlement: what is left of their notes in any case.
+    pub waiting: u128,
+    /// The charges of the spends that await a settlement; what they do not cost comes back.
+    pub reserved: u128,
+}
+
+impl Balance {
+    /// All of it, if what is reserved came back whole.
+    pub const fn total(&self) -> u128 {
+        self.available + self.waiting + self.reserved
+    }
+}
+
+impl<J: Journal> Wallet<J> {
+    /// What the wallet is worth.
+    pub fn balance(&self) -> Balance {
+        self.lanes().fold(Balance::default(), |mut sum, (_, status)| {
+            match status {
+                LaneStatus::Idle { value, .. } => sum.available += u128::from(value.micro()),
+                LaneStatus::InFlight { charge, rest, .. } => {
+                    sum.waiting += u128::from(rest.micro());
+                    sum.reserved += u128::from(charge.micro());
+                }
+            }
+            sum
+        })
+    }
+
+    /// The lanes and what they are doing.
+    pub fn lanes(&self) -> impl Iterator<Item = (LaneId, LaneStatus)> + '_ {
+        self.lanes.iter().map(|(id, lane)| (*id, lane.status()))
+    }
+}

@@ -1,0 +1,204 @@
+//! Making a proof ahead of the call.
+
+use halometer_circuits::proof::{Proof, ProveError, ProvingKey};
+use halometer_circuits::schnorr::PublicKey;
+use halometer_circuits::spend::{SpendPublic, SpendWitness};
+use rand_core::{CryptoRng, Rng};
+use zeroize::Zeroizing;
+
+use super::lane::Lane;
+use super::memo::MemoContents;
+use super::root_secret::NotePath;
+use super::{Journal, JournalError, LaneId, ReadySpend, Wallet};
+use crate::protocol::{Context, Credits, EpochNumber, GatewayId, Memo, Purpose, SessionKey, Spend, Timestamp};
+
+/// Everything that a proof needs, taken out of the wallet: it can be carried to another thread and proved there. Holds
+/// secrets: not `Clone`, not printed, wiped on drop. Thrown away, nothing is lost.
+pub struct ProofJob {
+    lane: LaneId,
+    index: u64,
+    context: Context,
+    memo: Memo,
+    public: SpendPublic,
+    witness: SpendWitness,
+    /// `v'`.
+    hidden: Zeroizing<u64>,
+    session: SessionKey,
+    epoch_key: PublicKey,
+}
+
+impl core::fmt::Debug for ProofJob {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ProofJob").field("lane", &self.lane).finish_non_exhaustive()
+    }
+}
+
+/// Why no proof can be planned. Nothing has happened and no credit is at risk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The wallet has no such lane.
+    #[error("there is no lane {0}")]
+    UnknownLane(LaneId),
+    /// The lane awaits a settlement.
+    #[error("lane {0} awaits a settlement")]
+    InFlight(LaneId),
+    /// The note was spent already, for some context; a second one would reveal the account.
+    #[error("the note of lane {0} is pinned to a spend that was made before")]
+    Pinned(LaneId),
+    /// The directory has no such gateway.
+    #[error("the directory has no gateway {0}")]
+    UnknownGateway(GatewayId),
+    /// The charge is no class of the directory; a charge of one's own would be a fingerprint.
+    #[error("{0} is no charge class of the directory")]
+    UnknownClass(Credits),
+    /// The lane is worth less.
+    #[error("the lane is worth less than {0}")]
+    Balance(Credits),
+    /// The note's epoch is not spendable now.
+    #[error("epoch {0} is not spendable now")]
+    NotSpendable(EpochNumber),
+    /// No tariff of the directory holds now: fetch the directory.
+    #[error("no tariff holds now")]
+    NoTariff,
+    /// The context hash is zero: choose another class or gateway, or wait for the next window. Never seen.
+    #[error("the context hash is zero")]
+    ZeroContext,
+    /// The lane has no index left.
+    #[error("lane {0} is used up")]
+    UsedUp(LaneId),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Why a job gave no proof. Plan again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The proving key is not the one of the note's epoch.
+    #[error("the proving key is not the one of the note's epoch")]
+    OtherEpochKey,
+    /// The prover failed.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+}
+
+impl ProofJob {
+    /// The lane whose note it spends.
+    pub fn lane(&self) -> LaneId {
+        self.lane
+    }
+
+    /// The key of the note's epoch: the proving key to prove with is built from it.
+    pub fn epoch_key(&self) -> PublicKey {
+        self.epoch_key
+    }
+
+    /// Makes the proof: about 0.12 s of one core.
+    ///
+    /// # Errors
+    /// [`JobError`].
+    pub fn prove<R: Rng + CryptoRng>(self, key: &ProvingKey, rng: &mut R) -> Result<ReadySpend, JobError> {
+        if key.verifying_key().epoch_key() != self.epoch_key {
+            return Err(JobError::OtherEpochKey);
+        }
+        let proof = key.prove(&self.public, &self.witness, rng)?;
+        Ok(self.finish(proof))
+    }
+
+    pub(super) fn finish(self, proof: Proof) -> ReadySpend {
+        ReadySpend {
+            lane: self.lane,
+            index: self.index,
+            x: self.public.context,
+            spend: Spend::assemble(&self.context, self.memo, &self.public, proof),
+            session: self.session,
+            hidden: self.hidden,
+        }
+    }
+}
+
+impl<J: Journal> Wallet<J> {
+    /// Plans a spend of a lane's frontier: for a gateway, under a charge class of the directory, with the not-after of the
+    /// current window. Several may be planned for one note; only one can ever be authorised.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn plan(
+        &self,
+        lane: LaneId,
+        gateway: &GatewayId,
+        class: Credits,
+        now: Timestamp,
+    ) -> Result<ProofJob, PlanError> {
+        let note = match self.lanes.get(&lane).ok_or(PlanError::UnknownLane(lane))? {
+            Lane::Idle(note) => note,
+            Lane::InFlight(_) => return Err(PlanError::InFlight(lane)),
+        };
+        let directory = &self.directory;
+        directory.gateway(gateway).ok_or(PlanError::UnknownGateway(*gateway))?;
+        if !directory.has_class(class) {
+            return Err(PlanError::UnknownClass(class));
+        }
+        let epoch = directory.epoch(note.epoch).filter(|epoch| epoch.spend.contains(now));
+        let epoch = epoch.ok_or(PlanError::NotSpendable(note.epoch))?;
+        let tariff = directory.tariff(now).ok_or(PlanError::NoTariff)?.digest();
+
+        let place = NotePath { payment: self.payment_path(lane.payment), lane: lane.lane, index: note.index };
+        let next = note.index.checked_add(1).ok_or(PlanError::UsedUp(lane))?;
+        let witness = SpendWitness {
+            account: self.root.account(&place.payment),
+            note: self.root.note(&place),
+            hidden: note.hidden,
+            refund: note.refund,
+            signature: note.signature.clone(),
+            next_note: self.root.note(&NotePath { index: next, ..place }),
+        };
+        let nullifier = witness.account.nullifier(&witness.note);
+        if self.journal.entry(&nullifier)?.is_some() {
+            return Err(PlanError::Pinned(lane));
+        }
+        let hidden = Zeroizing::new(witness.change_value(class.micro()).map_err(|_| PlanError::Balance(class))?);
+        let change = witness.change(class.micro()).map_err(|_| PlanError::Balance(class))?;
+        let contents = MemoContents {
+            device: self.device,
+            payment: lane.payment,
+            lane: lane.lane,
+            index: next,
+            hidden: Credits::from_micro(*hidden),
+        };
+        let memo = self.root.seal(&directory.issuer(), &nullifier, &contents);
+        let session = self.root.session(&place);
+        let context = Context {
+            issuer: directory.issuer(),
+            epoch: epoch.number,
+            entry: epoch.digest(&directory.issuer()),
+            gateway: *gateway,
+            purpose: Purpose::Session,
+            tariff,
+            session: session.public_key(),
+            charge: class,
+            change,
+            not_after: directory.grid().not_after(now),
+            memo: memo.digest(),
+        };
+        let x = context.hash().ok_or(PlanError::ZeroContext)?;
+        let public = witness.public(x, class.micro()).map_err(|_| PlanError::Balance(class))?;
+        Ok(ProofJob { lane, index: note.index, context, memo, public, witness, hidden, session, epoch_key: epoch.key })
+    }
+
+    /// The lanes that could pay this class now and have no ready spend for it: those to plan for.
+    pub fn lanes_to_prove(&self, gateway: &GatewayId, class: Credits, now: Timestamp) -> Vec<LaneId> {
+        let able = |lane: &Lane| match lane {
+            Lane::Idle(note) => {
+                let epoch = self.directory.epoch(note.epoch);
+                note.value() >= class.micro() && epoch.is_some_and(|epoch| epoch.spend.contains(now))
+            }
+            Lane::InFlight(_) => false,
+        };
+        let is_ready =
+            |id: &LaneId| self.ready.iter().any(|ready| ready.lane == *id && self.suits(ready, gateway, class, now));
+        self.lanes.iter().filter(|(id, lane)| able(lane) && !is_ready(id)).map(|(id, _)| *id).collect()
+    }
+}
