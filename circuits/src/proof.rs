@@ -10,6 +10,7 @@
 //! faster, on more threads. So go parallel across proofs, never inside one: [`Workers`] are one-thread pools for that.
 
 mod batch;
+mod generators;
 mod key;
 mod setup;
 mod transcript;

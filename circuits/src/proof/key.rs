@@ -6,9 +6,12 @@ use blake2b_simd::Params as Blake2b;
 use halo2_proofs::plonk::{self, VerificationStrategy, create_proof, keygen_pk, keygen_vk, verify_proof};
 use halo2_proofs::poly::commitment::{Guard, MSM};
 use halo2_proofs::transcript::EncodedChallenge;
-use pasta_curves::vesta;
+use ff::Field;
+use group::{Curve, CurveAffine as _};
+use pasta_curves::{pallas, vesta};
 use rand_core::{CryptoRng, Rng};
 
+use super::generators::GeneratorScalars;
 use super::setup::{INSTANCE_BASES, PARAMS};
 use super::transcript::{POINT_BYTES, Reader, SCALAR_BYTES, Writer};
 use crate::circuit::SpendCircuit;
@@ -194,27 +197,24 @@ impl VerifyingKey {
     /// # Errors
     /// [`VerifyError::Encoding`], [`VerifyError::Invalid`].
     pub fn verify(&self, public: &SpendPublic, proof: &Proof) -> Result<(), VerifyError> {
-        if self.equation(public, proof)?.eval() { Ok(()) } else { Err(VerifyError::Invalid) }
+        let Equation { rest, generators } = self.equation(public, proof)?;
+        if vanishes(rest, generators.sum()) { Ok(()) } else { Err(VerifyError::Invalid) }
     }
 
-    /// Does everything but the last step of verification: the proof is valid if this sum of points is zero.
-    pub(super) fn equation(
-        &self,
-        public: &SpendPublic,
-        proof: &Proof,
-    ) -> Result<MSM<'static, vesta::Affine>, VerifyError> {
+    /// Does everything but the last step of verification.
+    pub(super) fn equation(&self, public: &SpendPublic, proof: &Proof) -> Result<Equation, VerifyError> {
         let mut transcript = Reader::new(public, &proof.0);
         let result = verify_proof(&PARAMS, &self.0.key, Deferred, &[&[&[]]], &mut transcript);
         if transcript.malformed() {
             return Err(VerifyError::Encoding);
         }
         // Proofs of other lengths do not get here, so that nothing can be left over; it costs nothing to look.
-        let mut msm = result.ok().filter(|_| transcript.finished()).ok_or(VerifyError::Invalid)?;
+        let mut rest = result.ok().filter(|_| transcript.finished()).ok_or(VerifyError::Invalid)?;
         let kappa = transcript.kappa();
         for (value, base) in public.instance().into_iter().zip(*INSTANCE_BASES) {
-            msm.append_term(kappa * value, base);
+            rest.append_term(kappa * value, base);
         }
-        Ok(msm)
+        Ok(Equation { rest, generators: transcript.generator_scalars() })
     }
 
     #[cfg(test)]
@@ -223,7 +223,23 @@ impl VerifyingKey {
     }
 }
 
-/// The strategy that stops before the last step.
+/// A proof's equation: it is valid if the sum of both parts is zero.
+#[derive(Clone, Debug)]
+pub(super) struct Equation {
+    /// Terms on the proof's points, on those of the key, and on the instance's.
+    pub(super) rest: MSM<'static, vesta::Affine>,
+    /// Terms on the generators.
+    pub(super) generators: GeneratorScalars,
+}
+
+/// Whether the terms of `rest` and the point `generators` add up to zero.
+pub(super) fn vanishes(mut rest: MSM<'static, vesta::Affine>, generators: vesta::Point) -> bool {
+    // append_term passes over the identity, which is what it adds.
+    rest.append_term(pallas::Base::ONE, generators.to_affine());
+    rest.eval()
+}
+
+/// The strategy that stops before the last step, and leaves out the terms on the generators.
 struct Deferred;
 
 impl VerificationStrategy<'static, vesta::Affine> for Deferred {
@@ -233,6 +249,8 @@ impl VerificationStrategy<'static, vesta::Affine> for Deferred {
         self,
         f: impl FnOnce(MSM<'static, vesta::Affine>) -> Result<Guard<'static, vesta::Affine, E>, plonk::Error>,
     ) -> Result<Self::Output, plonk::Error> {
-        Ok(f(PARAMS.empty_msm())?.use_challenges())
+        // `use_g` adds `[-c] G` for a point `G` that the caller has computed; for the identity it adds nothing.
+        let (msm, _) = f(PARAMS.empty_msm())?.use_g(vesta::Affine::identity());
+        Ok(msm)
     }
 }

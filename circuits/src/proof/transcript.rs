@@ -6,7 +6,7 @@
 //!   point then costs a curve equation to read and not a square root, a quarter of the cost of a proof in a batch.
 //! * **The public inputs are absorbed as themselves**, before all else, and not as their commitment. The commitment is a
 //!   function of them, so nothing is lost; and the verifier need not compute it, proof by proof (see [`Reader::kappa`]).
-//! * **It remembers** two challenges, and whether an encoding was bad.
+//! * **It remembers** the challenges and the last scalars, and whether an encoding was bad.
 //!
 //! What is absorbed is prefixed with its kind, and the number and order of kinds is fixed by the circuit, so that the
 //! absorbed string is injective.
@@ -14,12 +14,14 @@
 use std::io;
 
 use blake2b_simd::{Params, State};
-use ff::PrimeField;
+use ff::{Field, PrimeField};
 use group::CurveAffine as _;
 use halo2_proofs::transcript::{Challenge255, EncodedChallenge, Transcript, TranscriptRead, TranscriptWrite};
 use pasta_curves::arithmetic::CurveAffine;
 use pasta_curves::{pallas, vesta};
 
+use super::generators::GeneratorScalars;
+use crate::circuit::K;
 use crate::spend::SpendPublic;
 
 const PERSONAL: &[u8; 16] = b"halometer1-proof";
@@ -144,9 +146,9 @@ impl TranscriptWrite<Point, Challenge> for Writer {
 pub(super) struct Reader<'a> {
     sponge: Sponge,
     proof: &'a [u8],
-    squeezed: usize,
-    x_1: Scalar,
-    x_4: Scalar,
+    /// Challenges so far, and the last two scalars: what the equation's remaining terms are made of.
+    challenges: Vec<Scalar>,
+    scalars: [Scalar; 2],
     malformed: bool,
 }
 
@@ -154,18 +156,18 @@ impl<'a> Reader<'a> {
     /// The challenges are `theta, beta, gamma, y, x, x_1, x_2, x_3, x_4, xi, z` and one a round.
     const X_1: usize = 5;
     const X_4: usize = 8;
+    const ROUNDS: usize = 11;
+    const CHALLENGES: usize = Self::ROUNDS + K as usize;
     /// Commitments that are opened at `x` alone, less one: see [`kappa`](Self::kappa). It changes with the verifying key,
     /// and a wrong value would refuse every proof.
     const X_1_POWER: u64 = 30;
 
     pub(super) fn new(public: &SpendPublic, proof: &'a [u8]) -> Self {
-        use ff::Field;
         Self {
             sponge: Sponge::new(public),
             proof,
-            squeezed: 0,
-            x_1: Scalar::ZERO,
-            x_4: Scalar::ZERO,
+            challenges: Vec::with_capacity(Self::CHALLENGES),
+            scalars: [Scalar::ZERO; 2],
             malformed: false,
         }
     }
@@ -175,9 +177,18 @@ impl<'a> Reader<'a> {
         self.malformed
     }
 
-    /// Whether all of the proof has been read.
+    /// Whether all of the proof has been read, and all challenges drawn.
     pub(super) fn finished(&self) -> bool {
-        self.proof.is_empty()
+        self.proof.is_empty() && self.challenges.len() == Self::CHALLENGES
+    }
+
+    /// What the inner-product argument puts on the generators. A proof ends in its scalars `c` and `f`.
+    ///
+    /// # Panics
+    /// Unless [`finished`](Self::finished).
+    pub(super) fn generator_scalars(&self) -> GeneratorScalars {
+        let rounds = self.challenges[Self::ROUNDS..].try_into().expect("one challenge a round");
+        GeneratorScalars::of_argument(rounds, self.scalars[0])
     }
 
     /// The weight of the instance commitment in the verifier's final equation.
@@ -189,9 +200,11 @@ impl<'a> Reader<'a> {
     /// given an empty instance, for which it computes `I_0 = W`. The true `I` is `sum v_i L_i + W`, so that
     /// `kappa sum v_i L_i` is what the equation lacks: five terms whose points are the same for all proofs, against a
     /// multiplication of its own for each.
+    ///
+    /// # Panics
+    /// Unless [`finished`](Self::finished).
     pub(super) fn kappa(&self) -> Scalar {
-        use ff::Field;
-        self.x_1.pow_vartime([Self::X_1_POWER]) * self.x_4
+        self.challenges[Self::X_1].pow_vartime([Self::X_1_POWER]) * self.challenges[Self::X_4]
     }
 
     fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
@@ -213,12 +226,7 @@ impl<'a> Reader<'a> {
 impl Transcript<Point, Challenge> for Reader<'_> {
     fn squeeze_challenge(&mut self) -> Challenge {
         let challenge = self.sponge.challenge();
-        match self.squeezed {
-            Self::X_1 => self.x_1 = challenge.get_scalar(),
-            Self::X_4 => self.x_4 = challenge.get_scalar(),
-            _ => {}
-        }
-        self.squeezed += 1;
+        self.challenges.push(challenge.get_scalar());
         challenge
     }
 
@@ -242,6 +250,9 @@ impl TranscriptRead<Point, Challenge> for Reader<'_> {
     fn read_scalar(&mut self) -> io::Result<Scalar> {
         let bytes = self.take::<SCALAR_BYTES>()?;
         self.sponge.scalar(&bytes);
-        Option::from(Scalar::from_repr(bytes)).ok_or_else(|| self.bad("not a canonical field element"))
+        let scalar =
+            Option::from(Scalar::from_repr(bytes)).ok_or_else(|| self.bad("not a canonical field element"))?;
+        self.scalars = [self.scalars[1], scalar];
+        Ok(scalar)
     }
 }
