@@ -433,6 +433,12 @@ pub(crate) fn fill(trace: &mut Trace, block: Block, first: Base, second: Base) -
     state[0]
 }
 
+/// The weights with which the gate out of the partial rounds states the two words of `W_55`.
+#[cfg(test)]
+pub(crate) fn exit_weights() -> [[Base; 2]; 2] {
+    ALGEBRA.exits().map(|(weights, _)| weights)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ pub(crate) struct Trace {
     #[cfg(test)]
     pub(crate) wires: usize,
     #[cfg(test)]
-    pub(crate) fault: Option<(usize, Base)>,
+    pub(crate) faults: Vec<(usize, Base)>,
     #[cfg(test)]
     pub(crate) written: std::collections::BTreeSet<At>,
 }
@@ -38,7 +38,7 @@ impl Trace {
             #[cfg(test)]
             wires: 0,
             #[cfg(test)]
-            fault: None,
+            faults: Vec::new(),
             #[cfg(test)]
             written: Default::default(),
         }
@@ -54,14 +54,14 @@ impl Trace {
         self.written.insert(at);
     }
 
-    /// Passes on a value that one constraint ties to what came before. The tests let a cheating prover lie here, once,
-    /// and go on honestly from the lie, so that this constraint alone is left to refuse it.
+    /// Passes on a value that one constraint ties to what came before. The tests let a cheating prover lie here and go on
+    /// honestly from the lie, so that this constraint alone is left to refuse it.
     pub(crate) fn wire(&mut self, value: Base) -> Base {
         #[cfg(test)]
         {
             let index = self.wires;
             self.wires += 1;
-            if let Some((_, lie)) = self.fault.filter(|(at, _)| *at == index) {
+            if let Some((_, lie)) = self.faults.iter().find(|(at, _)| *at == index) {
                 return value + lie;
             }
         }
