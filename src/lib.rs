@@ -31,9 +31,18 @@
 
 pub use halometer_circuits as circuits;
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod gateway;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod issuer;
 pub mod lifecycle;
 pub mod protocol;
 pub mod store;
 pub mod wallet;
+
+#[cfg(test)]
+extern crate self as halometer;
+#[cfg(test)]
+mod model;

@@ -10,7 +10,7 @@
 //!
 //! What is not verified cannot be admitted:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # use halometer::{lifecycle::*, protocol::*, store::*};
 //! fn skip(spend: AuthenticSpend, set: &dyn SpentSet, lease: Lease) {
 //!     let _ = spend.admit(set, lease);
@@ -19,7 +19,7 @@
 //!
 //! What is not authentic cannot be verified, and so not admitted:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # use halometer::{circuits::proof::VerifyingKey, lifecycle::*};
 //! fn skip(spend: ParsedSpend, key: &VerifyingKey) {
 //!     let _ = spend.verify(key);
@@ -28,7 +28,7 @@
 //!
 //! What is not admitted cannot be settled:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0308
 //! # use halometer::{issuer::Issuer, lifecycle::*, protocol::*, store::*};
 //! fn skip(issuer: &Issuer, set: &dyn SpentSet, spend: VerifiedSpend) {
 //!     let _ = issuer.settle(set, &spend, Credits::ZERO, Timestamp::from_seconds(0));

@@ -1,0 +1,135 @@
+//! Getting a second share out of a wallet (protocol, section 5, "Journal").
+
+use halometer::circuits::note::Nullifier;
+use halometer::protocol::*;
+use halometer::wallet::{
+    AuthoriseError, Journal, JournalEntry, JournalError, LaneId, MemoryJournal, PlanError, ProvingKeys, ReadySpend,
+    RootSecret, Wallet,
+};
+
+use crate::world::*;
+
+#[test]
+fn a_second_proof_of_a_note_is_never_sent() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    // Two proofs of one note lie ready, for two contexts; one of them in the wallet's own store.
+    let first = ready(&wallet, LANE0, 10, T0);
+    let second = ready(&wallet, LANE0, 20, T0);
+    let third = ready(&wallet, LANE0, 5, T0);
+    wallet.keep(third);
+    let paid = wallet.authorise(first, &request(), T0).unwrap();
+    assert!(matches!(wallet.authorise(second, &request(), T0), Err(AuthoriseError::NotFrontier(_))));
+    assert_eq!(wallet.ready(&GATEWAY, micro(5), T0), 0);
+    assert!(matches!(wallet.plan(LANE0, &GATEWAY, micro(20), T0), Err(PlanError::InFlight(_))));
+    // Nor after the lane has moved on, not even one that a copy of the wallet made.
+    let settled = world.settle(&world.admit(&paid), 10);
+    let late = ready(&world.funded(1), LANE0, 20, T0);
+    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    assert!(matches!(wallet.authorise(late, &request(), T0), Err(AuthoriseError::NotFrontier(_))));
+}
+
+#[test]
+fn no_error_of_a_gateway_frees_a_note() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    // Whatever the gateway says, or if it says nothing, there is nothing to tell the wallet that would free the note. Time
+    // does not either.
+    for now in [T0, T0.after(HOUR), T0.after(DAY)] {
+        assert!(matches!(wallet.plan(LANE0, &GATEWAY, micro(10), now), Err(PlanError::InFlight(_))));
+        wallet.discard_stale(now);
+        let again = wallet.resend(&paid.key, &request()).unwrap();
+        assert_eq!(again.opening, paid.opening, "the same spend, and only it");
+    }
+}
+
+/// The journal of a wallet that has sent a spend of lane 0.
+fn journal_of_the_original(world: &World) -> MemoryJournal {
+    let mut original = world.funded(1);
+    let paid = pay(&mut original, LANE0, 10, T0);
+    let entry = original.journal().entry(&paid.key.nullifier).unwrap().unwrap();
+    assert_eq!(entry.spend, paid.opening[..Spend::LENGTH]);
+    let mut journal = MemoryJournal::new();
+    journal.pin(entry).unwrap();
+    journal
+}
+
+#[test]
+fn old_notes_beside_a_newer_journal_give_no_second_proof() {
+    let world = World::new();
+    let mut restored = wallet_with(&world, journal_of_the_original(&world));
+    fund(&world, &mut restored);
+    assert!(matches!(restored.plan(LANE0, &GATEWAY, micro(20), T0), Err(PlanError::Pinned(_))));
+    assert!(restored.plan(LaneId { lane: 1, ..LANE0 }, &GATEWAY, micro(20), T0).is_ok());
+}
+
+#[test]
+fn a_proof_made_without_the_journal_is_refused_by_it() {
+    let world = World::new();
+    let mut wallet = wallet_with(&world, Forgetful(journal_of_the_original(&world)));
+    fund(&world, &mut wallet);
+    let ready = prove(&wallet, 20);
+    assert!(matches!(
+        wallet.authorise(ready, &request(), T0),
+        Err(AuthoriseError::Journal(JournalError::OtherContext))
+    ));
+}
+
+fn prove<J: Journal>(wallet: &Wallet<J>, class: u64) -> ReadySpend {
+    let job = wallet.plan(LANE0, &GATEWAY, micro(class), T0).unwrap();
+    let key = ProvingKeys::new().of(&job.epoch_key());
+    job.prove(&key, &mut rng(1)).unwrap()
+}
+
+/// A journal that pins, but does not tell what is pinned.
+struct Forgetful(MemoryJournal);
+
+impl Journal for Forgetful {
+    fn pin(&mut self, entry: JournalEntry) -> Result<(), JournalError> {
+        self.0.pin(entry)
+    }
+    fn entry(&self, _: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
+        Ok(None)
+    }
+    fn settle(&mut self, key: &SpendKey, settlement: &Settlement) -> Result<(), JournalError> {
+        self.0.settle(key, settlement)
+    }
+}
+
+fn wallet_with<J: Journal>(world: &World, journal: J) -> Wallet<J> {
+    let signed = world.issuer.signed_directory();
+    let device = DeviceId::from_bytes([0; 8]);
+    Wallet::new(RootSecret::from_bytes([1; 32]), device, world.root.public_key(), signed, journal).unwrap()
+}
+
+fn fund<J: Journal>(world: &World, wallet: &mut Wallet<J>) {
+    let payment = PaymentId::from_bytes([1; 32]);
+    world.payments.grant(payment, micro(100)).unwrap();
+    let response = world.issuer.mint(&wallet.request_mint(payment, sixty_and_forty()).unwrap(), T0).unwrap();
+    wallet.accept_mint(&payment, &response).unwrap();
+}
+
+/// A journal whose disk is full.
+struct Full;
+
+impl Journal for Full {
+    fn pin(&mut self, _: JournalEntry) -> Result<(), JournalError> {
+        Err(JournalError::Failed("no space left".into()))
+    }
+    fn entry(&self, _: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
+        Ok(None)
+    }
+    fn settle(&mut self, _: &SpendKey, _: &Settlement) -> Result<(), JournalError> {
+        Err(JournalError::Failed("no space left".into()))
+    }
+}
+
+#[test]
+fn nothing_leaves_before_the_journal_has_it() {
+    let world = World::new();
+    let mut wallet = wallet_with(&world, Full);
+    fund(&world, &mut wallet);
+    let ready = prove(&wallet, 10);
+    assert!(matches!(wallet.authorise(ready, &request(), T0), Err(AuthoriseError::Journal(JournalError::Failed(_)))));
+}

@@ -1,0 +1,14 @@
+//! The core attacked from outside: the three parties in one process, with real proofs, by their public interfaces. Each test
+//! is named after what the attacker does, or what goes wrong.
+
+mod admission;
+mod directory;
+mod double_spend;
+mod journal;
+mod mint;
+mod one_call;
+mod partitions;
+mod retry;
+mod settlement;
+mod wire;
+mod world;

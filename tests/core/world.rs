@@ -1,0 +1,192 @@
+//! An issuer, a gateway and wallets in one process, with real proofs.
+
+use std::sync::{Arc, LazyLock};
+
+use halometer::gateway::{AdmitError, Gateway, GatewayParts, Opened};
+use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
+use halometer::lifecycle::{AdmittedSpend, SettledSpend};
+use halometer::protocol::*;
+use halometer::store::{MemoryMintBook, MemorySpentSet, SpentSet};
+use halometer::wallet::{Authorised, LaneId, ProvingKeys, ReadySpend, RootSecret, Wallet};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+pub(crate) const DAY: u64 = 86_400;
+pub(crate) const HOUR: u64 = 3_600;
+/// Begin of a grid window.
+pub(crate) const T0: Timestamp = Timestamp::from_seconds(480_000 * HOUR);
+pub(crate) const EPOCH: [EpochNumber; 2] = [EpochNumber::new(1), EpochNumber::new(2)];
+pub(crate) const GATEWAY: GatewayId = GatewayId::from_bytes(*b"gateway number 1");
+pub(crate) const OTHER_GATEWAY: GatewayId = GatewayId::from_bytes(*b"gateway number 2");
+pub(crate) const OWNER: OwnerId = OwnerId::from_bytes(*b"process number 1");
+pub(crate) const LEASE: u32 = 900;
+pub(crate) const EVIDENCE: u32 = 7 * DAY as u32;
+pub(crate) const LANE0: LaneId = LaneId { payment: 0, lane: 0 };
+
+static PROVING_KEYS: LazyLock<ProvingKeys> = LazyLock::new(ProvingKeys::new);
+
+pub(crate) fn micro(amount: u64) -> Credits {
+    Credits::from_micro(amount)
+}
+
+pub(crate) fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
+}
+
+/// The amounts of a mint: 60 and 40 as in the protocol's example, and six lanes of nothing.
+pub(crate) fn sixty_and_forty() -> [Credits; LANES] {
+    core::array::from_fn(|lane| micro([60, 40, 0, 0, 0, 0, 0, 0][lane]))
+}
+
+pub(crate) fn request() -> Request<'static> {
+    Request::new("api.example.org", "POST", "/v1/chat/completions", ContentDigest::of(b"{}")).unwrap()
+}
+
+pub(crate) struct World {
+    pub(crate) root: RootSigningKey,
+    pub(crate) set: Arc<MemorySpentSet>,
+    pub(crate) mints: Arc<MemoryMintBook>,
+    pub(crate) payments: Arc<DevelopmentPayments>,
+    pub(crate) issuer: Issuer,
+    pub(crate) gateway: Gateway,
+}
+
+pub(crate) fn root_key() -> RootSigningKey {
+    RootSigningKey::from_bytes(&[1; 32])
+}
+
+/// The same epoch keys in every world, so that proving keys are built once.
+pub(crate) fn epoch_keys() -> EpochKeys {
+    let mut keys = EpochKeys::new();
+    for epoch in EPOCH {
+        keys.generate(epoch, &mut rng(u64::from(epoch.number())));
+    }
+    keys
+}
+
+pub(crate) fn directory_parts() -> DirectoryParts {
+    let mut keys = EpochKeys::new();
+    let mut epoch = |i: u64, number: EpochNumber| {
+        let key = keys.generate(number, &mut rng(u64::from(number.number())));
+        let issue = Window { from: T0.after(i * DAY).before(HOUR), until: T0.after((i + 1) * DAY).before(HOUR) };
+        Epoch { number, key, issue, spend: Window { until: issue.until.after(DAY), ..issue } }
+    };
+    let price = Price { item: "token".to_owned(), credits: micro(1), per: 10 };
+    let valid = Window { from: Timestamp::from_seconds(0), until: T0.after(30 * DAY) };
+    let gateway = |id, seed: u8| GatewayEntry {
+        id,
+        origins: vec!["https://api.example.org".to_owned()],
+        key: GatewaySigningKey::from_bytes(&[seed; 32]).public_key(),
+    };
+    DirectoryParts {
+        root: root_key().public_key(),
+        serial: 1,
+        published: T0.before(HOUR),
+        quantum: micro(1),
+        grid: Grid::new(HOUR as u32).unwrap(),
+        evidence_seconds: EVIDENCE,
+        limits: Limits { session_seconds: 600 },
+        classes: vec![micro(5), micro(10), micro(20)],
+        tariffs: vec![Tariff::new(valid, vec![price]).unwrap()],
+        epochs: vec![epoch(0, EPOCH[0]), epoch(1, EPOCH[1])],
+        gateways: vec![gateway(GATEWAY, 10), gateway(OTHER_GATEWAY, 11)],
+    }
+}
+
+pub(crate) fn gateway(id: GatewayId, owner: OwnerId, set: Arc<dyn SpentSet>, directory: Directory) -> Gateway {
+    gateway_at(id, owner, set, directory, T0)
+}
+
+fn gateway_at(id: GatewayId, owner: OwnerId, set: Arc<dyn SpentSet>, directory: Directory, now: Timestamp) -> Gateway {
+    Gateway::new(GatewayParts { id, directory, set, owner, lease_seconds: LEASE }, now).unwrap()
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::under(Directory::new(directory_parts()).unwrap(), root_key(), epoch_keys())
+    }
+
+    pub(crate) fn under(directory: Directory, root: RootSigningKey, keys: EpochKeys) -> Self {
+        Self::made(directory, root, keys, T0)
+    }
+
+    /// A world whose gateway was made when all epochs were over, so that it has no verifying keys: quick to make.
+    #[allow(dead_code, reason = "for the model test inside the crate, which shares this file")]
+    pub(crate) fn without_keys() -> Self {
+        Self::made(Directory::new(directory_parts()).unwrap(), root_key(), epoch_keys(), T0.after(30 * DAY))
+    }
+
+    fn made(directory: Directory, root: RootSigningKey, keys: EpochKeys, now: Timestamp) -> Self {
+        let set = Arc::new(MemorySpentSet::new());
+        EPOCH.iter().for_each(|epoch| set.create(*epoch).unwrap());
+        let (mints, payments) = (Arc::new(MemoryMintBook::new()), Arc::new(DevelopmentPayments::new()));
+        let issuer = Issuer::new(&root, directory.clone(), keys, mints.clone(), payments.clone()).unwrap();
+        let gateway = gateway_at(GATEWAY, OWNER, set.clone(), directory, now);
+        Self { root, set, mints, payments, issuer, gateway }
+    }
+
+    /// Another process on the same set, under the same gateway id.
+    pub(crate) fn replica(&self, owner: OwnerId) -> Gateway {
+        gateway(GATEWAY, owner, self.set.clone(), self.gateway.directory().clone())
+    }
+
+    pub(crate) fn wallet(&self, seed: u8) -> Wallet {
+        self.wallet_on(seed, DeviceId::from_bytes([0; 8]))
+    }
+
+    pub(crate) fn wallet_on(&self, seed: u8, device: DeviceId) -> Wallet {
+        let signed = self.issuer.signed_directory();
+        Wallet::new(RootSecret::from_bytes([seed; 32]), device, self.root.public_key(), signed, Default::default())
+            .unwrap()
+    }
+
+    /// A wallet with a payment of 100 in lanes of 60 and 40.
+    pub(crate) fn funded(&self, seed: u8) -> Wallet {
+        let mut wallet = self.wallet(seed);
+        self.fund(&mut wallet, PaymentId::from_bytes([seed; 32]));
+        wallet
+    }
+
+    pub(crate) fn fund(&self, wallet: &mut Wallet, payment: PaymentId) {
+        self.payments.grant(payment, micro(100)).unwrap();
+        let request = wallet.request_mint(payment, sixty_and_forty()).unwrap();
+        let response = self.issuer.mint(&request, T0).unwrap();
+        wallet.accept_mint(&payment, &response).unwrap();
+    }
+
+    pub(crate) fn open(&self, paid: &Authorised, now: Timestamp) -> Result<Opened, AdmitError> {
+        self.gateway.open(&paid.opening, &request(), now)
+    }
+
+    pub(crate) fn admit(&self, paid: &Authorised) -> AdmittedSpend {
+        admitted(self.open(paid, T0))
+    }
+
+    pub(crate) fn settle(&self, admitted: &AdmittedSpend, cost: u64) -> SettledSpend {
+        self.issuer.settle(&*self.set, admitted, micro(cost), T0).unwrap()
+    }
+}
+
+pub(crate) fn admitted(opened: Result<Opened, AdmitError>) -> AdmittedSpend {
+    match opened {
+        Ok(Opened::Admitted(spend)) => spend,
+        other => panic!("not admitted: {other:?}"),
+    }
+}
+
+/// A proof for a spend of a lane's frontier.
+pub(crate) fn ready(wallet: &Wallet, lane: LaneId, class: u64, now: Timestamp) -> ReadySpend {
+    ready_for(wallet, lane, GATEWAY, class, now)
+}
+
+pub(crate) fn ready_for(wallet: &Wallet, lane: LaneId, gateway: GatewayId, class: u64, now: Timestamp) -> ReadySpend {
+    let job = wallet.plan(lane, &gateway, micro(class), now).unwrap();
+    let key = PROVING_KEYS.of(&job.epoch_key());
+    job.prove(&key, &mut rng(class)).unwrap()
+}
+
+/// An authorised opening of [`request`].
+pub(crate) fn pay(wallet: &mut Wallet, lane: LaneId, class: u64, now: Timestamp) -> Authorised {
+    let ready = ready(wallet, lane, class, now);
+    wallet.authorise(ready, &request(), now).unwrap()
+}
