@@ -1,16 +1,20 @@
 //! What cheats are tried on the circuit. See also `docs/constraints.md`.
 
+mod agreement;
 mod attack;
 mod balance;
+mod cells;
 mod chain;
 mod cheater;
 mod constraints;
 mod coverage;
 mod forgeries;
+mod freedoms;
 mod identity;
 mod recording;
 mod signer;
 mod support;
+mod values;
 
 use constraints::refusals;
 use support::*;

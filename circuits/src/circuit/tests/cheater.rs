@@ -89,7 +89,7 @@ impl Cheater {
     }
 
     /// The signature with the challenge `e` whose `R` is `[nonce]G`.
-    fn respond(&self, e: u128) -> Signature {
+    pub(super) fn respond(&self, e: u128) -> Signature {
         signature(e, &(self.nonce + Scalar::from_u128(e) * self.secret))
     }
 

@@ -19,6 +19,7 @@ use crate::schnorr::low_128;
 
 attacks! {
     free_slope by Gate("signature: addition", 0, CONSTANT);
+    nonce_off_the_curve by Gate("signature: addition", 0, CONSTANT);
     free_x by Gate("signature: addition", 1, CONSTANT);
     free_y by Gate("signature: addition", 2, CONSTANT - 1);
     challenge_digits_that_do_not_start_at_zero by Gate("signature: z is zero", 0, E_START);
@@ -70,6 +71,15 @@ fn chase(cheater: &Cheater, lie: impl Fn(Base, usize, Pair, Pair) -> Option<Sum>
 fn free_slope(cheater: &Cheater) -> Filling {
     chase(cheater, |r_x, row, t, p| {
         let lambda = Option::from((r_x + t.0 + p.0).sqrt()).filter(|_| row == CONSTANT)?;
+        Some(Sum::with_slope(lambda, t, p))
+    })
+}
+
+/// An `R.x` that no point of the curve has. The three equations of a row are all there is to keep the chain on the curve.
+fn nonce_off_the_curve(cheater: &Cheater) -> Filling {
+    chase(cheater, |r_x, row, t, p| {
+        let on_the_curve = bool::from((r_x.square() * r_x + Base::from(5)).sqrt().is_some());
+        let lambda = Option::from((r_x + t.0 + p.0).sqrt()).filter(|_| row == CONSTANT && !on_the_curve)?;
         Some(Sum::with_slope(lambda, t, p))
     })
 }
