@@ -1,0 +1,31 @@
+//! The `halometer` program: what it understands, and what it does. The binary itself is a few lines around [`main`].
+
+// A program's output is what it is for.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub mod args;
+pub mod bench;
+pub mod demo;
+pub mod prompts;
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    let outcome = match args::Cli::parse().command {
+        args::Command::Demo(args) => demo::run(&args),
+        args::Command::Bench(args) => bench::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprint!("halometer: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            eprint!(": {cause}");
+            source = cause.source();
+        }
+        eprintln!();
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,25 @@
+//! HTTP at the rim: the `Payment` scheme, a gateway that is a reverse proxy, an issuer that mints, and a client that pays.
+//!
+//! Nothing in the core knows of this module; it brings the sockets, the clock, the randomness and the threads. Proving and
+//! verifying never run on an async thread: [`workers`] has threads of their own for them.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`payment`], [`problem`] | the `Payment` authentication scheme; problem details |
+//! | [`gateway`] | [`Gateway`](crate::gateway::Gateway) and [`Issuer`](crate::issuer::Issuer) as a reverse proxy |
+//! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
+//! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
+//! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
+//! | [`server`], [`workers`], [`clock`] | what they stand on |
+
+pub mod clock;
+pub mod gateway;
+pub mod issuer;
+pub mod payer;
+pub mod payment;
+pub mod pricing;
+pub mod problem;
+pub mod server;
+pub mod upstream;
+pub mod usage;
+pub mod workers;

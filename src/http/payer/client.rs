@@ -1,0 +1,160 @@
+//! Plain requests to gateways and issuers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use crate::http::gateway::{DIRECTORY_PATH, SETTLEMENT_PATH, SettlementAnswer};
+use crate::http::issuer::MINT_PATH;
+use crate::http::payment::{self, Challenge, ChallengeError};
+use crate::http::problem::ProblemDetails;
+use crate::http::upstream::without_tls;
+use crate::protocol::{DecodeError, MintRequest, MintResponse, Settlement, SignedDirectory};
+
+/// Longest answer that is read, bytes.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Sends requests. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client(reqwest::Client);
+
+/// Why there is no usable answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The client cannot be set up.
+    #[error("cannot set up an HTTP client: {0}")]
+    Setup(#[source] reqwest::Error),
+    /// The request or its answer did not get through.
+    #[error("{0}")]
+    Http(#[source] reqwest::Error),
+    /// The answer is longer than 64 MiB.
+    #[error("the answer is too long")]
+    TooLong,
+    /// The answer is a problem.
+    #[error("{0}")]
+    Problem(Box<ProblemDetails>),
+    /// The answer has a status that it should not have.
+    #[error("an answer with status {0}")]
+    Status(StatusCode),
+    /// The answer is not what it should be.
+    #[error("the answer is malformed: {0}")]
+    Decode(#[from] DecodeError),
+    /// There is no challenge in it.
+    #[error(transparent)]
+    Challenge(#[from] ChallengeError),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The problem in it. An answer that is none makes one of its status.
+    pub(crate) fn problem(&self) -> ProblemDetails {
+        serde_json::from_slice(&self.body)
+            .ok()
+            .filter(|_| self.is_problem())
+            .unwrap_or_else(|| ProblemDetails::plain(self.status, "no details were given"))
+    }
+
+    pub(crate) fn is_problem(&self) -> bool {
+        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        kind.is_some_and(|kind| kind.starts_with(crate::http::problem::CONTENT_TYPE))
+    }
+
+    fn success(self) -> Result<Bytes, ClientError> {
+        match self.status.is_success() {
+            true => Ok(self.body),
+            false => Err(ClientError::Problem(Box::new(self.problem()))),
+        }
+    }
+}
+
+impl Client {
+    /// A client for services that are reached over plain HTTP, such as those on this machine. It takes no proxy.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`].
+    pub fn plain() -> Result<Self, ClientError> {
+        let builder = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(330))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        without_tls(builder).build().map(Self).map_err(ClientError::Setup)
+    }
+
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
+        let sent = self.0.request(method, url).headers(headers).body(body).send().await;
+        let mut response = sent.map_err(ClientError::Http)?;
+        let (status, headers) = (response.status(), core::mem::take(response.headers_mut()));
+        let mut read = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(ClientError::Http)? {
+            if read.len() + chunk.len() > MAX_ANSWER {
+                return Err(ClientError::TooLong);
+            }
+            read.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body: read.into() })
+    }
+
+    /// The challenge of a gateway: what an unpaid request to its root is answered with.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Status`] if it asks for no payment.
+    pub async fn challenge(&self, origin: &str) -> Result<Challenge, ClientError> {
+        let answer = self.send(Method::GET, format!("{origin}/"), HeaderMap::new(), Bytes::new()).await?;
+        if !matches!(answer.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) {
+            return Err(ClientError::Status(answer.status));
+        }
+        let values = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
+        Ok(Challenge::from_header_values(values.filter_map(|value| value.to_str().ok()))?)
+    }
+
+    /// The signed directory that an issuer or a gateway shows. It is not verified yet.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn directory(&self, origin: &str) -> Result<SignedDirectory, ClientError> {
+        let url = format!("{origin}{DIRECTORY_PATH}");
+        let bytes = self.send(Method::GET, url, HeaderMap::new(), Bytes::new()).await?.success()?;
+        Ok(SignedDirectory::from_bytes(&bytes)?)
+    }
+
+    /// Has a payment minted.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same request can be sent again.
+    pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintResponse, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        let body = Bytes::copy_from_slice(&request.to_bytes());
+        let bytes = self.send(Method::POST, format!("{issuer}{MINT_PATH}"), headers, body).await?.success()?;
+        Ok(MintResponse::from_bytes(&bytes)?)
+    }
+
+    /// Asks for a settlement with a credential that was signed for this very request.
+    pub(crate) async fn settlement(&self, origin: &str, credential: HeaderValue) -> Result<Settlement, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, credential);
+        let url = format!("{origin}{SETTLEMENT_PATH}");
+        let bytes = self.send(Method::POST, url, headers, Bytes::new()).await?.success()?;
+        let settlement = serde_json::from_slice(&bytes)
+            .ok()
+            .and_then(|answer: SettlementAnswer| payment::decode(&answer.settlement))
+            .ok_or(DecodeError::Field("settlement"))?;
+        Ok(Settlement::from_bytes(&settlement)?)
+    }
+}

@@ -1,0 +1,109 @@
+//! What a paid response carries.
+
+use serde::{Deserialize, Serialize};
+
+use super::{METHOD, decode, encode};
+
+/// The `Payment-Receipt` header of a successful, settled call.
+///
+/// It brings the settlement: with it the wallet's next note is complete. Nothing in it names the spend, for headers are logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// What the call cost, micro-credits.
+    pub cost: u64,
+    /// The payment method: `halometer`.
+    pub method: String,
+    /// A short name for the settlement, a hash of it, for the caller's own bookkeeping.
+    pub reference: String,
+    /// The settlement, base64url.
+    pub settlement: String,
+    /// Always `success`: receipts are issued for nothing else.
+    pub status: String,
+    /// When it was settled, RFC 3339, UTC, whole seconds.
+    pub timestamp: String,
+}
+
+/// Why a header value is no receipt. The server is at fault; the settlement can still be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the payment receipt is malformed")]
+pub struct ReceiptError;
+
+impl Receipt {
+    /// A receipt for the encoded `settlement` of a call that cost `cost` micro-credits, at `now` (Unix seconds).
+    pub fn new(settlement: &[u8], cost: u64, now: u64) -> Self {
+        let hash = blake2b_simd::Params::new().hash_length(16).personal(b"halometer:recpt1").hash(settlement);
+        Self {
+            cost,
+            method: METHOD.to_owned(),
+            reference: encode(hash.as_bytes()),
+            settlement: encode(settlement),
+            status: "success".to_owned(),
+            timestamp: rfc3339(now),
+        }
+    }
+
+    /// The settlement's bytes.
+    ///
+    /// # Errors
+    /// [`ReceiptError`] if they are not base64url.
+    pub fn settlement(&self) -> Result<Vec<u8>, ReceiptError> {
+        decode(&self.settlement).ok_or(ReceiptError)
+    }
+
+    /// The value of the header.
+    pub fn to_header_value(&self) -> String {
+        // Serialising strings into memory cannot fail.
+        encode(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Reads the value of the header.
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub fn from_header_value(value: &str) -> Result<Self, ReceiptError> {
+        let json = decode(value).ok_or(ReceiptError)?;
+        let receipt: Self = serde_json::from_slice(&json).map_err(|_| ReceiptError)?;
+        (receipt.method == METHOD && receipt.status == "success").then_some(receipt).ok_or(ReceiptError)
+    }
+}
+
+/// Unix seconds as RFC 3339, UTC. The calendar by the method of days from civil, in eras of 400 years beginning in March.
+fn rfc3339(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let receipt = Receipt::new(&[3; 80], 12, 1_800_000_000);
+        assert_eq!(Receipt::from_header_value(&receipt.to_header_value()), Ok(receipt.clone()));
+        assert_eq!(receipt.settlement(), Ok(vec![3; 80]));
+        assert_eq!(Receipt::from_header_value("e30"), Err(ReceiptError));
+        assert_eq!(Receipt::from_header_value("*"), Err(ReceiptError));
+    }
+
+    #[test]
+    fn times() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_800_000_000, "2027-01-15T08:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The service behind the gateway: where paid requests go, and what is taken off them on the way.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use reqwest::Url;
+
+use super::payment::RECEIPT_HEADER;
+
+/// Headers that belong to one connection and are never passed on (RFC 9110, section 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A service that is reached over HTTP or HTTPS.
+#[derive(Clone)]
+pub struct Upstream {
+    client: reqwest::Client,
+    base: Url,
+    /// `Authorization` for the service: the operator's, never a caller's.
+    authorization: Option<HeaderValue>,
+    max_response: usize,
+}
+
+/// Limits on what an upstream may do.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamLimits {
+    /// To get a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// From the request to the last byte of the answer.
+    pub timeout: Duration,
+    /// Longest answer, bytes.
+    pub max_response: usize,
+}
+
+impl Default for UpstreamLimits {
+    /// 10 s, 5 min, 32 MiB.
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(300),
+            max_response: 32 << 20,
+        }
+    }
+}
+
+/// Why an [`Upstream`] cannot be made. The operator is at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamConfigError {
+    /// Not a URL.
+    #[error("`{0}` is not a URL")]
+    Url(String),
+    /// A URL that is not of the form `http(s)://host[:port][/path]`.
+    #[error("`{0}` must begin with http:// or https:// and have no user name, password, query or fragment")]
+    Form(String),
+    /// The API key has characters that a header cannot carry.
+    #[error("the upstream's API key holds characters that no HTTP header can carry")]
+    Key,
+    /// The HTTP client or its TLS cannot be set up.
+    #[error("cannot set up the HTTP client for the upstream: {0}")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Why there is no answer from the upstream. The upstream, or the network to it, is at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// No connection: the request was never sent, and no work was done.
+    #[error("the upstream cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// The target is no path within the service. The request was never sent.
+    #[error("the request's target is not one of the upstream's")]
+    Target,
+    /// It did not answer in time. It may have worked.
+    #[error("the upstream did not answer in time")]
+    Timeout,
+    /// The connection broke, or what came was no HTTP. It may have worked.
+    #[error("the upstream's answer broke off")]
+    Broken(#[source] reqwest::Error),
+    /// The answer is longer than the limit. It worked.
+    #[error("the upstream's answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct UpstreamAnswer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its end-to-end headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Upstream {
+    /// The service at `url`; paths of requests are appended to its path. `api_key`, if there is one, goes to it as a bearer token.
+    ///
+    /// TLS is checked against the system's certificate authorities.
+    ///
+    /// # Errors
+    /// [`UpstreamConfigError`].
+    pub fn new(url: &str, api_key: Option<&str>, limits: UpstreamLimits) -> Result<Self, UpstreamConfigError> {
+        let mut base = Url::parse(url).map_err(|_| UpstreamConfigError::Url(url.to_owned()))?;
+        let plain = base.username().is_empty()
+            && base.password().is_none()
+            && base.query().is_none()
+            && base.fragment().is_none();
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain {
+            return Err(UpstreamConfigError::Form(redact(&base)));
+        }
+        base.set_path(base.path().to_owned().trim_end_matches('/'));
+        let authorization = match api_key {
+            None => None,
+            Some(key) => {
+                let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| UpstreamConfigError::Key)?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        let builder = reqwest::Client::builder()
+            .connect_timeout(limits.connect_timeout)
+            .timeout(limits.timeout)
+            // A redirect would carry the operator's key, or a caller's question, to a place the operator did not name.
+            .redirect(reqwest::redirect::Policy::none());
+        let client = if base.scheme() == "https" {
+            // The provider is per process. Whoever embeds this crate may have chosen one already; then theirs is used.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            builder.build()
+        } else {
+            without_tls(builder).build()
+        }
+        .map_err(UpstreamConfigError::Client)?;
+        Ok(Self { client, base, authorization, max_response: limits.max_response })
+    }
+
+    /// The service's URL.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The address of a request's `target` (path and query). None if it is no path, or leads out of the service's own.
+    fn address(&self, target: &str) -> Option<Url> {
+        let address = Url::parse(&format!("{}{target}", self.url())).ok()?;
+        let inside = address.path().strip_prefix(self.base.path().trim_end_matches('/'))?.starts_with('/');
+        let same = address.origin() == self.base.origin();
+        (target.starts_with('/') && inside && same).then_some(address)
+    }
+
+    /// Whether a request with this target (path and query) can be sent on.
+    pub fn accepts(&self, target: &str) -> bool {
+        self.address(target).is_some()
+    }
+
+    /// Sends a request on and reads the whole answer. `target` is its path and query.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<UpstreamAnswer, UpstreamError> {
+        let url = self.address(target).ok_or(UpstreamError::Target)?;
+        let mut request_headers = end_to_end(headers);
+        for name in [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE, header::EXPECT] {
+            request_headers.remove(name);
+        }
+        // What cannot be read cannot be metered.
+        request_headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(authorization) = &self.authorization {
+            request_headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let sent = self.client.request(method, url).headers(request_headers).body(body).send().await;
+        let mut response = sent.map_err(classify)?;
+        let mut read = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(classify)? {
+            if read.len() + chunk.len() > self.max_response {
+                return Err(UpstreamError::TooLong(self.max_response));
+            }
+            read.extend_from_slice(&chunk);
+        }
+        let mut headers = end_to_end(response.headers());
+        // A cookie would tell a caller's next call from the others.
+        for name in [header::CONTENT_LENGTH, header::SET_COOKIE, RECEIPT_HEADER] {
+            headers.remove(name);
+        }
+        Ok(UpstreamAnswer { status: response.status(), headers, body: read.into() })
+    }
+}
+
+impl core::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Upstream").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+/// A client that only ever speaks plain HTTP needs no certificate authorities: it starts faster, and on machines without any.
+pub(crate) fn without_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    builder.tls_certs_only([])
+}
+
+/// The headers of a message that are meant for its receiver.
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let mut kept = headers.clone();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        kept.remove(name);
+    }
+    kept
+}
+
+fn classify(error: reqwest::Error) -> UpstreamError {
+    if error.is_connect() {
+        UpstreamError::Unreachable(error.without_url())
+    } else if error.is_timeout() {
+        UpstreamError::Timeout
+    } else {
+        UpstreamError::Broken(error.without_url())
+    }
+}
+
+/// A URL for messages: a password that was put in by mistake does not belong on a screen.
+fn redact(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let upstream = |url| Upstream::new(url, None, UpstreamLimits::default());
+        assert_eq!(upstream("http://127.0.0.1:80/base/").unwrap().url(), "http://127.0.0.1/base");
+        for url in ["127.0.0.1:80", "ftp://x", "http://a:secret@b", "http://a?b", "http://a#b", "", "http://"] {
+            let error = upstream(url).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        let broken = Upstream::new("http://a", Some("a\nb"), UpstreamLimits::default());
+        assert!(matches!(broken, Err(UpstreamConfigError::Key)));
+    }
+
+    #[test]
+    fn a_target_stays_within_the_service() {
+        let upstream = Upstream::new("http://a/base", None, UpstreamLimits::default()).unwrap();
+        for target in ["/", "/v1/chat?x=1", "//evil.example/", "/x/../y"] {
+            assert!(upstream.accepts(target), "{target}");
+        }
+        for target in ["", "*", "x", "@evil.example/", "/../x", "/%2e%2e/x", ":80/", "http://evil.example/"] {
+            assert!(!upstream.accepts(target), "{target}");
+        }
+        let root = Upstream::new("http://a", None, UpstreamLimits::default()).unwrap();
+        assert!(root.accepts("/v1/models"));
+    }
+
+    #[test]
+    fn headers_of_the_connection_stay_there() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("connection", "x-mine, Keep-Alive"), ("x-mine", "1"), ("te", "trailers"), ("accept", "*/*")] {
+            headers.append(name, value.parse().unwrap());
+        }
+        let kept = end_to_end(&headers);
+        assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+}
