@@ -1,6 +1,8 @@
 //! The algebra, statements and proofs of halometer. No I/O, no clock, no async.
 
 mod circuit;
+#[cfg(feature = "fixtures")]
+pub mod fixture;
 pub mod hash;
 pub mod note;
 pub mod proof;
