@@ -52,6 +52,11 @@ static TABLE: LazyLock<Vec<Xy>> = LazyLock::new(|| {
     affine.iter().map(Xy::of).collect()
 });
 
+/// Makes the table now, which takes some milliseconds, so that the first verification need not.
+pub(super) fn prepare() {
+    LazyLock::force(&TABLE);
+}
+
 impl Xy {
     fn of(point: &vesta::Affine) -> Self {
         let coordinates = point.coordinates().expect("a multiple of a generator by a power of two");

@@ -11,7 +11,7 @@ use group::{Curve, CurveAffine as _};
 use pasta_curves::{pallas, vesta};
 use rand_core::{CryptoRng, Rng};
 
-use super::generators::GeneratorScalars;
+use super::generators::{GeneratorScalars, prepare};
 use super::setup::{INSTANCE_BASES, PARAMS};
 use super::transcript::{POINT_BYTES, Reader, SCALAR_BYTES, Writer};
 use crate::circuit::SpendCircuit;
@@ -165,12 +165,13 @@ impl ProvingKey {
 }
 
 impl VerifyingKey {
-    /// Builds the key for an epoch key `D`, as [`ProvingKey::build`] does, in about half the time.
+    /// Builds the key for an epoch key `D`, as [`ProvingKey::build`] does, in less time.
     pub fn build(epoch_key: &PublicKey) -> Self {
         Self::from_circuit(epoch_key, &SpendCircuit::for_key(epoch_key))
     }
 
     fn from_circuit(epoch_key: &PublicKey, circuit: &SpendCircuit) -> Self {
+        prepare();
         let key = keygen_vk(&PARAMS, circuit).expect("the layout fits, for every key");
         Self(Arc::new(VerifyingInner { key, epoch_key: *epoch_key }))
     }
