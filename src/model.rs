@@ -147,7 +147,8 @@ impl Run {
         let place = (key.epoch, key.nullifier);
         let lease = now.after(u64::from(LEASE));
         match (self.set.get_mut(&place), opened) {
-            (_, Err(AdmitError::NotSpendable(_))) if !spendable(key.epoch, now) => {}
+            (found, Err(AdmitError::NotSpendable(_)))
+                if !spendable(key.epoch, now) && found.as_ref().is_none_or(|known| known.key != key) => {}
             (Some(known), Ok(Opened::InProgress))
                 if known.key == key && known.settled.is_none() && now < known.lease => {}
             (Some(known), Ok(Opened::Lapsed(spend)))

@@ -49,26 +49,28 @@ impl Gateway {
         }
     }
 
-    /// The cheap checks in the order of the protocol: length and canonical form, epoch, gateway id, not-after, class, tariff,
+    /// The cheap checks in the order of the protocol: length and canonical form, gateway id, epoch, not-after, class, tariff,
     /// then the session signature, then the set.
     ///
-    /// A spend that is in the set is answered even when its not-after, class or tariff is not valid any more: nothing is
+    /// A spend that is in the set is answered even when its epoch, not-after, class or tariff is not valid any more: nothing is
     /// admitted by that.
     ///
     /// # Errors
     /// [`AdmitError`].
     pub fn screen(&self, opening: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Screened, AdmitError> {
         let parsed = ParsedSpend::parse(opening, &self.directory)?;
-        self.check_place(parsed.spend(), now)?;
+        self.check_gateway(parsed.spend())?;
         let terms = self.check_terms(parsed.spend(), now);
         let spend = parsed.authenticate(request).ok_or(AdmitError::SessionSignature)?;
         let key = spend.key();
-        match self.set.find(key.epoch, &key.nullifier)? {
-            Some(record) if record.key == key => Ok(Screened::Known(self.known(&key, record.state, now)?)),
-            found => {
-                terms?;
-                Ok(if found.is_some() { Screened::Conflict(spend) } else { Screened::Unknown(spend) })
-            }
+        match (self.set.find(key.epoch, &key.nullifier), terms) {
+            (Ok(Some(record)), _) if record.key == key => Ok(Screened::Known(self.known(&key, record.state, now)?)),
+            (_, Err(broken)) => Err(broken),
+            (Err(error), _) => Err(error.into()),
+            (Ok(None), _) => Ok(Screened::Unknown(spend)),
+            // Nobody can be named any more, so that its proof need not be verified.
+            (Ok(Some(record)), _) if record.evidence.is_none() => Err(AdmitError::AlreadySpent),
+            (Ok(Some(_)), _) => Ok(Screened::Conflict(spend)),
         }
     }
 
@@ -87,7 +89,7 @@ impl Gateway {
     /// [`AdmitError`], among them the double spend with its evidence.
     pub fn admit(&self, spend: VerifiedSpend, now: Timestamp) -> Result<Opened, AdmitError> {
         // What was screened long ago may have waited over the end of its epoch.
-        self.check_place(spend.spend(), now)?;
+        self.check_epoch(spend.spend(), now)?;
         let key = spend.key();
         match spend.admit(&*self.set, self.lease(now))? {
             Admission::Fresh(spend) => Ok(Opened::Admitted(spend)),

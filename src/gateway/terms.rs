@@ -4,20 +4,21 @@ use super::{AdmitError, Gateway};
 use crate::protocol::{Spend, Timestamp};
 
 impl Gateway {
-    /// What no spend may break, a retry no more than a first one: the epoch and the gateway.
-    pub(super) fn check_place(&self, spend: &Spend, now: Timestamp) -> Result<(), AdmitError> {
-        let entry = self.directory.epoch(spend.epoch);
-        if !entry.is_some_and(|epoch| epoch.spend.contains(now)) {
-            return Err(AdmitError::NotSpendable(spend.epoch));
-        }
-        if spend.gateway != self.id {
-            return Err(AdmitError::WrongGateway(spend.gateway));
-        }
-        Ok(())
+    /// What no spend may break, a retry no more than a first one.
+    pub(super) fn check_gateway(&self, spend: &Spend) -> Result<(), AdmitError> {
+        if spend.gateway == self.id { Ok(()) } else { Err(AdmitError::WrongGateway(spend.gateway)) }
     }
 
-    /// What a spend must keep to be admitted now: not-after, class, tariff.
+    /// Whether the epoch can be spent now.
+    pub(super) fn check_epoch(&self, spend: &Spend, now: Timestamp) -> Result<(), AdmitError> {
+        let entry = self.directory.epoch(spend.epoch);
+        let spendable = entry.is_some_and(|epoch| epoch.spend.contains(now));
+        if spendable { Ok(()) } else { Err(AdmitError::NotSpendable(spend.epoch)) }
+    }
+
+    /// What a spend must keep to be admitted now: epoch, not-after, class, tariff.
     pub(super) fn check_terms(&self, spend: &Spend, now: Timestamp) -> Result<(), AdmitError> {
+        self.check_epoch(spend, now)?;
         if !self.directory.grid().accepts(spend.not_after, now) {
             return Err(AdmitError::Expired(spend.not_after));
         }

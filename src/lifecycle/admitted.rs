@@ -28,7 +28,6 @@ pub enum Admission {
 /// the only thing an issuer signs change for.
 ///
 /// It is not consumed by settling, so that a store that failed can be asked again; the set is what makes it happen once.
-#[derive(Debug)]
 pub struct AdmittedSpend {
     key: SpendKey,
     charge: Credits,
@@ -44,6 +43,12 @@ pub enum Reclaim {
     Open(AdmittedSpend),
     /// It was settled already.
     Settled(SettledSpend),
+}
+
+impl core::fmt::Debug for AdmittedSpend {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("AdmittedSpend").field("charge", &self.charge).finish_non_exhaustive()
+    }
 }
 
 impl AdmittedSpend {

@@ -9,11 +9,16 @@ use super::{ParseError, VerifyError};
 use crate::protocol::{Directory, Spend, SpendKey};
 
 /// A spend, its `x` computed from the directory, and the key of its epoch.
-#[derive(Clone, Debug)]
 pub(super) struct BoundSpend {
     pub(super) spend: Spend,
     pub(super) x: ContextHash,
     pub(super) epoch_key: PublicKey,
+}
+
+impl core::fmt::Debug for BoundSpend {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.spend.fmt(f)
+    }
 }
 
 impl BoundSpend {

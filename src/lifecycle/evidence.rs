@@ -6,7 +6,7 @@ use halometer_circuits::proof::VerifyingKey;
 use super::ParseError;
 use super::bound::BoundSpend;
 use super::verified::{VerifiedSpend, VerifyError};
-use crate::protocol::{DecodeError, Directory, Spend};
+use crate::protocol::{DecodeError, Directory, EpochNumber, Spend};
 
 /// Two spends of one note in two contexts, and the account that they name. Anyone who has the issuer's directory can check
 /// it, offline; an honest wallet never makes two such spends, and nobody else can make one of its.
@@ -84,7 +84,7 @@ impl Evidence {
     }
 
     /// The spent epoch.
-    pub fn epoch(&self) -> crate::protocol::EpochNumber {
+    pub fn epoch(&self) -> EpochNumber {
         self.first.epoch
     }
 

@@ -94,9 +94,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn text(&mut self, name: &'static str, limit: usize) -> Result<String, DecodeError> {
         let length = usize::from(self.u8()?);
         let text = self.take(length)?;
-        let valid = (1..=limit).contains(&length) && text.iter().all(u8::is_ascii_graphic);
         match core::str::from_utf8(text) {
-            Ok(text) if valid => Ok(text.to_owned()),
+            Ok(text) if is_text(text, limit) => Ok(text.to_owned()),
             _ => Err(DecodeError::Field(name)),
         }
     }
@@ -118,6 +117,11 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
+}
+
+/// Whether it is text as [`Reader::text`] reads it.
+pub(crate) fn is_text(text: &str, limit: usize) -> bool {
+    (1..=limit).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Appends what [`Reader::text`] reads. The text has been checked to have at most 255 bytes.

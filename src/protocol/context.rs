@@ -50,7 +50,7 @@ impl Purpose {
 }
 
 /// Everything that a spend is bound to (protocol, section 3). The version is [`VERSION`](super::VERSION).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Context {
     /// Whose notes.
     pub issuer: IssuerId,
@@ -74,6 +74,18 @@ pub struct Context {
     pub not_after: Timestamp,
     /// Digest of the memo.
     pub memo: Digest,
+}
+
+impl core::fmt::Debug for Context {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { epoch, gateway, purpose, charge, .. } = self;
+        f.debug_struct("Context")
+            .field("epoch", epoch)
+            .field("gateway", gateway)
+            .field("purpose", purpose)
+            .field("charge", charge)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Context {

@@ -1,7 +1,7 @@
 //! A directory's entry for a gateway.
 
 use super::bytes::GatewayId;
-use super::codec::{DecodeError, Reader, put_count, put_text};
+use super::codec::{DecodeError, Reader, is_text, put_count, put_text};
 use super::ed25519::GatewayKey;
 
 /// A gateway: its id, where it is reached, and the key it signs receipts with.
@@ -16,14 +16,12 @@ pub struct GatewayEntry {
 }
 
 impl GatewayEntry {
-    pub(crate) const MAX_ORIGINS: usize = 16;
+    const MAX_ORIGINS: usize = 16;
+    const MAX_ORIGIN: usize = 255;
 
     pub(crate) fn is_well_formed(&self) -> bool {
         (1..=Self::MAX_ORIGINS).contains(&self.origins.len())
-            && self
-                .origins
-                .iter()
-                .all(|origin| (1..=255).contains(&origin.len()) && origin.bytes().all(|byte| byte.is_ascii_graphic()))
+            && self.origins.iter().all(|origin| is_text(origin, Self::MAX_ORIGIN))
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -36,7 +34,7 @@ impl GatewayEntry {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             id: GatewayId::from_bytes(reader.array()?),
-            origins: reader.list("origins", Self::MAX_ORIGINS, |reader| reader.text("origin", 255))?,
+            origins: reader.list("origins", Self::MAX_ORIGINS, |reader| reader.text("origin", Self::MAX_ORIGIN))?,
             key: GatewayKey::from_bytes(&reader.array()?).ok_or(DecodeError::Field("gateway key"))?,
         })
     }

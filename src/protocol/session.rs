@@ -114,13 +114,20 @@ impl<'a> Request<'a> {
 
 /// The session signature of one request (protocol, section 5): over version, `nf`, `x`, action, authority, method, target,
 /// content digest and sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Authorisation {
     /// What is asked for.
     pub action: Action,
     /// Number of the request within the session; the opening one is 0.
     pub sequence: u64,
     signature: [u8; SIGNATURE],
+}
+
+impl core::fmt::Debug for Authorisation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { action, sequence, .. } = self;
+        f.debug_struct("Authorisation").field("action", action).field("sequence", sequence).finish_non_exhaustive()
+    }
 }
 
 impl Authorisation {
@@ -207,7 +214,7 @@ impl Opening {
 const _: () = assert!(Opening::LENGTH <= 4_200);
 
 /// The credential of a request that follows in a session: it names the spend, and does not carry it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Following {
     /// The spent epoch, whose partition holds the record.
     pub epoch: EpochNumber,
@@ -217,6 +224,13 @@ pub struct Following {
     pub context: ContextHash,
     /// The signature of the request.
     pub authorisation: Authorisation,
+}
+
+impl core::fmt::Debug for Following {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { epoch, authorisation, .. } = self;
+        f.debug_struct("Following").field("epoch", epoch).field("authorisation", authorisation).finish_non_exhaustive()
+    }
 }
 
 impl Following {

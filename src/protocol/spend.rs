@@ -16,7 +16,7 @@ use super::time::Timestamp;
 
 /// A spend: the proof, its public inputs, and what of the context the gateway does not know already. The context hash `x` is
 /// never sent; it is computed from what was.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Spend {
     /// What it is for.
     pub purpose: Purpose,
@@ -42,6 +42,17 @@ pub struct Spend {
     pub change: ValueCommitment,
     /// The proof.
     pub proof: Proof,
+}
+
+impl core::fmt::Debug for Spend {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { epoch, gateway, charge, .. } = self;
+        f.debug_struct("Spend")
+            .field("epoch", epoch)
+            .field("gateway", gateway)
+            .field("charge", charge)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Spend {

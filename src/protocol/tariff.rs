@@ -1,7 +1,7 @@
 //! What things cost.
 
 use super::bytes::{Digest, digest};
-use super::codec::{DecodeError, Reader, put_count, put_text};
+use super::codec::{DecodeError, Reader, is_text, put_count, put_text};
 use super::credits::Credits;
 use super::time::Window;
 
@@ -22,6 +22,7 @@ pub struct Price {
 pub struct Tariff {
     valid: Window,
     prices: Vec<Price>,
+    digest: Digest,
 }
 
 /// Why a tariff is none, or gives no price. The operator of the directory or of the meter is at fault.
@@ -65,14 +66,16 @@ impl Tariff {
         }
         for (i, price) in prices.iter().enumerate() {
             let name = &price.item;
-            let well_formed =
-                (1..=Self::MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
             let twice = i > 0 && prices[i - 1].item == *name;
-            if !well_formed || twice || price.per == 0 {
+            if !is_text(name, Self::MAX_NAME) || twice || price.per == 0 {
                 return Err(TariffError::Price(name.clone()));
             }
         }
-        Ok(Self { valid, prices })
+        let mut tariff = Self { valid, prices, digest: Digest::from_bytes([0; 32]) };
+        let mut bytes = Vec::new();
+        tariff.write(&mut bytes);
+        tariff.digest = digest(b"halometer1-tarif", &[&bytes]);
+        Ok(tariff)
     }
 
     /// When it holds.
@@ -107,9 +110,7 @@ impl Tariff {
 
     /// Digest of the tariff, window included.
     pub fn digest(&self) -> Digest {
-        let mut bytes = Vec::new();
-        self.write(&mut bytes);
-        digest(b"halometer1-tarif", &[&bytes])
+        self.digest
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {

@@ -10,12 +10,12 @@ use crate::store::{Insertion, Lease, Record, RecordState, SpentSet, StoreError, 
 
 /// A [`SpentSet`] in memory, behind one lock. It forgets everything when the process ends: a gateway that uses it takes a new
 /// id and new epochs at every start.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct MemorySpentSet {
     partitions: Mutex<BTreeMap<EpochNumber, Partition>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Partition {
     phase: Phase,
     // By the bytes of the nullifier, so that a prefix is a range.
@@ -29,6 +29,12 @@ enum Phase {
     Open,
     Closing,
     Retired,
+}
+
+impl core::fmt::Debug for MemorySpentSet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("MemorySpentSet(..)")
+    }
 }
 
 impl MemorySpentSet {

@@ -48,7 +48,7 @@ pub struct Record {
 }
 
 /// The part of a record that settles it and that proves a double spend; erased after the evidence window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RecordEvidence {
     /// The charge.
     pub charge: Credits,
@@ -56,6 +56,12 @@ pub struct RecordEvidence {
     pub change: ValueCommitment,
     /// The spend's bytes ([`Spend::LENGTH`](crate::protocol::Spend::LENGTH)), `y` and proof among them.
     pub spend: Vec<u8>,
+}
+
+impl core::fmt::Debug for RecordEvidence {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("RecordEvidence").field("charge", &self.charge).finish_non_exhaustive()
+    }
 }
 
 /// Sums over the records of a partition.

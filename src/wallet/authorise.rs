@@ -5,7 +5,7 @@ use super::{Journal, JournalEntry, JournalError, LaneId, ReadySpend, Wallet};
 use crate::protocol::{Action, Authorisation, Following, Opening, Request, SpendKey, Timestamp};
 
 /// A credential that may be sent: its spend is pinned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Authorised {
     /// The spend, by which its settlement is accepted later.
     pub key: SpendKey,
@@ -13,6 +13,12 @@ pub struct Authorised {
     pub lane: LaneId,
     /// The bytes of the [`Opening`].
     pub opening: Vec<u8>,
+}
+
+impl core::fmt::Debug for Authorised {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Authorised").field("lane", &self.lane).finish_non_exhaustive()
+    }
 }
 
 /// Why a spend was not authorised. Nothing was sent; except after [`AuthoriseError::Journal`] the note is as it was.

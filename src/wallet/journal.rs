@@ -8,7 +8,7 @@ use super::LaneId;
 use crate::protocol::{Settlement, SpendKey};
 
 /// An entry of the journal: a note, the one spend of it, and its settlement once there is one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct JournalEntry {
     /// The spend.
     pub key: SpendKey,
@@ -18,6 +18,12 @@ pub struct JournalEntry {
     pub spend: Vec<u8>,
     /// The settlement.
     pub settlement: Option<Settlement>,
+}
+
+impl core::fmt::Debug for JournalEntry {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("JournalEntry").field("lane", &self.lane).finish_non_exhaustive()
+    }
 }
 
 /// A map from `nf` to `x` with the spend's bytes (protocol, section 5, "Journal"). What a durable implementation owes: an entry
@@ -58,9 +64,15 @@ pub enum JournalError {
 
 /// A [`Journal`] in memory. It forgets everything with the process: a wallet with this journal must never be made again from the
 /// same root secret and device while any of its payments has credit.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct MemoryJournal {
     entries: HashMap<Nullifier, JournalEntry>,
+}
+
+impl core::fmt::Debug for MemoryJournal {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("MemoryJournal").field("entries", &self.entries.len()).finish()
+    }
 }
 
 impl MemoryJournal {

@@ -117,3 +117,51 @@ fn what_a_crashed_process_left_open_is_settled_by_another_after_its_lease() {
     let late = world.issuer.settle(&*world.set, &lost, micro(10), after).unwrap();
     assert_eq!(late, settled);
 }
+
+#[test]
+fn a_retry_is_answered_when_its_epoch_is_over_but_still_kept() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    let settled = world.settle(&world.admit(&paid), 3);
+    let over = T0.after(3 * DAY);
+    assert!(matches!(world.open(&paid, over), Ok(Opened::Settled(again)) if again == settled));
+    world.set.close(EPOCH[0]).unwrap();
+    assert!(matches!(world.open(&paid, over), Ok(Opened::Settled(again)) if again == settled));
+    world.set.retire(EPOCH[0]).unwrap();
+    assert_eq!(world.open(&paid, over).unwrap_err().problem(), Problem::UnknownEpoch);
+}
+
+#[test]
+fn what_is_printed_names_no_nullifier() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    let opening = Opening::from_bytes(&paid.opening).unwrap();
+    let following = Following::from_bytes(&wallet.fetch(&paid.key, &request()).unwrap()).unwrap();
+    let parsed = halometer::lifecycle::ParsedSpend::parse(&paid.opening, world.gateway.directory()).unwrap();
+    let admitted = world.admit(&paid);
+    let record = world.set.find(EPOCH[0], &paid.key.nullifier).unwrap();
+    let settled = world.settle(&admitted, 3);
+    let lanes: Vec<_> = wallet.lanes().collect();
+    let entry = halometer::wallet::Journal::entry(wallet.journal(), &paid.key.nullifier).unwrap();
+    let printed = [
+        format!("{paid:?} {opening:?} {following:?} {parsed:?} {admitted:?} {record:?} {settled:?}"),
+        format!("{lanes:?} {entry:?} {:?} {wallet:?} {:?} {:?}", wallet.journal(), world.gateway, world.set),
+        format!(
+            "{:?} {:?} {:?}",
+            world.issuer,
+            world.open(&paid, T0),
+            world.gateway.fetch(&following.to_bytes(), &request())
+        ),
+    ]
+    .join(" ");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let spend = &opening.spend;
+    for secret in
+        [spend.nullifier.to_bytes(), spend.share.to_bytes(), spend.change.to_bytes(), paid.key.context.to_bytes()]
+    {
+        assert!(!printed.contains(&hex(&secret)));
+        assert!(!printed.contains(&format!("{:?}", &secret[..4])[1..10]), "as a list of numbers");
+    }
+}
