@@ -13,6 +13,8 @@ mod batch;
 mod generators;
 mod key;
 mod setup;
+#[cfg(test)]
+mod tests;
 mod transcript;
 mod workers;
 

@@ -11,6 +11,7 @@ mod coverage;
 mod ecc;
 mod forgeries;
 mod freedoms;
+mod golden;
 mod identity;
 mod poseidon;
 mod recording;
