@@ -3,6 +3,7 @@
 mod circuit;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
+mod fixed_base;
 pub mod hash;
 pub mod note;
 pub mod proof;

@@ -195,6 +195,11 @@ impl AccountSecret {
 }
 
 impl AccountId {
+    /// Whether this is the account of the secret 0, which anybody knows: an issuer mints nothing for it.
+    pub fn is_of_zero(&self) -> bool {
+        self.0 == hash_two(Tag::Account, pallas::Base::ZERO, pallas::Base::ZERO)
+    }
+
     /// `C = H_value(H_note(A, rho), v)`.
     pub fn commit(&self, rho: &NoteSecret, v: u64) -> ValueCommitment {
         let mut note = hash_two(Tag::Note, self.0, rho.0);
@@ -219,14 +224,16 @@ impl ContextHash {
     }
 }
 
-/// Solves two shares of one note for its account secret: `a = (y1 - y2) / (x1 - x2)`, `k = y1 - a*x1`. None when the
-/// `x` are equal, or when the result is zero (then the shares were not of one note).
-pub fn recover_account(first: (&ContextHash, &ShareY), second: (&ContextHash, &ShareY)) -> Option<AccountSecret> {
+/// Solves two shares of one note for the account that they are of: `a = (y1 - y2) / (x1 - x2)`, `k = y1 - a*x1`,
+/// `A = H_account(k, 0)`. None when the `x` are equal.
+///
+/// Nothing is refused on account of `k`, not even 0, which no honest wallet uses and the circuit lets pass: whoever spends
+/// a note twice is to be named whatever his `k`.
+pub fn recover_account(first: (&ContextHash, &ShareY), second: (&ContextHash, &ShareY)) -> Option<AccountId> {
     let ((x1, y1), (x2, y2)) = (first, second);
     let run: Option<pallas::Base> = (x1.0 - x2.0).invert().into();
     let slope = (y1.0 - y2.0) * run?;
-    let k = y1.0 - slope * x1.0;
-    (!bool::from(k.is_zero())).then_some(AccountSecret(k))
+    Some(AccountId(hash_two(Tag::Account, y1.0 - slope * x1.0, pallas::Base::ZERO)))
 }
 
 #[cfg(test)]
@@ -245,13 +252,22 @@ mod tests {
             let (xa, xb) = (ContextHash(a.into()), ContextHash(b.into()));
             let (ya, yb) = (k.share(&rho, &xa), k.share(&rho, &xb));
             let found = recover_account((&xa, &ya), (&xb, &yb)).unwrap();
-            prop_assert_eq!(found.account_id(), k.account_id());
+            prop_assert_eq!(found, k.account_id());
             prop_assert!(recover_account((&xa, &ya), (&xa, &ya)).is_none());
             // A share of another note leads elsewhere.
             let other = NoteSecret::random(&mut rng);
             let wrong = recover_account((&xa, &ya), (&xb, &k.share(&other, &xb))).unwrap();
-            prop_assert_ne!(wrong.account_id(), k.account_id());
+            prop_assert_ne!(wrong, k.account_id());
         }
+    }
+
+    #[test]
+    fn an_account_secret_of_zero_is_named_too() {
+        let (k, rho) = (AccountSecret(pallas::Base::ZERO), NoteSecret(pallas::Base::from(7)));
+        let (xa, xb) = (ContextHash(3.into()), ContextHash(5.into()));
+        let found = recover_account((&xa, &k.share(&rho, &xa)), (&xb, &k.share(&rho, &xb)));
+        assert_eq!(found, Some(k.account_id()));
+        assert!(k.account_id().is_of_zero());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use rand_core::{CryptoRng, Rng};
 use subtle::{ConditionallySelectable, ConstantTimeEq, CtOption};
 use zeroize::Zeroize;
 
+use crate::fixed_base::{DigitTable, mul_128, start};
 use crate::hash::{Tag, hash_two};
 use crate::note::Leaf;
 
@@ -31,6 +32,17 @@ const NONCE_PERSONAL: &[u8; 16] = b"halometer1-nonce";
 pub fn generator() -> pallas::Point {
     static G: LazyLock<pallas::Point> = LazyLock::new(|| pallas::Point::hash_to_curve("halometer/1")(b"generator"));
     *G
+}
+
+/// `[scalar] G`, in time independent of the scalar.
+fn mul_generator(scalar: &pallas::Scalar) -> pallas::Point {
+    generator_table().mul(scalar)
+}
+
+/// The digits' multiples of `G`, 128 pairs.
+pub(crate) fn generator_table() -> &'static DigitTable {
+    static TABLE: LazyLock<DigitTable> = LazyLock::new(|| DigitTable::new(generator(), 128));
+    &TABLE
 }
 
 /// Affine coordinates of a point that is not the identity.
@@ -89,7 +101,7 @@ impl SigningKey {
         let valid = !secret.is_zero();
         // For the invalid zero a stand-in keeps the public key constructible.
         let secret = pallas::Scalar::conditional_select(&secret, &pallas::Scalar::ONE, !valid);
-        let public = PublicKey((generator() * secret).to_affine());
+        let public = PublicKey(mul_generator(&secret).to_affine());
         CtOption::new(Self { secret, public }, valid)
     }
 
@@ -102,7 +114,7 @@ impl SigningKey {
     /// circuit's own equation before it is returned, so that a fault in the computation cannot release the key.
     pub fn sign(&self, leaf: &Leaf) -> Signature {
         let mut t = self.nonce(leaf);
-        let r = (generator() * t).to_affine();
+        let r = mul_generator(&t).to_affine();
         let (r_x, _) = coordinates(&r).expect("t is not 0, and G has prime order");
         let e = self.public.challenge(r_x, leaf);
         let s = t + pallas::Scalar::from_u128(e) * self.secret;
@@ -112,31 +124,35 @@ impl SigningKey {
         signature
     }
 
+    /// `t`. The hash's own state, on the stack, is not wiped: its library offers no way to.
     fn nonce(&self, leaf: &Leaf) -> pallas::Scalar {
         let mut secret = self.to_bytes();
-        let mut counter = 0u64;
-        let t = loop {
-            let mut hash = Params::new()
-                .hash_length(64)
-                .personal(NONCE_PERSONAL)
-                .to_state()
-                .update(&secret)
-                .update(&self.public.to_bytes())
-                .update(&leaf.to_bytes())
-                .update(&counter.to_le_bytes())
-                .finalize()
-                .as_array()
-                .to_owned();
-            let t = pallas::Scalar::from_uniform_bytes(&hash);
-            hash.zeroize();
-            if !bool::from(t.is_zero()) {
-                break t;
-            }
-            counter += 1;
-        };
+        let mut hash = Params::new()
+            .hash_length(64)
+            .personal(NONCE_PERSONAL)
+            .to_state()
+            .update(&secret)
+            .update(&self.public.to_bytes())
+            .update(&leaf.to_bytes())
+            .finalize()
+            .as_array()
+            .to_owned();
         secret.zeroize();
+        let t = pallas::Scalar::from_uniform_bytes(&hash);
+        hash.zeroize();
+        assert!(!bool::from(t.is_zero()), "a hash of 512 bits is no multiple of q, but with probability 2^-254");
         t
     }
+}
+
+/// The `D` for which `[(4^128 - 1)/2] G - [(4^64 - 1)/2] D = S`.
+fn without_constant() -> pallas::Affine {
+    static POINT: LazyLock<pallas::Affine> = LazyLock::new(|| {
+        let surplus = pallas::Scalar::from_u128(u128::MAX >> 1) + pallas::Scalar::TWO_INV;
+        let inverse = surplus.invert().expect("(4^64 - 1)/2 is not a multiple of q");
+        ((generator_table().surplus - start()) * inverse).to_affine()
+    });
+    *POINT
 }
 
 /// The public key `D` of an epoch: a point of Pallas, never the identity.
@@ -154,10 +170,12 @@ impl core::fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    /// Reads the 32-byte compressed form; none for a non-canonical one, for what is not on the curve and for the identity.
+    /// Reads the 32-byte compressed form; none for a non-canonical one, for what is not on the curve, for the identity, and for
+    /// the one point of which the circuit's constant would be the identity. Anybody can compute that point, and nobody its
+    /// logarithm: it is no honest key, and no key can be built for it.
     pub fn from_bytes(bytes: &[u8; 32]) -> CtOption<Self> {
         pallas::Affine::from_bytes(bytes)
-            .and_then(|p| CtOption::new(Self(p), !p.is_identity()))
+            .and_then(|p| CtOption::new(Self(p), !p.is_identity() & !p.ct_eq(&without_constant())))
     }
 
     /// The 32-byte compressed form.
@@ -187,7 +205,7 @@ impl PublicKey {
 
     /// `R = [s]G - [e]D`, none when it is the identity. Runs in time independent of the signature.
     pub(crate) fn nonce_point(&self, signature: &Signature) -> Option<(pallas::Base, pallas::Base)> {
-        let r = generator() * signature.s - pallas::Point::from(self.0) * pallas::Scalar::from_u128(signature.e);
+        let r = mul_generator(&signature.s) - mul_128(self.0.into(), signature.e);
         coordinates(&r.to_affine())
     }
 
@@ -290,6 +308,15 @@ mod tests {
         let e = low_128(&key.public_key().challenge_hash(pallas::Base::ZERO, &leaf(7)));
         let forged = Signature { e, s: pallas::Scalar::from_u128(e) * key.secret };
         assert!(!key.public_key().verify(&leaf(7), &forged));
+    }
+
+    #[test]
+    fn the_key_without_a_constant_is_refused() {
+        let bytes = PublicKey(without_constant()).to_bytes();
+        assert!(bool::from(PublicKey::from_bytes(&bytes).is_none()));
+        // An honest directory never has it; what would happen is that the table's last row is no point.
+        let surplus = DigitTable::new(-pallas::Point::from(without_constant()), 64).surplus;
+        assert_eq!(generator_table().surplus + surplus, start());
     }
 
     #[test]

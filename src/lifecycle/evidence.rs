@@ -74,7 +74,7 @@ impl Evidence {
         }
         first.verify(key)?;
         let shares = ((&first.x, &first.spend.share), (&second.x, &second.spend.share));
-        let account = recover_account(shares.0, shares.1).ok_or(EvidenceError::OtherNote)?.account_id();
+        let account = recover_account(shares.0, shares.1).ok_or(EvidenceError::SameSpend)?;
         Ok(Self { first: first.spend, second: second.spend, account })
     }
 

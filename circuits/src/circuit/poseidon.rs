@@ -42,6 +42,8 @@ use halo2_proofs::plonk::{Advice, Column, ConstraintSystem, Constraints, Error, 
 use halo2_proofs::poly::Rotation;
 use pasta_curves::pallas::Base;
 
+use zeroize::Zeroizing;
+
 use super::layout::{Block, Col};
 use super::trace::Trace;
 use crate::hash::{CONSTANTS, HALF_FULL_ROUNDS, PARTIAL_ROUNDS, mul3, pow5};
@@ -404,7 +406,9 @@ pub(crate) fn fill(trace: &mut Trace, block: Block, first: Base, second: Base) -
     state = full_round(trace, FIRST_PARTIAL - 1, state);
 
     let rc = partial_constants(0);
-    let mut u = vec![state[0] + rc[0]];
+    // Three of these give the whole state, and with it the inputs. The capacity is all it needs: it never moves.
+    let mut u = Zeroizing::new(Vec::with_capacity(PARTIAL_ROUNDS));
+    u.push(state[0] + rc[0]);
     let mut w = [state[1] + rc[1], state[2] + rc[2]];
     for i in 0..2 {
         let (next, next_w) = algebra.partial_round(i, pow5(u[i]), &w);

@@ -39,22 +39,17 @@
 use std::sync::LazyLock;
 
 use ff::{Field, PrimeField};
-use group::{Curve, Group};
+use group::Curve;
 use halo2_proofs::circuit::{Region, Value};
 use halo2_proofs::plonk::{Advice, Column, ConstraintSystem, Constraints, Error, Expression, Fixed, Selector, VirtualCells};
 use halo2_proofs::poly::Rotation;
-use pasta_curves::arithmetic::CurveExt;
 use pasta_curves::pallas::{self, Base};
+use zeroize::Zeroizing;
 
 use super::layout::{CHAIN_END, CONSTANT, Col, E_DIGITS, E_START, S_DIGITS};
 use super::trace::Trace;
-use crate::schnorr::{PublicKey, Signature, coordinates, generator};
-
-/// `S`: where the chain starts.
-fn start() -> pallas::Point {
-    static S: LazyLock<pallas::Point> = LazyLock::new(|| pallas::Point::hash_to_curve("halometer/1")(b"chain start"));
-    *S
-}
+use crate::fixed_base::{DigitTable, start};
+use crate::schnorr::{PublicKey, Signature, coordinates, generator_table};
 
 /// The fixed points of one row: `[d] T` for `d` in `{-3, -1, 1, 3}`, or a constant. The first coordinate is held negated: its
 /// gates need it so, and a negation costs.
@@ -94,32 +89,19 @@ impl Row {
     }
 }
 
-/// Rows for `digits` digits of a scalar multiple of `base`, most significant first, and the surplus `[(4^n - 1)/2] base`
-/// that has to be added to their sum.
-fn digit_rows(base: pallas::Point, digits: usize) -> (Vec<Row>, pallas::Point) {
-    let mut bases = Vec::with_capacity(2 * digits);
-    let mut t = base * pallas::Scalar::TWO_INV;
-    for _ in 0..digits {
-        let double = t.double();
-        bases.push(t);
-        bases.push(double + t);
-        t = double.double();
-    }
-    // t is [4^n / 2] base by now.
-    let surplus = t - base * pallas::Scalar::TWO_INV;
-    let mut affine = vec![pallas::Affine::default(); bases.len()];
-    pallas::Point::batch_normalize(&bases, &mut affine);
-    let rows = affine.chunks(2).rev().map(|pair| Row::of_base(&pair[0], &pair[1])).collect();
-    (rows, surplus)
+/// The rows of a table's digits, most significant first.
+fn digit_rows(table: &DigitTable) -> Vec<Row> {
+    table.pairs.iter().rev().map(|[one, three]| Row::of_base(one, three)).collect()
 }
 
 /// The fixed rows of the chain for the epoch key `D`: 128 of `G`, 64 of `-D`, one constant.
 pub(crate) fn table(key: &PublicKey) -> Vec<Row> {
-    static OF_G: LazyLock<(Vec<Row>, pallas::Point)> = LazyLock::new(|| digit_rows(generator(), S_DIGITS));
-    let (of_d, surplus_d) = digit_rows(-pallas::Point::from(key.point()), E_DIGITS);
-    let constant = (OF_G.1 + surplus_d - start()).to_affine();
-    let mut rows = OF_G.0.clone();
-    rows.extend(of_d);
+    static OF_G: LazyLock<Vec<Row>> = LazyLock::new(|| digit_rows(generator_table()));
+    let of_d = DigitTable::new(-pallas::Point::from(key.point()), E_DIGITS);
+    // Not the identity: `PublicKey` excludes the only D for which it is.
+    let constant = (generator_table().surplus + of_d.surplus - start()).to_affine();
+    let mut rows = OF_G.clone();
+    rows.extend(digit_rows(&of_d));
     rows.push(Row::of_constant(&constant));
     rows
 }
@@ -252,18 +234,18 @@ pub(crate) fn digits(bytes: &[u8], n: usize) -> impl Iterator<Item = u64> {
 
 /// Fills the chain's cells for any string of digits of `s` and returns `R`.
 pub(crate) fn fill(trace: &mut Trace, table: &[Row], signature: &Signature) -> (Base, Base) {
-    let s = signature.s().to_repr();
-    let e = signature.e().to_le_bytes();
+    let s = Zeroizing::new(signature.s().to_repr());
+    let e = Zeroizing::new(signature.e().to_le_bytes());
     // The sum over the digits of s has to be zero where that of e starts; its own start is what makes it so.
     let four_n = (0..S_DIGITS).fold(Base::ONE, |power, _| power.double().double());
-    let s_sum = digits(&s, S_DIGITS).fold(Base::ZERO, |sum, digit| sum.double().double() + Base::from(digit));
+    let s_sum = digits(&*s, S_DIGITS).fold(Base::ZERO, |sum, digit| sum.double().double() + Base::from(digit));
     let mut z = -s_sum * four_n.invert().expect("a power of 4 is not 0");
     let (start_x, start_y) = coordinates(&start().to_affine()).expect("not the identity");
     let (mut x, mut y) = (trace.wire(start_x), trace.wire(start_y));
     trace.set((Col::X, 0), x);
     trace.set((Col::Y, 0), y);
 
-    let all = digits(&s, S_DIGITS).chain(digits(&e, E_DIGITS)).map(Base::from);
+    let all = digits(&*s, S_DIGITS).chain(digits(&*e, E_DIGITS)).map(Base::from);
     for (row, digit) in all.chain([Base::ZERO]).enumerate() {
         if row == E_START {
             // Zero up to the lie of a test.
@@ -298,7 +280,8 @@ fn add(trace: &mut Trace, row: usize, fixed: &Row, digit: Base, (x, y): (Base, B
 mod tests {
     use super::*;
     use crate::note::Leaf;
-    use crate::schnorr::SigningKey;
+    use crate::schnorr::{SigningKey, generator};
+    use group::Group;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
 

@@ -18,7 +18,7 @@ use group::{Curve, CurveAffine as _, Group};
 use pasta_curves::arithmetic::{CurveAffine, VartimeBatchInvert};
 use pasta_curves::{pallas, vesta};
 
-use super::setup::PARAMS;
+use super::setup::{INSTANCE_BASES, PARAMS};
 use crate::circuit::K;
 
 const GENERATORS: usize = 1 << K;
@@ -52,8 +52,9 @@ static TABLE: LazyLock<Vec<Xy>> = LazyLock::new(|| {
     affine.iter().map(Xy::of).collect()
 });
 
-/// Makes the table now, which takes some milliseconds, so that the first verification need not.
+/// Makes all tables now, which takes some milliseconds, so that the first verification need not.
 pub(super) fn prepare() {
+    LazyLock::force(&INSTANCE_BASES);
     LazyLock::force(&TABLE);
 }
 

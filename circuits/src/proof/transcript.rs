@@ -158,8 +158,9 @@ impl<'a> Reader<'a> {
     const X_4: usize = 8;
     const ROUNDS: usize = 11;
     const CHALLENGES: usize = Self::ROUNDS + K as usize;
-    /// Commitments that are opened at `x` alone, less one: see [`kappa`](Self::kappa). It changes with the verifying key,
-    /// and a wrong value would refuse every proof.
+    /// Commitments that are opened at `x` alone, less one: see [`kappa`](Self::kappa). It changes with the verifying key. With a
+    /// wrong value honest proofs are refused, and the inputs are bound to another polynomial than theirs: a test compares with
+    /// the stock verifier, which knows no such number.
     const X_1_POWER: u64 = 30;
 
     pub(super) fn new(public: &SpendPublic, proof: &'a [u8]) -> Self {
