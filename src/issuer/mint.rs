@@ -22,6 +22,9 @@ pub enum MintError {
     /// Two lanes have the same `rho`: their notes would have the same nullifier.
     #[error("two lanes have the same note secret")]
     RepeatedNote,
+    /// The account is that of the secret 0, which everybody knows.
+    #[error("the account is that of the secret 0")]
+    ZeroAccount,
     /// The account was minted with another payment: the two could be linked by a double spend of either.
     #[error("the account belongs to another payment")]
     KnownAccount,
@@ -44,7 +47,7 @@ impl MintError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Unpaid => Problem::Unpaid,
-            Self::Amount { .. } | Self::RepeatedNote => Problem::Malformed,
+            Self::Amount { .. } | Self::RepeatedNote | Self::ZeroAccount => Problem::Malformed,
             Self::KnownAccount | Self::Conflict => Problem::AlreadySpent,
             Self::NoIssuingEpoch | Self::Payments(_) | Self::Store(_) => Problem::StoreUnavailable,
         }
@@ -73,6 +76,9 @@ impl Issuer {
         let paid = self.payments.paid(&request.payment)?.ok_or(MintError::Unpaid)?;
         if Credits::checked_sum(request.lanes.iter().map(|lane| lane.amount)) != Some(paid) {
             return Err(MintError::Amount { paid });
+        }
+        if request.account.is_of_zero() {
+            return Err(MintError::ZeroAccount);
         }
         if has_repeated_note(request) {
             return Err(MintError::RepeatedNote);
