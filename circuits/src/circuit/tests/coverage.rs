@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ff::Field;
 use pasta_curves::pallas::Base;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
 use rayon::prelude::*;
 
 use super::super::*;
 use super::attack::Attack;
-use super::cheater::Cheater;
+use super::cheater::{Cheater, Filling, small};
 use super::constraints::{Constraint, all};
 use super::signer::{self, Lie};
 use super::{balance, forgeries, identity};
 use crate::circuit::layout::{BOUND, CONSTANT};
+use crate::note::{ContextHash, Nullifier, ShareY, ValueCommitment};
+use crate::proof::{ProvingKey, VerifyError};
 
 const SPLIT: &str = "range: challenge = low 128 bits of the hash";
 
@@ -147,4 +151,39 @@ fn every_constraint_alone_refuses_what_it_is_there_to_refuse() {
     // In these rows no fifth digit leads to a point of the curve, so that nobody can finish the chain.
     assert!(digits.len() <= CONSTANT * 2 / 3, "{}", digits.len());
     assert!(alone.is_subset(&all()));
+}
+
+/// The mock prover's word is not all: a proof is made of each attack by hand, and the verifier refuses it.
+#[test]
+fn the_verifier_refuses_the_attacks_too() {
+    let cheater = Cheater::new(3);
+    let key = ProvingKey::build(&cheater.key);
+    let verify = |Filling { trace, instance }: Filling, seed| {
+        let [x, y, nf, change, charge] = instance;
+        let public = SpendPublic {
+            context: ContextHash::from_value(x),
+            share: ShareY::from_value(y),
+            nullifier: Nullifier::from_value(nf),
+            change: ValueCommitment::from_value(change),
+            charge: small(&charge).unwrap(),
+        };
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let proof = key
+            .prove_circuit(&public, cheater.circuit.with_trace(trace), &mut rng)
+            .unwrap();
+        key.verifying_key().verify(&public, &proof)
+    };
+    assert_eq!(verify(cheater.fill(&[]), 0), Ok(()));
+    let attacks: Vec<_> = [forgeries::all, balance::all, identity::all]
+        .into_iter()
+        .flat_map(|all| all(&cheater))
+        .collect();
+    attacks.into_par_iter().for_each(|attack| {
+        assert_eq!(
+            verify(attack.filling, 1),
+            Err(VerifyError::Invalid),
+            "{}",
+            attack.name
+        );
+    });
 }
