@@ -37,8 +37,8 @@ fn signatures() {
         "# Schnorr signatures over Pallas (protocol, section 3): s and e of leaf L under the key D = [d]G.\n",
     );
     text += BYTES;
-    text += "# d = seed(\"halometer key i\"), L = seed(\"halometer leaf j\"). R = [t]G, where t is BLAKE2b-512 of d, D, L and eight zero\n\
-             # bytes, personalised \"halometer1-nonce\", modulo q. Points are compressed: x, with the lowest bit of y as bit 255.\n\n";
+    text += "# d = seed(\"halometer key i\"), L = seed(\"halometer leaf j\"). R = [t]G, where t is BLAKE2b-512 of d, D and L,\n\
+             # personalised \"halometer1-nonce\", modulo q. Points are compressed: x, with the lowest bit of y as bit 255.\n\n";
     writeln!(text, "G = {}", hex(&generator().to_affine().to_bytes())).expect("a string");
     for i in 0..3 {
         let key = SigningKey::from_bytes(&seed(&format!("halometer key {i}"))).expect("a scalar");

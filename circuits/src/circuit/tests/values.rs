@@ -215,7 +215,6 @@ fn the_key_of_another_epoch_is_refused() {
 /// There is one point for which the constant of the chain's last row would be the identity, which has no coordinates. Anybody
 /// can compute it, and put it into a directory. Nobody knows its logarithm, so that it is no loss as a key.
 #[test]
-#[ignore = "not yet: the table panics"]
 fn the_key_that_has_no_table_is_refused() {
     let bytes = point_without_table().to_affine().to_bytes();
     assert!(bool::from(PublicKey::from_bytes(&bytes).is_none()));
