@@ -9,7 +9,6 @@
 //! 4. `v' = v + r - charge` and `0 <= v' < 2^64`;
 //! 5. `C' = H_value(H_note(A, rho'), v')`.
 
-use ff::PrimeField;
 use pasta_curves::pallas;
 use zeroize::Zeroize;
 
@@ -166,7 +165,7 @@ pub fn check(key: &PublicKey, public: &SpendPublic, witness: &SpendWitness) -> R
 }
 
 /// `2^64` as a field element, the exclusive bound of values.
-#[allow(dead_code)]
+#[cfg(test)]
 pub(crate) fn value_bound() -> pallas::Base {
-    pallas::Base::from_u128(1 << 64)
+    ff::PrimeField::from_u128(1 << 64)
 }

@@ -54,7 +54,7 @@ const WIDTH: usize = 4;
 const PARTIAL_ROWS: usize = PARTIAL_ROUNDS / WIDTH;
 const FIRST_PARTIAL: usize = HALF_FULL_ROUNDS;
 const LAST_PARTIAL: usize = FIRST_PARTIAL + PARTIAL_ROWS - 1;
-const _: () = assert!(ROWS == 2 * HALF_FULL_ROUNDS + PARTIAL_ROWS + 1 && PARTIAL_ROUNDS % WIDTH == 0);
+const _: () = assert!(ROWS == 2 * HALF_FULL_ROUNDS + PARTIAL_ROWS + 1 && PARTIAL_ROUNDS.is_multiple_of(WIDTH));
 
 pub(crate) const fn is_partial_row(row: usize) -> bool {
     row >= FIRST_PARTIAL && row <= LAST_PARTIAL
@@ -91,8 +91,8 @@ impl<const N: usize> Form<N> {
         if !bool::from(self.constant.is_zero()) {
             sum = sum + Expression::Constant(-self.constant);
         }
-        for i in 0..N {
-            for (coefficient, term) in [(self.linear[i], u[i].clone()), (self.fifth[i], fifth_power(&u[i]))] {
+        for (i, u) in u.iter().enumerate() {
+            for (coefficient, term) in [(self.linear[i], u.clone()), (self.fifth[i], fifth_power(u))] {
                 if !bool::from(coefficient.is_zero()) {
                     sum = sum + term * -coefficient;
                 }

@@ -114,19 +114,21 @@ impl GeneratorScalars {
         for digit in &digits {
             buckets.ends[digit.unsigned_abs() as usize] += 1;
         }
-        let mut place = [0; BUCKETS + 1];
         // Digit 0 adds nothing.
         buckets.ends[0] = 0;
-        for i in 1..=BUCKETS {
-            place[i] = buckets.ends[i - 1];
-            buckets.ends[i] += place[i];
+        let mut total = 0;
+        for end in &mut buckets.ends {
+            total += *end;
+            *end = total;
         }
-        buckets.points = vec![table[0]; buckets.ends[BUCKETS]];
+        buckets.points = vec![table[0]; total];
+        // Each bucket is filled from its end.
+        let mut place = buckets.ends;
         for (digit, multiple) in digits.iter().zip(table).filter(|(digit, _)| **digit != 0) {
             let place = &mut place[digit.unsigned_abs() as usize];
             let y = if *digit > 0 { multiple.y } else { -multiple.y };
+            *place -= 1;
             buckets.points[*place] = Xy { x: multiple.x, y };
-            *place += 1;
         }
         buckets.add_up();
         // sum_i i B_i, as a sum of the sums from the top.
