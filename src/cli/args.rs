@@ -23,18 +23,18 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watch anonymous, prepaid calls being paid, from end to end, on this machine.
+    ///
+    /// Starts four parties on loopback, each as a real HTTP server or client in a task of its own: a chat service in OpenAI's
+    /// dialect, a gateway in front of it that asks for payment, an issuer that sells credit, and a wallet with 8 lanes. The wallet
+    /// asks the questions and pays for each with a real Halo 2 proof; then two attacks on the gateway are carried out.
+    ///
+    /// The exit code is 0 only if every figure reconciles to the micro-credit.
     Demo(DemoArgs),
     /// Measure on this machine: proving, verifying, and what is built on them.
     Bench(super::bench::Args),
 }
 
-/// Watch anonymous, prepaid calls being paid, from end to end, on this machine.
-///
-/// Starts four parties on loopback, each as a real HTTP server or client in a task of its own: a chat service in OpenAI's
-/// dialect, a gateway in front of it that asks for payment, an issuer that sells credit, and a wallet with 8 lanes. The wallet
-/// asks the questions and pays for each with a real Halo 2 proof; then two attacks on the gateway are carried out.
-///
-/// The exit code is 0 only if every figure reconciles to the micro-credit.
+/// The arguments of `halometer demo`.
 #[derive(Clone, Debug, Args)]
 pub struct DemoArgs {
     /// How many calls to make. Prompts are used in turn, and again from the start if there are fewer.

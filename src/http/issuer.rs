@@ -73,8 +73,9 @@ async fn mint(State(service): State<IssuerService>, body: Result<Bytes, BytesRej
 impl IssuerService {
     async fn mint(&self, body: Result<Bytes, BytesRejection>) -> Result<Vec<u8>, ProblemDetails> {
         let body = body.map_err(|rejection| ProblemDetails::plain(rejection.status(), rejection.body_text()))?;
-        let request = MintRequest::from_bytes(&body)
-            .map_err(|error| ProblemDetails::new(Problem::Malformed, error.to_string()).with_status(StatusCode::BAD_REQUEST))?;
+        let request = MintRequest::from_bytes(&body).map_err(|error| {
+            ProblemDetails::new(Problem::Malformed, error.to_string()).with_status(StatusCode::BAD_REQUEST)
+        })?;
         let issuer = Arc::clone(&self.issuer);
         let minted = self.workers.run(move || issuer.mint(&request, now())).await;
         let minted = minted.map_err(|error| ProblemDetails::new(Problem::Busy, error.to_string()))?;

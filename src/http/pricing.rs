@@ -86,7 +86,8 @@ mod tests {
 
     fn cost(status: u16, request: &'static str, body: &'static str) -> Option<u64> {
         let valid = Window { from: Timestamp::from_seconds(0), until: Timestamp::MAX };
-        let price = |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
+        let price =
+            |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
         let tariff = Tariff::new(valid, vec![price(INPUT_TOKEN, 2), price(OUTPUT_TOKEN, 8)]).unwrap();
         let (request, body) = (Bytes::from_static(request.as_bytes()), Bytes::from_static(body.as_bytes()));
         let outcome = Outcome::Answered { status: StatusCode::from_u16(status).unwrap(), body: &body };
@@ -109,9 +110,8 @@ mod tests {
     #[test]
     fn work_that_was_done_is_estimated() {
         let request = Bytes::from_static(b"abcdef");
-        let usage = |error: &UpstreamError| {
-            TokenPricing::usage(&Call { request: &request, outcome: Outcome::Failed(error) })
-        };
+        let usage =
+            |error: &UpstreamError| TokenPricing::usage(&Call { request: &request, outcome: Outcome::Failed(error) });
         assert_eq!(usage(&UpstreamError::Timeout), Usage { input: 2, output: 0 });
         assert_eq!(usage(&UpstreamError::TooLong(1)), Usage { input: 2, output: 0 });
     }

@@ -1,8 +1,8 @@
 //! Problem details (RFC 9457): how a refusal says what a caller can do about it.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{self, HeaderValue};
 use http::StatusCode;
+use http::header::{self, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::payment;

@@ -45,11 +45,7 @@ pub struct UpstreamLimits {
 impl Default for UpstreamLimits {
     /// 10 s, 5 min, 32 MiB.
     fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(300),
-            max_response: 32 << 20,
-        }
+        Self { connect_timeout: Duration::from_secs(10), timeout: Duration::from_secs(300), max_response: 32 << 20 }
     }
 }
 
@@ -123,7 +119,8 @@ impl Upstream {
         let authorization = match api_key {
             None => None,
             Some(key) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| UpstreamConfigError::Key)?;
+                let mut value =
+                    HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| UpstreamConfigError::Key)?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -279,7 +276,9 @@ mod tests {
     #[test]
     fn headers_of_the_connection_stay_there() {
         let mut headers = HeaderMap::new();
-        for (name, value) in [("connection", "x-mine, Keep-Alive"), ("x-mine", "1"), ("te", "trailers"), ("accept", "*/*")] {
+        for (name, value) in
+            [("connection", "x-mine, Keep-Alive"), ("x-mine", "1"), ("te", "trailers"), ("accept", "*/*")]
+        {
             headers.append(name, value.parse().unwrap());
         }
         let kept = end_to_end(&headers);

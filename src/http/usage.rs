@@ -63,7 +63,11 @@ mod tests {
     #[test]
     fn what_is_not_usable_is_none() {
         for body in [
-            "", "null", "[]", "{}", "data: {}",
+            "",
+            "null",
+            "[]",
+            "{}",
+            "data: {}",
             r#"{"usage":null}"#,
             r#"{"usage":{}}"#,
             r#"{"usage":{"prompt_tokens":-1}}"#,

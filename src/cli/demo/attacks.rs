@@ -155,8 +155,7 @@ impl Mallory {
             outcome.named_payment = record.map(|record| record.payment.to_string());
             outcome.evidence_holds = holds;
         }
-        outcome.ok =
-            refused && uncharged && outcome.evidence_holds && outcome.named_payment.as_ref() == Some(&payment);
+        outcome.ok = refused && uncharged && outcome.evidence_holds && outcome.named_payment.as_ref() == Some(&payment);
         Ok(outcome)
     }
 }

@@ -45,7 +45,9 @@ struct Message {
 }
 
 async fn models() -> Json<serde_json::Value> {
-    Json(json!({ "object": "list", "data": [{ "id": "parrot-1", "object": "model", "created": 0, "owned_by": "halometer" }] }))
+    Json(
+        json!({ "object": "list", "data": [{ "id": "parrot-1", "object": "model", "created": 0, "owned_by": "halometer" }] }),
+    )
 }
 
 async fn complete(request: Result<Json<Request>, JsonRejection>) -> Response {

@@ -5,6 +5,10 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::figures::{Spread, amount, time};
+use crate::http::payment::MAX_HEADER_LINE;
+
+/// Longest excerpt of a text, characters.
+const LINE: usize = 100;
 
 /// Everything that a run of the demo found.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +37,8 @@ pub struct Report {
     pub seconds: f64,
     /// What an unpaid request is answered with.
     pub unpaid: Refusal,
+    /// The first call that was answered.
+    pub sample: Option<Sample>,
     /// The wallet's money.
     pub money: Money,
     /// What the calls used, as the service reported it.
@@ -58,17 +64,32 @@ pub struct Refusal {
     pub problem: String,
 }
 
+/// One call, as an example.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    /// What was asked.
+    pub question: String,
+    /// What was answered.
+    pub answer: String,
+    /// The charge, micro-credits.
+    pub charge: u64,
+    /// What it cost.
+    pub cost: u64,
+    /// What came back.
+    pub refund: u64,
+}
+
 /// Sums over the calls, micro-credits.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Money {
     /// Paid in.
     pub minted: u64,
     /// The public charges: caps, each of the same class.
-    pub charged: u64,
+    pub charge: u64,
     /// What the calls cost.
     pub cost: u64,
     /// What came back.
-    pub refunded: u64,
+    pub refund: u64,
     /// What the wallet has now.
     pub balance: u64,
 }
@@ -180,27 +201,52 @@ fn mark(ok: bool) -> &'static str {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let money = &self.money;
-        writeln!(f, "Money of the wallet, in micro-credits")?;
+        let Refusal { status, problem } = &self.unpaid;
+        writeln!(f, "Without a payment the gateway answers {status} {problem}.")?;
+        if let Some(sample) = &self.sample {
+            let Sample { question, answer, charge, cost, refund } = sample;
+            let (charge, cost, refund) = (amount(*charge), amount(*cost), amount(*refund));
+            writeln!(
+                f,
+                "With one it answers, and gives back what was too much: charge {charge}, cost {cost}, refund {refund}."
+            )?;
+            writeln!(f, "  asked     {}", line(question))?;
+            writeln!(f, "  answered  {}", line(answer))?;
+        }
+        writeln!(f)?;
+        writeln!(f, "The wallet's money, in micro-credits")?;
         for (name, figure, note) in [
             ("paid in", money.minted, String::new()),
-            ("charged", money.charged, format!("{} caps: all that the gateway sees of a note", self.answered)),
-            ("cost", money.cost, format!("{} tokens in, {} out", amount(self.tokens.input), amount(self.tokens.output))),
-            ("refunded", money.refunded, "charged - cost, to the micro-credit".to_owned()),
+            ("charge", money.charge, "one cap a call: all that the gateway sees of a note".to_owned()),
+            (
+                "cost",
+                money.cost,
+                format!("{} tokens in, {} out", amount(self.tokens.input), amount(self.tokens.output)),
+            ),
+            ("refund", money.refund, "charge - cost, hidden again from the next call on".to_owned()),
             ("balance", money.balance, String::new()),
         ] {
-            writeln!(f, "{}", format!("  {name:<12}{:>16}   {note}", amount(figure)).trim_end())?;
+            writeln!(f, "{}", format!("  {name:<28}{:>12}   {note}", amount(figure)).trim_end())?;
         }
         writeln!(f)?;
         writeln!(f, "{:<30}{:>12}{:>12}", "Time", "median", "worst")?;
         for (name, spread, note) in [
-            ("prove, in the background", self.times.prove, format!("{} bytes, one core each", amount(self.bytes.proof as u64))),
-            ("authorise, online", self.times.authorise, "all that paying adds at the caller".to_owned()),
-            ("verify, at the gateway", self.times.verify, String::new()),
+            (
+                "prove, in the background",
+                self.times.prove,
+                format!("{} bytes, one core each", amount(self.bytes.proof as u64)),
+            ),
+            ("authorise, online", self.times.authorise, "all that paying costs the caller while he waits".to_owned()),
+            ("verify, at the gateway", self.times.verify, "each one's share of its batch".to_owned()),
             ("whole call", self.times.call, format!("{} of them in {:.1} s", self.answered, self.seconds)),
         ] {
             let line = format!("  {name:<28}{:>12}{:>12}   {note}", time(spread.median_ms), time(spread.worst_ms));
             writeln!(f, "{}", line.trim_end())?;
         }
+        let Sizes { proof, spend, header_line } = self.bytes;
+        let [proof, spend, line, limit] =
+            [proof, spend, header_line, MAX_HEADER_LINE].map(|bytes| amount(bytes as u64));
+        writeln!(f, "  a proof has {proof} bytes, a spend {spend}; as a header line it has {line} of at most {limit}")?;
         writeln!(f)?;
         writeln!(f, "Books")?;
         for check in &self.checks {
@@ -240,6 +286,16 @@ impl Report {
         writeln!(f, "  {:<28}{payment}, of {} on the books", "which is of payment", double.payments)?;
         writeln!(f, "  {:<28}{}: {}", "and the cheater had paid", short(&double.cheaters_payment), mark(double.ok))
     }
+}
+
+/// The beginning of a text, on one line, without what could steer a terminal.
+fn line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+    if line.chars().count() > LINE {
+        line = line.chars().take(LINE - 3).collect::<String>() + "...";
+    }
+    line
 }
 
 /// The beginning of a long hexadecimal number.

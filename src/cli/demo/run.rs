@@ -15,16 +15,14 @@ use tokio::sync::watch;
 
 use super::attacks::{self, Mallory};
 use super::figures::{Spread, amount};
-use super::report::{Check, Money, Refusal, Report, Sizes, Times, Tokens};
-use super::stack::{Stack, StackError, UpstreamOptions};
+use super::report::{Check, Money, Refusal, Report, Sample, Sizes, Times, Tokens};
+use super::stack::{Stack, StackError, StackOptions, UpstreamOptions};
 use crate::circuits::proof::Proof;
 use crate::cli::prompts::Prompts;
 use crate::http::payer::{CallError, Client, ClientError, Paid, Payer, PayerError, PayerParts};
 use crate::http::pricing::{Call, Outcome, TokenPricing};
 use crate::http::usage::Usage;
-use crate::protocol::{
-    Credits, DeviceId, Directory, DirectoryError, LANES, Spend, Tariff,
-};
+use crate::protocol::{Credits, DeviceId, Directory, DirectoryError, LANES, Spend, Tariff};
 use crate::wallet::{AcceptMintError, MemoryJournal, PaymentError, RootSecret, Wallet};
 
 /// Where the questions go.
@@ -109,7 +107,8 @@ pub async fn run(
     progress: &dyn Progress,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Report, DemoError> {
-    let stack = Stack::start(options.upstream.as_ref(), |_| {}).await?;
+    let parties = StackOptions { upstream: options.upstream.clone(), ..StackOptions::default() };
+    let stack = Stack::start(parties).await?;
     let outcome = tokio::select! {
         outcome = with_stack(&stack, &options, progress) => outcome,
         _ = stop.wait_for(|stop| *stop) => Err(DemoError::Interrupted),
@@ -163,6 +162,7 @@ async fn with_stack(stack: &Stack, options: &Options, progress: &dyn Progress) -
         provers,
         seconds,
         unpaid,
+        sample: tally.sample,
         money,
         tokens: tally.tokens,
         times: Times {
@@ -184,21 +184,31 @@ fn introduce(stack: &Stack, options: &Options, class: Credits, progress: &dyn Pr
         Some(_) => "the service that is sold",
         None => "a chat service in OpenAI's dialect, which knows nothing of payments",
     };
+    progress.say(&format!(
+        "halometer {}: {} anonymous, prepaid calls, on this machine",
+        env!("CARGO_PKG_VERSION"),
+        options.calls
+    ));
+    progress.say("");
     let (gateway, issuer) = (stack.gateway_url(), stack.issuer_url());
     for (name, place, what) in [
         ("service", stack.upstream_url(), service.to_owned()),
         ("gateway", &gateway, "asks for payment, verifies, meters, settles".to_owned()),
         ("issuer", &issuer, "sells credit: it knows who pays, and never sees a call".to_owned()),
-        ("wallet", "", format!("{LANES} lanes; charges {} micro-credits a call, and gets the rest back", amount(class.micro()))),
-        ("calls", "", format!("{} from {}", options.calls, describe(&options.prompts))),
+        (
+            "wallet",
+            "",
+            format!("{LANES} lanes; charges {} micro-credits a call, and gets the rest back", amount(class.micro())),
+        ),
+        ("questions", "", describe(&options.prompts)),
     ] {
-        progress.say(format!("{name:<9} {place:<26} {what}").trim_end());
+        progress.say(&format!("  {name:<10}{place:<24}{what}"));
     }
     progress.say("");
 }
 
 fn describe(prompts: &Prompts) -> String {
-    format!("{} ({})", prompts.source(), prompts.count())
+    format!("{} from {}", prompts.count(), prompts.source())
 }
 
 /// The smallest class that covers the worst case of every question; the largest if none does.
@@ -255,6 +265,7 @@ async fn make_first_proofs(payer: &Payer<MemoryJournal>, progress: &dyn Progress
 #[derive(Debug, Default)]
 struct Tally {
     answered: usize,
+    sample: Option<Sample>,
     failed: usize,
     failures: BTreeSet<String>,
     money: Money,
@@ -299,8 +310,10 @@ impl Tally {
         let paid = match outcome {
             Ok(paid) => paid,
             Err(error) => {
-                if let CallError::Lost(accepted) = &error {
+                if let CallError::Lost(accepted) | CallError::Failed { accepted, .. } = &error {
                     self.count(accepted);
+                    // What came of it is not at hand: there is nothing to check this one's price against.
+                    self.priced += accepted.cost.micro();
                 }
                 return self.fail(error.to_string());
             }
@@ -316,22 +329,40 @@ impl Tally {
         self.authorising.push(paid.spent.authorising);
         self.answering.push(paid.spent.answering);
         self.header_line = self.header_line.max(paid.header_line);
-        match paid.status.is_success() {
-            true => self.answered += 1,
-            false => self.fail(complaint(paid.status, &paid.body)),
+        if !paid.status.is_success() {
+            return self.fail(complaint(paid.status, &paid.body));
+        }
+        self.answered += 1;
+        if self.sample.is_none() {
+            self.sample = sample(request, &paid);
         }
     }
 
     fn count(&mut self, accepted: &crate::wallet::Accepted) {
-        self.money.charged += accepted.charge.micro();
+        self.money.charge += accepted.charge.micro();
         self.money.cost += accepted.cost.micro();
-        self.money.refunded += accepted.refund.micro();
+        self.money.refund += accepted.refund.micro();
     }
 
     fn fail(&mut self, message: String) {
         self.failed += 1;
         self.failures.insert(message);
     }
+}
+
+/// The call as an example, if both sides keep to OpenAI's form.
+fn sample(request: &[u8], paid: &Paid) -> Option<Sample> {
+    let text = |body: &[u8], pointer: &str| {
+        let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+        Some(body.pointer(pointer)?.as_str()?.to_owned())
+    };
+    Some(Sample {
+        question: text(request, "/messages/0/content")?,
+        answer: text(&paid.body, "/choices/0/message/content")?,
+        charge: paid.accepted.charge.micro(),
+        cost: paid.accepted.cost.micro(),
+        refund: paid.accepted.refund.micro(),
+    })
 }
 
 /// What a service says that does not answer, in OpenAI's form if it keeps to that.
@@ -348,11 +379,23 @@ fn reconcile(stack: &Stack, money: &Money, priced: u64, mallory: &Mallory) -> Re
     let sum = |a: u64, b: u64| a.saturating_add(b);
     Ok(vec![
         Check::new("tariff x tokens of the answers = cost", priced, money.cost),
-        Check::new("charged - cost = refunded", money.charged.saturating_sub(money.cost), money.refunded),
+        Check::new("charge - cost = refund", money.charge.saturating_sub(money.cost), money.refund),
         Check::new("paid in - cost = the wallet's balance", money.minted.saturating_sub(money.cost), money.balance),
-        Check::new("books: minted = paid in, cheater included", narrow(books.minted), sum(money.minted, mallory.paid())),
-        Check::new("books: charged = what the wallets were charged", narrow(books.charged), sum(money.cost, mallory.cost())),
-        Check::new("books: outstanding = what the wallets hold", narrow(books.outstanding), sum(money.balance, mallory.balance())),
+        Check::new(
+            "books: minted = paid in, cheater included",
+            narrow(books.minted),
+            sum(money.minted, mallory.paid()),
+        ),
+        Check::new(
+            "books: cost = what the calls cost the wallets",
+            narrow(books.charged),
+            sum(money.cost, mallory.cost()),
+        ),
+        Check::new(
+            "books: outstanding = what the wallets hold",
+            narrow(books.outstanding),
+            sum(money.balance, mallory.balance()),
+        ),
         Check::new("books: held for calls that are not settled = 0", narrow(books.held), 0),
     ])
 }

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rand::RngExt as _;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use rand::RngExt as _;
 
 use super::chat;
 use crate::gateway::{Gateway, GatewayError, GatewayParts};
@@ -20,9 +20,8 @@ use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use crate::issuer::{Books, DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};
 use crate::lifecycle::Evidence;
 use crate::protocol::{
-    Credits, Directory, DirectoryError, DirectoryParts, Epoch, EpochNumber, GatewayEntry, GatewayId,
-    GatewaySigningKey, Grid, Limits, OwnerId, PaymentId, Price, RootKey, RootSigningKey, Tariff, TariffError,
-    Timestamp, Window,
+    Credits, Directory, DirectoryError, DirectoryParts, Epoch, EpochNumber, GatewayEntry, GatewayId, GatewaySigningKey,
+    Grid, Limits, OwnerId, PaymentId, Price, RootKey, RootSigningKey, Tariff, TariffError, Timestamp, Window,
 };
 use crate::store::{MemoryMintBook, MemorySpentSet, MintRecord, SpentSet as _, StoreError};
 
@@ -34,6 +33,26 @@ const CLASSES: [u64; 5] = [4_000, 16_000, 64_000, 256_000, 1_000_000];
 const PRICES: [(&str, u64); 2] = [(INPUT_TOKEN, 2), (OUTPUT_TOKEN, 8)];
 /// The longest session, seconds.
 const SESSION: u32 = 600;
+
+/// How the parties differ from what they are by themselves.
+#[derive(Default)]
+pub struct StackOptions {
+    /// The service to put the gateway in front of; the demo's own if there is none.
+    pub upstream: Option<UpstreamOptions>,
+    /// Limits of the gateway.
+    pub limits: GatewayLimits,
+    /// May change the directory before it is signed.
+    pub adjust: Option<Adjust>,
+}
+
+/// Changes a directory before it is signed.
+pub type Adjust = Box<dyn FnOnce(&mut DirectoryParts) + Send>;
+
+impl core::fmt::Debug for StackOptions {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("StackOptions").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
 
 /// A service to put the gateway in front of.
 #[derive(Clone)]
@@ -123,25 +142,22 @@ impl Observer for Observed {
 }
 
 impl Stack {
-    /// Starts the chat service (unless there is an upstream), the issuer and the gateway. `adjust` may change the directory
-    /// before it is signed.
+    /// Starts the chat service (unless there is an upstream), the issuer and the gateway.
     ///
     /// # Errors
     /// [`StackError`].
-    pub async fn start(
-        upstream: Option<&UpstreamOptions>,
-        adjust: impl FnOnce(&mut DirectoryParts),
-    ) -> Result<Self, StackError> {
+    pub async fn start(options: StackOptions) -> Result<Self, StackError> {
+        let StackOptions { upstream, limits, adjust } = options;
         let mut rng = UnwrapErr(SysRng);
-        let chat = match upstream {
-            Some(_) => None,
-            None => Some(listen().await?.serve(chat::service())),
+        let (chat, upstream) = match upstream {
+            Some(service) => (None, service),
+            None => {
+                let chat = listen().await?.serve(chat::service());
+                let service = UpstreamOptions { url: chat.url(), api_key: None };
+                (Some(chat), service)
+            }
         };
-        let chat_url = chat.as_ref().map(Server::url);
-        let upstream = match (upstream, chat_url) {
-            (Some(options), _) => Upstream::new(&options.url, options.api_key.as_deref(), UpstreamLimits::default())?,
-            (None, url) => Upstream::new(&url.unwrap_or_default(), None, UpstreamLimits::default())?,
-        };
+        let upstream = Upstream::new(&upstream.url, upstream.api_key.as_deref(), UpstreamLimits::default())?;
         let (gateway_listener, issuer_listener) = (listen().await?, listen().await?);
 
         let root = RootSigningKey::generate(&mut rng);
@@ -154,7 +170,9 @@ impl Stack {
             key: gateway_key.public_key(),
         };
         let mut parts = directory(root.public_key(), entry, &mut keys, now())?;
-        adjust(&mut parts);
+        if let Some(adjust) = adjust {
+            adjust(&mut parts);
+        }
         let directory = Directory::new(parts)?;
 
         let set = Arc::new(MemorySpentSet::new());
@@ -178,7 +196,7 @@ impl Stack {
             upstream,
             pricing: Box::new(TokenPricing),
             observer: Arc::clone(&observed) as _,
-            limits: GatewayLimits::default(),
+            limits,
         })?;
         let gateway_server = gateway_listener.serve(service.router());
         let issuer_server = issuer_listener.serve(IssuerService::start(Arc::clone(&issuer))?.router());
@@ -304,11 +322,8 @@ fn directory(
         Epoch { number, key: keys.generate(number, &mut UnwrapErr(SysRng)), issue, spend }
     };
     let epochs = vec![epoch(1, 0), epoch(2, 30 * DAY)];
-    let prices = PRICES.map(|(item, credits)| Price {
-        item: item.to_owned(),
-        credits: Credits::from_micro(credits),
-        per: 1,
-    });
+    let prices =
+        PRICES.map(|(item, credits)| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 });
     let valid = Window { from: start, until: start.after(365 * DAY) };
     Ok(DirectoryParts {
         root,

@@ -57,13 +57,7 @@ impl<J: Journal + 'static> Payer<J> {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn call(
-        &self,
-        method: Method,
-        target: &str,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Paid, CallError> {
+    pub async fn call(&self, method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Result<Paid, CallError> {
         let request = Request::new(&self.0.authority, method.as_str(), target, ContentDigest::of(&body))?;
         let mut spent = Spent::default();
         let (key, opening) = self.authorise(&request, &mut spent).await?;
@@ -73,7 +67,7 @@ impl<J: Journal + 'static> Payer<J> {
         let mut headers = headers;
         headers.insert(header::AUTHORIZATION, opening);
         let answer = self.send(&key, method, target, headers, body).await?;
-        let refused = || CallError::Refused(answer.problem());
+        let refused = || CallError::Refused(Box::new(answer.problem()));
         let settlement = match settlement_in(&answer) {
             Some(settlement) => settlement,
             // One of the protocol's refusals: the spend was not admitted, or belongs to somebody else's session.
@@ -88,18 +82,14 @@ impl<J: Journal + 'static> Payer<J> {
         let accepted = self.accept(key, settlement).await?;
         spent.answering = started.elapsed();
         if answer.is_problem() && answer.problem().settlement.is_some() {
-            return Err(refused());
+            return Err(CallError::Failed { details: Box::new(answer.problem()), accepted });
         }
         let Answer { status, headers, body } = answer;
         Ok(Paid { status, headers, body, accepted, spent, header_line })
     }
 
     /// Takes a ready spend and signs the request with it.
-    async fn authorise(
-        &self,
-        request: &Request<'_>,
-        spent: &mut Spent,
-    ) -> Result<(SpendKey, HeaderValue), CallError> {
+    async fn authorise(&self, request: &Request<'_>, spent: &mut Spent) -> Result<(SpendKey, HeaderValue), CallError> {
         let shared = &self.0.shared;
         let waiting = Instant::now();
         loop {
@@ -218,7 +208,7 @@ impl<J: Journal + 'static> Payer<J> {
             };
             if !later || tries == TRIES {
                 return Err(match error {
-                    ClientError::Problem(problem) => CallError::Refused(*problem),
+                    ClientError::Problem(problem) => CallError::Refused(problem),
                     error => CallError::Unreachable(error),
                 });
             }

@@ -57,7 +57,15 @@ pub enum CallError {
     Authorise(#[from] AuthoriseError),
     /// The gateway refused. Its spend stays pinned: the same can be sent again, and no other one.
     #[error("the gateway refuses: {0}")]
-    Refused(ProblemDetails),
+    Refused(Box<ProblemDetails>),
+    /// The gateway took the spend and could not get an answer from the service. The spend is settled.
+    #[error("{details}; the call cost {} micro-credits", .accepted.cost)]
+    Failed {
+        /// What the gateway says.
+        details: Box<ProblemDetails>,
+        /// What it cost.
+        accepted: Accepted,
+    },
     /// The answer was lost on the way, but the spend is settled.
     #[error("the answer was lost; the call cost {} micro-credits", .0.cost)]
     Lost(Accepted),

@@ -91,9 +91,7 @@ impl Challenge {
     /// # Errors
     /// [`ChallengeError::Malformed`] if it is not base64url of the expected JSON.
     pub fn request(&self) -> Result<ChallengeRequest, ChallengeError> {
-        decode(&self.request)
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or(ChallengeError::Malformed)
+        decode(&self.request).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(ChallengeError::Malformed)
     }
 
     /// The value of the `WWW-Authenticate` header.

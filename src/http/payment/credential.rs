@@ -120,7 +120,7 @@ impl core::fmt::Debug for Credential {
 /// What follows `Payment` and at least one space.
 fn strip_scheme(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) || !rest.first().is_none_or(|&b| b == b' ') {
+    if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) || rest.first().is_some_and(|&b| b != b' ') {
         return None;
     }
     Some(rest.trim_ascii())

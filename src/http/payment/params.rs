@@ -56,8 +56,7 @@ pub(super) fn parse(value: &str) -> Option<Vec<AuthChallenge>> {
         if reader.rest.starts_with('=') {
             reader.rest = &reader.rest[1..];
             reader.skip(|c| matches!(c, ' ' | '\t'));
-            let value =
-                if reader.rest.starts_with('"') { reader.quoted()? } else { reader.token()?.to_owned() };
+            let value = if reader.rest.starts_with('"') { reader.quoted()? } else { reader.token()?.to_owned() };
             challenges.last_mut()?.params.push((name.to_ascii_lowercase(), value));
         } else {
             challenges.push(AuthChallenge { scheme: name.to_owned(), params: Vec::new() });
@@ -151,7 +150,8 @@ mod tests {
 
     #[test]
     fn broken_values_are_refused() {
-        for value in ["Payment id=\"", "Payment id=\"a\\", "=a", "id=a", "Payment id=\"a\" id=\"b\"", "Payment \u{e9}"] {
+        for value in ["Payment id=\"", "Payment id=\"a\\", "=a", "id=a", "Payment id=\"a\" id=\"b\"", "Payment \u{e9}"]
+        {
             assert_eq!(parse(value), None, "{value}");
         }
     }

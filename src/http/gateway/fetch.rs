@@ -1,0 +1,47 @@
+//! Telling a settlement afterwards.
+
+use std::sync::Arc;
+
+use axum::extract::Request as HttpRequest;
+use axum::response::{IntoResponse as _, Response};
+use http::header;
+use serde::{Deserialize, Serialize};
+
+use super::received::{Signed, read_credential};
+use super::{Inner, work_problem};
+use crate::gateway::Fetched;
+use crate::http::payment::{self, Payload};
+use crate::http::problem::ProblemDetails;
+use crate::protocol::{Following, Problem};
+
+/// What [`SETTLEMENT_PATH`](super::SETTLEMENT_PATH) answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettlementAnswer {
+    /// The settlement, base64url.
+    pub settlement: String,
+}
+
+impl Inner {
+    pub(super) async fn fetch(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
+        let Payload::Following(following) = read_credential(request.headers())? else {
+            return Err(ProblemDetails::new(Problem::Malformed, "this credential asks for no settlement"));
+        };
+        if following.len() != Following::LENGTH {
+            return Err(ProblemDetails::new(Problem::Malformed, "the credential has the wrong length"));
+        }
+        let received = self.receive(request, 1024).await?;
+        let gateway = Arc::clone(&self.gateway);
+        let signed = Signed::of(&received);
+        let fetch = move || signed.with(|request| gateway.fetch(&following, request));
+        match self.front.run(fetch).await.map_err(work_problem)?? {
+            Ok(Fetched::Settled(settled)) => {
+                let settlement = payment::encode(&settled.settlement().to_bytes());
+                Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement })).into_response())
+            }
+            Ok(Fetched::InProgress) => {
+                Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"))
+            }
+            Err(error) => Err(ProblemDetails::new(error.problem(), error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Who is told what happens at a gateway.
+
+use std::time::Duration;
+
+use crate::lifecycle::Evidence;
+
+/// Is told what happens at a gateway. Nothing that it is told may be logged with a time or address beside it, but for sums.
+pub trait Observer: Send + Sync {
+    /// So many spends were verified together in this time.
+    fn verified(&self, spends: usize, elapsed: Duration) {
+        let _ = (spends, elapsed);
+    }
+
+    /// Somebody spent a note twice, and here is the proof of it.
+    fn double_spend(&self, evidence: Evidence) {
+        let _ = evidence;
+    }
+}
+
+/// An observer that does not care.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {}

@@ -1,0 +1,124 @@
+//! Reading a request: its credential, where it is for, its body, and what of it a session signature covers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request as HttpRequest;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Inner, busy};
+use crate::http::payment::{Credential, CredentialError, Payload};
+use crate::http::problem::ProblemDetails;
+use crate::protocol::{ContentDigest, Problem, Request};
+
+/// A request whose body is here, and the place among those that are worked on.
+pub(super) struct Received {
+    pub(super) parts: Parts,
+    pub(super) body: Bytes,
+    pub(super) target: String,
+    authority: String,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+impl Inner {
+    /// Takes a place, finds out what is asked for and where, and reads the body.
+    pub(super) async fn receive(&self, request: HttpRequest, max_body: usize) -> Result<Received, ProblemDetails> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let (parts, body) = request.into_parts();
+        let authority = self.authority(&parts).ok_or_else(|| {
+            ProblemDetails::new(Problem::WrongGateway, "the request is for a host that is not this gateway's")
+        })?;
+        let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned());
+        let target = target.ok_or_else(|| ProblemDetails::plain(StatusCode::BAD_REQUEST, "the request has no path"))?;
+        let body = read_body(body, max_body, self.limits.body_timeout).await?;
+        Ok(Received { parts, body, target, authority, place })
+    }
+
+    /// The authority that the request is for, in the form that session signatures use; none if it is not one of the gateway's.
+    fn authority(&self, parts: &Parts) -> Option<String> {
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let asked = parts.uri.authority().map(http::uri::Authority::as_str).or(host)?.to_ascii_lowercase();
+        let found = self.authorities.iter().find(|(short, long)| *short == asked || *long == asked);
+        found.map(|(short, _)| short.clone())
+    }
+}
+
+/// The parts of a request that session signatures cover, owned, so that the digest is computed where it blocks nobody.
+pub(super) struct Signed {
+    authority: String,
+    method: Method,
+    target: String,
+    body: Bytes,
+}
+
+impl Signed {
+    pub(super) fn of(received: &Received) -> Self {
+        Self {
+            authority: received.authority.clone(),
+            method: received.parts.method.clone(),
+            target: received.target.clone(),
+            body: received.body.clone(),
+        }
+    }
+
+    pub(super) fn with<T>(&self, action: impl FnOnce(&Request<'_>) -> T) -> Result<T, ProblemDetails> {
+        let content = ContentDigest::of(&self.body);
+        let request = Request::new(&self.authority, self.method.as_str(), &self.target, content)
+            .map_err(|error| ProblemDetails::plain(StatusCode::URI_TOO_LONG, error.to_string()))?;
+        Ok(action(&request))
+    }
+}
+
+pub(super) fn read_credential(headers: &HeaderMap) -> Result<Payload, ProblemDetails> {
+    let values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    match Credential::from_header_values(values) {
+        Ok(credential) => Ok(credential.payload),
+        Err(CredentialError::Absent) => {
+            let detail = "this service is paid for with halometer credit; see the challenge";
+            Err(ProblemDetails::new(Problem::Unpaid, detail))
+        }
+        Err(error) => Err(ProblemDetails::new(Problem::Malformed, error.to_string())),
+    }
+}
+
+async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
+    let read = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
+    match read {
+        Err(_) => Err(ProblemDetails::plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("the body is longer than {max} bytes");
+            Err(ProblemDetails::plain(StatusCode::PAYLOAD_TOO_LARGE, detail))
+        }
+        Ok(Err(_)) => Err(ProblemDetails::plain(StatusCode::BAD_REQUEST, "the body broke off")),
+    }
+}
+
+/// The authority of an origin as session signatures have it, and with the port always.
+pub(crate) fn authorities(origin: &str) -> Option<(String, String)> {
+    let url = reqwest::Url::parse(origin).ok()?;
+    let host = url.host_str()?.to_ascii_lowercase();
+    let long = format!("{host}:{}", url.port_or_known_default()?);
+    let short = url.port().map_or(host, |_| long.clone());
+    Some((short, long))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_of_origins() {
+        let of = |origin| authorities(origin).unwrap();
+        assert_eq!(of("https://API.example.org"), ("api.example.org".into(), "api.example.org:443".into()));
+        assert_eq!(of("http://127.0.0.1:8080/"), ("127.0.0.1:8080".into(), "127.0.0.1:8080".into()));
+        assert_eq!(of("http://[::1]:80"), ("[::1]".into(), "[::1]:80".into()));
+        assert_eq!(authorities("nonsense"), None);
+    }
+}

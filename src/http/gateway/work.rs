@@ -1,0 +1,114 @@
+//! Serving, metering and settling what was admitted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+
+use super::received::Received;
+use super::{Inner, work_problem};
+use crate::http::clock::now;
+use crate::http::payment::{RECEIPT_HEADER, Receipt};
+use crate::http::pricing::{Call, Outcome};
+use crate::http::problem::ProblemDetails;
+use crate::http::upstream::{UpstreamAnswer, UpstreamError};
+use crate::issuer::SettleError;
+use crate::lifecycle::{AdmittedSpend, SettledSpend};
+use crate::protocol::{Credits, Digest, Directory, Problem, Settlement, Tariff};
+
+impl Inner {
+    /// Serves, meters and settles an admitted spend.
+    pub(super) async fn work(
+        &self,
+        spend: AdmittedSpend,
+        tariff: &Digest,
+        received: Received,
+    ) -> Result<Response, ProblemDetails> {
+        let Received { parts, body, target, place, .. } = received;
+        let Parts { method, headers, .. } = parts;
+        let answer = self.upstream.send(method, &target, &headers, body.clone()).await;
+        let cost = self.cost(&body, &answer, tariff, spend.charge());
+        let settled = self.settle(spend, cost).await?;
+        drop(place);
+        match answer {
+            Ok(answer) => Ok(paid_response(answer, settled.settlement(), cost)),
+            Err(error) => Err(upstream_problem(&error).with_settlement(&settled.settlement().to_bytes())),
+        }
+    }
+
+    fn cost(
+        &self,
+        request: &Bytes,
+        answer: &Result<UpstreamAnswer, UpstreamError>,
+        tariff: &Digest,
+        charge: Credits,
+    ) -> Credits {
+        let outcome = match answer {
+            Ok(answer) => Outcome::Answered { status: answer.status, body: &answer.body },
+            Err(error) => Outcome::Failed(error),
+        };
+        let directory = self.gateway.directory();
+        let quantum = directory.quantum();
+        let cost = find_tariff(directory, tariff)
+            .and_then(|tariff| self.pricing.cost(&Call { request, outcome }, tariff, quantum))
+            .and_then(|cost| cost.round_up(quantum));
+        // The charge is a class of the directory, and so a multiple of the quantum.
+        cost.map_or(charge, |cost| cost.min(charge))
+    }
+
+    pub(super) async fn settle(&self, spend: AdmittedSpend, cost: Credits) -> Result<SettledSpend, ProblemDetails> {
+        let spend = Arc::new(spend);
+        let mut pause = Duration::from_millis(50);
+        for _ in 0..5 {
+            let (gateway, issuer, spend) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer), Arc::clone(&spend));
+            let settle = move || issuer.settle(gateway.set(), &spend, cost, now());
+            match self.back.run(settle).await {
+                Ok(Ok(settled)) => return Ok(settled),
+                Ok(Err(SettleError::Store(_))) => {}
+                Ok(Err(error)) => return Err(ProblemDetails::new(error.problem(), error.to_string())),
+                Err(error) => return Err(work_problem(error)),
+            }
+            // The set is what makes it happen once, so that a store that failed may be asked again.
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        let detail = "the call was served and is not settled yet: ask for its settlement later";
+        Err(ProblemDetails::new(Problem::StoreUnavailable, detail))
+    }
+}
+
+/// The tariff that the caller agreed to. It was valid when the spend was admitted; by now it may be gone from `accepted_tariff`.
+fn find_tariff<'a>(directory: &'a Directory, digest: &Digest) -> Option<&'a Tariff> {
+    directory.parts().tariffs.iter().find(|tariff| tariff.digest() == *digest)
+}
+
+/// What the service answered, with the receipt if it was a success (the scheme allows it nowhere else; after a failure the
+/// settlement is asked for).
+fn paid_response(answer: UpstreamAnswer, settlement: &Settlement, cost: Credits) -> Response {
+    let UpstreamAnswer { status, mut headers, body } = answer;
+    // These would tell the caller that *he* lacks a permission, when it is the gateway's that the service refused.
+    let ours = [StatusCode::UNAUTHORIZED, StatusCode::PAYMENT_REQUIRED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+    if ours.contains(&status) {
+        let problem = ProblemDetails::plain(StatusCode::BAD_GATEWAY, "the upstream refused the gateway");
+        return problem.with_settlement(&settlement.to_bytes()).into_response();
+    }
+    if status.is_success() {
+        let receipt = Receipt::new(&settlement.to_bytes(), cost.micro(), now().seconds());
+        if let Ok(value) = HeaderValue::from_str(&receipt.to_header_value()) {
+            headers.insert(RECEIPT_HEADER, value);
+        }
+        headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+    }
+    (status, headers, body).into_response()
+}
+
+fn upstream_problem(error: &UpstreamError) -> ProblemDetails {
+    let status = match error {
+        UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    ProblemDetails::plain(status, error.to_string())
+}

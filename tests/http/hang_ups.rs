@@ -1,0 +1,100 @@
+//! Callers who hang up, dawdle, or send too much.
+
+use std::time::Duration;
+
+use halometer::cli::demo::stack::StackOptions;
+use halometer::http::gateway::GatewayLimits;
+use halometer::protocol::*;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane};
+
+fn limited(limits: GatewayLimits) -> StackOptions {
+    StackOptions { limits, ..StackOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_caller_hung_up_is_settled_all_the_same() {
+    let service = axum::Router::new().fallback(|| async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        r#"{"usage":{"prompt_tokens":10,"completion_tokens":10}}"#
+    });
+    let world = World::selling(service).await;
+    let mut caller = world.caller();
+    let (key, opening) = caller.pay(&world, lane(0));
+    let (host, credential, length) = (world.host(), world.opening(&opening), QUESTION.len());
+    let request = format!(
+        "POST {TARGET} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\nAuthorization: {credential}\r\n\r\n{QUESTION}"
+    );
+    let mut stream = world.connect().await;
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // Until it is admitted, and not until it is answered.
+    while world.held() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(stream);
+    assert_refused(&world.fetch(&mut caller, &key).await, Problem::InProgress);
+    while world.held() != 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let settlement = world.fetch(&mut caller, &key).await.fetched();
+    assert_eq!(caller.wallet.accept(&key, &settlement).unwrap().cost.micro(), 100);
+    assert_eq!(world.charged(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_above_the_limit_is_refused_and_nothing_is_spent() {
+    let world = World::with(limited(GatewayLimits { max_body: 64, ..GatewayLimits::default() })).await;
+    let mut caller = world.caller();
+    let (_, opening) = caller.pay(&world, lane(0));
+    let answer = world.ask(&opening).await;
+    assert_eq!((answer.status, answer.problem()), (413, None));
+    assert_eq!((world.charged(), world.held()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let limits = GatewayLimits { body_timeout: Duration::from_millis(200), ..GatewayLimits::default() };
+    let world = World::with(limited(limits)).await;
+    let (_, opening) = world.caller().pay(&world, lane(0));
+    let (host, credential) = (world.host(), world.opening(&opening));
+    let request = format!(
+        "POST {TARGET} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\nConnection: close\r\n\
+         Authorization: {credential}\r\n\r\nonly this"
+    );
+    assert_eq!(world.raw(request.as_bytes()).await.unwrap().status, 408);
+    assert_eq!((world.charged(), world.held()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_gateway_says_so_and_takes_the_same_spend_later() {
+    let world = World::with(limited(GatewayLimits { requests: 1, ..GatewayLimits::default() })).await;
+    let mut caller = world.caller();
+    let (_, opening) = caller.pay(&world, lane(0));
+    let (host, credential) = (world.host(), world.opening(&opening));
+    // Somebody takes the one place and does not send what he announced.
+    let request = format!(
+        "POST {TARGET} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\nAuthorization: {credential}\r\n\r\n"
+    );
+    let mut dawdler = world.connect().await;
+    dawdler.write_all(request.as_bytes()).await.unwrap();
+    let answer = loop {
+        let answer = world.post(TARGET, Some(&credential), &"x".repeat(100)).await;
+        // Until the dawdler has his place, the signature of another body is what is wrong.
+        if answer.problem() != Some(Problem::SessionSignatureInvalid) {
+            break answer;
+        }
+    };
+    assert_refused(&answer, Problem::Busy);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    drop(dawdler);
+    let answer = loop {
+        let answer = world.ask(&opening).await;
+        if answer.status != 503 {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(answer.status, 200);
+    assert!(answer.settlement().refund < CLASS);
+}

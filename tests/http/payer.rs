@@ -1,0 +1,115 @@
+//! The caller's side: proofs made ahead, lanes in parallel, answers that get lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use halometer::cli::demo::stack::StackOptions;
+use halometer::http::payer::{CallError, Client, Payer, PayerError, PayerParts};
+use halometer::http::server::Listener;
+use halometer::protocol::*;
+use halometer::wallet::MemoryJournal;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use crate::world::{CLASS, PAID, QUESTION, TARGET, World};
+
+async fn payer(world: &World) -> Payer<MemoryJournal> {
+    let parts = PayerParts { gateway: world.gateway(), class: CLASS, provers: 2, client: Client::plain().unwrap() };
+    Payer::start(world.caller().wallet, parts).await.unwrap()
+}
+
+async fn ask(payer: &Payer<MemoryJournal>) -> Result<halometer::http::payer::Paid, CallError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    payer.call(Method::POST, TARGET, headers, Bytes::from_static(QUESTION.as_bytes())).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_pay_in_parallel_and_the_balance_is_exact() {
+    let service = Router::new().fallback(|| async { r#"{"usage":{"prompt_tokens":10,"completion_tokens":10}}"# });
+    let world = World::selling(service).await;
+    let payer = payer(&world).await;
+    payer.wait_ready(8).await.unwrap();
+    let calls: Vec<_> = (0..10)
+        .map(|_| {
+            let payer = payer.clone();
+            tokio::spawn(async move { ask(&payer).await.unwrap() })
+        })
+        .collect();
+    for call in calls {
+        let paid = call.await.unwrap();
+        assert_eq!((paid.status, paid.accepted.cost.micro()), (StatusCode::OK, 100));
+    }
+    assert_eq!(payer.with_wallet(|wallet| wallet.balance().total()), u128::from(PAID - 1_000));
+    assert_eq!(world.charged(), 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_the_service_is_an_answer_and_comes_back_free() {
+    let service = Router::new().fallback(|| async { (StatusCode::IM_A_TEAPOT, "short and stout") });
+    let world = World::selling(service).await;
+    let paid = ask(&payer(&world).await).await.unwrap();
+    assert_eq!((paid.status, &paid.body[..]), (StatusCode::IM_A_TEAPOT, &b"short and stout"[..]));
+    assert_eq!((paid.accepted.cost, paid.accepted.refund), (Credits::ZERO, CLASS));
+}
+
+/// Between payer and gateway stands something that swallows the first answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_charged_once_and_its_change_is_not_lost() {
+    // The gateway's origin, as the directory has it, is the middle box; it passes on to where the gateway listens.
+    let box_listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let origin = format!("http://{}", box_listener.address());
+    let adjust = move |parts: &mut DirectoryParts| parts.gateways[0].origins.insert(0, origin);
+    let world = World::with(StackOptions { adjust: Some(Box::new(adjust)), ..StackOptions::default() }).await;
+    let swallowed = Arc::new(AtomicUsize::new(0));
+    let (gateway, count) = (world.stack.gateway_url(), Arc::clone(&swallowed));
+    let pass_on = move |request: axum::extract::Request| {
+        let (gateway, count) = (gateway.clone(), Arc::clone(&count));
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+            let url = format!("{gateway}{}", parts.uri);
+            let answer =
+                client.request(parts.method.clone(), url).headers(parts.headers).body(body).send().await.unwrap();
+            if parts.uri.path() == TARGET && count.fetch_add(1, Ordering::SeqCst) == 0 {
+                return (StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new(), Bytes::new());
+            }
+            (answer.status(), answer.headers().clone(), answer.bytes().await.unwrap())
+        }
+    };
+    let _box = box_listener.serve(Router::new().fallback(pass_on));
+    let payer = payer(&world).await;
+    // The answer is some box's 503: the settlement is asked for, and comes.
+    let paid = ask(&payer).await.unwrap();
+    assert_eq!(paid.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(paid.accepted.cost > Credits::ZERO);
+    assert_eq!(world.charged(), paid.accepted.cost.micro());
+    assert_eq!(payer.with_wallet(|wallet| wallet.balance().total()), u128::from(PAID - world.charged()));
+    assert_eq!(swallowed.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_shows_another_directory_is_not_paid() {
+    let world = World::new().await;
+    let mut wallet = world.caller().wallet;
+    let mut parts = world.stack.gateway().directory().parts().clone();
+    parts.serial += 1;
+    let newer = SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap();
+    wallet.adopt(&newer).unwrap();
+    let parts = PayerParts { gateway: world.gateway(), class: CLASS, provers: 1, client: Client::plain().unwrap() };
+    let refused = Payer::start(wallet, parts).await;
+    assert!(matches!(refused, Err(PayerError::OtherDirectory { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_that_is_out_of_credit_says_so() {
+    let world = World::new().await;
+    let class = Credits::from_micro(64_000);
+    let parts = PayerParts { gateway: world.gateway(), class, provers: 1, client: Client::plain().unwrap() };
+    let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
+    let refused = tokio::time::timeout(Duration::from_secs(5), ask(&payer)).await.expect("at once");
+    assert!(matches!(refused, Err(CallError::OutOfCredit)), "{refused:?}");
+}
