@@ -15,7 +15,7 @@ use crate::wallet::{AcceptError, Authorised, LaneId, LaneStatus, PlanError, Wall
 
 #[path = "../tests/core/world.rs"]
 #[allow(dead_code, reason = "shared with tests/core, which uses all of it")]
-mod world;
+pub(crate) mod world;
 use world::*;
 
 const CLASSES: [u64; 3] = [5, 10, 20];

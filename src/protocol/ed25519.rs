@@ -204,6 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_with_a_nonce_point_of_small_order_is_refused() {
+        // R is the identity and s = H(R, A, message) * a: the equation without cofactor holds, the strict check does not.
+        let key = SessionKey::from_bytes(&[7; 32]);
+        let mut signature = [0; SIGNATURE];
+        signature[0] = 1;
+        signature[32..].copy_from_slice(&[
+            0xd4, 0xc5, 0x32, 0x31, 0x31, 0xff, 0x96, 0x83, 0xcf, 0xb3, 0xd3, 0x01, 0x97, 0xc7, 0x86, 0xc9, 0x04, 0x3f,
+            0x10, 0x52, 0xd6, 0xc2, 0xd5, 0x29, 0x3f, 0x19, 0xd6, 0xf3, 0x6b, 0x91, 0x11, 0x04,
+        ]);
+        let lax = ed25519_dalek::Verifier::verify(&key.public_key().0, b"message", &Signature::from_bytes(&signature));
+        assert!(lax.is_ok());
+        assert!(!key.public_key().verify(b"message", &signature));
+    }
+
+    #[test]
     fn secrets_are_not_printed() {
         assert_eq!(format!("{:?}", SessionKey::from_bytes(&[7; 32])), "SessionKey(..)");
         assert_eq!(format!("{:?}", RootSigningKey::from_bytes(&[7; 32])), "RootSigningKey(..)");

@@ -62,3 +62,19 @@ impl SignedDirectory {
         Ok(Self { signature, directory })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::world::{directory_parts, root_key};
+
+    #[test]
+    fn a_root_key_that_signs_for_another_issuer_is_refused() {
+        let mut parts = directory_parts();
+        parts.root = RootSigningKey::from_bytes(&[66; 32]).public_key();
+        let foreign = Directory::new(parts).unwrap();
+        let signature = root_key().sign(&[PREFIX, foreign.as_bytes()].concat());
+        let signed = SignedDirectory { signature, directory: foreign.as_bytes().to_vec() };
+        assert_eq!(signed.verify(&root_key().public_key()), Err(DirectoryError::Signature));
+    }
+}

@@ -72,6 +72,15 @@ fn a_newer_directory_that_changes_an_epoch_is_a_contradiction() {
         });
         assert_eq!(newer.unwrap().check_follows(&known), Err(DirectoryError::Contradiction), "{name}");
     }
+    // The key of an epoch that is over, and rightly gone, does not come back under a new number.
+    let newer = directory(|parts| {
+        let over = parts.epochs.remove(0);
+        (parts.serial, parts.published) = (2, over.spend.until);
+        let issue = Window { from: parts.epochs[0].issue.until, until: parts.epochs[0].issue.until.after(DAY) };
+        let spend = Window { until: issue.until.after(DAY), ..issue };
+        parts.epochs.push(Epoch { number: EpochNumber::new(3), key: over.key, issue, spend });
+    });
+    assert_eq!(newer.unwrap().check_follows(&known), Err(DirectoryError::Contradiction));
     // What may change: everything else, and epochs that are over may go.
     let newer = directory(|parts| {
         (parts.serial, parts.published) = (2, parts.epochs[0].spend.until);

@@ -2,7 +2,7 @@
 
 use halometer::gateway::{Fetched, Opened, Screened};
 use halometer::issuer::Books;
-use halometer::lifecycle::verify_batch;
+use halometer::lifecycle::{VerifyError, verify_batch};
 use halometer::protocol::*;
 use halometer::wallet::{Balance, LaneId, LaneStatus};
 
@@ -87,6 +87,26 @@ fn a_batch_admits_the_good_and_names_the_bad() {
 }
 
 #[test]
+fn a_proof_is_not_verified_under_the_key_of_another_epoch() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let lane1 = LaneId { lane: 1, ..LANE0 };
+    let screened = [LANE0, lane1].map(|lane| {
+        let paid = pay(&mut wallet, lane, 10, T0);
+        match world.gateway.screen(&paid.opening, &request(), T0).unwrap() {
+            Screened::Unknown(spend) => spend,
+            other => panic!("{other:?}"),
+        }
+    });
+    let [wrong, right] = [EPOCH[1], EPOCH[0]].map(|epoch| world.gateway.verifying_key(epoch).unwrap());
+    let [first, second] = screened;
+    // In a batch, too, where it must not shift its neighbours' verdicts.
+    let verdicts = verify_batch(vec![(first, wrong), (second, right)], &mut rng(1));
+    assert_eq!(verdicts[0].as_ref().unwrap_err(), &VerifyError::OtherEpochKey);
+    assert!(verdicts[1].is_ok());
+}
+
+#[test]
 fn a_settlement_can_be_fetched_afterwards_by_its_session_only() {
     let world = World::new();
     let mut wallet = world.funded(1);
@@ -108,6 +128,11 @@ fn a_settlement_can_be_fetched_afterwards_by_its_session_only() {
         forged[byte] ^= 1;
         assert!(world.gateway.fetch(&forged, &fetch).is_err());
     }
+    // Not even with the same session key, for another context of the note, as a copy of the wallet could.
+    let mut copy = world.funded(1);
+    let other = pay(&mut copy, LANE0, 20, T0);
+    let asked = copy.fetch(&other.key, &fetch).unwrap();
+    assert_eq!(world.gateway.fetch(&asked, &fetch).unwrap_err().problem(), Problem::SessionSignatureInvalid);
     // A spend's own opening is not a request to fetch.
     assert_eq!(world.gateway.fetch(&paid.opening, &request()).unwrap_err().problem(), Problem::Malformed);
 }

@@ -104,7 +104,11 @@ fn a_spend_admitted_into_one_set_is_not_settled_in_another() {
     let mut wallet = world.funded(1);
     let spend = world.admit(&pay(&mut wallet, LANE0, 10, T0));
     assert!(matches!(world.issuer.settle(&*other.set, &spend, micro(3), T0), Err(SettleError::Store(_))));
-    assert_eq!(other.set.totals(EPOCH[0]).unwrap().settled, 0);
+    // Nor is it given the settlement that another spend of the same note has there.
+    let elsewhere = pay(&mut other.funded(1), LANE0, 20, T0);
+    other.settle(&other.admit(&elsewhere), 3);
+    assert!(matches!(world.issuer.settle(&*other.set, &spend, micro(3), T0), Err(SettleError::Store(_))));
+    assert_eq!(other.set.totals(EPOCH[0]).unwrap().settled, 1);
 }
 
 #[test]
