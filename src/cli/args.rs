@@ -48,7 +48,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
 
-    /// Put the gateway in front of this service instead: its base URL, as in https://api.example.com/v1.
+    /// Put the gateway in front of this service instead: its base URL, as in `https://api.example.com/v1`.
     ///
     /// It must speak OpenAI's chat completions. If it wants an API key, set the environment variable HALOMETER_UPSTREAM_KEY:
     /// the gateway sends it on as a bearer token. The calls are real, and the service may charge for them.

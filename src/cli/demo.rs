@@ -109,8 +109,7 @@ struct Screen {
 
 impl Screen {
     fn new(json: bool) -> Self {
-        let target = if json { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        Self { bar: ProgressBar::with_draw_target(Some(0), target), json }
+        Self { bar: ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden()), json }
     }
 
     fn clear(&self) {
@@ -128,6 +127,10 @@ impl Progress for Screen {
     }
 
     fn begin(&self, what: &'static str, steps: usize) {
+        // Hidden until now, so that nothing is drawn before there is something to show.
+        if !self.json && self.bar.is_hidden() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
         // The template is a constant and is tested below.
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             self.bar.set_style(style.progress_chars("=> "));

@@ -24,6 +24,7 @@ pub(crate) use received::authorities;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
@@ -71,6 +72,9 @@ impl core::fmt::Debug for GatewayServiceParts {
     }
 }
 
+/// What a call may take besides the upstream's time: to be queued, and to be settled, a few tries included.
+const SETTLING: Duration = Duration::from_secs(30);
+
 /// A gateway as an HTTP service. Cheap to clone.
 #[derive(Clone)]
 pub struct GatewayService(Arc<Inner>);
@@ -104,9 +108,14 @@ impl GatewayService {
     /// Starts the worker threads.
     ///
     /// # Errors
-    /// The system's, if a thread cannot be started.
+    /// The system's, if a thread cannot be started. [`io::ErrorKind::InvalidInput`] if a call to the upstream may take so long that
+    /// the lease of its spend can run out meanwhile: a retry would then settle it at nothing.
     pub fn start(parts: GatewayServiceParts) -> io::Result<Self> {
         let GatewayServiceParts { gateway, issuer, upstream, pricing, observer, limits } = parts;
+        if upstream.timeout() + SETTLING >= Duration::from_secs(gateway.lease_seconds().into()) {
+            let what = "the lease of a spend must outlast the time-out of the upstream";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         let directory = gateway.directory();
         let challenge = Challenge::of(directory, &gateway.id()).to_header_value();
         let entry = directory.gateway(&gateway.id());

@@ -29,6 +29,7 @@ pub struct Upstream {
     /// `Authorization` for the service: the operator's, never a caller's.
     authorization: Option<HeaderValue>,
     max_response: usize,
+    timeout: Duration,
 }
 
 /// Limits on what an upstream may do.
@@ -138,7 +139,12 @@ impl Upstream {
             without_tls(builder).build()
         }
         .map_err(UpstreamConfigError::Client)?;
-        Ok(Self { client, base, authorization, max_response: limits.max_response })
+        Ok(Self { client, base, authorization, max_response: limits.max_response, timeout: limits.timeout })
+    }
+
+    /// How long a call may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The service's URL.

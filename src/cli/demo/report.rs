@@ -231,16 +231,16 @@ impl Display for Report {
         writeln!(f)?;
         writeln!(f, "{:<30}{:>12}{:>12}", "Time", "median", "worst")?;
         for (name, spread, note) in [
-            (
-                "prove, in the background",
-                self.times.prove,
-                format!("{} bytes, one core each", amount(self.bytes.proof as u64)),
-            ),
+            ("prove, in the background", self.times.prove, format!("one core each, {} at a time", self.provers)),
             ("authorise, online", self.times.authorise, "all that paying costs the caller while he waits".to_owned()),
             ("verify, at the gateway", self.times.verify, "each one's share of its batch".to_owned()),
             ("whole call", self.times.call, format!("{} of them in {:.1} s", self.answered, self.seconds)),
         ] {
-            let line = format!("  {name:<28}{:>12}{:>12}   {note}", time(spread.median_ms), time(spread.worst_ms));
+            let line = format!(
+                "  {name:<28}{:>12}{:>12}   {note}",
+                shown(spread, spread.median_ms),
+                shown(spread, spread.worst_ms)
+            );
             writeln!(f, "{}", line.trim_end())?;
         }
         let Sizes { proof, spend, header_line } = self.bytes;
@@ -258,7 +258,7 @@ impl Display for Report {
         writeln!(f)?;
         self.fmt_double_spend(f)?;
         for failure in &self.failures {
-            writeln!(f, "\nA call failed: {failure}")?;
+            writeln!(f, "\nA call failed: {}.", clean(failure))?;
         }
         let verdict = if self.ok { "Every figure reconciles." } else { "NOT everything is as it must be." };
         write!(f, "\n{verdict}")
@@ -273,7 +273,7 @@ impl Report {
         let settlement = if replay.same_settlement { "the one of the first time" } else { "ANOTHER ONE" };
         writeln!(f, "  {:<28}{settlement}", "with the settlement")?;
         let (before, after) = (amount(replay.cost_before), amount(replay.cost_after));
-        writeln!(f, "  {:<28}{before} before, {after} after: {}", "charged on the books", mark(replay.ok))
+        writeln!(f, "  {:<28}{before} before, {after} after: {}", "cost on the books", mark(replay.ok))
     }
 
     fn fmt_double_spend(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -288,10 +288,20 @@ impl Report {
     }
 }
 
-/// The beginning of a text, on one line, without what could steer a terminal.
-fn line(text: &str) -> String {
+/// A time of a spread; a dash if nothing was timed.
+fn shown(spread: Spread, ms: f64) -> String {
+    if spread.count == 0 { "-".to_owned() } else { time(ms) }
+}
+
+/// A text on one line, without what could steer a terminal.
+fn clean(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+    words.join(" ").chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The beginning of a text.
+fn line(text: &str) -> String {
+    let mut line = clean(text);
     if line.chars().count() > LINE {
         line = line.chars().take(LINE - 3).collect::<String>() + "...";
     }

@@ -154,7 +154,7 @@ async fn with_stack(stack: &Stack, options: &Options, progress: &dyn Progress) -
         ok: false,
         calls: options.calls,
         answered: tally.answered,
-        failures: tally.failures.into_iter().collect(),
+        failures: tally.failures.into_iter().chain(stack.upstream_failures()).collect(),
         prompts: describe(&options.prompts),
         upstream: stack.upstream_url().to_owned(),
         model: options.model.clone(),

@@ -1,5 +1,7 @@
 //! The parties of the demo, each a server on a free port of loopback.
 
+use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +18,7 @@ use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, O
 use crate::http::issuer::IssuerService;
 use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 use crate::http::server::{Listener, Server};
-use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
+use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamError, UpstreamLimits};
 use crate::issuer::{Books, DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};
 use crate::lifecycle::Evidence;
 use crate::protocol::{
@@ -124,6 +126,7 @@ pub struct Stack {
 struct Observed {
     verified: Mutex<Vec<Duration>>,
     evidence: Mutex<Vec<Evidence>>,
+    upstream_failures: Mutex<BTreeSet<String>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -134,6 +137,16 @@ impl Observer for Observed {
     fn verified(&self, spends: usize, elapsed: Duration) {
         let each = elapsed / u32::try_from(spends.max(1)).unwrap_or(u32::MAX);
         lock(&self.verified).extend(std::iter::repeat_n(each, spends));
+    }
+
+    fn upstream_failed(&self, error: &UpstreamError) {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        lock(&self.upstream_failures).insert(text);
     }
 
     fn double_spend(&self, evidence: Evidence) {
@@ -244,6 +257,11 @@ impl Stack {
     /// The evidence of double spends that the gateway has found so far.
     pub fn evidence(&self) -> Vec<Evidence> {
         lock(&self.observed.evidence).clone()
+    }
+
+    /// Why the service did not answer, each reason once.
+    pub fn upstream_failures(&self) -> Vec<String> {
+        lock(&self.observed.upstream_failures).iter().cloned().collect()
     }
 
     /// How long it took to verify each spend so far: its share of the batch that it was verified in.

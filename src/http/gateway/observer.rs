@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::http::upstream::UpstreamError;
 use crate::lifecycle::Evidence;
 
 /// Is told what happens at a gateway. Nothing that it is told may be logged with a time or address beside it, but for sums.
@@ -9,6 +10,11 @@ pub trait Observer: Send + Sync {
     /// So many spends were verified together in this time.
     fn verified(&self, spends: usize, elapsed: Duration) {
         let _ = (spends, elapsed);
+    }
+
+    /// The service did not answer. Callers are told less.
+    fn upstream_failed(&self, error: &UpstreamError) {
+        let _ = error;
     }
 
     /// Somebody spent a note twice, and here is the proof of it.

@@ -30,8 +30,14 @@ impl Inner {
         let Received { parts, body, target, place, .. } = received;
         let Parts { method, headers, .. } = parts;
         let answer = self.upstream.send(method, &target, &headers, body.clone()).await;
+        if let Err(error) = &answer {
+            self.observer.upstream_failed(error);
+        }
         let cost = self.cost(&body, &answer, tariff, spend.charge());
+        let charge = spend.charge();
         let settled = self.settle(spend, cost).await?;
+        // What counts is what the set holds, which another may have settled.
+        let cost = charge.checked_sub(settled.settlement().refund).unwrap_or(Credits::ZERO);
         drop(place);
         match answer {
             Ok(answer) => Ok(paid_response(answer, settled.settlement(), cost)),
@@ -92,7 +98,8 @@ fn paid_response(answer: UpstreamAnswer, settlement: &Settlement, cost: Credits)
     // These would tell the caller that *he* lacks a permission, when it is the gateway's that the service refused.
     let ours = [StatusCode::UNAUTHORIZED, StatusCode::PAYMENT_REQUIRED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
     if ours.contains(&status) {
-        let problem = ProblemDetails::plain(StatusCode::BAD_GATEWAY, "the upstream refused the gateway");
+        let problem =
+            ProblemDetails::plain(StatusCode::BAD_GATEWAY, format!("the upstream refuses the gateway: {status}"));
         return problem.with_settlement(&settlement.to_bytes()).into_response();
     }
     if status.is_success() {
