@@ -134,6 +134,11 @@ impl Gateway {
         &self.directory
     }
 
+    /// For so long an admitted spend is this process's, seconds. Work on it ends well before.
+    pub fn lease_seconds(&self) -> u32 {
+        self.lease_seconds
+    }
+
     /// The spent set, for whoever settles.
     pub fn set(&self) -> &dyn SpentSet {
         &*self.set

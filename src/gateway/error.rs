@@ -81,6 +81,9 @@ pub enum FetchError {
     /// The bytes are no credential of a following request.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The directory has no such epoch.
+    #[error("there is no epoch {0}")]
+    UnknownEpoch(EpochNumber),
     /// There is no such spend, or the session signature is not of this request; which of the two is not said to whoever does
     /// not hold the session key.
     #[error("the session signature is not of this request, or there is no such spend")]
@@ -95,6 +98,7 @@ impl FetchError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Decode(_) => Problem::Malformed,
+            Self::UnknownEpoch(_) => Problem::UnknownEpoch,
             Self::SessionSignature => Problem::SessionSignatureInvalid,
             Self::Store(error) => store_problem(error),
         }

@@ -23,6 +23,9 @@ impl Gateway {
     /// [`FetchError`].
     pub fn fetch(&self, following: &[u8], request: &Request<'_>) -> Result<Fetched, FetchError> {
         let following = Following::from_bytes(following)?;
+        if self.directory.epoch(following.epoch).is_none() {
+            return Err(FetchError::UnknownEpoch(following.epoch));
+        }
         let record = self.set.find(following.epoch, &following.nullifier)?;
         let record = record.filter(|record| record.key.context == following.context);
         let record = record.ok_or(FetchError::SessionSignature)?;

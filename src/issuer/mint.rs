@@ -47,8 +47,11 @@ impl MintError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Unpaid => Problem::Unpaid,
-            Self::Amount { .. } | Self::RepeatedNote | Self::ZeroAccount => Problem::Malformed,
-            Self::KnownAccount | Self::Conflict => Problem::AlreadySpent,
+            Self::Amount { .. }
+            | Self::RepeatedNote
+            | Self::ZeroAccount
+            | Self::KnownAccount
+            | Self::Conflict => Problem::Malformed,
             Self::NoIssuingEpoch | Self::Payments(_) | Self::Store(_) => Problem::StoreUnavailable,
         }
     }

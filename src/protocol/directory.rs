@@ -205,6 +205,13 @@ impl Directory {
         self.parts.tariffs.iter().rev().find(|tariff| tariff.valid().contains(now))
     }
 
+    /// The tariff that a caller agrees to now: that of [`Grid::LAG`] seconds ago where there was one, as a gateway whose clock is
+    /// behind does not take a new one yet.
+    pub fn callers_tariff(&self, now: Timestamp) -> Option<&Tariff> {
+        let before = self.tariff(now.before(Grid::LAG));
+        before.filter(|tariff| now < tariff.valid().until.after(Grid::LAG)).or_else(|| self.tariff(now))
+    }
+
     /// The tariff with this digest, when it holds now or held within the last [`Grid::GRACE`] seconds.
     pub fn accepted_tariff(&self, digest: &Digest, now: Timestamp) -> Option<&Tariff> {
         self.parts.tariffs.iter().find(|tariff| {

@@ -12,6 +12,10 @@ pub struct Grid {
 impl Grid {
     /// For so many seconds after a boundary gateways still accept the not-after of before it.
     pub const GRACE: u64 = 300;
+    /// So many seconds after a boundary callers still use the not-after of before it. A caller whose clock is a little ahead
+    /// would else send what the gateway does not take yet, and his note would be pinned to it. Below [`GRACE`](Self::GRACE) by
+    /// far, so that a clock that is behind, and the way, do no harm either.
+    pub const LAG: u64 = 30;
     /// The shortest step, seconds.
     pub const MIN_STEP: u32 = 2 * Self::GRACE as u32;
 
@@ -36,6 +40,11 @@ impl Grid {
         self.window_start(now).after(2 * u64::from(self.step))
     }
 
+    /// The not-after that a caller uses now: that of [`LAG`](Self::LAG) seconds ago.
+    pub fn callers_not_after(&self, now: Timestamp) -> Timestamp {
+        self.not_after(now.before(Self::LAG))
+    }
+
     /// Whether a gateway accepts this not-after now: the current one, and the one before it for [`GRACE`](Self::GRACE).
     pub fn accepts(&self, not_after: Timestamp, now: Timestamp) -> bool {
         let start = self.window_start(now);
@@ -47,6 +56,17 @@ impl Grid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_caller_uses_is_accepted_by_clocks_that_differ() {
+        let grid = Grid::new(3600).unwrap();
+        for now in 7100..7600 {
+            let used = grid.callers_not_after(Timestamp::from_seconds(now));
+            for gateways in now - Grid::LAG..now + Grid::GRACE - Grid::LAG {
+                assert!(grid.accepts(used, Timestamp::from_seconds(gateways)), "{now} at the caller, {gateways}");
+            }
+        }
+    }
 
     #[test]
     fn only_the_current_and_for_five_minutes_the_previous_value_count() {

@@ -154,7 +154,7 @@ impl<J: Journal> Wallet<J> {
         }
         let epoch = directory.epoch(note.epoch).filter(|epoch| epoch.spend.contains(now));
         let epoch = epoch.ok_or(PlanError::NotSpendable(note.epoch))?;
-        let tariff = directory.tariff(now).ok_or(PlanError::NoTariff)?.digest();
+        let tariff = directory.callers_tariff(now).ok_or(PlanError::NoTariff)?.digest();
 
         let place = NotePath { payment: self.payment_path(lane.payment), lane: lane.lane, index: note.index };
         let next = note.index.checked_add(1).ok_or(PlanError::UsedUp(lane))?;
@@ -191,7 +191,7 @@ impl<J: Journal> Wallet<J> {
             session: session.public_key(),
             charge: class,
             change,
-            not_after: directory.grid().not_after(now),
+            not_after: directory.grid().callers_not_after(now),
             memo: memo.digest(),
         };
         let x = context.hash().ok_or(PlanError::ZeroContext)?;

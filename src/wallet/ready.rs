@@ -89,14 +89,15 @@ impl<J: Journal> Wallet<J> {
         ready.spend.gateway == *gateway && ready.spend.charge == class && self.is_current(ready, now)
     }
 
-    /// Whether a gateway would take it now: an unsent spend that it would refuse is thrown away, not pinned.
+    /// Whether it is what would be made now. A gateway takes older ones for some minutes, but to send one late in them is to risk
+    /// that it arrives after: its note would be pinned to what is refused. So an older one is thrown away.
     pub(super) fn is_current(&self, ready: &ReadySpend, now: Timestamp) -> bool {
         let (spend, directory) = (&ready.spend, &self.directory);
         directory.epoch(spend.epoch).is_some_and(|epoch| epoch.spend.contains(now))
-            && directory.grid().accepts(spend.not_after, now)
+            && spend.not_after == directory.grid().callers_not_after(now)
             && directory.has_class(spend.charge)
             && directory.gateway(&spend.gateway).is_some()
-            && directory.accepted_tariff(&spend.tariff, now).is_some()
+            && directory.callers_tariff(now).is_some_and(|tariff| tariff.digest() == spend.tariff)
     }
 
     pub(super) fn is_frontier(&self, ready: &ReadySpend) -> bool {
