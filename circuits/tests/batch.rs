@@ -15,13 +15,8 @@ use std::sync::LazyLock;
 type Verdict = Result<(), VerifyError>;
 
 /// Valid proofs of three epochs.
-static PROVEN: LazyLock<Vec<Proven>> = LazyLock::new(|| {
-    [1, 2, 3]
-        .map(Epoch::new)
-        .iter()
-        .flat_map(|epoch| [epoch.prove(1), epoch.prove(2)])
-        .collect()
-});
+static PROVEN: LazyLock<Vec<Proven>> =
+    LazyLock::new(|| [1, 2, 3].map(Epoch::new).iter().flat_map(|epoch| [epoch.prove(1), epoch.prove(2)]).collect());
 
 /// What may be wrong with an item of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +30,7 @@ enum Bad {
 }
 
 impl Bad {
-    const ALL: [Bad; 6] = [
-        Bad::Nothing,
-        Bad::Charge,
-        Bad::Epoch,
-        Bad::Encoding,
-        Bad::Scalar,
-        Bad::OthersProof,
-    ];
+    const ALL: [Bad; 6] = [Bad::Nothing, Bad::Charge, Bad::Epoch, Bad::Encoding, Bad::Scalar, Bad::OthersProof];
 
     fn expected(self) -> Verdict {
         match self {
@@ -54,18 +42,10 @@ impl Bad {
 
     fn item(self, which: usize) -> Proven {
         let all = &*PROVEN;
-        let (mut item, other) = (
-            all[which % all.len()].clone(),
-            &all[(which + 2) % all.len()],
-        );
+        let (mut item, other) = (all[which % all.len()].clone(), &all[(which + 2) % all.len()]);
         match self {
             Bad::Nothing => {}
-            Bad::Charge => {
-                item.public = SpendPublic {
-                    charge: item.public.charge ^ 1,
-                    ..item.public
-                }
-            }
+            Bad::Charge => item.public = SpendPublic { charge: item.public.charge ^ 1, ..item.public },
             Bad::Epoch => item.key = other.key.clone(),
             Bad::Encoding => item.proof = with(&item.proof, 0, &[0; 64]),
             Bad::Scalar => item.proof = shifted(&item.proof, pallas::Base::ONE),
@@ -84,8 +64,7 @@ fn with(proof: &Proof, at: usize, new: &[u8]) -> Proof {
 /// Adds to the last scalar of the proof, in which its equation is linear.
 fn shifted(proof: &Proof, by: pallas::Base) -> Proof {
     let at = Proof::LENGTH - 32;
-    let last = pallas::Base::from_repr(proof.as_bytes()[at..].try_into().expect("32 bytes"))
-        .expect("canonical");
+    let last = pallas::Base::from_repr(proof.as_bytes()[at..].try_into().expect("32 bytes")).expect("canonical");
     with(proof, at, &(last + by).to_repr())
 }
 
@@ -104,23 +83,13 @@ fn verify(items: &[Proven], seed: u64) -> Vec<Verdict> {
 }
 
 fn singly(items: &[Proven]) -> Vec<Verdict> {
-    items
-        .iter()
-        .map(|item| item.key.verify(&item.public, &item.proof))
-        .collect()
+    items.iter().map(|item| item.key.verify(&item.public, &item.proof)).collect()
 }
 
 #[test]
 fn an_empty_batch_has_no_verdicts() {
     assert!(verify(&[], 1).is_empty());
-    assert!(
-        batch(&[])
-            .verify_on(
-                &Workers::new(2).expect("threads"),
-                &mut ChaCha20Rng::seed_from_u64(1)
-            )
-            .is_empty()
-    );
+    assert!(batch(&[]).verify_on(&Workers::new(2).expect("threads"), &mut ChaCha20Rng::seed_from_u64(1)).is_empty());
 }
 
 #[test]
@@ -145,16 +114,7 @@ fn a_batch_of_bad_proofs_has_no_good_one() {
 #[test]
 fn one_bad_proof_costs_its_neighbours_nothing() {
     for place in 0..6 {
-        let items: Vec<_> = (0..6)
-            .map(|i| {
-                if i == place {
-                    Bad::Charge
-                } else {
-                    Bad::Nothing
-                }
-                .item(i)
-            })
-            .collect();
+        let items: Vec<_> = (0..6).map(|i| if i == place { Bad::Charge } else { Bad::Nothing }.item(i)).collect();
         let verdicts = verify(&items, 4);
         for (i, verdict) in verdicts.iter().enumerate() {
             assert_eq!(verdict.is_err(), i == place);
@@ -167,16 +127,9 @@ fn one_bad_proof_costs_its_neighbours_nothing() {
 #[test]
 fn errors_that_cancel_are_found() {
     let good = &PROVEN[0];
-    let shift = |by| Proven {
-        proof: shifted(&good.proof, by),
-        ..good.clone()
-    };
+    let shift = |by| Proven { proof: shifted(&good.proof, by), ..good.clone() };
     let three = pallas::Base::from(3);
-    for (errors, seed) in [
-        (vec![three, -three], 5),
-        (vec![three, three, -three.double()], 6),
-        (vec![three; 4], 7),
-    ] {
+    for (errors, seed) in [(vec![three, -three], 5), (vec![three, three, -three.double()], 6), (vec![three; 4], 7)] {
         let mut items: Vec<_> = errors.into_iter().map(shift).collect();
         let bad = items.len();
         items.push(good.clone());
@@ -185,19 +138,8 @@ fn errors_that_cancel_are_found() {
         assert_eq!(verdicts[bad], Ok(()));
     }
     // A bad proof that is there twice, and again with the opposite error.
-    let items = [
-        shift(three),
-        shift(three),
-        shift(-three),
-        shift(pallas::Base::ZERO),
-    ];
-    assert_eq!(
-        verify(&items, 8)
-            .iter()
-            .filter(|verdict| verdict.is_ok())
-            .count(),
-        1
-    );
+    let items = [shift(three), shift(three), shift(-three), shift(pallas::Base::ZERO)];
+    assert_eq!(verify(&items, 8).iter().filter(|verdict| verdict.is_ok()).count(), 1);
 }
 
 #[test]
@@ -209,43 +151,19 @@ fn a_proof_may_be_there_more_than_once() {
 /// More proofs than go into one sum, bad ones at its bounds and in runs.
 #[test]
 fn large_batches_are_split() {
-    for bad_places in [
-        vec![],
-        vec![63, 64, 127, 128, 191, 192],
-        (40..60).collect(),
-        vec![0, 259],
-    ] {
-        let items: Vec<_> = (0..260)
-            .map(|i| {
-                if bad_places.contains(&i) {
-                    Bad::Scalar
-                } else {
-                    Bad::Nothing
-                }
-                .item(i)
-            })
-            .collect();
-        let expected: Vec<Verdict> = (0..260)
-            .map(|i| {
-                if bad_places.contains(&i) {
-                    Err(VerifyError::Invalid)
-                } else {
-                    Ok(())
-                }
-            })
-            .collect();
+    for bad_places in [vec![], vec![63, 64, 127, 128, 191, 192], (40..60).collect(), vec![0, 259]] {
+        let items: Vec<_> =
+            (0..260).map(|i| if bad_places.contains(&i) { Bad::Scalar } else { Bad::Nothing }.item(i)).collect();
+        let expected: Vec<Verdict> =
+            (0..260).map(|i| if bad_places.contains(&i) { Err(VerifyError::Invalid) } else { Ok(()) }).collect();
         assert_eq!(verify(&items, 10), expected);
         let workers = Workers::new(2).expect("threads");
-        assert_eq!(
-            batch(&items).verify_on(&workers, &mut ChaCha20Rng::seed_from_u64(11)),
-            expected
-        );
+        assert_eq!(batch(&items).verify_on(&workers, &mut ChaCha20Rng::seed_from_u64(11)), expected);
     }
 }
 
 fn items() -> impl Strategy<Value = Vec<(usize, Bad)>> {
-    let bad =
-        prop_oneof![2 => Just(Bad::Nothing), 1 => proptest::sample::select(Bad::ALL.to_vec())];
+    let bad = prop_oneof![2 => Just(Bad::Nothing), 1 => proptest::sample::select(Bad::ALL.to_vec())];
     proptest::collection::vec((0..PROVEN.len(), bad), 0..24)
 }
 

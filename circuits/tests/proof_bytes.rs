@@ -23,11 +23,7 @@ const SECTIONS: [(&str, Kind, usize); 9] = [
     ("permutation product", Kind::Point, 1),
     ("random polynomial", Kind::Point, 1),
     ("quotient pieces", Kind::Point, 5),
-    (
-        "evaluations: instance, advice, fixed, random, permutation",
-        Kind::Scalar,
-        1 + 15 + 24 + 1 + 3 + 2,
-    ),
+    ("evaluations: instance, advice, fixed, random, permutation", Kind::Scalar, 1 + 15 + 24 + 1 + 3 + 2),
     ("multi-opening quotient", Kind::Point, 1),
     ("multi-opening evaluations", Kind::Scalar, 2),
     ("blinding polynomial and rounds", Kind::Point, 1 + 16),
@@ -59,25 +55,16 @@ fn slots() -> Vec<(&'static str, Kind, usize)> {
             at += kind.bytes();
         }
     }
-    assert_eq!(
-        at,
-        Proof::LENGTH,
-        "the sections above are those of another circuit"
-    );
+    assert_eq!(at, Proof::LENGTH, "the sections above are those of another circuit");
     slots
 }
 
 fn places(kind: Kind) -> impl Iterator<Item = (&'static str, usize)> {
-    slots()
-        .into_iter()
-        .filter(move |slot| slot.1 == kind)
-        .map(|(name, _, at)| (name, at))
+    slots().into_iter().filter(move |slot| slot.1 == kind).map(|(name, _, at)| (name, at))
 }
 
 fn verdict(proven: &Proven, bytes: &[u8]) -> Result<(), VerifyError> {
-    proven
-        .key
-        .verify(&proven.public, &Proof::from_bytes(bytes)?)
+    proven.key.verify(&proven.public, &Proof::from_bytes(bytes)?)
 }
 
 fn with(proven: &Proven, at: usize, new: &[u8]) -> Result<(), VerifyError> {
@@ -87,9 +74,7 @@ fn with(proven: &Proven, at: usize, new: &[u8]) -> Result<(), VerifyError> {
 }
 
 fn slot<const N: usize>(proven: &Proven, at: usize) -> [u8; N] {
-    proven.proof.as_bytes()[at..at + N]
-        .try_into()
-        .expect("N bytes")
+    proven.proof.as_bytes()[at..at + N].try_into().expect("N bytes")
 }
 
 /// `n + m` as 256-bit numbers, if there is room.
@@ -131,20 +116,10 @@ fn a_flipped_byte_is_refused() {
     let proven = Epoch::new(2).prove(2);
     let mut rng = ChaCha20Rng::seed_from_u64(2);
     // One byte in each point and scalar, and as many again anywhere.
-    let each: Vec<_> = slots()
-        .iter()
-        .map(|(_, kind, at)| at + rng.next_u32() as usize % kind.bytes())
-        .collect();
+    let each: Vec<_> = slots().iter().map(|(_, kind, at)| at + rng.next_u32() as usize % kind.bytes()).collect();
     let anywhere = (0..200 - each.len()).map(|_| rng.next_u32() as usize % Proof::LENGTH);
-    let places: Vec<_> = each
-        .iter()
-        .copied()
-        .chain(anywhere)
-        .map(|place| (place, rng_mask(place)))
-        .collect();
-    places
-        .par_iter()
-        .for_each(|(place, mask)| flip(&proven, *place, *mask));
+    let places: Vec<_> = each.iter().copied().chain(anywhere).map(|place| (place, rng_mask(place))).collect();
+    places.par_iter().for_each(|(place, mask)| flip(&proven, *place, *mask));
 }
 
 /// Any bits but none.
@@ -168,18 +143,10 @@ fn another_length_is_refused() {
     let mut bytes = proven.proof.as_bytes().to_vec();
     bytes.push(0);
     for found in (0..Proof::LENGTH).chain([Proof::LENGTH + 1]) {
-        assert_eq!(
-            Proof::from_bytes(&bytes[..found]).err(),
-            Some(VerifyError::Length { found })
-        );
+        assert_eq!(Proof::from_bytes(&bytes[..found]).err(), Some(VerifyError::Length { found }));
     }
     let twice = [proven.proof.as_bytes(), proven.proof.as_bytes()].concat();
-    assert_eq!(
-        Proof::from_bytes(&twice).err(),
-        Some(VerifyError::Length {
-            found: 2 * Proof::LENGTH
-        })
-    );
+    assert_eq!(Proof::from_bytes(&twice).err(), Some(VerifyError::Length { found: 2 * Proof::LENGTH }));
     // Of the right length, but with a byte missing or added within.
     for place in [0, 1, 500, 2000] {
         let mut shifted = proven.proof.as_bytes().to_vec();
@@ -196,11 +163,7 @@ fn a_scalar_that_is_not_canonical_is_refused() {
     for (name, at) in places(Kind::Scalar) {
         let same = plus(&slot(&proven, at), &p).expect("below 2^256");
         for bad in [p, same, [0xff; 32]] {
-            assert_eq!(
-                with(&proven, at, &bad),
-                Err(VerifyError::Encoding),
-                "{name}"
-            );
+            assert_eq!(with(&proven, at, &bad), Err(VerifyError::Encoding), "{name}");
         }
     }
 }
@@ -213,11 +176,7 @@ fn a_coordinate_that_is_not_canonical_is_refused() {
         for coordinate in [at, at + 32] {
             let same = plus(&slot(&proven, coordinate), &q).expect("below 2^256");
             for bad in [q, same, [0xff; 32]] {
-                assert_eq!(
-                    with(&proven, coordinate, &bad),
-                    Err(VerifyError::Encoding),
-                    "{name}"
-                );
+                assert_eq!(with(&proven, coordinate, &bad), Err(VerifyError::Encoding), "{name}");
             }
         }
     }
@@ -228,9 +187,7 @@ fn the_identity_and_points_off_the_curve_are_refused() {
     let proven = Epoch::new(7).prove(7);
     for (name, at) in places(Kind::Point) {
         let [x, y] = [slot::<32>(&proven, at), slot::<32>(&proven, at + 32)];
-        let next = |repr: [u8; 32]| {
-            (vesta::Base::from_repr(repr).expect("canonical") + vesta::Base::ONE).to_repr()
-        };
+        let next = |repr: [u8; 32]| (vesta::Base::from_repr(repr).expect("canonical") + vesta::Base::ONE).to_repr();
         for (what, bad) in [
             ("the identity", [[0; 32], [0; 32]]),
             ("x = 0", [[0; 32], y]),
@@ -240,11 +197,7 @@ fn the_identity_and_points_off_the_curve_are_refused() {
             ("another x", [next(x), y]),
         ] {
             // Whether x + 1 has this y is a matter of luck that nobody has.
-            assert_eq!(
-                with(&proven, at, &bad.concat()),
-                Err(VerifyError::Encoding),
-                "{name}: {what}"
-            );
+            assert_eq!(with(&proven, at, &bad.concat()), Err(VerifyError::Encoding), "{name}: {what}");
         }
     }
 }
@@ -252,22 +205,12 @@ fn the_identity_and_points_off_the_curve_are_refused() {
 #[test]
 fn another_point_of_the_curve_is_refused() {
     let proven = Epoch::new(8).prove(8);
-    let generator = vesta::Affine::generator()
-        .coordinates()
-        .expect("not the identity");
+    let generator = vesta::Affine::generator().coordinates().expect("not the identity");
     let generator = [generator.x().to_repr(), generator.y().to_repr()].concat();
     for (name, at) in places(Kind::Point) {
         let y = vesta::Base::from_repr(slot(&proven, at + 32)).expect("canonical");
-        assert_eq!(
-            with(&proven, at + 32, &(-y).to_repr()),
-            Err(VerifyError::Invalid),
-            "{name}: negated"
-        );
-        assert_eq!(
-            with(&proven, at, &generator),
-            Err(VerifyError::Invalid),
-            "{name}: the generator"
-        );
+        assert_eq!(with(&proven, at + 32, &(-y).to_repr()), Err(VerifyError::Invalid), "{name}: negated");
+        assert_eq!(with(&proven, at, &generator), Err(VerifyError::Invalid), "{name}: the generator");
     }
 }
 
@@ -277,22 +220,13 @@ fn exchanged_points_and_scalars_are_refused() {
     for kind in [Kind::Point, Kind::Scalar] {
         let places: Vec<_> = places(kind).collect();
         for pair in places.windows(2) {
-            let [(_, a), (_, b)] = *pair else {
-                unreachable!("two")
-            };
+            let [(_, a), (_, b)] = *pair else { unreachable!("two") };
             let mut bytes = proven.proof.as_bytes().to_vec();
-            let (first, second) = (
-                bytes[a..a + kind.bytes()].to_vec(),
-                bytes[b..b + kind.bytes()].to_vec(),
-            );
+            let (first, second) = (bytes[a..a + kind.bytes()].to_vec(), bytes[b..b + kind.bytes()].to_vec());
             assert_ne!(first, second);
             bytes[a..a + kind.bytes()].copy_from_slice(&second);
             bytes[b..b + kind.bytes()].copy_from_slice(&first);
-            assert_eq!(
-                verdict(&proven, &bytes),
-                Err(VerifyError::Invalid),
-                "{kind:?} at {a} and {b}"
-            );
+            assert_eq!(verdict(&proven, &bytes), Err(VerifyError::Invalid), "{kind:?} at {a} and {b}");
         }
     }
 }
@@ -302,10 +236,7 @@ fn exchanged_points_and_scalars_are_refused() {
 fn bytes_of_another_kind_are_refused() {
     let proven = Epoch::new(10).prove(10);
     for filler in [0x00, 0x01, 0x7f, 0x80, 0xff] {
-        assert_eq!(
-            verdict(&proven, &[filler; Proof::LENGTH]),
-            Err(VerifyError::Encoding)
-        );
+        assert_eq!(verdict(&proven, &[filler; Proof::LENGTH]), Err(VerifyError::Encoding));
     }
     let mut rng = ChaCha20Rng::seed_from_u64(10);
     for _ in 0..100 {
@@ -325,17 +256,9 @@ fn parts_of_two_proofs_make_none() {
     let (one, other) = (epoch.prove(11), epoch.prove(12));
     let cuts: Vec<usize> = slots().iter().skip(1).map(|(_, _, at)| *at).collect();
     cuts.par_iter().for_each(|cut| {
-        let bytes = [
-            &one.proof.as_bytes()[..*cut],
-            &other.proof.as_bytes()[*cut..],
-        ]
-        .concat();
+        let bytes = [&one.proof.as_bytes()[..*cut], &other.proof.as_bytes()[*cut..]].concat();
         for proven in [&one, &other] {
-            assert_eq!(
-                verdict(proven, &bytes),
-                Err(VerifyError::Invalid),
-                "cut at {cut}"
-            );
+            assert_eq!(verdict(proven, &bytes), Err(VerifyError::Invalid), "cut at {cut}");
         }
     });
 }
@@ -347,55 +270,21 @@ fn a_proof_is_of_its_public_inputs_alone() {
     let bytes = element(1);
     let public = one.public;
     let others = [
-        SpendPublic {
-            context: ContextHash::from_bytes(&bytes).expect("canonical"),
-            ..public
-        },
-        SpendPublic {
-            share: ShareY::from_bytes(&bytes).expect("canonical"),
-            ..public
-        },
-        SpendPublic {
-            nullifier: Nullifier::from_bytes(&bytes).expect("canonical"),
-            ..public
-        },
-        SpendPublic {
-            change: ValueCommitment::from_bytes(&bytes).expect("canonical"),
-            ..public
-        },
-        SpendPublic {
-            charge: public.charge + 1,
-            ..public
-        },
-        SpendPublic {
-            charge: public.charge - 1,
-            ..public
-        },
-        SpendPublic {
-            charge: 0,
-            ..public
-        },
-        SpendPublic {
-            context: other.public.context,
-            ..public
-        },
-        SpendPublic {
-            context: other.public.context,
-            share: other.public.share,
-            ..public
-        },
-        SpendPublic {
-            nullifier: other.public.nullifier,
-            ..public
-        },
+        SpendPublic { context: ContextHash::from_bytes(&bytes).expect("canonical"), ..public },
+        SpendPublic { share: ShareY::from_bytes(&bytes).expect("canonical"), ..public },
+        SpendPublic { nullifier: Nullifier::from_bytes(&bytes).expect("canonical"), ..public },
+        SpendPublic { change: ValueCommitment::from_bytes(&bytes).expect("canonical"), ..public },
+        SpendPublic { charge: public.charge + 1, ..public },
+        SpendPublic { charge: public.charge - 1, ..public },
+        SpendPublic { charge: 0, ..public },
+        SpendPublic { context: other.public.context, ..public },
+        SpendPublic { context: other.public.context, share: other.public.share, ..public },
+        SpendPublic { nullifier: other.public.nullifier, ..public },
         other.public,
     ];
     assert_eq!(one.key.verify(&public, &one.proof), Ok(()));
     for other in others {
-        assert_eq!(
-            one.key.verify(&other, &one.proof),
-            Err(VerifyError::Invalid)
-        );
+        assert_eq!(one.key.verify(&other, &one.proof), Err(VerifyError::Invalid));
     }
 }
 
@@ -403,19 +292,11 @@ fn a_proof_is_of_its_public_inputs_alone() {
 fn a_proof_is_of_its_epoch_alone() {
     let (ours, theirs) = (Epoch::new(15), Epoch::new(16));
     let proven = ours.prove(15);
-    assert_eq!(
-        theirs.verifying().verify(&proven.public, &proven.proof),
-        Err(VerifyError::Invalid)
-    );
+    assert_eq!(theirs.verifying().verify(&proven.public, &proven.proof), Err(VerifyError::Invalid));
     assert_ne!(ours.key(), theirs.key());
     assert_ne!(ours.verifying().digest(), theirs.verifying().digest());
     // Keys that were built apart are the same.
-    assert_eq!(
-        Epoch::new(15)
-            .verifying()
-            .verify(&proven.public, &proven.proof),
-        Ok(())
-    );
+    assert_eq!(Epoch::new(15).verifying().verify(&proven.public, &proven.proof), Ok(()));
 }
 
 /// Proofs are random, so that two of one spend cannot be told from two of two: what identifies a spend is `(nf, x)`.
@@ -424,10 +305,7 @@ fn two_proofs_of_one_spend_have_no_part_in_common() {
     let epoch = Epoch::new(17);
     let (public, witness) = epoch.spend(17);
     let [one, other] = [1, 2].map(|seed| {
-        epoch
-            .proving
-            .prove(&public, &witness, &mut ChaCha20Rng::seed_from_u64(seed))
-            .expect("a true statement")
+        epoch.proving.prove(&public, &witness, &mut ChaCha20Rng::seed_from_u64(seed)).expect("a true statement")
     });
     for (name, kind, at) in slots() {
         // The evaluations of the instance and of fixed columns are at a challenge of their own each time.

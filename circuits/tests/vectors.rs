@@ -17,12 +17,8 @@ const BYTES: &str = "# All numbers are little-endian bytes in hexadecimal. `seed
                      # personalisation, with the two highest bits cleared: a canonical encoding of an element of both fields.\n";
 
 fn seed(text: &str) -> [u8; 32] {
-    let mut bytes: [u8; 32] = Params::new()
-        .hash_length(32)
-        .hash(text.as_bytes())
-        .as_bytes()
-        .try_into()
-        .expect("32 bytes");
+    let mut bytes: [u8; 32] =
+        Params::new().hash_length(32).hash(text.as_bytes()).as_bytes().try_into().expect("32 bytes");
     bytes[31] &= 0x3f;
     bytes
 }
@@ -70,12 +66,7 @@ fn hashes() {
     for tag in Tag::ALL {
         writeln!(text, "\ntag {tag:?}").expect("a string");
         writeln!(text, "capacity = {}", hex(&tag.capacity().to_repr())).expect("a string");
-        writeln!(
-            text,
-            "H(0, 0)  = {}",
-            hex(&hash_two(tag, 0.into(), 0.into()).to_repr())
-        )
-        .expect("a string");
+        writeln!(text, "H(0, 0)  = {}", hex(&hash_two(tag, 0.into(), 0.into()).to_repr())).expect("a string");
         writeln!(text, "H(a, b)  = {}", hex(&hash_two(tag, a, b).to_repr())).expect("a string");
         writeln!(text, "H(b, a)  = {}", hex(&hash_two(tag, b, a).to_repr())).expect("a string");
     }
@@ -87,10 +78,7 @@ fn notes() {
     let mut text = String::from("# A note from its secrets to its share (protocol, section 3).\n");
     text += BYTES;
     text += "# k = seed(\"halometer k i\"), rho = seed(\"halometer rho i\"), x = seed(\"halometer x i\").\n";
-    for (i, (v, r)) in [(0u64, 0u64), (50_000_000, 7_000_000), (u64::MAX, u64::MAX)]
-        .into_iter()
-        .enumerate()
-    {
+    for (i, (v, r)) in [(0u64, 0u64), (50_000_000, 7_000_000), (u64::MAX, u64::MAX)].into_iter().enumerate() {
         let k = AccountSecret::from_bytes(&seed(&format!("halometer k {i}"))).expect("not zero");
         let rho = NoteSecret::from_bytes(&seed(&format!("halometer rho {i}"))).expect("not zero");
         let x = ContextHash::from_bytes(&seed(&format!("halometer x {i}"))).expect("not zero");

@@ -26,13 +26,6 @@ use support::*;
 fn an_honest_spend_satisfies_the_circuit() {
     for seed in 0..4 {
         let spend = Honest::new(seed);
-        assert!(
-            refusals(
-                &spend.empty_circuit(),
-                spend.trace(),
-                &spend.public.instance()
-            )
-            .is_empty()
-        );
+        assert!(refusals(&spend.empty_circuit(), spend.trace(), &spend.public.instance()).is_empty());
     }
 }

@@ -27,44 +27,23 @@ struct Proven {
 fn prove(seed: u64) -> Proven {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let signer = SigningKey::generate(&mut rng);
-    let (account, note, next_note) = (
-        AccountSecret::random(&mut rng),
-        NoteSecret::random(&mut rng),
-        NoteSecret::random(&mut rng),
-    );
+    let (account, note, next_note) =
+        (AccountSecret::random(&mut rng), NoteSecret::random(&mut rng), NoteSecret::random(&mut rng));
     let (hidden, refund) = (rng.next_u64() >> 1, rng.next_u64() >> 1);
     let signature = signer.sign(&account.account_id().commit(&note, hidden).leaf(refund));
-    let witness = SpendWitness {
-        account,
-        note,
-        hidden,
-        refund,
-        signature,
-        next_note,
-    };
+    let witness = SpendWitness { account, note, hidden, refund, signature, next_note };
     let context = ContextHash::from_value(pallas::Base::random(&mut rng));
     let public = witness.public(context, hidden / 3).unwrap();
     let key = ProvingKey::build(&signer.public_key());
     let proof = key.prove(&public, &witness, &mut rng).unwrap();
-    Proven {
-        key: key.verifying_key().clone(),
-        public,
-        proof,
-    }
+    Proven { key: key.verifying_key().clone(), public, proof }
 }
 
 /// The verdict of the stock verifier.
 fn stock(key: &VerifyingKey, public: &SpendPublic, proof: &Proof) -> bool {
     let instance = public.instance();
     let mut transcript = Reader::new(public, proof.as_bytes());
-    verify_proof(
-        &PARAMS,
-        key.inner(),
-        SingleVerifier::new(&PARAMS),
-        &[&[&instance]],
-        &mut transcript,
-    )
-    .is_ok()
+    verify_proof(&PARAMS, key.inner(), SingleVerifier::new(&PARAMS), &[&[&instance]], &mut transcript).is_ok()
 }
 
 /// The equation of the stock verifier, before it is asked whether it is zero.
@@ -75,9 +54,7 @@ impl VerificationStrategy<'static, vesta::Affine> for Full {
 
     fn process<E: EncodedChallenge<vesta::Affine>>(
         self,
-        f: impl FnOnce(
-            MSM<'static, vesta::Affine>,
-        ) -> Result<Guard<'static, vesta::Affine, E>, plonk::Error>,
+        f: impl FnOnce(MSM<'static, vesta::Affine>) -> Result<Guard<'static, vesta::Affine, E>, plonk::Error>,
     ) -> Result<Self::Output, plonk::Error> {
         Ok(f(PARAMS.empty_msm())?.use_challenges())
     }
@@ -88,14 +65,10 @@ fn compare(key: &VerifyingKey, public: &SpendPublic, proof: &Proof) -> Result<()
     let verdict = key.verify(public, proof);
     assert_eq!(stock(key, public, proof), verdict.is_ok());
     if verdict != Err(VerifyError::Encoding) {
-        let Equation {
-            mut rest,
-            generators,
-        } = key.equation(public, proof).unwrap();
+        let Equation { mut rest, generators } = key.equation(public, proof).unwrap();
         let instance = public.instance();
         let mut transcript = Reader::new(public, proof.as_bytes());
-        let mut full =
-            verify_proof(&PARAMS, key.inner(), Full, &[&[&instance]], &mut transcript).unwrap();
+        let mut full = verify_proof(&PARAMS, key.inner(), Full, &[&[&instance]], &mut transcript).unwrap();
         full.scale(-pallas::Base::ONE);
         rest.add_msm(&full);
         assert!(vanishes(rest, generators.sum()), "the equations differ");
@@ -106,30 +79,12 @@ fn compare(key: &VerifyingKey, public: &SpendPublic, proof: &Proof) -> Result<()
 fn others(public: &SpendPublic) -> Vec<SpendPublic> {
     let other = |value: pallas::Base| value + pallas::Base::ONE;
     vec![
-        SpendPublic {
-            context: ContextHash::from_value(other(public.context.value())),
-            ..*public
-        },
-        SpendPublic {
-            share: ShareY::from_value(other(public.share.value())),
-            ..*public
-        },
-        SpendPublic {
-            nullifier: Nullifier::from_value(other(public.nullifier.value())),
-            ..*public
-        },
-        SpendPublic {
-            change: ValueCommitment::from_value(other(public.change.value())),
-            ..*public
-        },
-        SpendPublic {
-            charge: public.charge - 1,
-            ..*public
-        },
-        SpendPublic {
-            charge: 0,
-            ..*public
-        },
+        SpendPublic { context: ContextHash::from_value(other(public.context.value())), ..*public },
+        SpendPublic { share: ShareY::from_value(other(public.share.value())), ..*public },
+        SpendPublic { nullifier: Nullifier::from_value(other(public.nullifier.value())), ..*public },
+        SpendPublic { change: ValueCommitment::from_value(other(public.change.value())), ..*public },
+        SpendPublic { charge: public.charge - 1, ..*public },
+        SpendPublic { charge: 0, ..*public },
     ]
 }
 
@@ -143,14 +98,8 @@ fn the_equation_is_that_of_the_stock_verifier() {
         }
     }
     // The other epoch's key, and the other's proof.
-    assert_eq!(
-        compare(&proven[1].key, &proven[0].public, &proven[0].proof),
-        Err(VerifyError::Invalid)
-    );
-    assert_eq!(
-        compare(&proven[0].key, &proven[0].public, &proven[1].proof),
-        Err(VerifyError::Invalid)
-    );
+    assert_eq!(compare(&proven[1].key, &proven[0].public, &proven[0].proof), Err(VerifyError::Invalid));
+    assert_eq!(compare(&proven[0].key, &proven[0].public, &proven[1].proof), Err(VerifyError::Invalid));
 }
 
 /// The same, with each scalar and each point of the proof replaced by another that is well formed.
@@ -166,8 +115,7 @@ fn the_equation_is_that_of_the_stock_verifier_on_bad_proofs() {
             at += POINT_BYTES;
         } else {
             let slot = &mut bytes[at..at + SCALAR_BYTES];
-            let value =
-                pallas::Base::from_repr((&*slot).try_into().unwrap()).unwrap() + pallas::Base::ONE;
+            let value = pallas::Base::from_repr((&*slot).try_into().unwrap()).unwrap() + pallas::Base::ONE;
             slot.copy_from_slice(&value.to_repr());
             scalars += 1;
             at += SCALAR_BYTES;
@@ -181,14 +129,10 @@ fn the_equation_is_that_of_the_stock_verifier_on_bad_proofs() {
 
 /// The negation of the point that the bytes begin with, if they do.
 fn negate_point(bytes: &[u8]) -> Option<[u8; POINT_BYTES]> {
-    let coordinate = |at: usize| {
-        Option::<vesta::Base>::from(vesta::Base::from_repr(
-            bytes.get(at..at + 32)?.try_into().ok()?,
-        ))
-    };
+    let coordinate =
+        |at: usize| Option::<vesta::Base>::from(vesta::Base::from_repr(bytes.get(at..at + 32)?.try_into().ok()?));
     let (x, y) = (coordinate(0)?, coordinate(32)?);
-    Option::<vesta::Affine>::from(vesta::Affine::from_xy(x, y))
-        .filter(|p| !bool::from(p.is_identity()))?;
+    Option::<vesta::Affine>::from(vesta::Affine::from_xy(x, y)).filter(|p| !bool::from(p.is_identity()))?;
     let mut negated = [0; POINT_BYTES];
     negated[..32].copy_from_slice(&x.to_repr());
     negated[32..].copy_from_slice(&(-y).to_repr());

@@ -45,25 +45,12 @@ impl Epoch {
     /// An honest spend.
     pub(crate) fn spend(&self, seed: u64) -> (SpendPublic, SpendWitness) {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let (account, note, next_note) = (
-            AccountSecret::random(&mut rng),
-            NoteSecret::random(&mut rng),
-            NoteSecret::random(&mut rng),
-        );
+        let (account, note, next_note) =
+            (AccountSecret::random(&mut rng), NoteSecret::random(&mut rng), NoteSecret::random(&mut rng));
         let (hidden, refund) = (rng.next_u64() >> 8, rng.next_u64() >> 8);
-        let signature = self
-            .signer
-            .sign(&account.account_id().commit(&note, hidden).leaf(refund));
-        let witness = SpendWitness {
-            account,
-            note,
-            hidden,
-            refund,
-            signature,
-            next_note,
-        };
-        let context =
-            ContextHash::hash(b"halometer1-tests", &[&seed.to_le_bytes()]).expect("not zero");
+        let signature = self.signer.sign(&account.account_id().commit(&note, hidden).leaf(refund));
+        let witness = SpendWitness { account, note, hidden, refund, signature, next_note };
+        let context = ContextHash::hash(b"halometer1-tests", &[&seed.to_le_bytes()]).expect("not zero");
         let public = witness.public(context, hidden / 2).expect("payable");
         (public, witness)
     }
@@ -71,15 +58,9 @@ impl Epoch {
     /// A valid proof.
     pub(crate) fn prove(&self, seed: u64) -> Proven {
         let (public, witness) = self.spend(seed);
-        let proof = self
-            .proving
-            .prove(&public, &witness, &mut ChaCha20Rng::seed_from_u64(seed))
-            .expect("a true statement");
-        Proven {
-            key: self.verifying().clone(),
-            public,
-            proof,
-        }
+        let proof =
+            self.proving.prove(&public, &witness, &mut ChaCha20Rng::seed_from_u64(seed)).expect("a true statement");
+        Proven { key: self.verifying().clone(), public, proof }
     }
 }
 
@@ -97,9 +78,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// Compares `found` with a file of this directory, or writes it there when HALOMETER_BLESS is set.
 pub(crate) fn compare(file: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
     if std::env::var_os("HALOMETER_BLESS").is_some() {
         std::fs::write(&path, found).expect("the file can be written");
     }

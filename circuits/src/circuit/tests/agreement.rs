@@ -72,14 +72,7 @@ fn wrong() -> impl Strategy<Value = Wrong> {
 
 /// Micro-credits, edges included.
 fn value() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        Just(0),
-        Just(1),
-        Just(u64::MAX - 1),
-        Just(u64::MAX),
-        any::<u64>(),
-        0..100_000_000u64
-    ]
+    prop_oneof![Just(0), Just(1), Just(u64::MAX - 1), Just(u64::MAX), any::<u64>(), 0..100_000_000u64]
 }
 
 /// Values of which the charge can be paid.
@@ -111,12 +104,7 @@ fn spend(seed: u64, values: (u64, u64, u64), wrong: Wrong) -> Honest {
     match wrong {
         Wrong::Nothing => {}
         Wrong::Leaf => {
-            let leaf = spend
-                .witness
-                .account
-                .account_id()
-                .commit(&spend.witness.note, hidden ^ 1)
-                .leaf(refund);
+            let leaf = spend.witness.account.account_id().commit(&spend.witness.note, hidden ^ 1).leaf(refund);
             spend.witness.signature = spend.key.sign(&leaf);
         }
         Wrong::Key => {
@@ -127,12 +115,11 @@ fn spend(seed: u64, values: (u64, u64, u64), wrong: Wrong) -> Honest {
             let mut bytes = spend.witness.signature.to_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
             // The upper bits of s would make it no scalar; then another bit is wrong.
-            spend.witness.signature =
-                Option::from(Signature::from_bytes(&bytes)).unwrap_or_else(|| {
-                    let mut bytes = spend.witness.signature.to_bytes();
-                    bytes[0] ^= 1;
-                    Signature::from_bytes(&bytes).unwrap()
-                });
+            spend.witness.signature = Option::from(Signature::from_bytes(&bytes)).unwrap_or_else(|| {
+                let mut bytes = spend.witness.signature.to_bytes();
+                bytes[0] ^= 1;
+                Signature::from_bytes(&bytes).unwrap()
+            });
         }
         Wrong::Nullifier => spend.public.nullifier = Nullifier::from_value(other()),
         Wrong::Share => spend.public.share = ShareY::from_value(other()),
@@ -140,11 +127,7 @@ fn spend(seed: u64, values: (u64, u64, u64), wrong: Wrong) -> Honest {
         Wrong::TooLarge => spend.public.charge = charge - 1,
         Wrong::ChangeValue => {
             let more = spend.witness.change_value(charge).unwrap().wrapping_add(1);
-            spend.public.change = spend
-                .witness
-                .account
-                .account_id()
-                .commit(&spend.witness.next_note, more);
+            spend.public.change = spend.witness.account.account_id().commit(&spend.witness.next_note, more);
         }
         Wrong::ChangeNote => spend.public.change = ValueCommitment::from_value(other()),
     }
@@ -153,9 +136,7 @@ fn spend(seed: u64, values: (u64, u64, u64), wrong: Wrong) -> Honest {
 
 /// All cells, with the low 64 bits of `v'` where it has more.
 fn fill(spend: &Honest) -> Trace {
-    let Honest {
-        public, witness, ..
-    } = spend;
+    let Honest { public, witness, .. } = spend;
     let mut trace = Trace::empty();
     let secrets = Secrets {
         k: witness.account.value(),
@@ -163,15 +144,10 @@ fn fill(spend: &Honest) -> Trace {
         v: witness.hidden.into(),
         r: witness.refund.into(),
         next_rho: witness.next_note.value(),
-        change: witness
-            .hidden
-            .wrapping_add(witness.refund)
-            .wrapping_sub(public.charge),
+        change: witness.hidden.wrapping_add(witness.refund).wrapping_sub(public.charge),
         signature: &witness.signature,
     };
-    spend
-        .empty_circuit()
-        .fill_cells(&mut trace, public, &secrets);
+    spend.empty_circuit().fill_cells(&mut trace, public, &secrets);
     trace
 }
 
@@ -197,18 +173,10 @@ fn the_check_and_the_proof_system_agree() {
         let verdict = check(&spend.key.public_key(), &spend.public, &spend.witness);
         assert_eq!(verdict, wrong.expected());
         let prover = key.prove(&spend.public, &spend.witness, &mut rng);
-        assert_eq!(
-            prover.is_ok(),
-            verdict.is_ok(),
-            "the honest prover refuses to prove what is false"
-        );
+        assert_eq!(prover.is_ok(), verdict.is_ok(), "the honest prover refuses to prove what is false");
         let circuit = spend.empty_circuit().with_trace(fill(&spend));
         let proof = key.prove_circuit(&spend.public, circuit, &mut rng).unwrap();
         let verified = key.verifying_key().verify(&spend.public, &proof);
-        assert_eq!(
-            verified,
-            verdict.map_err(|_| VerifyError::Invalid),
-            "{wrong:?}"
-        );
+        assert_eq!(verified, verdict.map_err(|_| VerifyError::Invalid), "{wrong:?}");
     }
 }

@@ -26,11 +26,7 @@ attacks! {
 
 /// One who pays one micro-credit more than there is: `v' = -1`.
 fn overdrawn(cheater: &Cheater) -> Cheater {
-    Cheater {
-        charge: 57_000_001,
-        change: 0,
-        ..cheater.clone()
-    }
+    Cheater { charge: 57_000_001, change: 0, ..cheater.clone() }
 }
 
 fn charge_above_the_balance_by_one(cheater: &Cheater) -> Filling {
@@ -39,45 +35,24 @@ fn charge_above_the_balance_by_one(cheater: &Cheater) -> Filling {
 
 fn charge_above_the_balance_from_another_start(cheater: &Cheater) -> Filling {
     let mut filling = overdrawn(cheater).fill(&[]);
-    let start = -Base::from(4)
-        .pow_vartime([RANGE_DIGITS as u64])
-        .invert()
-        .unwrap();
-    fill_range(
-        &mut filling.trace,
-        Col::Z,
-        start,
-        &[Base::ZERO; RANGE_DIGITS],
-    );
+    let start = -Base::from(4).pow_vartime([RANGE_DIGITS as u64]).invert().unwrap();
+    fill_range(&mut filling.trace, Col::Z, start, &[Base::ZERO; RANGE_DIGITS]);
     filling
 }
 
 fn charge_above_the_balance_by_a_wide_digit(cheater: &Cheater) -> Filling {
     let mut filling = overdrawn(cheater).fill(&[]);
-    fill_range(
-        &mut filling.trace,
-        Col::Z,
-        Base::ZERO,
-        &one_wide_digit(-Base::ONE, RANGE_DIGITS - 1),
-    );
+    fill_range(&mut filling.trace, Col::Z, Base::ZERO, &one_wide_digit(-Base::ONE, RANGE_DIGITS - 1));
     filling
 }
 
 /// `v'` is `2^64`, whose first digit would be 4. The issuer has signed a value that it must not sign.
 fn change_of_65_bits(cheater: &Cheater) -> Filling {
     let bound = crate::spend::value_bound();
-    let me = Cheater {
-        v: bound + Base::from(cheater.charge) - cheater.r,
-        ..cheater.clone()
-    };
+    let me = Cheater { v: bound + Base::from(cheater.charge) - cheater.r, ..cheater.clone() };
     let mut filling = me.fill(&[]);
     assert_eq!(filling.trace.get((Col::P0, CHANGE_VALUE)), bound);
-    fill_range(
-        &mut filling.trace,
-        Col::Z,
-        Base::ZERO,
-        &one_wide_digit(bound, 0),
-    );
+    fill_range(&mut filling.trace, Col::Z, Base::ZERO, &one_wide_digit(bound, 0));
     filling
 }
 
@@ -117,17 +92,13 @@ fn published_commitment_to_more_than_the_change(cheater: &Cheater) -> Filling {
 
 fn balance_of_a_richer_note(cheater: &Cheater) -> Filling {
     let mut filling = cheater.fill(&[]);
-    filling
-        .trace
-        .set((Col::P0, BALANCE), cheater.v + Base::from(1000));
+    filling.trace.set((Col::P0, BALANCE), cheater.v + Base::from(1000));
     with_change(cheater, filling, cheater.change + 1000)
 }
 
 fn balance_of_a_larger_refund(cheater: &Cheater) -> Filling {
     let mut filling = cheater.fill(&[]);
-    filling
-        .trace
-        .set((Col::P1, BALANCE), cheater.r + Base::from(1000));
+    filling.trace.set((Col::P1, BALANCE), cheater.r + Base::from(1000));
     with_change(cheater, filling, cheater.change + 1000)
 }
 
@@ -135,11 +106,6 @@ fn balance_of_a_larger_refund(cheater: &Cheater) -> Filling {
 fn richer_note_under_a_signed_commitment(cheater: &Cheater) -> Filling {
     let mut filling = balance_of_a_richer_note(cheater);
     let note = filling.trace.get(layout::NOTE.output());
-    poseidon::fill(
-        &mut filling.trace,
-        layout::VALUE,
-        note,
-        cheater.v + Base::from(1000),
-    );
+    poseidon::fill(&mut filling.trace, layout::VALUE, note, cheater.v + Base::from(1000));
     filling
 }

@@ -21,12 +21,7 @@ enum Change {
 }
 
 impl Change {
-    const ALL: [Change; 4] = [
-        Change::PlusOne,
-        Change::Zero,
-        Change::Negation,
-        Change::Random,
-    ];
+    const ALL: [Change; 4] = [Change::PlusOne, Change::Zero, Change::Negation, Change::Random];
 
     fn of(self, value: Base, seed: u64) -> Base {
         match self {
@@ -53,17 +48,10 @@ fn change(spend: &Honest, changes: Vec<(At, Change)>) -> usize {
             if trace.get(*at) == honest.get(*at) {
                 return None;
             }
-            Some((
-                *at,
-                *change,
-                refusals(&circuit, trace, &instance).is_empty(),
-            ))
+            Some((*at, *change, refusals(&circuit, trace, &instance).is_empty()))
         })
         .collect();
-    let free: Vec<_> = accepted
-        .iter()
-        .filter(|(_, _, accepted)| *accepted)
-        .collect();
+    let free: Vec<_> = accepted.iter().filter(|(_, _, accepted)| *accepted).collect();
     assert!(free.is_empty(), "free cells: {free:?}");
     accepted.len()
 }
@@ -72,11 +60,8 @@ fn change(spend: &Honest, changes: Vec<(At, Change)>) -> usize {
 fn every_cell_changed_alone_is_refused() {
     // One more, and in turn one of the other changes.
     let rest = Change::ALL[1..].iter().cycle();
-    let changes: Vec<_> = CELLS
-        .iter()
-        .zip(rest)
-        .flat_map(|(at, other)| [(*at, Change::PlusOne), (*at, *other)])
-        .collect();
+    let changes: Vec<_> =
+        CELLS.iter().zip(rest).flat_map(|(at, other)| [(*at, Change::PlusOne), (*at, *other)]).collect();
     let tried = change(&Honest::new(3), changes);
     assert!(tried >= CELLS.len());
 }
@@ -85,10 +70,7 @@ fn every_cell_changed_alone_is_refused() {
 #[ignore = "slow suite"]
 fn every_cell_changed_alone_in_every_way_is_refused() {
     for seed in 10..12 {
-        let all = CELLS
-            .iter()
-            .flat_map(|at| Change::ALL.map(|change| (*at, change)))
-            .collect();
+        let all = CELLS.iter().flat_map(|at| Change::ALL.map(|change| (*at, change))).collect();
         change(&Honest::new(seed), all);
     }
 }
@@ -102,10 +84,7 @@ fn every_public_input_changed_alone_is_refused() {
         for value in changes.into_iter().chain(edges().map(|(_, value)| value)) {
             let mut instance = honest;
             instance[i] = value;
-            assert!(
-                !refusals(&spend.empty_circuit(), spend.trace(), &instance).is_empty(),
-                "input {i} as {value:?}"
-            );
+            assert!(!refusals(&spend.empty_circuit(), spend.trace(), &instance).is_empty(), "input {i} as {value:?}");
         }
     }
 }
@@ -118,10 +97,7 @@ fn every_two_public_inputs_exchanged_are_refused() {
         for j in 0..i {
             let mut instance = honest;
             instance.swap(i, j);
-            assert!(
-                !refusals(&spend.empty_circuit(), spend.trace(), &instance).is_empty(),
-                "inputs {i} and {j}"
-            );
+            assert!(!refusals(&spend.empty_circuit(), spend.trace(), &instance).is_empty(), "inputs {i} and {j}");
         }
     }
 }

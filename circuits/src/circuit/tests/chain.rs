@@ -23,31 +23,19 @@ pub(super) struct Sum {
 impl Sum {
     /// The sum of the fixed point `t` and the accumulator `p`.
     pub(super) fn of(t: Pair, p: Pair) -> Self {
-        Self::with_slope(
-            (t.1 - p.1) * (t.0 - p.0).invert().unwrap_or(Base::ZERO),
-            t,
-            p,
-        )
+        Self::with_slope((t.1 - p.1) * (t.0 - p.0).invert().unwrap_or(Base::ZERO), t, p)
     }
 
     /// What follows from another slope.
     pub(super) fn with_slope(lambda: Base, t: Pair, p: Pair) -> Self {
         let x = lambda.square() - t.0 - p.0;
-        Self {
-            lambda,
-            x,
-            y: lambda * (p.0 - x) - p.1,
-        }
+        Self { lambda, x, y: lambda * (p.0 - x) - p.1 }
     }
 
     /// What follows from the true slope and another `x'`.
     pub(super) fn with_x(x: Base, t: Pair, p: Pair) -> Self {
         let lambda = Self::of(t, p).lambda;
-        Self {
-            lambda,
-            x,
-            y: lambda * (p.0 - x) - p.1,
-        }
+        Self { lambda, x, y: lambda * (p.0 - x) - p.1 }
     }
 }
 
@@ -68,11 +56,7 @@ impl Chain {
     /// An honest one, but for its digits.
     pub(super) fn of(digits: Digits) -> Self {
         assert_eq!(digits.len(), S_DIGITS + E_DIGITS);
-        Self {
-            digits,
-            start: start(),
-            middle: Base::ZERO,
-        }
+        Self { digits, start: start(), middle: Base::ZERO }
     }
 
     /// Fills all cells of the chain and returns what its last row holds. `lie` may give another sum for a row.
@@ -83,9 +67,7 @@ impl Chain {
         lie: impl Fn(usize, Pair, Pair) -> Option<Sum>,
     ) -> Pair {
         let four_n = Base::from(4).pow_vartime([S_DIGITS as u64]);
-        let s = self.digits[..S_DIGITS]
-            .iter()
-            .fold(Base::ZERO, |sum, digit| sum * Base::from(4) + digit);
+        let s = self.digits[..S_DIGITS].iter().fold(Base::ZERO, |sum, digit| sum * Base::from(4) + digit);
         let mut z = (self.middle - s) * four_n.invert().unwrap();
         let mut p = self.start;
         for row in 0..=CONSTANT {
@@ -113,20 +95,14 @@ pub(super) fn honestly(_: usize, _: Pair, _: Pair) -> Option<Sum> {
 
 /// The base-4 digits of a little-endian number, most significant first.
 pub(super) fn digits_of(bytes: &[u8]) -> Digits {
-    signature::digits(bytes, 4 * bytes.len())
-        .map(Base::from)
-        .collect()
+    signature::digits(bytes, 4 * bytes.len()).map(Base::from).collect()
 }
 
 /// `S`, read off an honest chain.
 pub(super) fn start() -> Pair {
     let mut trace = Trace::empty();
     let cheater = Cheater::new(0);
-    signature::fill(
-        &mut trace,
-        &cheater.circuit.fixed.table,
-        &super::cheater::signature(0, &cheater.nonce),
-    );
+    signature::fill(&mut trace, &cheater.circuit.fixed.table, &super::cheater::signature(0, &cheater.nonce));
     (trace.get((Col::X, 0)), trace.get((Col::Y, 0)))
 }
 
@@ -141,8 +117,7 @@ fn the_cheater_can_fill_the_chain_honestly() {
         let cheater = Cheater::new(seed);
         let honest = cheater.fill(&[]);
         let e = honest.trace.get((Col::Z, CONSTANT)).to_repr();
-        let s =
-            cheater.nonce + cheater.secret * pasta_curves::pallas::Scalar::from_repr(e).unwrap();
+        let s = cheater.nonce + cheater.secret * pasta_curves::pallas::Scalar::from_repr(e).unwrap();
         let digits = [digits_of(&s.to_repr()), digits_of(&e[..16])].concat();
         let mut trace = Trace::empty();
         Chain::of(digits).fill(&mut trace, &cheater, honestly);

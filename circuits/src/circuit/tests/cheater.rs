@@ -71,12 +71,7 @@ impl Cheater {
 
     /// As [`fill`](Self::fill), and `v` is such that `v'` and its range agree, whatever the lies.
     pub(super) fn fill_to_fit(&self, faults: &[(usize, Base)]) -> Filling {
-        let ends = |trace: &Trace| {
-            (
-                trace.get((Col::P0, layout::CHANGE_VALUE)),
-                trace.get((Col::Z, RANGE_END)),
-            )
-        };
+        let ends = |trace: &Trace| (trace.get((Col::P0, layout::CHANGE_VALUE)), trace.get((Col::Z, RANGE_END)));
         let mut me = self.clone();
         let mut trace = me.raw(faults, &me.respond(0));
         if let ((balance, range), Some(change)) = (ends(&trace), small(&ends(&trace).0))
@@ -116,39 +111,15 @@ impl Cheater {
             change: ValueCommitment::from_value(zero),
             charge: self.charge,
         };
-        let Self {
-            k,
-            rho,
-            v,
-            r,
-            next_rho,
-            change,
-            ..
-        } = *self;
-        self.circuit.fill_cells(
-            &mut trace,
-            &public,
-            &Secrets {
-                k,
-                rho,
-                v,
-                r,
-                next_rho,
-                change,
-                signature,
-            },
-        );
+        let Self { k, rho, v, r, next_rho, change, .. } = *self;
+        self.circuit.fill_cells(&mut trace, &public, &Secrets { k, rho, v, r, next_rho, change, signature });
         trace
     }
 
     /// The claims that fit the cells.
     pub(super) fn conclude(&self, trace: Trace) -> Filling {
-        let [y, nf, change] =
-            [layout::SHARE, layout::NULLIFIER, layout::CHANGE].map(|row| trace.get((Col::P0, row)));
-        Filling {
-            instance: [self.x, y, nf, change, Base::from(self.charge)],
-            trace,
-        }
+        let [y, nf, change] = [layout::SHARE, layout::NULLIFIER, layout::CHANGE].map(|row| trace.get((Col::P0, row)));
+        Filling { instance: [self.x, y, nf, change, Base::from(self.charge)], trace }
     }
 
     /// The number of wires.
@@ -204,9 +175,7 @@ pub(super) fn leaf_of(trace: &Trace) -> Base {
 pub(super) fn small(value: &Base) -> Option<u64> {
     let bytes = value.to_repr();
     let (low, high) = bytes.split_at(8);
-    high.iter()
-        .all(|byte| *byte == 0)
-        .then(|| u64::from_le_bytes(low.try_into().unwrap()))
+    high.iter().all(|byte| *byte == 0).then(|| u64::from_le_bytes(low.try_into().unwrap()))
 }
 
 /// `x` of `[t]G`.
@@ -223,10 +192,7 @@ fn one_who_does_not_cheat_is_not_refused() {
     for seed in 0..4 {
         let cheater = Cheater::new(seed);
         let filling = cheater.fill(&[]);
-        assert_eq!(
-            filling.trace.get(layout::CHALLENGE_1.first_input()),
-            nonce_x(&cheater.nonce)
-        );
+        assert_eq!(filling.trace.get(layout::CHALLENGE_1.first_input()), nonce_x(&cheater.nonce));
         assert_eq!(cheater.refusals(filling), Default::default());
     }
 }
@@ -236,12 +202,7 @@ fn the_wires_of_the_chain_are_those_of_its_cells() {
     let cheater = Cheater::new(0);
     let honest = cheater.raw(&[], &cheater.respond(0));
     let chain = cheater.chain_wires();
-    let moved = |wire, at| {
-        cheater
-            .raw(&[(wire, Base::ONE)], &cheater.respond(0))
-            .get(at)
-            != honest.get(at)
-    };
+    let moved = |wire, at| cheater.raw(&[(wire, Base::ONE)], &cheater.respond(0)).get(at) != honest.get(at);
     assert!(moved(chain.start, (Col::X, 0)) && moved(chain.end - 1, (Col::Z, layout::CHAIN_END)));
     assert!(!moved(chain.start - 1, (Col::X, 0)) && !moved(chain.end, (Col::Z, layout::CHAIN_END)));
 }

@@ -39,17 +39,9 @@ fn sweep(cheater: &Cheater) -> Sweep {
     let results: Vec<_> = (0..cheater.wires())
         .into_par_iter()
         .filter(|wire| !chain.contains(wire))
-        .map(|wire| {
-            (
-                wire,
-                cheater.refusals(cheater.fill_to_fit(&[(wire, lie())])),
-            )
-        })
+        .map(|wire| (wire, cheater.refusals(cheater.fill_to_fit(&[(wire, lie())]))))
         .collect();
-    let mut sweep = Sweep {
-        alone: BTreeSet::new(),
-        others: BTreeMap::new(),
-    };
+    let mut sweep = Sweep { alone: BTreeSet::new(), others: BTreeMap::new() };
     for (wire, refusals) in results {
         if refusals.len() == 1 {
             sweep.alone.extend(refusals);
@@ -63,8 +55,7 @@ fn sweep(cheater: &Cheater) -> Sweep {
 /// The words that leave the partial rounds are stated in two combinations, so a lie at one word is refused by both. Two lies
 /// that cancel in one are refused by the other.
 fn paired_lies(cheater: &Cheater, words: [usize; 2]) -> Vec<BTreeSet<Constraint>> {
-    let refused =
-        |[a, b]: [Base; 2]| cheater.refusals(cheater.fill_to_fit(&[(words[0], b), (words[1], -a)]));
+    let refused = |[a, b]: [Base; 2]| cheater.refusals(cheater.fill_to_fit(&[(words[0], b), (words[1], -a)]));
     poseidon::exit_weights().map(refused).to_vec()
 }
 
@@ -80,15 +71,10 @@ fn other_claims(cheater: &Cheater) -> Vec<BTreeSet<Constraint>> {
 }
 
 fn attacks(cheater: &Cheater) -> Vec<Attack> {
-    [
-        forgeries::all,
-        forgeries::wide_digits,
-        balance::all,
-        identity::all,
-    ]
-    .into_iter()
-    .flat_map(|all| all(cheater))
-    .collect()
+    [forgeries::all, forgeries::wide_digits, balance::all, identity::all]
+        .into_iter()
+        .flat_map(|all| all(cheater))
+        .collect()
 }
 
 #[test]
@@ -102,50 +88,30 @@ fn every_constraint_alone_refuses_what_it_is_there_to_refuse() {
         let gates: Vec<_> = refusals.iter().collect();
         match gates[..] {
             [] => free.push(*wire),
-            [
-                Constraint::Gate("poseidon: out of the partial rounds", 1, a),
-                Constraint::Gate(_, 2, b),
-            ] if a == b => pairs.push(*wire),
+            [Constraint::Gate("poseidon: out of the partial rounds", 1, a), Constraint::Gate(_, 2, b)] if a == b => {
+                pairs.push(*wire)
+            }
             // What the challenge is compared with cannot follow a lie: `forgeries` has attacks there.
-            _ => assert!(
-                gates
-                    .iter()
-                    .any(|c| matches!(c, Constraint::Gate(SPLIT, ..))),
-                "{gates:?}"
-            ),
+            _ => assert!(gates.iter().any(|c| matches!(c, Constraint::Gate(SPLIT, ..))), "{gates:?}"),
         }
     }
     // One wire is free, as rho' is: the change note may have any secret.
     assert_eq!(free.len(), 1);
     assert_eq!(pairs.len(), 2 * BLOCKS.len());
-    let paired: Vec<_> = pairs
-        .par_chunks(2)
-        .flat_map_iter(|pair| paired_lies(&cheater, [pair[0], pair[1]]))
-        .collect();
+    let paired: Vec<_> = pairs.par_chunks(2).flat_map_iter(|pair| paired_lies(&cheater, [pair[0], pair[1]])).collect();
     let lies: Vec<_> = Lie::all().collect();
-    let of_signer: Vec<_> = lies
-        .into_par_iter()
-        .filter_map(|lie| Some(cheater.refusals(signer::lie(&cheater, lie)?)))
-        .collect();
-    let by_hand: Vec<_> = attacks(&cheater)
-        .into_par_iter()
-        .map(|attack| attack.carry_out(&cheater))
-        .collect();
-    for refusals in paired
-        .into_iter()
-        .chain(other_claims(&cheater))
-        .chain(of_signer)
-        .chain(by_hand)
-    {
+    let of_signer: Vec<_> =
+        lies.into_par_iter().filter_map(|lie| Some(cheater.refusals(signer::lie(&cheater, lie)?))).collect();
+    let by_hand: Vec<_> = attacks(&cheater).into_par_iter().map(|attack| attack.carry_out(&cheater)).collect();
+    for refusals in paired.into_iter().chain(other_claims(&cheater)).chain(of_signer).chain(by_hand) {
         assert_eq!(refusals.len(), 1, "{refusals:?}");
         alone.extend(refusals);
     }
 
     let missing: BTreeSet<_> = all().difference(&alone).copied().collect();
     let implied = Constraint::Gate("range: digits", 1, RANGE_START);
-    let (digits, missing): (BTreeSet<_>, BTreeSet<_>) = missing.into_iter().partition(
-        |c| matches!(c, Constraint::Gate("signature: digit", 0, row) if *row < CONSTANT),
-    );
+    let (digits, missing): (BTreeSet<_>, BTreeSet<_>) =
+        missing.into_iter().partition(|c| matches!(c, Constraint::Gate("signature: digit", 0, row) if *row < CONSTANT));
     // The first digit of `y` is a bit, so that it is a digit.
     assert_eq!(missing, [implied].into(), "a constraint without an attack");
     // In these rows no fifth digit leads to a point of the curve, so that nobody can finish the chain.
@@ -168,22 +134,13 @@ fn the_verifier_refuses_the_attacks_too() {
             charge: small(&charge).unwrap(),
         };
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let proof = key
-            .prove_circuit(&public, cheater.circuit.with_trace(trace), &mut rng)
-            .unwrap();
+        let proof = key.prove_circuit(&public, cheater.circuit.with_trace(trace), &mut rng).unwrap();
         key.verifying_key().verify(&public, &proof)
     };
     assert_eq!(verify(cheater.fill(&[]), 0), Ok(()));
-    let attacks: Vec<_> = [forgeries::all, balance::all, identity::all]
-        .into_iter()
-        .flat_map(|all| all(&cheater))
-        .collect();
+    let attacks: Vec<_> =
+        [forgeries::all, balance::all, identity::all].into_iter().flat_map(|all| all(&cheater)).collect();
     attacks.into_par_iter().for_each(|attack| {
-        assert_eq!(
-            verify(attack.filling, 1),
-            Err(VerifyError::Invalid),
-            "{}",
-            attack.name
-        );
+        assert_eq!(verify(attack.filling, 1), Err(VerifyError::Invalid), "{}", attack.name);
     });
 }

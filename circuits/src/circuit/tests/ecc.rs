@@ -7,14 +7,10 @@ use halo2_gadgets::ecc::chip::{
     BaseFieldElem, CircuitVersion, EccChip, EccConfig, FixedPoint, FullScalar, H, ShortScalar,
 };
 use halo2_gadgets::ecc::{FixedPoints, NonIdentityPoint, ScalarVar};
-use halo2_gadgets::utilities::lookup_range_check::{
-    LookupRangeCheck, PallasLookupRangeCheckConfig,
-};
+use halo2_gadgets::utilities::lookup_range_check::{LookupRangeCheck, PallasLookupRangeCheckConfig};
 use halo2_proofs::circuit::{AssignedCell, Layouter, SimpleFloorPlanner, Value};
 use halo2_proofs::dev::MockProver;
-use halo2_proofs::plonk::{
-    Circuit, Column, ConstraintSystem, Constraints, Error, Selector, TableColumn,
-};
+use halo2_proofs::plonk::{Circuit, Column, ConstraintSystem, Constraints, Error, Selector, TableColumn};
 use halo2_proofs::poly::Rotation;
 use pasta_curves::pallas::{self, Affine, Base};
 use rand_chacha::ChaCha20Rng;
@@ -105,10 +101,7 @@ impl Circuit<Base> for Both {
         meta.create_gate("s is what the digits add up to", |meta| {
             let selector = meta.query_selector(first);
             let four_n = Base::from(4).pow_vartime([S_DIGITS as u64]);
-            let (z, s) = (
-                meta.query_advice(ours[0], Rotation::cur()),
-                meta.query_advice(s, Rotation::cur()),
-            );
+            let (z, s) = (meta.query_advice(ours[0], Rotation::cur()), meta.query_advice(s, Rotation::cur()));
             Constraints::with_selector(selector, [z * four_n + s])
         });
 
@@ -119,54 +112,28 @@ impl Circuit<Base> for Both {
         meta.enable_constant(constants);
         let range = PallasLookupRangeCheckConfig::configure(meta, advice[9], table);
         let ecc = EccChip::<NoPoints>::configure(meta, advice, lagrange, range);
-        BothConfig {
-            ours,
-            hashed,
-            first,
-            signature,
-            s,
-            table,
-            ecc,
-        }
+        BothConfig { ours, hashed, first, signature, s, table, ecc }
     }
 
-    fn synthesize(
-        &self,
-        config: BothConfig,
-        mut layouter: impl Layouter<Base>,
-    ) -> Result<(), Error> {
+    fn synthesize(&self, config: BothConfig, mut layouter: impl Layouter<Base>) -> Result<(), Error> {
         let (s, e, r_x) = self.ours(&config, &mut layouter)?;
         layouter.assign_table(
             || "ten bits",
             |mut table| {
-                (0..1 << 10).try_for_each(|n| {
-                    table.assign_cell(
-                        || "n",
-                        config.table,
-                        n,
-                        || Value::known(Base::from(n as u64)),
-                    )
-                })
+                (0..1 << 10)
+                    .try_for_each(|n| table.assign_cell(|| "n", config.table, n, || Value::known(Base::from(n as u64))))
             },
         )?;
         let chip = EccChip::construct(config.ecc, CircuitVersion::AnchoredBase);
         let mut multiply = |point: Affine, by: &AssignedCell<Base, Base>| {
-            let base = NonIdentityPoint::new_from_constant(
-                chip.clone(),
-                layouter.namespace(|| "base"),
-                point,
-            )?;
+            let base = NonIdentityPoint::new_from_constant(chip.clone(), layouter.namespace(|| "base"), point)?;
             let by = ScalarVar::from_base(chip.clone(), layouter.namespace(|| "scalar"), by)?;
-            base.mul(layouter.namespace(|| "product"), by)
-                .map(|(product, _)| product)
+            base.mul(layouter.namespace(|| "product"), by).map(|(product, _)| product)
         };
         let of_g = multiply(generator().to_affine(), &s)?;
         let of_d = multiply(-self.key.point(), &e)?;
         let r = of_g.add(layouter.namespace(|| "R"), &of_d)?;
-        layouter.assign_region(
-            || "equal",
-            |mut region| region.constrain_equal(r.inner().x().cell(), r_x.cell()),
-        )
+        layouter.assign_region(|| "equal", |mut region| region.constrain_equal(r.inner().x().cell(), r_x.cell()))
     }
 }
 
@@ -174,19 +141,13 @@ type Cell = AssignedCell<Base, Base>;
 
 impl Both {
     /// Our chain, and its `s`, `e` and `R.x`.
-    fn ours(
-        &self,
-        config: &BothConfig,
-        layouter: &mut impl Layouter<Base>,
-    ) -> Result<(Cell, Cell, Cell), Error> {
+    fn ours(&self, config: &BothConfig, layouter: &mut impl Layouter<Base>) -> Result<(Cell, Cell, Cell), Error> {
         let [z, x, y, lambda] = config.ours;
         layouter.assign_region(
             || "chain",
             |mut region| {
                 let after = CHAIN_END + 1;
-                config
-                    .signature
-                    .assign(&mut region, &self.circuit.fixed.table, after..after)?;
+                config.signature.assign(&mut region, &self.circuit.fixed.table, after..after)?;
                 config.first.enable(&mut region, 0)?;
                 let s = region.assign_advice(|| "s", config.s, 0, || Value::known(self.s))?;
                 let mut cells = std::collections::HashMap::new();
@@ -198,18 +159,10 @@ impl Both {
                         _ => lambda,
                     };
                     let value = Value::known(self.chain.get(*at));
-                    cells.insert(
-                        *at,
-                        region.assign_advice(|| "cell", column, at.1, || value)?,
-                    );
+                    cells.insert(*at, region.assign_advice(|| "cell", column, at.1, || value)?);
                 }
                 let r_x = cells[&(Col::X, CHAIN_END)].clone();
-                region.assign_advice(
-                    || "hashed",
-                    config.hashed,
-                    CHAIN_END,
-                    || r_x.value().copied(),
-                )?;
+                region.assign_advice(|| "hashed", config.hashed, CHAIN_END, || r_x.value().copied())?;
                 region.assign_advice(|| "no range", z, after, || Value::known(Base::ZERO))?;
                 Ok((s, cells[&(Col::Z, CONSTANT)].clone(), r_x))
             },
@@ -222,12 +175,7 @@ fn both(key: &SigningKey, signature: &Signature, s: Base) -> Both {
     let circuit = SpendCircuit::for_key(&key);
     let mut chain = Trace::empty();
     signature::fill(&mut chain, &circuit.fixed.table, signature);
-    Both {
-        circuit,
-        key,
-        chain,
-        s,
-    }
+    Both { circuit, key, chain, s }
 }
 
 fn holds(both: &Both) -> bool {
@@ -245,21 +193,11 @@ fn the_chain_agrees_with_the_chip_of_halo2_gadgets() {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let key = SigningKey::generate(&mut rng);
         let signature = key.sign(&Leaf::from_value(Base::random(&mut rng)));
-        assert!(
-            holds(&both(&key, &signature, in_base_field(signature.s()))),
-            "a signature"
-        );
+        assert!(holds(&both(&key, &signature, in_base_field(signature.s()))), "a signature");
         // Any s and e: they need not make a signature for R to be what it is.
         let s = pallas::Scalar::random(&mut rng);
         for e in [u128::MAX, 1, u128::MAX / 3] {
-            assert!(
-                holds(&both(
-                    &key,
-                    &super::cheater::signature(e, &s),
-                    in_base_field(&s)
-                )),
-                "e = {e:x}"
-            );
+            assert!(holds(&both(&key, &super::cheater::signature(e, &s), in_base_field(&s))), "e = {e:x}");
         }
         // With another s the two disagree; this is to show that the comparison compares.
         assert!(!holds(&both(&key, &signature, in_base_field(&s))));

@@ -42,11 +42,7 @@ fn unsigned(cheater: &Cheater) -> (Trace, ChaCha20Rng) {
 }
 
 fn random_digits(n: usize, rng: &mut ChaCha20Rng) -> Digits {
-    let bytes = [
-        Scalar::random(&mut *rng).to_repr(),
-        Scalar::random(rng).to_repr(),
-    ]
-    .concat();
+    let bytes = [Scalar::random(&mut *rng).to_repr(), Scalar::random(rng).to_repr()].concat();
     digits_of(&bytes).split_off(256 - n)
 }
 
@@ -57,11 +53,7 @@ fn chase(cheater: &Cheater, lie: impl Fn(Base, usize, Pair, Pair) -> Option<Sum>
     loop {
         let r_x = Base::random(&mut rng);
         let hash = cheater.hash_challenge(&mut trace, r_x, leaf);
-        let digits = [
-            random_digits(S_DIGITS, &mut rng),
-            digits_of(&low_128(&hash).to_le_bytes()),
-        ]
-        .concat();
+        let digits = [random_digits(S_DIGITS, &mut rng), digits_of(&low_128(&hash).to_le_bytes())].concat();
         let bent = Cell::new(false);
         Chain::of(digits).fill(&mut trace, cheater, |row, t, p| {
             let sum = lie(r_x, row, t, p);
@@ -87,16 +79,13 @@ fn free_slope(cheater: &Cheater) -> Filling {
 fn nonce_off_the_curve(cheater: &Cheater) -> Filling {
     chase(cheater, |r_x, row, t, p| {
         let on_the_curve = bool::from((r_x.square() * r_x + Base::from(5)).sqrt().is_some());
-        let lambda =
-            Option::from((r_x + t.0 + p.0).sqrt()).filter(|_| row == CONSTANT && !on_the_curve)?;
+        let lambda = Option::from((r_x + t.0 + p.0).sqrt()).filter(|_| row == CONSTANT && !on_the_curve)?;
         Some(Sum::with_slope(lambda, t, p))
     })
 }
 
 fn free_x(cheater: &Cheater) -> Filling {
-    chase(cheater, |r_x, row, t, p| {
-        (row == CONSTANT).then(|| Sum::with_x(r_x, t, p))
-    })
+    chase(cheater, |r_x, row, t, p| (row == CONSTANT).then(|| Sum::with_x(r_x, t, p)))
 }
 
 /// The `y` of row 192 whose sum with the constant has the `x` that was hashed.
@@ -108,10 +97,7 @@ fn free_y(cheater: &Cheater) -> Filling {
         let sum = Sum::of(t, p);
         let last = cheater.circuit.fixed.table[CONSTANT].at(Base::ZERO);
         let lambda = Option::<Base>::from((r_x + last.0 + sum.x).sqrt())?;
-        Some(Sum {
-            y: last.1 - lambda * (last.0 - sum.x),
-            ..sum
-        })
+        Some(Sum { y: last.1 - lambda * (last.0 - sum.x), ..sum })
     })
 }
 
@@ -132,22 +118,13 @@ struct Mismatch {
 
 fn mismatch(cheater: &Cheater) -> Mismatch {
     let (mut trace, mut rng) = unsigned(cheater);
-    let digits = [
-        random_digits(S_DIGITS, &mut rng),
-        random_digits(E_DIGITS, &mut rng),
-    ]
-    .concat();
+    let digits = [random_digits(S_DIGITS, &mut rng), random_digits(E_DIGITS, &mut rng)].concat();
     let (r_x, _) = Chain::of(digits.clone()).fill(&mut trace, cheater, honestly);
     let leaf = leaf_of(&trace);
     let hash = cheater.hash_challenge(&mut trace, r_x, leaf);
     cheater.fill_ranges(&mut trace, hash);
     let e = trace.get((Col::Z, CONSTANT));
-    Mismatch {
-        trace,
-        digits,
-        e,
-        hash,
-    }
+    Mismatch { trace, digits, e, hash }
 }
 
 fn challenge_that_is_not_the_hash(cheater: &Cheater) -> Filling {
@@ -155,26 +132,16 @@ fn challenge_that_is_not_the_hash(cheater: &Cheater) -> Filling {
 }
 
 fn another_challenge_in_the_chain(cheater: &Cheater) -> Filling {
-    let Mismatch {
-        mut trace, hash, ..
-    } = mismatch(cheater);
+    let Mismatch { mut trace, hash, .. } = mismatch(cheater);
     trace.set(LOW, Base::from_u128(low_128(&hash)));
     cheater.conclude(trace)
 }
 
 /// `e + 2^128 * anything` as the challenge, of which the chain multiplies `D` by `e` alone.
 fn challenge_digits_that_do_not_start_at_zero(cheater: &Cheater) -> Filling {
-    let Mismatch {
-        mut trace,
-        digits,
-        e,
-        hash,
-    } = mismatch(cheater);
+    let Mismatch { mut trace, digits, e, hash } = mismatch(cheater);
     let missing = Base::from_u128(low_128(&hash)) - e;
-    let chain = Chain {
-        middle: missing * power_of_four(E_DIGITS).invert().unwrap(),
-        ..Chain::of(digits)
-    };
+    let chain = Chain { middle: missing * power_of_four(E_DIGITS).invert().unwrap(), ..Chain::of(digits) };
     chain.fill(&mut trace, cheater, honestly);
     cheater.fill_ranges(&mut trace, hash);
     cheater.conclude(trace)
@@ -211,10 +178,7 @@ pub(super) fn one_wide_digit(total: Base, place: usize) -> Digits {
 
 /// The start from which zeros add up to `total`.
 fn wide_start(total: Base) -> (Base, Digits) {
-    (
-        total * power_of_four(RANGE_DIGITS).invert().unwrap(),
-        vec![Base::ZERO; RANGE_DIGITS],
-    )
+    (total * power_of_four(RANGE_DIGITS).invert().unwrap(), vec![Base::ZERO; RANGE_DIGITS])
 }
 
 /// `ch2 = e + 2^128 x` has a solution for any `e`, if `x` may be any field element.
@@ -222,12 +186,7 @@ fn whole_upper_half(mismatch: &Mismatch) -> Base {
     (mismatch.hash - mismatch.e) * power_of_four(64).invert().unwrap()
 }
 
-fn with_upper_half(
-    cheater: &Cheater,
-    forged: Mismatch,
-    x: (Base, Digits),
-    y: (Base, Digits),
-) -> Filling {
+fn with_upper_half(cheater: &Cheater, forged: Mismatch, x: (Base, Digits), y: (Base, Digits)) -> Filling {
     let mut trace = forged.trace;
     fill_range(&mut trace, Col::X, x.0, &x.1);
     fill_range(&mut trace, Col::Y, y.0, &y.1);
@@ -256,20 +215,10 @@ fn wide_digit(cheater: &Cheater, col: Col, place: usize) -> Filling {
     let forged = mismatch(cheater);
     let x = whole_upper_half(&forged);
     if col == Col::X {
-        with_upper_half(
-            cheater,
-            forged,
-            (Base::ZERO, one_wide_digit(x, place)),
-            nothing(),
-        )
+        with_upper_half(cheater, forged, (Base::ZERO, one_wide_digit(x, place)), nothing())
     } else {
         let y = x * power_of_four(RANGE_DIGITS).invert().unwrap();
-        with_upper_half(
-            cheater,
-            forged,
-            nothing(),
-            (Base::ZERO, one_wide_digit(y, place)),
-        )
+        with_upper_half(cheater, forged, nothing(), (Base::ZERO, one_wide_digit(y, place)))
     }
 }
 
@@ -277,26 +226,18 @@ fn wide_digit(cheater: &Cheater, col: Col, place: usize) -> Filling {
 pub(super) fn wide_digits(cheater: &Cheater) -> Vec<Attack> {
     let attack = |col, place| Attack {
         name: "wide digit",
-        refused_by: Gate(
-            "range: digits",
-            usize::from(col == Col::Y),
-            RANGE_START + place,
-        ),
+        refused_by: Gate("range: digits", usize::from(col == Col::Y), RANGE_START + place),
         filling: wide_digit(cheater, col, place),
     };
     let x = (0..RANGE_DIGITS).map(|place| attack(Col::X, place));
-    x.chain((1..RANGE_DIGITS).map(|place| attack(Col::Y, place)))
-        .collect()
+    x.chain((1..RANGE_DIGITS).map(|place| attack(Col::Y, place))).collect()
 }
 
 /// No attack, as the sum of the first row is a bit all the same; it is pinned so that no cell is free.
 fn upper_quarter_that_does_not_start_at_zero(cheater: &Cheater) -> Filling {
     let mut filling = cheater.fill(&[]);
     let first = filling.trace.get((Col::Y, RANGE_START + 1));
-    filling.trace.set(
-        (Col::Y, RANGE_START),
-        (first - Base::from(2)) * Base::from(4).invert().unwrap(),
-    );
+    filling.trace.set((Col::Y, RANGE_START), (first - Base::from(2)) * Base::from(4).invert().unwrap());
     filling
 }
 
@@ -327,10 +268,8 @@ pub(super) fn plus_modulus(n: &[u8; 32]) -> [u8; 32] {
 /// Signs the challenge that the low bits of `alias` are, and fills the ranges with its upper half.
 pub(super) fn alias_filling(cheater: &Cheater, mut trace: Trace, alias: &[u8; 32]) -> Filling {
     let e = &alias[..16];
-    let s = cheater.nonce
-        + cheater.secret * Scalar::from_u128(u128::from_le_bytes(e.try_into().unwrap()));
-    let (r_x, _) = Chain::of([digits_of(&s.to_repr()), digits_of(e)].concat())
-        .fill(&mut trace, cheater, honestly);
+    let s = cheater.nonce + cheater.secret * Scalar::from_u128(u128::from_le_bytes(e.try_into().unwrap()));
+    let (r_x, _) = Chain::of([digits_of(&s.to_repr()), digits_of(e)].concat()).fill(&mut trace, cheater, honestly);
     assert_eq!(r_x, nonce_x(&cheater.nonce));
     trace.set(LOW, trace.get((Col::Z, CONSTANT)));
     fill_range(&mut trace, Col::X, Base::ZERO, &digits_of(&alias[16..24]));
@@ -361,17 +300,9 @@ fn first_challenge_hash_of_another_leaf(cheater: &Cheater) -> Filling {
 /// One who has a note worth much, its cells with the chain of another note's signature, and that signature's `R.x`.
 fn enrich(cheater: &Cheater, poor: &Trace) -> (Cheater, Trace, Base) {
     let much = u64::MAX / 2;
-    let rich = Cheater {
-        v: much.into(),
-        r: Base::ZERO,
-        change: much - cheater.charge,
-        ..cheater.clone()
-    };
+    let rich = Cheater { v: much.into(), r: Base::ZERO, change: much - cheater.charge, ..cheater.clone() };
     let mut trace = rich.fill(&[]).trace;
-    for at in CELLS
-        .iter()
-        .filter(|(col, row)| *col >= Col::Z && *row <= CHAIN_END)
-    {
+    for at in CELLS.iter().filter(|(col, row)| *col >= Col::Z && *row <= CHAIN_END) {
         trace.set(*at, poor.get(*at));
     }
     let r_x = poor.get((Col::X, CHAIN_END));

@@ -29,16 +29,10 @@ fn plus_order(s: &[u8; 32], n: usize) -> Option<[u8; 32]> {
 #[test]
 fn s_may_be_any_string_of_256_bits_of_its_class() {
     let cheater = Cheater::new(1);
-    let Filling {
-        mut trace,
-        instance,
-    } = cheater.fill(&[]);
+    let Filling { mut trace, instance } = cheater.fill(&[]);
     let e = trace.get((Col::Z, CONSTANT)).to_repr();
     let s = (cheater.nonce + cheater.secret * Scalar::from_repr(e).unwrap()).to_repr();
-    let r = (
-        trace.get((Col::X, CHAIN_END)),
-        trace.get((Col::Y, CHAIN_END)),
-    );
+    let r = (trace.get((Col::X, CHAIN_END)), trace.get((Col::Y, CHAIN_END)));
     let mut tried = 0;
     for n in 0..=4 {
         let Some(same) = plus_order(&s, n) else {
@@ -46,15 +40,7 @@ fn s_may_be_any_string_of_256_bits_of_its_class() {
         };
         let digits = [digits_of(&same), digits_of(&e[..16])].concat();
         assert_eq!(Chain::of(digits).fill(&mut trace, &cheater, honestly), r);
-        assert!(
-            cheater
-                .refusals(Filling {
-                    trace: super::support::copy(&trace),
-                    instance
-                })
-                .is_empty(),
-            "s + {n} q"
-        );
+        assert!(cheater.refusals(Filling { trace: super::support::copy(&trace), instance }).is_empty(), "s + {n} q");
         tried += 1;
     }
     // 4q is above 2^256, and s + 3q mostly below.
@@ -67,16 +53,10 @@ fn the_sign_of_r_is_not_bound() {
     let Filling { trace, instance } = cheater.fill(&[]);
     let e = low_128(&trace.get(CHALLENGE_2.output()));
     let leaf = Leaf::from_value(leaf_of(&trace));
-    let mirrored = Cheater {
-        nonce: -cheater.nonce,
-        ..cheater.clone()
-    };
+    let mirrored = Cheater { nonce: -cheater.nonce, ..cheater.clone() };
     let other = mirrored.fill(&[]);
     assert_eq!(other.instance, instance);
-    assert_eq!(
-        other.trace.get((Col::Y, CHAIN_END)),
-        -trace.get((Col::Y, CHAIN_END))
-    );
+    assert_eq!(other.trace.get((Col::Y, CHAIN_END)), -trace.get((Col::Y, CHAIN_END)));
     assert!(cheater.refusals(other).is_empty());
     // Natively it is the same: both are signatures of the leaf, and to find one from the other takes the key.
     for nonce in [cheater.nonce, mirrored.nonce] {
@@ -101,10 +81,7 @@ fn the_hash_may_be_decomposed_plus_the_modulus() {
     assert_ne!(e, low_128(&Base::from_repr(hash).unwrap()));
     assert!(cheater.refusals(other).is_empty());
     let s = cheater.nonce + cheater.secret * Scalar::from_u128(e);
-    assert!(
-        !cheater.key.verify(&leaf, &signature(e, &s)),
-        "the signer releases the canonical one alone"
-    );
+    assert!(!cheater.key.verify(&leaf, &signature(e, &s)), "the signer releases the canonical one alone");
     // There is no third: see `forgeries::upper_half_of_128_bits`.
     assert!(plus_modulus(&alias)[31] >= 0x80);
 }

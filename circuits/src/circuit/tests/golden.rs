@@ -18,14 +18,8 @@ const GOLDEN: &str = "tests/golden/verifying_key.txt";
 /// The first key of the test vectors.
 fn vector_key() -> PublicKey {
     let vectors = include_str!("../../../tests/vectors/schnorr.txt");
-    let hex = vectors
-        .lines()
-        .find_map(|line| line.strip_prefix("D = "))
-        .expect("a key");
-    let bytes: Vec<u8> = (0..hex.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-        .collect();
+    let hex = vectors.lines().find_map(|line| line.strip_prefix("D = ")).expect("a key");
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
     PublicKey::from_bytes(&bytes.try_into().unwrap()).unwrap()
 }
 
@@ -37,16 +31,8 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 
 fn summary(key: &VerifyingKey) -> String {
     let description = key.description();
-    let number = |name: &str| -> usize {
-        between(&description, &format!("{name}: "), ",")
-            .parse()
-            .expect("a number")
-    };
-    let queries = |name: &str| {
-        between(&description, &format!("{name}: ["), "]")
-            .matches("Column")
-            .count()
-    };
+    let number = |name: &str| -> usize { between(&description, &format!("{name}: "), ",").parse().expect("a number") };
+    let queries = |name: &str| between(&description, &format!("{name}: ["), "]").matches("Column").count();
 
     let mut meta = ConstraintSystem::<Base>::default();
     SpendCircuit::configure(&mut meta);
@@ -54,14 +40,8 @@ fn summary(key: &VerifyingKey) -> String {
     let recording = Recording::of(&SpendCircuit::for_key(&key.epoch_key()));
     let used: BTreeSet<_> = recording.advice.iter().map(|(_, row)| *row).collect();
     let polynomials: usize = GATES.iter().map(|gate| gate.polynomials).sum();
-    let permuted = between(&description, "permutation: Argument { columns: [", "]")
-        .matches("Column")
-        .count();
-    let (k, advice, fixed) = (
-        number("k"),
-        number("num_advice_columns"),
-        number("num_fixed_columns"),
-    );
+    let permuted = between(&description, "permutation: Argument { columns: [", "]").matches("Column").count();
+    let (k, advice, fixed) = (number("k"), number("num_advice_columns"), number("num_fixed_columns"));
     let instance = number("num_instance_columns");
     let sets = permuted.div_ceil(degree - 2);
     let points = advice + sets + 1 + (degree - 1) + 1 + 1 + 2 * k;
@@ -79,20 +59,11 @@ fn summary(key: &VerifyingKey) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| writeln!(text, "{name:<22}{value}").unwrap();
     line("k", format!("{k}, extended {}", number("extended_k")));
-    line(
-        "columns",
-        format!("{advice} advice, {fixed} fixed, {instance} instance"),
-    );
+    line("columns", format!("{advice} advice, {fixed} fixed, {instance} instance"));
     line("selectors", number("num_selectors").to_string());
-    line(
-        "gates",
-        format!("{}, of {polynomials} polynomials", GATES.len()),
-    );
+    line("gates", format!("{}, of {polynomials} polynomials", GATES.len()));
     line("largest degree", degree.to_string());
-    line(
-        "constraints",
-        format!("{}, of which {} copies", all().len(), COPIES.len()),
-    );
+    line("constraints", format!("{}, of which {} copies", all().len(), COPIES.len()));
     line("advice cells", recording.advice.len().to_string());
     line(
         "queries",
@@ -104,17 +75,8 @@ fn summary(key: &VerifyingKey) -> String {
         ),
     );
     line("permutation columns", permuted.to_string());
-    line(
-        "rows",
-        format!("{} used of {USABLE_ROWS}", used.last().unwrap() + 1),
-    );
-    line(
-        "proof",
-        format!(
-            "{points} points, {scalars} scalars, {} bytes",
-            Proof::LENGTH
-        ),
-    );
+    line("rows", format!("{} used of {USABLE_ROWS}", used.last().unwrap() + 1));
+    line("proof", format!("{points} points, {scalars} scalars, {} bytes", Proof::LENGTH));
     line("epoch key", hex(&key.epoch_key().to_bytes()));
     line("digest", hex(&key.digest()));
     text
@@ -141,15 +103,11 @@ fn the_verifying_key_is_the_pinned_one() {
 
 #[test]
 fn a_key_is_a_function_of_the_epoch_key_alone() {
-    let (a, b) = (
-        VerifyingKey::build(&vector_key()),
-        VerifyingKey::build(&vector_key()),
-    );
+    let (a, b) = (VerifyingKey::build(&vector_key()), VerifyingKey::build(&vector_key()));
     assert_eq!(a.digest(), b.digest());
     let other = VerifyingKey::build(&super::support::Honest::new(1).key.public_key());
     assert_ne!(a.digest(), other.digest());
     // All epochs have the same circuit but for some fixed values: the descriptions differ in commitments alone.
-    let shape =
-        |key: &VerifyingKey| between(&key.description(), "domain", "fixed_commitments").to_owned();
+    let shape = |key: &VerifyingKey| between(&key.description(), "domain", "fixed_commitments").to_owned();
     assert_eq!(shape(&a), shape(&other));
 }

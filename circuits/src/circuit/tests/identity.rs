@@ -157,12 +157,7 @@ fn pass_on(cheater: &Cheater, mut trace: Trace, account: Base) -> Filling {
 }
 
 fn commit_under(cheater: &Cheater, mut trace: Trace, note: Base) -> Filling {
-    let commitment = poseidon::fill(
-        &mut trace,
-        layout::NEXT_VALUE,
-        note,
-        Base::from(cheater.change),
-    );
+    let commitment = poseidon::fill(&mut trace, layout::NEXT_VALUE, note, Base::from(cheater.change));
     trace.set((Col::P0, CHANGE), commitment);
     cheater.conclude(trace)
 }

@@ -23,10 +23,7 @@ fn the_permutation_is_the_published_one() {
     let vectors = fp::permute();
     assert!(vectors.len() > 10);
     for vector in vectors {
-        assert_eq!(
-            permute(words(vector.initial_state)),
-            words(vector.final_state)
-        );
+        assert_eq!(permute(words(vector.initial_state)), words(vector.final_state));
     }
 }
 
@@ -68,14 +65,7 @@ fn the_lane_satisfies_the_published_vectors() {
             .into_iter()
             .filter(|c| matches!(c, Constraint::Gate(name, ..) if name.starts_with("poseidon")))
             .collect();
-        assert_eq!(
-            of_lane,
-            [Constraint::Gate(
-                "poseidon: the capacity word starts as its tag",
-                0,
-                block.start
-            )]
-        );
+        assert_eq!(of_lane, [Constraint::Gate("poseidon: the capacity word starts as its tag", 0, block.start)]);
     }
 }
 
@@ -83,11 +73,7 @@ fn the_lane_satisfies_the_published_vectors() {
 struct Permutation([Base; 3]);
 
 impl Circuit<Base> for Permutation {
-    type Config = (
-        Pow5Config<Base, 3, 2>,
-        [Column<Advice>; 3],
-        Column<Instance>,
-    );
+    type Config = (Pow5Config<Base, 3, 2>, [Column<Advice>; 3], Column<Instance>);
     type FloorPlanner = SimpleFloorPlanner;
 
     fn without_witnesses(&self) -> Self {
@@ -97,36 +83,21 @@ impl Circuit<Base> for Permutation {
     fn configure(meta: &mut ConstraintSystem<Base>) -> Self::Config {
         let state = core::array::from_fn(|_| meta.advice_column());
         let sbox = meta.advice_column();
-        let (rc_a, rc_b) = (
-            core::array::from_fn(|_| meta.fixed_column()),
-            core::array::from_fn(|_| meta.fixed_column()),
-        );
+        let (rc_a, rc_b) =
+            (core::array::from_fn(|_| meta.fixed_column()), core::array::from_fn(|_| meta.fixed_column()));
         let instance = meta.instance_column();
         meta.enable_equality(instance);
-        (
-            Pow5Chip::configure::<P128Pow5T3>(meta, state, sbox, rc_a, rc_b),
-            state,
-            instance,
-        )
+        (Pow5Chip::configure::<P128Pow5T3>(meta, state, sbox, rc_a, rc_b), state, instance)
     }
 
-    fn synthesize(
-        &self,
-        config: Self::Config,
-        mut layouter: impl Layouter<Base>,
-    ) -> Result<(), Error> {
+    fn synthesize(&self, config: Self::Config, mut layouter: impl Layouter<Base>) -> Result<(), Error> {
         let (config, columns, instance) = config;
         let initial = layouter.assign_region(
             || "initial state",
             |mut region| {
                 let mut words = Vec::new();
                 for (column, word) in columns.iter().zip(self.0) {
-                    words.push(region.assign_advice(
-                        || "word",
-                        *column,
-                        0,
-                        || Value::known(word),
-                    )?);
+                    words.push(region.assign_advice(|| "word", *column, 0, || Value::known(word))?);
                 }
                 Ok(words)
             },
@@ -134,11 +105,9 @@ impl Circuit<Base> for Permutation {
         for (i, word) in initial.iter().enumerate() {
             layouter.constrain_instance(word.cell(), instance, i)?;
         }
-        let state: [StateWord<Base>; 3] =
-            core::array::from_fn(|i| StateWord::from(initial[i].clone()));
+        let state: [StateWord<Base>; 3] = core::array::from_fn(|i| StateWord::from(initial[i].clone()));
         let chip = Pow5Chip::construct(config);
-        let last =
-            PoseidonInstructions::<Base, P128Pow5T3, 3, 2>::permute(&chip, &mut layouter, &state)?;
+        let last = PoseidonInstructions::<Base, P128Pow5T3, 3, 2>::permute(&chip, &mut layouter, &state)?;
         for (i, word) in last.into_iter().enumerate() {
             let word = AssignedCell::<Base, Base>::from(word);
             layouter.constrain_instance(word.cell(), instance, 3 + i)?;
@@ -157,20 +126,12 @@ fn the_lane_agrees_with_the_chip_of_halo2_gadgets() {
             let row = |row| [Col::P0, Col::P1, Col::P2].map(|col| trace.get((col, row)));
             let [a, b, zero] = row(block.start);
             assert_eq!(zero, Base::ZERO);
-            let b = if block.start == CHALLENGE_2.start {
-                cheater.key.fingerprint()
-            } else {
-                b
-            };
+            let b = if block.start == CHALLENGE_2.start { cheater.key.fingerprint() } else { b };
             let before = [a, b, block.tag.capacity()];
             let after = row(block.landing());
             assert_eq!(after[0], hash_two(block.tag, a, b));
             let instance = [before, after].concat();
-            let run = |instance| {
-                MockProver::run(7, &Permutation(before), vec![instance])
-                    .unwrap()
-                    .verify()
-            };
+            let run = |instance| MockProver::run(7, &Permutation(before), vec![instance]).unwrap().verify();
             assert_eq!(run(instance.clone()), Ok(()));
             let mut wrong = instance;
             wrong[3] += Base::ONE;

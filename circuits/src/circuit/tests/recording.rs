@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use halo2_proofs::circuit::Value;
 use halo2_proofs::plonk::{
-    Advice, Any, Assigned, Assignment, Circuit, Column, ConstraintSystem, Error, Fixed,
-    FloorPlanner, Instance, Selector,
+    Advice, Any, Assigned, Assignment, Circuit, Column, ConstraintSystem, Error, Fixed, FloorPlanner, Instance,
+    Selector,
 };
 use pasta_curves::pallas::Base;
 
@@ -13,16 +13,7 @@ use super::super::*;
 use super::support::*;
 use crate::circuit::layout::{At, USABLE_ROWS};
 
-const COLUMNS: [Col; Col::COUNT] = [
-    Col::P0,
-    Col::P1,
-    Col::P2,
-    Col::P3,
-    Col::Z,
-    Col::X,
-    Col::Y,
-    Col::Lambda,
-];
+const COLUMNS: [Col; Col::COUNT] = [Col::P0, Col::P1, Col::P2, Col::P3, Col::Z, Col::X, Col::Y, Col::Lambda];
 
 /// The record of one synthesis.
 #[derive(Default)]
@@ -41,31 +32,15 @@ impl Recording {
     pub(super) fn of(circuit: &SpendCircuit) -> Self {
         let mut meta = ConstraintSystem::default();
         let config = SpendCircuit::configure(&mut meta);
-        let columns = config
-            .advice
-            .iter()
-            .map(|column| Column::<Any>::from(*column))
-            .collect();
-        let mut recording = Self {
-            columns,
-            ..Default::default()
-        };
-        <SpendCircuit as Circuit<Base>>::FloorPlanner::synthesize(
-            &mut recording,
-            circuit,
-            config,
-            vec![],
-        )
-        .expect("the layout fits");
+        let columns = config.advice.iter().map(|column| Column::<Any>::from(*column)).collect();
+        let mut recording = Self { columns, ..Default::default() };
+        <SpendCircuit as Circuit<Base>>::FloorPlanner::synthesize(&mut recording, circuit, config, vec![])
+            .expect("the layout fits");
         recording
     }
 
     fn at(&self, column: Column<Any>, row: usize) -> At {
-        let index = self
-            .columns
-            .iter()
-            .position(|known| *known == column)
-            .expect("one of the eight advice columns");
+        let index = self.columns.iter().position(|known| *known == column).expect("one of the eight advice columns");
         (COLUMNS[index], row)
     }
 }
@@ -84,11 +59,7 @@ impl Assignment<Base> for Recording {
     {
         // A selector shows its number only in its debug form: `Selector(3, true)`.
         let text = format!("{selector:?}");
-        let number = text
-            .trim_start_matches("Selector(")
-            .split(',')
-            .next()
-            .and_then(|n| n.parse().ok());
+        let number = text.trim_start_matches("Selector(").split(',').next().and_then(|n| n.parse().ok());
         self.selectors.push((number.expect("a number"), row));
         Ok(())
     }
@@ -97,13 +68,7 @@ impl Assignment<Base> for Recording {
         panic!("the instance is read by gates alone")
     }
 
-    fn assign_advice<V, VR, A, AR>(
-        &mut self,
-        _: A,
-        column: Column<Advice>,
-        row: usize,
-        _: V,
-    ) -> Result<(), Error>
+    fn assign_advice<V, VR, A, AR>(&mut self, _: A, column: Column<Advice>, row: usize, _: V) -> Result<(), Error>
     where
         V: FnOnce() -> Value<VR>,
         VR: Into<Assigned<Base>>,
@@ -115,13 +80,7 @@ impl Assignment<Base> for Recording {
         Ok(())
     }
 
-    fn assign_fixed<V, VR, A, AR>(
-        &mut self,
-        _: A,
-        column: Column<Fixed>,
-        row: usize,
-        _: V,
-    ) -> Result<(), Error>
+    fn assign_fixed<V, VR, A, AR>(&mut self, _: A, column: Column<Fixed>, row: usize, _: V) -> Result<(), Error>
     where
         V: FnOnce() -> Value<VR>,
         VR: Into<Assigned<Base>>,
@@ -132,24 +91,13 @@ impl Assignment<Base> for Recording {
         Ok(())
     }
 
-    fn copy(
-        &mut self,
-        a: Column<Any>,
-        a_row: usize,
-        b: Column<Any>,
-        b_row: usize,
-    ) -> Result<(), Error> {
+    fn copy(&mut self, a: Column<Any>, a_row: usize, b: Column<Any>, b_row: usize) -> Result<(), Error> {
         let copy = (self.at(a, a_row), self.at(b, b_row));
         self.copies.push(copy);
         Ok(())
     }
 
-    fn fill_from_row(
-        &mut self,
-        _: Column<Fixed>,
-        _: usize,
-        _: Value<Assigned<Base>>,
-    ) -> Result<(), Error> {
+    fn fill_from_row(&mut self, _: Column<Fixed>, _: usize, _: Value<Assigned<Base>>) -> Result<(), Error> {
         panic!("the circuit has no tables to fill")
     }
 
@@ -166,20 +114,12 @@ fn synthesis_assigns_the_cells_of_the_layout_and_no_other() {
         let recording = Recording::of(&circuit);
         let assigned: BTreeSet<At> = recording.advice.iter().copied().collect();
         assert_eq!(recording.regions, 1);
-        assert_eq!(
-            assigned.len(),
-            recording.advice.len(),
-            "no cell is assigned twice"
-        );
+        assert_eq!(assigned.len(), recording.advice.len(), "no cell is assigned twice");
         // Absolute rows: the region starts at row 0, or these would differ, and the instance would be read elsewhere.
         assert_eq!(assigned, layout);
         assert!(recording.fixed.iter().all(|(_, row)| *row < USABLE_ROWS));
     }
-    assert_eq!(
-        spend.trace().written,
-        layout,
-        "every cell is computed, none is left at its initial zero"
-    );
+    assert_eq!(spend.trace().written, layout, "every cell is computed, none is left at its initial zero");
 }
 
 #[test]
@@ -189,19 +129,10 @@ fn synthesis_copies_what_the_layout_says() {
     // No copy follows from the others: each joins two classes of equal cells that were apart.
     let mut classes: Vec<BTreeSet<At>> = CELLS.iter().map(|at| BTreeSet::from([*at])).collect();
     for (what, from, to) in COPIES {
-        let a = classes
-            .iter()
-            .position(|class| class.contains(&from))
-            .unwrap();
+        let a = classes.iter().position(|class| class.contains(&from)).unwrap();
         let joined = classes.swap_remove(a);
-        assert!(
-            !joined.contains(&to),
-            "{what} follows from the copies before it"
-        );
-        let b = classes
-            .iter()
-            .position(|class| class.contains(&to))
-            .unwrap();
+        assert!(!joined.contains(&to), "{what} follows from the copies before it");
+        let b = classes.iter().position(|class| class.contains(&to)).unwrap();
         classes[b].extend(joined);
     }
 }
@@ -209,16 +140,9 @@ fn synthesis_copies_what_the_layout_says() {
 #[test]
 fn what_is_fixed_does_not_depend_on_the_witness() {
     let spend = Honest::new(1);
-    let (empty, full) = (
-        Recording::of(&spend.empty_circuit()),
-        Recording::of(&spend.circuit()),
-    );
+    let (empty, full) = (Recording::of(&spend.empty_circuit()), Recording::of(&spend.circuit()));
     assert_eq!(empty.selectors, full.selectors);
     assert_eq!(empty.fixed, full.fixed);
     let distinct: BTreeSet<_> = empty.selectors.iter().collect();
-    assert_eq!(
-        distinct.len(),
-        empty.selectors.len(),
-        "nothing is switched on twice"
-    );
+    assert_eq!(distinct.len(), empty.selectors.len(), "nothing is switched on twice");
 }

@@ -39,8 +39,7 @@ impl Lie {
     /// All lies of the chain.
     pub(super) fn all() -> impl Iterator<Item = Lie> {
         let sums = (0..=CONSTANT).flat_map(|row| [Lie::Slope(row), Lie::X(row), Lie::Y(row)]);
-        sums.chain((0..CONSTANT).map(Lie::Digit))
-            .chain([Lie::StartX, Lie::StartY])
+        sums.chain((0..CONSTANT).map(Lie::Digit)).chain([Lie::StartX, Lie::StartY])
     }
 
     /// The row whose digit does not count any more, if there is one.
@@ -72,33 +71,17 @@ struct Combination {
 impl Combination {
     fn of(g: Scalar, s: i8, other: i8) -> Self {
         let small = |n: i8| {
-            if n < 0 {
-                -Scalar::ONE
-            } else {
-                Scalar::from(n as u64)
-            }
+            if n < 0 { -Scalar::ONE } else { Scalar::from(n as u64) }
         };
-        Self {
-            g,
-            s: small(s),
-            other: small(other),
-        }
+        Self { g, s: small(s), other: small(other) }
     }
 
     fn plus(self, b: Self) -> Self {
-        Self {
-            g: self.g + b.g,
-            s: self.s + b.s,
-            other: self.other + b.other,
-        }
+        Self { g: self.g + b.g, s: self.s + b.s, other: self.other + b.other }
     }
 
     fn negated(self) -> Self {
-        Self {
-            g: -self.g,
-            s: -self.s,
-            other: -self.other,
-        }
+        Self { g: -self.g, s: -self.s, other: -self.other }
     }
 }
 
@@ -122,13 +105,7 @@ pub(super) fn lie(cheater: &Cheater, lie: Lie) -> Option<Filling> {
         }
         _ => (None, Base::ZERO),
     };
-    Signer {
-        cheater,
-        lie,
-        other,
-        digit,
-    }
-    .fill()
+    Signer { cheater, lie, other, digit }.fill()
 }
 
 /// A fifth digit whose point in the table is one of the curve. For `d = 2b - 3` the equation of the curve is a cubic in
@@ -142,8 +119,7 @@ fn third_digit(cheater: &Cheater, row: usize) -> Option<(Base, Pair)> {
     };
     // f(0) = -9 D l and f(25) = 24 * 16 * (25 - D) l, with l the leading coefficient.
     let ratio = cubic(0) * cubic(5).invert().unwrap();
-    let third =
-        ratio * Base::from(9600) * (ratio * Base::from(384) - Base::from(9)).invert().unwrap();
+    let third = ratio * Base::from(9600) * (ratio * Base::from(384) - Base::from(9)).invert().unwrap();
     let digit = digit(Option::<Base>::from(third.sqrt())?);
     let found = fixed.at(digit);
     assert!(point(found).is_some(), "a root of the cubic gives a point");
@@ -159,11 +135,7 @@ impl Signer<'_> {
         for _ in 0..1000 {
             nonce += Scalar::ONE;
             let zero = self.combine(&[0; S_DIGITS], &[0; E_DIGITS]);
-            let r = generator() * nonce
-                + self.known(&Combination {
-                    g: Scalar::ZERO,
-                    ..zero
-                });
+            let r = generator() * nonce + self.known(&Combination { g: Scalar::ZERO, ..zero });
             let r_x = x_of(&r);
             let hash = self.cheater.hash_challenge(&mut trace, r_x, leaf);
             let Some((e_digits, of_ranges)) = self.challenge(hash) else {
@@ -174,11 +146,7 @@ impl Signer<'_> {
             };
             assert_eq!(self.combine(&s_digits, &e_digits).g, nonce);
 
-            let mut digits: Vec<Base> = s_digits
-                .iter()
-                .chain(&e_digits)
-                .map(|b| Base::from(u64::from(*b)))
-                .collect();
+            let mut digits: Vec<Base> = s_digits.iter().chain(&e_digits).map(|b| Base::from(u64::from(*b))).collect();
             if let Lie::Digit(row) = self.lie {
                 digits[row] = self.digit;
             }
@@ -199,9 +167,7 @@ impl Signer<'_> {
     /// The lie, where it is one about a sum.
     fn sum(&self, at: usize, t: Pair, p: Pair) -> Option<Sum> {
         match self.lie {
-            Lie::Slope(row) if row == at => {
-                Some(Sum::with_slope(Sum::of((t.0, -t.1), p).lambda, t, p))
-            }
+            Lie::Slope(row) if row == at => Some(Sum::with_slope(Sum::of((t.0, -t.1), p).lambda, t, p)),
             Lie::X(row) if row == at => Some(Sum::with_x(p.0, t, p)),
             Lie::Y(row) if row == at => {
                 let sum = Sum::of(t, p);
@@ -213,20 +179,14 @@ impl Signer<'_> {
 
     fn known(&self, c: &Combination) -> Point {
         let s = Point::from(point(start()).unwrap());
-        let other = self
-            .other
-            .map(|other| Point::from(point(other).unwrap()) * c.other);
+        let other = self.other.map(|other| Point::from(point(other).unwrap()) * c.other);
         s * c.s + generator() * c.g + other.unwrap_or_default()
     }
 
     /// `[4^j / 2]`, or that of `-D`.
     fn weight(&self, row: usize) -> Scalar {
         let power = |j: usize| Scalar::from(4).pow_vartime([j as u64]) * Scalar::TWO_INV;
-        if row < E_START {
-            power(E_START - 1 - row)
-        } else {
-            -self.cheater.secret * power(CONSTANT - 1 - row)
-        }
+        if row < E_START { power(E_START - 1 - row) } else { -self.cheater.secret * power(CONSTANT - 1 - row) }
     }
 
     /// What the chain adds up to.
@@ -243,11 +203,7 @@ impl Signer<'_> {
             let t = if self.lie == Lie::Digit(row) {
                 Combination::of(Scalar::ZERO, 0, 1)
             } else {
-                Combination::of(
-                    weight * (Scalar::from(2 * u64::from(*b)) - Scalar::from(3)),
-                    0,
-                    0,
-                )
+                Combination::of(weight * (Scalar::from(2 * u64::from(*b)) - Scalar::from(3)), 0, 0)
             };
             sum = self.step(row, sum, t);
         }
@@ -266,9 +222,7 @@ impl Signer<'_> {
     /// The digits of `e`, and the number whose upper half goes into the ranges.
     fn challenge(&self, hash: Base) -> Option<([u8; E_DIGITS], Base)> {
         let large = match self.lie {
-            Lie::Digit(row) if row >= E_START => {
-                self.digit * Base::from(4).pow_vartime([(CONSTANT - 1 - row) as u64])
-            }
+            Lie::Digit(row) if row >= E_START => self.digit * Base::from(4).pow_vartime([(CONSTANT - 1 - row) as u64]),
             _ => Base::ZERO,
         };
         let rest = hash - large;
@@ -349,17 +303,11 @@ fn the_issuer_can_lie_about_its_signature() {
         assert_eq!(cheater.refusals(filling), [one].into(), "{attempt:?}");
     }
     // Of fifth digits there are fewer.
-    let found: Vec<_> = (0..CONSTANT)
-        .filter(|row| third_digit(&cheater, *row).is_some())
-        .collect();
+    let found: Vec<_> = (0..CONSTANT).filter(|row| third_digit(&cheater, *row).is_some()).collect();
     assert!(found.len() >= CONSTANT / 3, "{}", found.len());
     for row in found.iter().step_by(20) {
         let one = Constraint::Gate("signature: digit", 0, *row);
-        assert_eq!(
-            cheater.refusals(lie(&cheater, Lie::Digit(*row)).unwrap()),
-            [one].into(),
-            "digit in row {row}"
-        );
+        assert_eq!(cheater.refusals(lie(&cheater, Lie::Digit(*row)).unwrap()), [one].into(), "digit in row {row}");
     }
 }
 
@@ -369,8 +317,5 @@ fn other_starts_are_points() {
     let s = point(start()).unwrap();
     let turned = point((start().0 * Base::ZETA, start().1)).unwrap();
     assert_ne!(s, turned);
-    assert_eq!(
-        coordinates(&(Point::from(s) * Scalar::ONE).to_affine()),
-        Some(start())
-    );
+    assert_eq!(coordinates(&(Point::from(s) * Scalar::ONE).to_affine()), Some(start()));
 }

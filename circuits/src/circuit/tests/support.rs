@@ -29,28 +29,14 @@ impl Honest {
     pub(super) fn with_values(seed: u64, hidden: u64, refund: u64, charge: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let key = SigningKey::generate(&mut rng);
-        let (account, note, next_note) = (
-            AccountSecret::random(&mut rng),
-            NoteSecret::random(&mut rng),
-            NoteSecret::random(&mut rng),
-        );
+        let (account, note, next_note) =
+            (AccountSecret::random(&mut rng), NoteSecret::random(&mut rng), NoteSecret::random(&mut rng));
         let leaf = account.account_id().commit(&note, hidden).leaf(refund);
         let signature = key.sign(&leaf);
-        let witness = SpendWitness {
-            account,
-            note,
-            hidden,
-            refund,
-            signature,
-            next_note,
-        };
+        let witness = SpendWitness { account, note, hidden, refund, signature, next_note };
         let context = ContextHash::from_value(Base::random(&mut rng));
         let public = witness.public(context, charge).unwrap();
-        Self {
-            key,
-            witness,
-            public,
-        }
+        Self { key, witness, public }
     }
 
     /// The circuit of the key, without a witness.
@@ -59,16 +45,12 @@ impl Honest {
     }
 
     pub(super) fn circuit(&self) -> SpendCircuit {
-        self.empty_circuit()
-            .with_witness(&self.public, &self.witness)
-            .unwrap()
+        self.empty_circuit().with_witness(&self.public, &self.witness).unwrap()
     }
 
     pub(super) fn trace(&self) -> Trace {
         let mut trace = Trace::empty();
-        self.empty_circuit()
-            .fill(&mut trace, &self.public, &self.witness)
-            .unwrap();
+        self.empty_circuit().fill(&mut trace, &self.public, &self.witness).unwrap();
         trace
     }
 }

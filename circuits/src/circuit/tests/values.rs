@@ -33,22 +33,10 @@ fn secrets_may_have_any_value() {
     let cheater = Cheater::new(1);
     for (what, value) in edges() {
         for edge in [
-            Cheater {
-                k: value,
-                ..cheater.clone()
-            },
-            Cheater {
-                rho: value,
-                ..cheater.clone()
-            },
-            Cheater {
-                next_rho: value,
-                ..cheater.clone()
-            },
-            Cheater {
-                x: value,
-                ..cheater.clone()
-            },
+            Cheater { k: value, ..cheater.clone() },
+            Cheater { rho: value, ..cheater.clone() },
+            Cheater { next_rho: value, ..cheater.clone() },
+            Cheater { x: value, ..cheater.clone() },
         ] {
             assert!(natively(&edge), "{what}");
             assert!(accepts(fill(edge)), "{what}");
@@ -82,12 +70,7 @@ fn the_change_decides() {
     for (v_name, v) in edges() {
         for (r_name, r) in edges() {
             for charge in [0, 1, u64::MAX] {
-                let edge = Cheater {
-                    v,
-                    r,
-                    charge,
-                    ..cheater.clone()
-                };
+                let edge = Cheater { v, r, charge, ..cheater.clone() };
                 let change = v + r - Base::from(charge);
                 let expected = small(&change).is_some();
                 let what = format!("v = {v_name}, r = {r_name}, charge = {charge}");
@@ -104,44 +87,23 @@ fn the_change_decides() {
 /// is 0, the `v'` of a spend, which is in range, and an `r` that it knows.
 #[test]
 fn the_range_of_what_is_spent_is_the_issuers_to_keep() {
-    let cheater = Cheater {
-        v: value_bound(),
-        r: Base::ZERO,
-        charge: 1,
-        ..Cheater::new(3)
-    };
+    let cheater = Cheater { v: value_bound(), r: Base::ZERO, charge: 1, ..Cheater::new(3) };
     assert!(accepts(fill(cheater.clone())));
-    assert!(accepts(fill(Cheater {
-        v: -Base::ONE,
-        r: Base::from(2),
-        ..cheater.clone()
-    })));
+    assert!(accepts(fill(Cheater { v: -Base::ONE, r: Base::from(2), ..cheater.clone() })));
     // What comes out of a spend is in range in any case.
-    assert!(!accepts(fill(Cheater {
-        charge: 0,
-        ..cheater
-    })));
+    assert!(!accepts(fill(Cheater { charge: 0, ..cheater })));
 }
 
 /// A charge of `-1` would be a gift. It is a `u64` in `SpendPublic`, and nowhere else does the instance come from.
 #[test]
 fn the_range_of_the_charge_is_its_types_to_keep() {
     let cheater = Cheater::new(4);
-    let (cheater, filling) = fill(Cheater {
-        charge: 0,
-        ..cheater
-    });
-    let Filling {
-        mut trace,
-        mut instance,
-    } = filling;
+    let (cheater, filling) = fill(Cheater { charge: 0, ..cheater });
+    let Filling { mut trace, mut instance } = filling;
     instance[BALANCE] = -Base::ONE;
     let richer = trace.get((Col::P0, CHANGE_VALUE)) + Base::ONE;
     trace.set((Col::P0, CHANGE_VALUE), richer);
-    let me = Cheater {
-        change: small(&richer).unwrap(),
-        ..cheater
-    };
+    let me = Cheater { change: small(&richer).unwrap(), ..cheater };
     let note = trace.get(layout::NEXT_NOTE.output());
     let commitment = poseidon::fill(&mut trace, layout::NEXT_VALUE, note, richer);
     trace.set((Col::P0, layout::CHANGE), commitment);
@@ -150,10 +112,7 @@ fn the_range_of_the_charge_is_its_types_to_keep() {
     me.fill_ranges(&mut trace, hash);
     assert!(me.refusals(Filling { trace, instance }).is_empty());
     for charge in [0, 1, u64::MAX] {
-        let public = SpendPublic {
-            charge,
-            ..Honest::new(4).public
-        };
+        let public = SpendPublic { charge, ..Honest::new(4).public };
         assert_eq!(small(&public.instance()[BALANCE]), Some(charge));
     }
 }
@@ -161,10 +120,7 @@ fn the_range_of_the_charge_is_its_types_to_keep() {
 /// At `x = 0` the share is the account secret itself. The circuit has no objection; the type of `x` has none but this one.
 #[test]
 fn x_zero_is_kept_out_by_its_type() {
-    let (cheater, filling) = fill(Cheater {
-        x: Base::ZERO,
-        ..Cheater::new(5)
-    });
+    let (cheater, filling) = fill(Cheater { x: Base::ZERO, ..Cheater::new(5) });
     assert_eq!(filling.trace.get((Col::P0, SHARE)), cheater.k);
     assert!(accepts((cheater, filling)));
     assert!(bool::from(ContextHash::from_bytes(&[0; 32]).is_none()));
@@ -180,19 +136,11 @@ fn one_byte() -> [u8; 32] {
 #[test]
 fn a_repeated_rho_makes_a_note_that_is_spent() {
     let cheater = Cheater::new(6);
-    let (cheater, filling) = fill(Cheater {
-        next_rho: cheater.rho,
-        ..cheater
-    });
+    let (cheater, filling) = fill(Cheater { next_rho: cheater.rho, ..cheater });
     let nullifier = filling.instance[layout::NULLIFIER];
     let change = cheater.change;
     assert!(accepts((cheater.clone(), filling)));
-    let next = Cheater {
-        v: change.into(),
-        r: Base::ZERO,
-        charge: 0,
-        ..cheater
-    };
+    let next = Cheater { v: change.into(), r: Base::ZERO, charge: 0, ..cheater };
     let (next, filling) = fill(next);
     assert_eq!(filling.instance[layout::NULLIFIER], nullifier);
     assert!(accepts((next, filling)));
@@ -205,10 +153,7 @@ fn the_key_of_another_epoch_is_refused() {
     let Filling { trace, instance } = ours.fill(&[]);
     assert!(!super::constraints::refusals(&theirs.circuit, trace, &instance).is_empty());
     // A signature under one key, and all else as the other's circuit has it.
-    let confused = Cheater {
-        secret: ours.secret,
-        ..theirs
-    };
+    let confused = Cheater { secret: ours.secret, ..theirs };
     assert!(!accepts((confused.clone(), confused.fill(&[]))));
 }
 
@@ -222,9 +167,8 @@ fn the_key_that_has_no_table_is_refused() {
 
 /// `D` with `[(4^128 - 1) / 2]G - [(4^64 - 1) / 2]D = S`.
 fn point_without_table() -> pallas::Point {
-    let half_less_one = |n: u64| {
-        (pallas::Scalar::from(4).pow_vartime([n]) - pallas::Scalar::ONE) * pallas::Scalar::TWO_INV
-    };
+    let half_less_one =
+        |n: u64| (pallas::Scalar::from(4).pow_vartime([n]) - pallas::Scalar::ONE) * pallas::Scalar::TWO_INV;
     let s = pallas::Point::from(super::chain::point(super::chain::start()).unwrap());
     (generator() * half_less_one(128) - s) * half_less_one(64).invert().unwrap()
 }
