@@ -128,7 +128,7 @@ impl Run {
             (status, planned) => panic!("{status:?}: {planned:?}"),
         };
         let paid = wallet.authorise(job.without_proof(), &request(), self.now).unwrap();
-        let not_after = Timestamp::from_seconds((self.now.seconds() / HOUR + 2) * HOUR);
+        let not_after = Timestamp::from_seconds(((self.now.seconds() - Grid::LAG) / HOUR + 2) * HOUR);
         self.sent.push(Sent { paid, not_after, charge: class });
     }
 

@@ -28,9 +28,10 @@ fn problem(world: &World, opening: &[u8], now: Timestamp) -> Problem {
 fn a_spend_after_its_window_is_expired() {
     let world = World::new();
     let paid = pay(&mut world.funded(1), LANE0, 10, T0);
-    assert_eq!(problem(&world, &paid.opening, T0.before(1)), Problem::Expired, "of a window to come");
-    assert_eq!(problem(&world, &paid.opening, T0.after(HOUR + 300)), Problem::Expired);
-    assert!(matches!(world.open(&paid, T0.after(HOUR + 299)), Ok(Opened::Admitted(_))));
+    let window = T0.before(INTO_WINDOW);
+    assert_eq!(problem(&world, &paid.opening, window.before(1)), Problem::Expired, "of a window to come");
+    assert_eq!(problem(&world, &paid.opening, window.after(HOUR + 300)), Problem::Expired);
+    assert!(matches!(world.open(&paid, window.after(HOUR + 299)), Ok(Opened::Admitted(_))));
 }
 
 #[test]

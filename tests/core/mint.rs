@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use halometer::circuits::note::NoteSecret;
+use halometer::circuits::note::{ContextHash, NoteSecret, ShareY, recover_account};
 use halometer::issuer::{DevelopmentPayments, Issuer, MintError, PaymentSource, PaymentSourceError};
 use halometer::protocol::*;
 use halometer::store::{MemoryMintBook, MintBook, MintOutcome, MintRecord, StoreError};
@@ -90,6 +90,19 @@ fn minting_a_second_payment_for_a_known_account_is_refused() {
     let mut request = wallet.request_mint(PaymentId::from_bytes([1; 32]), sixty_and_forty()).unwrap();
     request.payment = PAYMENT;
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::KnownAccount)));
+}
+
+#[test]
+fn minting_for_the_account_that_everybody_knows_is_refused() {
+    // Two shares with y = x lie on the line of k = 0.
+    let [first, second] =
+        [[1; 32], [2; 32]].map(|bytes| (ContextHash::from_bytes(&bytes).unwrap(), ShareY::from_bytes(&bytes).unwrap()));
+    let zero = recover_account((&first.0, &first.1), (&second.0, &second.1)).unwrap();
+    let world = World::new();
+    world.payments.grant(PAYMENT, micro(100)).unwrap();
+    let mut request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    request.account = zero;
+    assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::ZeroAccount)));
 }
 
 #[test]

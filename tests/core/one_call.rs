@@ -133,6 +133,10 @@ fn a_settlement_can_be_fetched_afterwards_by_its_session_only() {
     let other = pay(&mut copy, LANE0, 20, T0);
     let asked = copy.fetch(&other.key, &fetch).unwrap();
     assert_eq!(world.gateway.fetch(&asked, &fetch).unwrap_err().problem(), Problem::SessionSignatureInvalid);
+    // Nor in an epoch that is in no directory.
+    let mut nowhere = asked.clone();
+    nowhere[1..5].copy_from_slice(&[0, 0, 0, 9]);
+    assert_eq!(world.gateway.fetch(&nowhere, &fetch).unwrap_err().problem(), Problem::UnknownEpoch);
     // A spend's own opening is not a request to fetch.
     assert_eq!(world.gateway.fetch(&paid.opening, &request()).unwrap_err().problem(), Problem::Malformed);
 }

@@ -13,8 +13,9 @@ use rand_core::SeedableRng;
 
 pub(crate) const DAY: u64 = 86_400;
 pub(crate) const HOUR: u64 = 3_600;
-/// Begin of a grid window.
-pub(crate) const T0: Timestamp = Timestamp::from_seconds(480_000 * HOUR);
+/// Seconds from the beginning of a grid window to [`T0`]; callers and gateways agree on the window by then.
+pub(crate) const INTO_WINDOW: u64 = 60;
+pub(crate) const T0: Timestamp = Timestamp::from_seconds(480_000 * HOUR + INTO_WINDOW);
 pub(crate) const EPOCH: [EpochNumber; 2] = [EpochNumber::new(1), EpochNumber::new(2)];
 pub(crate) const GATEWAY: GatewayId = GatewayId::from_bytes(*b"gateway number 1");
 pub(crate) const OTHER_GATEWAY: GatewayId = GatewayId::from_bytes(*b"gateway number 2");
