@@ -192,8 +192,7 @@ impl Circuit<Base> for SpendCircuit {
             |mut region| {
                 config.header.assign(&mut region)?;
                 for block in BLOCKS {
-                    let second =
-                        if block.start == CHALLENGE_2.start { self.fixed.key_fingerprint } else { Base::ZERO };
+                    let second = if block.start == CHALLENGE_2.start { self.fixed.key_fingerprint } else { Base::ZERO };
                     config.poseidon.assign(&mut region, block, second)?;
                 }
                 config.signature.assign(&mut region, &self.fixed.table, RANGE_START..RANGE_END)?;

@@ -25,8 +25,7 @@ impl Fixture {
 
     /// The spend of a note of its own, worth 5 credits and some micro-credits, under a charge of one credit.
     pub fn spend<R: Rng + CryptoRng>(&self, rng: &mut R) -> (SpendPublic, SpendWitness) {
-        let (account, note, next_note) =
-            (AccountSecret::random(rng), NoteSecret::random(rng), NoteSecret::random(rng));
+        let (account, note, next_note) = (AccountSecret::random(rng), NoteSecret::random(rng), NoteSecret::random(rng));
         let (hidden, refund, charge) = (5_000_000, rng.next_u64() % 1_000_000, 1_000_000);
         let signature = self.key.sign(&account.account_id().commit(&note, hidden).leaf(refund));
         let witness = SpendWitness { account, note, hidden, refund, signature, next_note };

@@ -1,9 +1,9 @@
 //! The algebra, statements and proofs of halometer. No I/O, no clock, no async.
 
 mod circuit;
+mod fixed_base;
 #[cfg(feature = "fixtures")]
 pub mod fixture;
-mod fixed_base;
 pub mod hash;
 pub mod note;
 pub mod proof;

@@ -211,8 +211,7 @@ impl PublicKey {
 
     /// Whether `signature` is a valid signature of `leaf` under this key.
     pub fn verify(&self, leaf: &Leaf, signature: &Signature) -> bool {
-        self.nonce_point(signature)
-            .is_some_and(|(r_x, _)| bool::from(self.challenge(r_x, leaf).ct_eq(&signature.e)))
+        self.nonce_point(signature).is_some_and(|(r_x, _)| bool::from(self.challenge(r_x, leaf).ct_eq(&signature.e)))
     }
 }
 

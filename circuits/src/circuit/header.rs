@@ -41,7 +41,8 @@ impl HeaderConfig {
 
         meta.create_gate("header: y = k + a*x", |meta| {
             let selector = meta.query_selector(config.first);
-            let (a, k, x) = (meta.query_advice(p0, cur), meta.query_advice(p1, cur), meta.query_instance(instance, cur));
+            let (a, k, x) =
+                (meta.query_advice(p0, cur), meta.query_advice(p1, cur), meta.query_instance(instance, cur));
             Constraints::with_selector(selector, [k + a * x - meta.query_advice(p0, next)])
         });
 

@@ -114,18 +114,8 @@ pub(crate) const CHALLENGE_1: Block = block(CHAIN_END, Tag::Challenge1, false);
 pub(crate) const CHALLENGE_2: Block = block(CHALLENGE_1.landing() + 1, Tag::Challenge2, true);
 
 /// All permutations, from top to bottom.
-pub(crate) const BLOCKS: [Block; 10] = [
-    SLOPE,
-    NULLIFIER_HASH,
-    NEXT_NOTE,
-    NEXT_VALUE,
-    ACCOUNT,
-    NOTE,
-    VALUE,
-    LEAF,
-    CHALLENGE_1,
-    CHALLENGE_2,
-];
+pub(crate) const BLOCKS: [Block; 10] =
+    [SLOPE, NULLIFIER_HASH, NEXT_NOTE, NEXT_VALUE, ACCOUNT, NOTE, VALUE, LEAF, CHALLENGE_1, CHALLENGE_2];
 const _: () = assert!(LEAF.landing() < CHALLENGE_1.start);
 
 /// Two-bit digits of `s`: 256 bits.

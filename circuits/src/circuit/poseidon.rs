@@ -38,7 +38,9 @@ use std::sync::LazyLock;
 
 use ff::Field;
 use halo2_proofs::circuit::Region;
-use halo2_proofs::plonk::{Advice, Column, ConstraintSystem, Constraints, Error, Expression, Fixed, Selector, VirtualCells};
+use halo2_proofs::plonk::{
+    Advice, Column, ConstraintSystem, Constraints, Error, Expression, Fixed, Selector, VirtualCells,
+};
 use halo2_proofs::poly::Rotation;
 use pasta_curves::pallas::Base;
 
@@ -148,10 +150,8 @@ static ALGEBRA: LazyLock<Algebra> = LazyLock::new(|| {
     let transposed = [[b[0][0], b[1][0]], [b[0][1], b[1][1]]];
     let observe = [r, mul2(&transposed, &r)];
     let inverse = determinant(&observe).invert().expect("the partial rounds are observable: a property of the matrix");
-    let observe_inv = [
-        [observe[1][1] * inverse, -observe[0][1] * inverse],
-        [-observe[1][0] * inverse, observe[0][0] * inverse],
-    ];
+    let observe_inv =
+        [[observe[1][1] * inverse, -observe[0][1] * inverse], [-observe[1][0] * inverse, observe[0][0] * inverse]];
     let (t, d) = (b[0][0] + b[1][1], determinant(&b));
     let rc = dot(&r, &c);
     let recurrence = Form {
@@ -350,7 +350,11 @@ impl PoseidonConfig {
                     c += block.tag.capacity();
                 }
                 let entering = row + 1 == FIRST_PARTIAL;
-                if entering { self.enter.enable(region, at)? } else { self.full.enable(region, at)? }
+                if entering {
+                    self.enter.enable(region, at)?
+                } else {
+                    self.full.enable(region, at)?
+                }
                 [a, b, c, if entering { -ALGEBRA.constants[0] } else { Base::ZERO }]
             } else if row < LAST_PARTIAL {
                 self.partial.enable(region, at)?;
@@ -361,9 +365,12 @@ impl PoseidonConfig {
                 [Base::ZERO; WIDTH]
             };
             for (column, constant) in self.constants.iter().zip(constants) {
-                region.assign_fixed(|| "round constant", *column, at, || {
-                    halo2_proofs::circuit::Value::known(constant)
-                })?;
+                region.assign_fixed(
+                    || "round constant",
+                    *column,
+                    at,
+                    || halo2_proofs::circuit::Value::known(constant),
+                )?;
             }
         }
         Ok(())

@@ -65,7 +65,8 @@ impl RangeConfig {
 
         meta.create_gate("range: challenge = low 128 bits of the hash", |meta| {
             let selector = meta.query_selector(config.split);
-            let minus_high = meta.query_advice(x, cur) * -power_of_two(128) + meta.query_advice(y, cur) * -power_of_two(192);
+            let minus_high =
+                meta.query_advice(x, cur) * -power_of_two(128) + meta.query_advice(y, cur) * -power_of_two(192);
             let low = meta.query_advice(low, next);
             Constraints::with_selector(selector, [meta.query_advice(hash, cur) - low + minus_high])
         });

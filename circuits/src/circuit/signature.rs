@@ -41,7 +41,9 @@ use std::sync::LazyLock;
 use ff::{Field, PrimeField};
 use group::Curve;
 use halo2_proofs::circuit::{Region, Value};
-use halo2_proofs::plonk::{Advice, Column, ConstraintSystem, Constraints, Error, Expression, Fixed, Selector, VirtualCells};
+use halo2_proofs::plonk::{
+    Advice, Column, ConstraintSystem, Constraints, Error, Expression, Fixed, Selector, VirtualCells,
+};
 use halo2_proofs::poly::Rotation;
 use pasta_curves::pallas::{self, Base};
 use zeroize::Zeroizing;

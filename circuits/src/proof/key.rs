@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use blake2b_simd::Params as Blake2b;
+use ff::Field;
+use group::{Curve, CurveAffine as _};
 use halo2_proofs::plonk::{self, VerificationStrategy, create_proof, keygen_pk, keygen_vk, verify_proof};
 use halo2_proofs::poly::commitment::{Guard, MSM};
 use halo2_proofs::transcript::EncodedChallenge;
-use ff::Field;
-use group::{Curve, CurveAffine as _};
 use pasta_curves::{pallas, vesta};
 use rand_core::{CryptoRng, Rng};
 

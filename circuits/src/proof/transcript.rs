@@ -48,8 +48,7 @@ struct Sponge {
 
 impl Sponge {
     fn new(public: &SpendPublic) -> Self {
-        let mut sponge =
-            Self { state: Params::new().hash_length(64).personal(PERSONAL).to_state(), instances: 0 };
+        let mut sponge = Self { state: Params::new().hash_length(64).personal(PERSONAL).to_state(), instances: 0 };
         for value in public.instance() {
             sponge.scalar(&value.to_repr());
         }
@@ -251,8 +250,7 @@ impl TranscriptRead<Point, Challenge> for Reader<'_> {
     fn read_scalar(&mut self) -> io::Result<Scalar> {
         let bytes = self.take::<SCALAR_BYTES>()?;
         self.sponge.scalar(&bytes);
-        let scalar =
-            Option::from(Scalar::from_repr(bytes)).ok_or_else(|| self.bad("not a canonical field element"))?;
+        let scalar = Option::from(Scalar::from_repr(bytes)).ok_or_else(|| self.bad("not a canonical field element"))?;
         self.scalars = [self.scalars[1], scalar];
         Ok(scalar)
     }
