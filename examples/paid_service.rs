@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use halometer::gateway::{Gateway, GatewayParts};
-use halometer::http::clock::now;
+use halometer::http::clock::{Clock, now};
 use halometer::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, NoObserver};
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::pricing::{Call, Outcome, Pricing};
@@ -106,7 +106,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
 
     // Proofs are made ahead from here on; a call takes one that is ready.
-    let parts = PayerParts { gateway: id, class: CHARGE, provers: 1, client: Client::plain()? };
+    let parts = PayerParts { gateway: id, class: CHARGE, provers: 1, client: Client::plain()?, clock: Clock::system() };
     let payer = Payer::start(wallet, parts).await?;
     let paid = payer.call(Method::GET, "/song", HeaderMap::new(), Bytes::new()).await?;
     let balance = payer.with_wallet(|wallet| wallet.balance().total());

@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::clock::Clock;
 use super::payment::Challenge;
 use super::workers::WorkerPool;
 use crate::protocol::{Credits, Digest, GatewayId};
@@ -38,6 +39,8 @@ pub struct PayerParts {
     pub provers: usize,
     /// How calls are sent.
     pub client: Client,
+    /// By which windows are told apart.
+    pub clock: Clock,
 }
 
 /// A wallet that pays for requests to one gateway. Cheap to clone; the background work ends when the last clone is dropped.
@@ -61,8 +64,11 @@ struct Shared<J> {
     /// Lanes whose proof is being made, or could not be made and is left alone for a while.
     proving: Mutex<HashSet<LaneId>>,
     proof_times: Mutex<Vec<Duration>>,
+    clock: Clock,
     /// Something changed: a proof is ready, a lane can be proved for, nothing can be done any more.
     changed: Notify,
+    /// Somebody waits for a proof.
+    wanted: Notify,
     prover_failed: AtomicBool,
 }
 
@@ -84,7 +90,7 @@ impl<J: Journal + 'static> Payer<J> {
     /// [`PayerError`]. After [`PayerError::OtherDirectory`] fetch the directory and [adopt](Wallet::adopt) it: that tells a newer
     /// one from one that was made for this caller alone.
     pub async fn start(wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
-        let PayerParts { gateway, class, provers, client } = parts;
+        let PayerParts { gateway, class, provers, client, clock } = parts;
         let directory = wallet.directory();
         if !directory.has_class(class) {
             return Err(PayerError::UnknownClass(class));
@@ -103,7 +109,9 @@ impl<J: Journal + 'static> Payer<J> {
             class,
             proving: Mutex::default(),
             proof_times: Mutex::default(),
+            clock,
             changed: Notify::new(),
+            wanted: Notify::new(),
             prover_failed: AtomicBool::new(false),
         });
         let pool: WorkerPool<Proof<J>, ()> = background::pool(provers).map_err(PayerError::Threads)?;
@@ -111,15 +119,18 @@ impl<J: Journal + 'static> Payer<J> {
         Ok(Self(Arc::new(Inner { shared, client, origin, authority, challenge, background })))
     }
 
-    /// Does something with the wallet. Not for long: calls wait meanwhile.
+    /// Does something with the wallet: mints another payment, say, or adopts a newer directory. Not for long: calls wait
+    /// meanwhile.
     pub fn with_wallet<T>(&self, action: impl FnOnce(&mut Wallet<J>) -> T) -> T {
-        action(&mut self.0.shared.wallet())
+        let done = action(&mut self.0.shared.wallet());
+        self.0.shared.changed.notify_waiters();
+        done
     }
 
     /// How many spends are ready.
     pub fn ready(&self) -> usize {
         let shared = &self.0.shared;
-        shared.wallet().ready(&shared.gateway, shared.class, super::clock::now())
+        shared.wallet().ready(&shared.gateway, shared.class, shared.clock.now())
     }
 
     /// Waits until `count` spends are ready.
@@ -141,6 +152,7 @@ impl<J: Journal + 'static> Payer<J> {
             if ready + able < count {
                 return Err(CallError::OutOfCredit);
             }
+            shared.wanted.notify_one();
             changed.await;
         }
     }

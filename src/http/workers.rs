@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::thread::Builder;
 
 use tokio::sync::oneshot;
 
@@ -38,10 +38,9 @@ pub enum WorkError {
 /// A pool of worker threads that turn batches of `I` into as many `O`.
 ///
 /// Each thread has a rayon pool of one thread, so that what it calls does not spread over the machine: work is parallel across
-/// items, never inside one. Dropping the pool lets the threads finish their batches and waits for them.
+/// items, never inside one. When the pool is dropped, the threads finish what waits and end; nobody waits for them.
 pub struct WorkerPool<I, O> {
     shared: Arc<Shared<I, O>>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared<I, O> {
@@ -77,7 +76,7 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
             arrived: Condvar::new(),
             limits,
         });
-        let mut workers = Self { shared, threads: Vec::new() };
+        let workers = Self { shared };
         let work = Arc::new(work);
         for index in 0..limits.threads.max(1) {
             let pool = rayon::ThreadPoolBuilder::new()
@@ -87,7 +86,7 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
                 .map_err(io::Error::other)?;
             let (shared, work) = (Arc::clone(&workers.shared), Arc::clone(&work));
             let run = move || shared.run(|batch| pool.install(|| work(batch)));
-            workers.threads.push(Builder::new().name(format!("{name}-{index}")).spawn(run)?);
+            Builder::new().name(format!("{name}-{index}")).spawn(run)?;
         }
         Ok(workers)
     }
@@ -171,9 +170,6 @@ impl<I, O> Drop for WorkerPool<I, O> {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.arrived.notify_all();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -221,10 +217,12 @@ mod tests {
 
     use super::*;
 
+    type Gated = (Arc<WorkerPool<u32, u32>>, mpsc::Receiver<Vec<u32>>, mpsc::Sender<()>);
+
     const LIMITS: Limits = Limits { threads: 1, queue: 3, batch: 8 };
 
-    /// WorkerPool that report each batch and wait for a go-ahead.
-    fn gated(limits: Limits) -> (Arc<WorkerPool<u32, u32>>, mpsc::Receiver<Vec<u32>>, mpsc::Sender<()>) {
+    /// Workers that report each batch and wait for a go-ahead.
+    fn gated(limits: Limits) -> Gated {
         let (report, batches) = mpsc::channel();
         let (go, gate) = mpsc::channel();
         let gate = Mutex::new(gate);

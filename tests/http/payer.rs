@@ -1,12 +1,13 @@
 //! The caller's side: proofs made ahead, lanes in parallel, answers that get lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
 use halometer::cli::demo::stack::StackOptions;
+use halometer::http::clock::{Clock, now};
 use halometer::http::payer::{CallError, Client, Payer, PayerError, PayerParts};
 use halometer::http::server::Listener;
 use halometer::protocol::*;
@@ -16,7 +17,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use crate::world::{CLASS, PAID, QUESTION, TARGET, World};
 
 async fn payer(world: &World) -> Payer<MemoryJournal> {
-    let parts = PayerParts { gateway: world.gateway(), class: CLASS, provers: 2, client: Client::plain().unwrap() };
+    let parts = PayerParts {
+        gateway: world.gateway(),
+        class: CLASS,
+        provers: 2,
+        client: Client::plain().unwrap(),
+        clock: Clock::system(),
+    };
     Payer::start(world.caller().wallet, parts).await.unwrap()
 }
 
@@ -99,7 +106,13 @@ async fn a_gateway_that_shows_another_directory_is_not_paid() {
     parts.serial += 1;
     let newer = SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap();
     wallet.adopt(&newer).unwrap();
-    let parts = PayerParts { gateway: world.gateway(), class: CLASS, provers: 1, client: Client::plain().unwrap() };
+    let parts = PayerParts {
+        gateway: world.gateway(),
+        class: CLASS,
+        provers: 1,
+        client: Client::plain().unwrap(),
+        clock: Clock::system(),
+    };
     let refused = Payer::start(wallet, parts).await;
     assert!(matches!(refused, Err(PayerError::OtherDirectory { .. })), "{refused:?}");
 }
@@ -108,8 +121,35 @@ async fn a_gateway_that_shows_another_directory_is_not_paid() {
 async fn a_wallet_that_is_out_of_credit_says_so() {
     let world = World::new().await;
     let class = Credits::from_micro(64_000);
-    let parts = PayerParts { gateway: world.gateway(), class, provers: 1, client: Client::plain().unwrap() };
+    let parts = PayerParts {
+        gateway: world.gateway(),
+        class,
+        provers: 1,
+        client: Client::plain().unwrap(),
+        clock: Clock::system(),
+    };
     let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
     let refused = tokio::time::timeout(Duration::from_secs(5), ask(&payer)).await.expect("at once");
     assert!(matches!(refused, Err(CallError::OutOfCredit)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_of_a_window_that_is_past_are_made_anew() {
+    let world = World::new().await;
+    let ahead = Arc::new(AtomicU64::new(0));
+    let clock = {
+        let ahead = Arc::clone(&ahead);
+        Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
+    };
+    let client = Client::plain().unwrap();
+    let parts = PayerParts { gateway: world.gateway(), class: CLASS, provers: 2, client, clock };
+    let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
+    payer.wait_ready(8).await.unwrap();
+    assert_eq!(payer.proof_times().len(), 8);
+    // Well into the next window: there a gateway would refuse them.
+    let step = u64::from(world.stack.gateway().directory().grid().step());
+    ahead.store(step - now().seconds() % step + 400, Ordering::SeqCst);
+    assert_eq!(payer.ready(), 0);
+    payer.wait_ready(8).await.unwrap();
+    assert_eq!(payer.proof_times().len(), 16);
 }

@@ -4,7 +4,7 @@ use halometer::http::gateway::DIRECTORY_PATH;
 use halometer::http::payment::{MAX_HEADER_LINE, Receipt};
 use halometer::protocol::*;
 
-use crate::world::{World, lane};
+use crate::world::{QUESTION, TARGET, World, lane};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_fits_one_header_line() {
@@ -70,4 +70,18 @@ async fn request_smuggling_shapes_are_refused() {
     let huge = format!("POST / HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     assert!(world.raw(huge.as_bytes()).await.is_none_or(|answer| answer.status >= 400));
     assert_eq!((world.charged(), world.held()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_http_2() {
+    let world = World::new().await;
+    let (_, opening) = world.caller().pay(&world, lane(0));
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).http2_prior_knowledge().build().unwrap();
+    let url = format!("{}{TARGET}", world.stack.gateway_url());
+    let unpaid = client.post(&url).body(QUESTION).send().await.unwrap();
+    assert_eq!((unpaid.version(), unpaid.status().as_u16()), (http::Version::HTTP_2, 402));
+    let paid = client.post(&url).header("content-type", "application/json").body(QUESTION);
+    let paid = paid.header("authorization", world.opening(&opening)).send().await.unwrap();
+    assert_eq!((paid.version(), paid.status().as_u16()), (http::Version::HTTP_2, 200));
+    assert!(paid.headers().contains_key("payment-receipt") && world.charged() > 0);
 }

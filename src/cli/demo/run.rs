@@ -19,6 +19,7 @@ use super::report::{Check, Money, Refusal, Report, Sample, Sizes, Times, Tokens}
 use super::stack::{Stack, StackError, StackOptions, UpstreamOptions};
 use crate::circuits::proof::Proof;
 use crate::cli::prompts::Prompts;
+use crate::http::clock::Clock;
 use crate::http::payer::{CallError, Client, ClientError, Paid, Payer, PayerError, PayerParts};
 use crate::http::pricing::{Call, Outcome, TokenPricing};
 use crate::http::usage::Usage;
@@ -126,7 +127,8 @@ async fn with_stack(stack: &Stack, options: &Options, progress: &dyn Progress) -
     let provers = std::thread::available_parallelism().map_or(1, usize::from);
     let lane = Credits::from_micro(class.micro() * (1 + options.calls.div_ceil(LANES) as u64));
     let wallet = fund(stack, &client, [lane; LANES], RootSecret::generate(&mut UnwrapErr(SysRng))).await?;
-    let parts = PayerParts { gateway: stack.gateway().id(), class, provers, client: client.clone() };
+    let parts =
+        PayerParts { gateway: stack.gateway().id(), class, provers, client: client.clone(), clock: Clock::system() };
     let payer = Payer::start(wallet, parts).await?;
     make_first_proofs(&payer, progress).await?;
 

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 
 use super::Shared;
-use crate::http::clock::now;
 use crate::http::workers::{Limits, WorkerPool};
 use crate::wallet::{Journal, LaneId, PlanError};
 
 /// How often proofs are looked over for those of a window that is past, at least; as long again is added by chance, so that
-/// wallets do not all begin to prove at one moment.
+/// wallets do not all begin to prove at one moment. A call that finds no proof does not wait for it.
 const LOOK_OVER: Duration = Duration::from_secs(15);
 
 /// A lane to make a proof for.
@@ -31,7 +30,7 @@ impl<J: Journal> Proof<J> {
     /// Plans under the wallet's lock, proves outside of it.
     fn make(self) {
         let Self { shared, lane } = self;
-        let planned = shared.wallet().plan(lane, &shared.gateway, shared.class, now());
+        let planned = shared.wallet().plan(lane, &shared.gateway, shared.class, shared.clock.now());
         let job = match planned {
             Ok(job) => job,
             // Its note was taken for a call meanwhile, or it has too little: nothing is wrong.
@@ -69,12 +68,12 @@ impl<J> Shared<J> {
 impl<J: Journal> Shared<J> {
     /// The number of lanes that could have a proof and have none, being made ones included.
     pub(super) fn lanes_to_prove(&self) -> usize {
-        self.wallet().lanes_to_prove(&self.gateway, self.class, now()).len()
+        self.wallet().lanes_to_prove(&self.gateway, self.class, self.clock.now()).len()
     }
 
     /// Lanes for which a proof should be begun, in an order of chance.
     fn next_lanes(&self) -> Vec<LaneId> {
-        let mut lanes = self.wallet().lanes_to_prove(&self.gateway, self.class, now());
+        let mut lanes = self.wallet().lanes_to_prove(&self.gateway, self.class, self.clock.now());
         let proving = self.proving();
         lanes.retain(|lane| !proving.contains(lane));
         drop(proving);
@@ -96,15 +95,25 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>, pool: Work
             if shared.proving().len() >= provers {
                 break;
             }
-            shared.proving().insert(lane);
-            let (pool, proof) = (Arc::clone(&pool), Proof { shared: Arc::clone(&shared), lane });
-            tokio::spawn(async move { pool.submit(proof).await });
+            if !shared.proving().insert(lane) {
+                continue;
+            }
+            let (pool, shared) = (Arc::clone(&pool), Arc::clone(&shared));
+            tokio::spawn(async move {
+                if pool.submit(Proof { shared: Arc::clone(&shared), lane }).await.is_err() {
+                    shared.failed();
+                }
+            });
         }
         let pause = LOOK_OVER + Duration::from_millis(rand::rng().random_range(0..LOOK_OVER.as_millis() as u64));
-        if tokio::time::timeout(pause, changed).await.is_err() {
-            shared.wallet().discard_stale(now());
-            if shared.prover_failed.swap(false, Ordering::Relaxed) {
-                shared.proving().clear();
+        tokio::select! {
+            () = changed => {}
+            () = shared.wanted.notified() => {}
+            () = tokio::time::sleep(pause) => {
+                shared.wallet().discard_stale(shared.clock.now());
+                if shared.prover_failed.swap(false, Ordering::Relaxed) {
+                    shared.proving().clear();
+                }
             }
         }
     }

@@ -8,7 +8,6 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::client::Answer;
 use super::{CallError, ClientError, Payer};
-use crate::http::clock::now;
 use crate::http::gateway::SETTLEMENT_PATH;
 use crate::http::payment::{Credential, Payload, RECEIPT_HEADER, Receipt};
 use crate::protocol::{ContentDigest, Problem, Request, Settlement, SpendKey};
@@ -101,7 +100,7 @@ impl<J: Journal + 'static> Payer<J> {
                 };
                 started = Instant::now();
                 spent.waiting = started - waiting;
-                shared.wallet().authorise(ready, request, now())
+                shared.wallet().authorise(ready, request, shared.clock.now())
             };
             match authorised {
                 Ok(authorised) => {
@@ -122,7 +121,7 @@ impl<J: Journal + 'static> Payer<J> {
             let changed = shared.changed.notified();
             let (taken, waiting) = {
                 let mut wallet = shared.wallet();
-                let taken = wallet.take(&shared.gateway, shared.class, now(), &mut rand::rng());
+                let taken = wallet.take(&shared.gateway, shared.class, shared.clock.now(), &mut rand::rng());
                 (taken, wallet.balance().reserved > 0)
             };
             if let Some(ready) = taken {
@@ -135,6 +134,7 @@ impl<J: Journal + 'static> Payer<J> {
             if !waiting && shared.lanes_to_prove() == 0 && self.ready() == 0 {
                 return Err(CallError::OutOfCredit);
             }
+            shared.wanted.notify_one();
             changed.await;
         }
     }
