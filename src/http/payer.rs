@@ -13,7 +13,7 @@ pub use call::{Paid, Spent};
 pub use client::{Client, ClientError};
 pub use error::{CallError, PayerError};
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,7 +63,7 @@ struct Shared<J> {
     class: Credits,
     /// Lanes whose proof is being made, or could not be made and is left alone for a while.
     proving: Mutex<HashSet<LaneId>>,
-    proof_times: Mutex<Vec<Duration>>,
+    proof_times: Mutex<VecDeque<Duration>>,
     clock: Clock,
     /// Something changed: a proof is ready, a lane can be proved for, nothing can be done any more.
     changed: Notify,
@@ -157,9 +157,9 @@ impl<J: Journal + 'static> Payer<J> {
         }
     }
 
-    /// How long each proof took that was made so far.
+    /// How long each of the last 65,536 proofs took.
     pub fn proof_times(&self) -> Vec<Duration> {
-        self.0.shared.proof_times.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.shared.proof_times.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     /// The challenge that calls answer.

@@ -7,7 +7,7 @@ use halometer::http::gateway::GatewayLimits;
 use halometer::protocol::*;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane};
+use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane, until};
 
 fn limited(limits: GatewayLimits) -> StackOptions {
     StackOptions { limits, ..StackOptions::default() }
@@ -16,7 +16,7 @@ fn limited(limits: GatewayLimits) -> StackOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_caller_hung_up_is_settled_all_the_same() {
     let service = axum::Router::new().fallback(|| async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         r#"{"usage":{"prompt_tokens":10,"completion_tokens":10}}"#
     });
     let world = World::selling(service).await;
@@ -29,14 +29,10 @@ async fn a_call_whose_caller_hung_up_is_settled_all_the_same() {
     let mut stream = world.connect().await;
     stream.write_all(request.as_bytes()).await.unwrap();
     // Until it is admitted, and not until it is answered.
-    while world.held() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| world.held() != 0).await;
     drop(stream);
     assert_refused(&world.fetch(&mut caller, &key).await, Problem::InProgress);
-    while world.held() != 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(|| world.held() == 0).await;
     let settlement = world.fetch(&mut caller, &key).await.fetched();
     assert_eq!(caller.wallet.accept(&key, &settlement).unwrap().cost.micro(), 100);
     assert_eq!(world.charged(), 100);
@@ -78,23 +74,25 @@ async fn a_full_gateway_says_so_and_takes_the_same_spend_later() {
     );
     let mut dawdler = world.connect().await;
     dawdler.write_all(request.as_bytes()).await.unwrap();
-    let answer = loop {
-        let answer = world.post(TARGET, Some(&credential), &"x".repeat(100)).await;
+    let mut answer = world.post(TARGET, Some(&credential), "x").await;
+    for _ in 0..500 {
         // Until the dawdler has his place, the signature of another body is what is wrong.
         if answer.problem() != Some(Problem::SessionSignatureInvalid) {
-            break answer;
+            break;
         }
-    };
+        answer = world.post(TARGET, Some(&credential), "x").await;
+    }
     assert_refused(&answer, Problem::Busy);
     assert_eq!(answer.header("retry-after"), Some("1"));
     drop(dawdler);
-    let answer = loop {
-        let answer = world.ask(&opening).await;
+    let mut answer = world.ask(&opening).await;
+    for _ in 0..500 {
         if answer.status != 503 {
-            break answer;
+            break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+        answer = world.ask(&opening).await;
+    }
     assert_eq!(answer.status, 200);
     assert!(answer.settlement().refund < CLASS);
 }

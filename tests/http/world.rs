@@ -237,6 +237,17 @@ pub(crate) fn assert_refused(answer: &Answer, problem: Problem) {
     assert!(answer.header("payment-receipt").is_none());
 }
 
+/// Waits for something that is bound to happen; not for ever, in case it is not.
+pub(crate) async fn until(happened: impl Fn() -> bool) {
+    for _ in 0..3_000 {
+        if happened() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it did not happen in 30 seconds");
+}
+
 /// For what needs to outlive a task.
 pub(crate) fn shared(world: World) -> Arc<World> {
     Arc::new(world)

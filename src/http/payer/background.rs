@@ -15,6 +15,9 @@ use crate::wallet::{Journal, LaneId, PlanError};
 /// wallets do not all begin to prove at one moment. A call that finds no proof does not wait for it.
 const LOOK_OVER: Duration = Duration::from_secs(15);
 
+/// How many times of proofs are kept.
+const MOST_TIMES: usize = 1 << 16;
+
 /// A lane to make a proof for.
 pub(super) struct Proof<J> {
     shared: Arc<Shared<J>>,
@@ -43,7 +46,7 @@ impl<J: Journal> Proof<J> {
         let started = Instant::now();
         match job.prove(&key, &mut rand::rng()) {
             Ok(ready) => {
-                shared.proof_times.lock().unwrap_or_else(PoisonError::into_inner).push(started.elapsed());
+                shared.took(started.elapsed());
                 shared.wallet().keep(ready);
                 shared.finished(lane);
             }
@@ -53,6 +56,14 @@ impl<J: Journal> Proof<J> {
 }
 
 impl<J> Shared<J> {
+    fn took(&self, time: Duration) {
+        let mut times = self.proof_times.lock().unwrap_or_else(PoisonError::into_inner);
+        if times.len() == MOST_TIMES {
+            times.pop_front();
+        }
+        times.push_back(time);
+    }
+
     fn finished(&self, lane: LaneId) {
         self.proving().remove(&lane);
         self.changed.notify_waiters();
