@@ -47,11 +47,9 @@ impl MintError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Unpaid => Problem::Unpaid,
-            Self::Amount { .. }
-            | Self::RepeatedNote
-            | Self::ZeroAccount
-            | Self::KnownAccount
-            | Self::Conflict => Problem::Malformed,
+            Self::Amount { .. } | Self::RepeatedNote | Self::ZeroAccount | Self::KnownAccount | Self::Conflict => {
+                Problem::Malformed
+            }
             Self::NoIssuingEpoch | Self::Payments(_) | Self::Store(_) => Problem::StoreUnavailable,
         }
     }

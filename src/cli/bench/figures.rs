@@ -83,9 +83,7 @@ impl Figures {
                 Figure::Number(number) => drop(object.insert(name.clone(), round(*number).into())),
                 Figure::Samples(samples) => {
                     object.insert(name.clone(), round(samples.median()).into());
-                    for (suffix, value) in
-                        [("p50", samples.median()), ("min", samples.min()), ("max", samples.max())]
-                    {
+                    for (suffix, value) in [("p50", samples.median()), ("min", samples.min()), ("max", samples.max())] {
                         object.insert(format!("{name}_{suffix}"), round(value).into());
                     }
                 }
