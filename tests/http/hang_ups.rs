@@ -16,7 +16,7 @@ fn limited(limits: GatewayLimits) -> StackOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_whose_caller_hung_up_is_settled_all_the_same() {
     let service = axum::Router::new().fallback(|| async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
         r#"{"usage":{"prompt_tokens":10,"completion_tokens":10}}"#
     });
     let world = World::selling(service).await;
@@ -72,19 +72,21 @@ async fn a_full_gateway_says_so_and_takes_the_same_spend_later() {
     let request = format!(
         "POST {TARGET} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\nAuthorization: {credential}\r\n\r\n"
     );
-    let mut dawdler = world.connect().await;
-    dawdler.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = world.post(TARGET, Some(&credential), "x").await;
-    for _ in 0..500 {
-        // Until the dawdler has his place, the signature of another body is what is wrong.
-        if answer.problem() != Some(Problem::SessionSignatureInvalid) {
-            break;
+    let mut dawdlers = Vec::new();
+    let answer = loop {
+        let mut dawdler = world.connect().await;
+        dawdler.write_all(request.as_bytes()).await.unwrap();
+        dawdlers.push(dawdler);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Where no dawdler was faster than this request, it has the place, and its signature is of another body.
+        let answer = world.post(TARGET, Some(&credential), "x").await;
+        if answer.problem() != Some(Problem::SessionSignatureInvalid) || dawdlers.len() == 100 {
+            break answer;
         }
-        answer = world.post(TARGET, Some(&credential), "x").await;
-    }
+    };
     assert_refused(&answer, Problem::Busy);
     assert_eq!(answer.header("retry-after"), Some("1"));
-    drop(dawdler);
+    drop(dawdlers);
     let mut answer = world.ask(&opening).await;
     for _ in 0..500 {
         if answer.status != 503 {
