@@ -24,7 +24,7 @@ const LARGEST: usize = 128;
 /// How many the first sum of a batch is formed of.
 const FIRST: usize = 64;
 /// How many, once a proof of the batch was bad. About what is cheapest when one in a hundred is.
-const WARY: usize = 16;
+const WARY: usize = 20;
 
 /// Collects proofs, of any epochs, and verifies them together.
 #[derive(Debug, Default)]
@@ -84,8 +84,9 @@ fn verify_all(mut items: &[(Item, pallas::Base)]) -> Vec<Verdict> {
     let mut verdicts = Vec::with_capacity(items.len());
     let mut size = FIRST;
     while !items.is_empty() {
-        // A last part that is small would cost almost as much as one sum for all.
-        let count = if items.len() < size + size / 2 { items.len() } else { size };
+        // A last part that is small would cost almost as much as one sum for all, and two cores share a batch of 256.
+        let fits = size != WARY && items.len() <= LARGEST;
+        let count = if fits || items.len() < size + size / 2 { items.len() } else { size };
         let (chunk, rest) = items.split_at(count);
         let chunk = verify_chunk(chunk);
         size = if size == WARY || chunk.iter().any(Result::is_err) { WARY } else { LARGEST };
