@@ -149,16 +149,13 @@ pub fn check(key: &PublicKey, public: &SpendPublic, witness: &SpendWitness) -> R
     if !key.verify(&witness.leaf(), &witness.signature) {
         return Err(Violation::Signature);
     }
-    let expected = witness.public(public.context, public.charge);
-    let (nullifier, share) =
-        (witness.account.nullifier(&witness.note), witness.account.share(&witness.note, &public.context));
-    if public.nullifier != nullifier {
+    if public.nullifier != witness.account.nullifier(&witness.note) {
         return Err(Violation::Nullifier);
     }
-    if public.share != share {
+    if public.share != witness.account.share(&witness.note, &public.context) {
         return Err(Violation::Share);
     }
-    if public.change != expected?.change {
+    if public.change != witness.change(public.charge)? {
         return Err(Violation::Change);
     }
     Ok(())

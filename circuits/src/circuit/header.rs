@@ -29,7 +29,8 @@ pub(crate) struct HeaderConfig {
 }
 
 impl HeaderConfig {
-    /// Adds the header's gates and two selectors. `first` is the selector of row 0. Enables equality on nothing; the instance is queried at its own row.
+    /// Adds the header's gates and two selectors. `first` is the selector of row 0. Enables equality on nothing; the instance
+    /// is queried at its own row.
     pub(crate) fn configure(
         meta: &mut ConstraintSystem<Base>,
         [p0, p1]: [Column<Advice>; 2],

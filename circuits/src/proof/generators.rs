@@ -1,8 +1,8 @@
 //! The part of the verifier's equation that falls on the generators of the polynomial commitment.
 //!
 //! The equation of a proof has 256 terms on generators that are the same for all proofs, and about 90 others. With
-//! multiples of the generators tabled once, the former cost a fifth of what they cost in the general sum, and this is most
-//! of a single verification: see `docs/performance.md` for the measurements. All of it is public, so that the time may
+//! multiples of the generators tabled once, the former cost about half of what they cost in the general sum, which takes a
+//! quarter off a single verification: see `docs/performance.md` for the measurements. All of it is public, so that the time may
 //! depend on it.
 //!
 //! # Method
