@@ -39,6 +39,7 @@ pub mod http;
 pub mod issuer;
 pub mod lifecycle;
 pub mod protocol;
+pub mod sealed;
 pub mod store;
 pub mod wallet;
 
