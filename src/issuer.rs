@@ -2,14 +2,18 @@
 
 mod books;
 mod epoch_keys;
+mod keystore;
 mod mint;
 mod payment_source;
+mod schedule;
 mod settle;
 
 pub use books::Books;
 pub use epoch_keys::EpochKeys;
+pub use keystore::{Keystore, KeystoreError};
 pub use mint::MintError;
 pub use payment_source::{DevelopmentPayments, PaymentSource, PaymentSourceError};
+pub use schedule::{Planned, Schedule, ScheduleError, ScheduleParts};
 pub use settle::SettleError;
 
 use std::sync::Arc;
