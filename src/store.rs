@@ -4,13 +4,17 @@
 //! never "not minted". [`MemorySpentSet`] and [`MemoryMintBook`] keep everything in memory, for tests and small gateways.
 
 mod memory_mint_book;
+mod memory_payment_book;
 mod memory_spent_set;
 mod mint_book;
+mod payment_book;
 mod record;
 mod spent_set;
 
 pub use memory_mint_book::MemoryMintBook;
+pub use memory_payment_book::MemoryPaymentBook;
 pub use memory_spent_set::MemorySpentSet;
 pub use mint_book::{MintBook, MintOutcome, MintRecord};
+pub use payment_book::{PaymentBook, PaymentOutcome};
 pub use record::{Lease, Record, RecordEvidence, RecordState, Totals};
 pub use spent_set::{Insertion, SpentSet, StoreError};
