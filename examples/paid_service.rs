@@ -84,7 +84,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mints = Arc::new(MemoryMintBook::new());
     let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, payments.clone())?);
     let owner = OwnerId::from_bytes(rand::random());
-    let gateway = Gateway::new(GatewayParts { id, directory, set, owner, lease_seconds: 700 }, now())?;
+    let gateway = Gateway::new(
+        GatewayParts { id, directory, set, owner, lease_seconds: 700, quotas: Default::default() },
+        now(),
+    )?;
     let paid_service = GatewayService::start(GatewayServiceParts {
         gateway: Arc::new(gateway),
         issuer: Arc::clone(&issuer),

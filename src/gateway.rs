@@ -5,16 +5,21 @@
 //! [`verify`](Gateway::verify) and [`admit`](Gateway::admit), are there for a pipeline that verifies in batches. The settlement
 //! is the issuer's: an [`AdmittedSpend`](crate::lifecycle::AdmittedSpend) goes to [`Issuer::settle`](crate::issuer::Issuer::settle).
 
+mod cancel;
 mod challenge;
 mod error;
 mod fetch;
 mod open;
+mod quota;
 mod terms;
+mod transfer;
 
+pub use cancel::Cancelled;
 pub use challenge::Challenge;
 pub use error::{AdmitError, FetchError};
 pub use fetch::Fetched;
 pub use open::{Opened, Screened};
+pub use quota::{Quotas, Rate};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +28,7 @@ use halometer_circuits::proof::VerifyingKey;
 
 use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, OwnerId, Timestamp};
 use crate::store::{Lease, SpentSet};
+use quota::Meters;
 
 /// A gateway: its id, the directory it serves under, the verifying keys of the epochs that are spendable, and the spent set.
 /// Cheap to share behind an `Arc`; all methods take `&self`.
@@ -33,6 +39,7 @@ pub struct Gateway {
     set: Arc<dyn SpentSet>,
     owner: OwnerId,
     lease_seconds: u32,
+    meters: Arc<Meters>,
 }
 
 impl core::fmt::Debug for Gateway {
@@ -53,6 +60,8 @@ pub struct GatewayParts {
     pub owner: OwnerId,
     /// How long this process alone may settle what it admitted, seconds: longer than the longest session.
     pub lease_seconds: u32,
+    /// How often it does what earns it nothing.
+    pub quotas: Quotas,
 }
 
 impl core::fmt::Debug for GatewayParts {
@@ -87,8 +96,9 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`].
     pub fn new(parts: GatewayParts, now: Timestamp) -> Result<Self, GatewayError> {
-        let GatewayParts { id, directory, set, owner, lease_seconds } = parts;
-        Self::with_keys(Self { id, directory, keys: BTreeMap::new(), set, owner, lease_seconds }, now)
+        let GatewayParts { id, directory, set, owner, lease_seconds, quotas } = parts;
+        let (keys, meters) = (BTreeMap::new(), Arc::new(Meters::new(quotas)));
+        Self::with_keys(Self { id, directory, keys, set, owner, lease_seconds, meters }, now)
     }
 
     /// The same gateway under a newer directory, over the same set. Keys that are built already are kept.
@@ -104,6 +114,7 @@ impl Gateway {
             set: Arc::clone(&self.set),
             owner: self.owner,
             lease_seconds: self.lease_seconds,
+            meters: Arc::clone(&self.meters),
         };
         Self::with_keys(next, now)
     }

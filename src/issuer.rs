@@ -1,5 +1,6 @@
 //! The issuer: mints, settles, signs the directory, and names who spent twice (protocol, section 5).
 
+mod audit;
 mod books;
 mod epoch_keys;
 mod keystore;
@@ -8,8 +9,10 @@ mod notices;
 mod payment_source;
 mod schedule;
 mod settle;
+mod transfer;
 
-pub use books::Books;
+pub use audit::{Audit, AuditReport, Finding};
+pub use books::{Books, BooksError, EpochBooks};
 pub use epoch_keys::EpochKeys;
 pub use keystore::{Keystore, KeystoreError};
 pub use mint::MintError;

@@ -33,6 +33,8 @@ pub use halometer_circuits as circuits;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod gateway;
 #[cfg(feature = "http")]
 pub mod http;

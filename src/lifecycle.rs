@@ -41,6 +41,7 @@ mod bound;
 mod evidence;
 mod parsed;
 mod settled;
+mod transfer;
 mod verified;
 
 pub use admitted::{Admission, AdmittedSpend, Reclaim};
@@ -48,4 +49,5 @@ pub use authentic::AuthenticSpend;
 pub use evidence::{Evidence, EvidenceError};
 pub use parsed::{ParseError, ParsedSpend};
 pub use settled::SettledSpend;
+pub use transfer::{AuthenticTransfer, ParsedTransfer, Transferred, VerifiedTransfer};
 pub use verified::{VerifiedSpend, VerifyError, verify_batch};

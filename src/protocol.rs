@@ -21,6 +21,7 @@ mod settlement;
 mod signed_directory;
 mod spend;
 mod spend_key;
+mod spend_tag;
 mod tariff;
 mod time;
 
@@ -36,11 +37,14 @@ pub use grid::Grid;
 pub use memo::Memo;
 pub use mint::{LANES, MintLane, MintRequest, MintResponse};
 pub use problem::{Fault, Problem};
-pub use session::{Action, Authorisation, ContentDigest, Following, Opening, Request, RequestError};
+pub use session::{
+    Action, Authorisation, Cancellation, ContentDigest, Following, Opening, Request, RequestError, Transfer,
+};
 pub use settlement::Settlement;
 pub use signed_directory::SignedDirectory;
 pub use spend::Spend;
 pub use spend_key::SpendKey;
+pub use spend_tag::SpendTag;
 pub use tariff::{Price, Tariff, TariffError};
 pub use time::{Timestamp, Window};
 

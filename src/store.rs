@@ -9,12 +9,14 @@ mod memory_spent_set;
 mod mint_book;
 mod payment_book;
 mod record;
+mod rules;
 mod spent_set;
 
 pub use memory_mint_book::MemoryMintBook;
 pub use memory_payment_book::MemoryPaymentBook;
 pub use memory_spent_set::MemorySpentSet;
-pub use mint_book::{MintBook, MintOutcome, MintRecord};
+pub use mint_book::{MintBook, MintOutcome, MintRecord, MintTotals};
 pub use payment_book::{PaymentBook, PaymentOutcome};
-pub use record::{Lease, Record, RecordEvidence, RecordState, Totals};
-pub use spent_set::{Insertion, SpentSet, StoreError};
+pub use record::{Lease, PartitionPhase, Record, RecordEvidence, RecordKey, RecordState, Totals};
+pub(crate) use rules::add_settled;
+pub use spent_set::{Insertion, PairInsertion, SpentSet, StoreError};

@@ -24,6 +24,7 @@ mod plan;
 mod proving_keys;
 mod ready;
 mod root_secret;
+mod transfer;
 
 pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight};
@@ -36,6 +37,7 @@ pub use plan::{JobError, PlanError, ProofJob};
 pub use proving_keys::ProvingKeys;
 pub use ready::ReadySpend;
 pub use root_secret::RootSecret;
+pub use transfer::AuthorisedTransfer;
 
 use std::collections::BTreeMap;
 

@@ -26,6 +26,18 @@ pub enum AdmitError {
     /// The tariff does not hold now.
     #[error("the tariff does not hold now")]
     UnknownTariff,
+    /// The spend is for another purpose than what is asked for here.
+    #[error("the spend is for another purpose")]
+    WrongPurpose,
+    /// The amount of a transfer is no denomination.
+    #[error("{0} is no denomination of a transfer")]
+    UnknownDenomination(Credits),
+    /// A rollover charges something, or its epoch still issues.
+    #[error("there is nothing to roll over")]
+    NoRollover,
+    /// Too many of its kind came lately. Nothing was done; try again later.
+    #[error("too many of this kind came lately")]
+    Quota,
     /// The session signature is not of this request.
     #[error("the session signature is not of this request")]
     SessionSignature,
@@ -55,7 +67,9 @@ impl AdmitError {
             Self::NotSpendable(_) => Problem::UnknownEpoch,
             Self::WrongGateway(_) => Problem::WrongGateway,
             Self::Expired(_) => Problem::Expired,
-            Self::UnknownClass(_) | Self::UnknownTariff => Problem::ClassUnknown,
+            Self::UnknownClass(_) | Self::UnknownTariff | Self::UnknownDenomination(_) => Problem::ClassUnknown,
+            Self::WrongPurpose | Self::NoRollover => Problem::Malformed,
+            Self::Quota => Problem::Busy,
             Self::SessionSignature => Problem::SessionSignatureInvalid,
             Self::Verify(error) => error.problem(),
             Self::AlreadySpent => Problem::AlreadySpent,

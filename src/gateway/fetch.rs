@@ -2,7 +2,7 @@
 
 use super::{FetchError, Gateway};
 use crate::lifecycle::SettledSpend;
-use crate::protocol::{Following, Request};
+use crate::protocol::{Following, Request, SpendTag};
 use crate::store::RecordState;
 
 /// What a request for a settlement comes to.
@@ -27,14 +27,15 @@ impl Gateway {
             return Err(FetchError::UnknownEpoch(following.epoch));
         }
         let record = self.set.find(following.epoch, &following.nullifier)?;
-        let record = record.filter(|record| record.key.context == following.context);
+        let tag = SpendTag::of(&following.context, &following.session);
+        let record = record.filter(|record| record.key.tag == tag);
         let record = record.ok_or(FetchError::SessionSignature)?;
-        if !following.authorisation.verify(&record.session, &following.nullifier, &following.context, request) {
+        if !following.authorisation.verify(&following.session, &following.nullifier, &following.context, request) {
             return Err(FetchError::SessionSignature);
         }
         Ok(match record.state {
-            RecordState::Settled { settlement, .. } => Fetched::Settled(SettledSpend::new(record.key, settlement)),
-            RecordState::Open(_) => Fetched::InProgress,
+            RecordState::Settled(settlement) => Fetched::Settled(SettledSpend::new(following.key(), settlement)),
+            RecordState::Open { .. } => Fetched::InProgress,
         })
     }
 }

@@ -1,11 +1,12 @@
 //! The way of an opening request.
 
+use super::quota::Meter;
 use super::{AdmitError, Gateway};
 use crate::lifecycle::{
     Admission, AdmittedSpend, AuthenticSpend, Evidence, ParsedSpend, Reclaim, SettledSpend, VerifiedSpend, VerifyError,
 };
-use crate::protocol::{Request, SpendKey, Timestamp};
-use crate::store::{Record, RecordState, StoreError};
+use crate::protocol::{Purpose, Request, Spend, SpendKey, Timestamp};
+use crate::store::{Record, RecordKey, RecordState, StoreError};
 
 /// What the cheap checks and a look into the set found.
 #[derive(Debug)]
@@ -59,15 +60,33 @@ impl Gateway {
     /// [`AdmitError`].
     pub fn screen(&self, opening: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Screened, AdmitError> {
         let parsed = ParsedSpend::parse(opening, &self.directory)?;
+        if parsed.spend().purpose != Purpose::Session {
+            return Err(AdmitError::WrongPurpose);
+        }
+        self.screen_parsed(parsed, request, now, Self::check_terms, &self.meters.admissions)
+    }
+
+    /// The part of a screening that is the same for all that carries one spend.
+    pub(super) fn screen_parsed(
+        &self,
+        parsed: ParsedSpend,
+        request: &Request<'_>,
+        now: Timestamp,
+        terms: impl Fn(&Self, &Spend, Timestamp) -> Result<(), AdmitError>,
+        quota: &Meter,
+    ) -> Result<Screened, AdmitError> {
         self.check_gateway(parsed.spend())?;
-        let terms = self.check_terms(parsed.spend(), now);
+        let terms = terms(self, parsed.spend(), now);
         let spend = parsed.authenticate(request).ok_or(AdmitError::SessionSignature)?;
-        let key = spend.key();
+        let (key, record_key) = (spend.key(), spend.record_key());
         match (self.set.find(key.epoch, &key.nullifier), terms) {
-            (Ok(Some(record)), _) if record.key == key => Ok(Screened::Known(self.known(&key, record.state, now)?)),
+            (Ok(Some(record)), _) if record.key == record_key => {
+                Ok(Screened::Known(self.known(&key, &record_key, record.state, now)?))
+            }
             (_, Err(broken)) => Err(broken),
             (Err(error), _) => Err(error.into()),
-            (Ok(None), _) => Ok(Screened::Unknown(spend)),
+            (Ok(None), _) if quota.take(now) => Ok(Screened::Unknown(spend)),
+            (Ok(None), _) => Err(AdmitError::Quota),
             // Nobody can be named any more, so that its proof need not be verified.
             (Ok(Some(record)), _) if record.evidence.is_none() => Err(AdmitError::AlreadySpent),
             (Ok(Some(_)), _) => Ok(Screened::Conflict(spend)),
@@ -88,23 +107,43 @@ impl Gateway {
     /// # Errors
     /// [`AdmitError`], among them the double spend with its evidence.
     pub fn admit(&self, spend: VerifiedSpend, now: Timestamp) -> Result<Opened, AdmitError> {
-        // What was screened long ago may have waited over the end of its epoch.
-        self.check_epoch(spend.spend(), now)?;
-        let key = spend.key();
-        match spend.admit(&*self.set, self.lease(now))? {
-            Admission::Fresh(spend) => Ok(Opened::Admitted(spend)),
-            Admission::Same(state) => Ok(self.known(&key, state, now)?),
-            Admission::Conflict { spend, record } => Err(self.double_spend(*spend, &record)),
-        }
+        self.admit_all(vec![spend], now).pop().unwrap_or_else(|| Err(no_answer().into()))
     }
 
-    fn known(&self, key: &SpendKey, state: RecordState, now: Timestamp) -> Result<Opened, StoreError> {
+    /// As [`admit`](Self::admit), for many spends in one commit of the set; one answer each, in order.
+    pub fn admit_all(&self, spends: Vec<VerifiedSpend>, now: Timestamp) -> Vec<Result<Opened, AdmitError>> {
+        // What was screened long ago may have waited over the end of its epoch.
+        let checks: Vec<_> = spends.iter().map(|spend| self.check_epoch(spend.spend(), now)).collect();
+        let keys: Vec<_> = spends.iter().map(|spend| (spend.key(), spend.record_key())).collect();
+        let current = spends.into_iter().zip(&checks).filter(|(_, check)| check.is_ok()).map(|(spend, _)| spend);
+        let mut admissions = VerifiedSpend::admit_all(current.collect(), &*self.set, self.lease(now), now).into_iter();
+        checks
+            .into_iter()
+            .zip(keys)
+            .map(|(check, (key, record_key))| {
+                check?;
+                match admissions.next().ok_or_else(no_answer)?? {
+                    Admission::Fresh(spend) => Ok(Opened::Admitted(spend)),
+                    Admission::Same(state) => Ok(self.known(&key, &record_key, state, now)?),
+                    Admission::Conflict { spend, record } => Err(self.double_spend(*spend, &record)),
+                }
+            })
+            .collect()
+    }
+
+    fn known(
+        &self,
+        key: &SpendKey,
+        record: &RecordKey,
+        state: RecordState,
+        now: Timestamp,
+    ) -> Result<Opened, StoreError> {
         match state {
-            RecordState::Settled { settlement, .. } => Ok(Opened::Settled(SettledSpend::new(*key, settlement))),
-            RecordState::Open(lease) if now < lease.until => Ok(Opened::InProgress),
-            RecordState::Open(_) => match AdmittedSpend::reclaim(&*self.set, key, self.lease(now), now) {
+            RecordState::Settled(settlement) => Ok(Opened::Settled(SettledSpend::new(*key, settlement))),
+            RecordState::Open { lease, .. } if now < lease.until => Ok(Opened::InProgress),
+            RecordState::Open { .. } => match AdmittedSpend::reclaim(&*self.set, record, self.lease(now), now) {
                 Ok(Reclaim::Open(spend)) => Ok(Opened::Lapsed(spend)),
-                Ok(Reclaim::Settled(spend)) => Ok(Opened::Settled(spend)),
+                Ok(Reclaim::Settled(settlement)) => Ok(Opened::Settled(SettledSpend::new(*key, settlement))),
                 // Another process was faster.
                 Err(StoreError::NotOwner) => Ok(Opened::InProgress),
                 Err(error) => Err(error),
@@ -112,7 +151,9 @@ impl Gateway {
         }
     }
 
-    fn double_spend(&self, spend: VerifiedSpend, record: &Record) -> AdmitError {
+    /// What a verified spend of a note comes to that was spent in another context, whose record this is: the evidence that
+    /// names the account, as long as the record has its part of it.
+    pub fn double_spend(&self, spend: VerifiedSpend, record: &Record) -> AdmitError {
         let Some(evidence) = &record.evidence else { return AdmitError::AlreadySpent };
         let Some(key) = self.keys.get(&record.key.epoch) else { return AdmitError::AlreadySpent };
         match Evidence::against(&evidence.spend, spend, &self.directory, key) {
@@ -121,4 +162,8 @@ impl Gateway {
             Err(error) => AdmitError::BadRecord(error),
         }
     }
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Failed("the store gave no answer".into())
 }

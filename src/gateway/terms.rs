@@ -18,12 +18,22 @@ impl Gateway {
 
     /// What a spend must keep to be admitted now: epoch, not-after, class, tariff.
     pub(super) fn check_terms(&self, spend: &Spend, now: Timestamp) -> Result<(), AdmitError> {
+        self.check_window(spend, now)?;
+        if self.directory.has_class(spend.charge) { Ok(()) } else { Err(AdmitError::UnknownClass(spend.charge)) }
+    }
+
+    /// What a rollover must keep: the terms, but a charge of 0 in place of a class, and an epoch that issues no more.
+    pub(super) fn check_rollover(&self, spend: &Spend, now: Timestamp) -> Result<(), AdmitError> {
+        self.check_window(spend, now)?;
+        let issues = self.directory.issuing(now).is_some_and(|epoch| epoch.number == spend.epoch);
+        if spend.charge.is_zero() && !issues { Ok(()) } else { Err(AdmitError::NoRollover) }
+    }
+
+    /// Epoch, not-after and tariff.
+    pub(super) fn check_window(&self, spend: &Spend, now: Timestamp) -> Result<(), AdmitError> {
         self.check_epoch(spend, now)?;
         if !self.directory.grid().accepts(spend.not_after, now) {
             return Err(AdmitError::Expired(spend.not_after));
-        }
-        if !self.directory.has_class(spend.charge) {
-            return Err(AdmitError::UnknownClass(spend.charge));
         }
         if self.directory.accepted_tariff(&spend.tariff, now).is_none() {
             return Err(AdmitError::UnknownTariff);

@@ -2,10 +2,11 @@
 
 use halometer_circuits::note::{Leaf, ValueCommitment};
 
+use super::bound::BoundSpend;
 use super::settled::SettledSpend;
 use super::verified::VerifiedSpend;
-use crate::protocol::{Credits, OwnerId, Settlement, Spend, SpendKey, Timestamp};
-use crate::store::{Lease, Record, RecordState, SpentSet, StoreError};
+use crate::protocol::{Credits, OwnerId, Settlement, Spend, SpendKey, SpendTag, Timestamp};
+use crate::store::{Lease, Record, RecordEvidence, RecordKey, RecordState, SpentSet, StoreError};
 
 /// What became of an admission.
 #[derive(Debug)]
@@ -30,9 +31,11 @@ pub enum Admission {
 /// It is not consumed by settling, so that a store that failed can be asked again; the set is what makes it happen once.
 pub struct AdmittedSpend {
     key: SpendKey,
+    tag: SpendTag,
     charge: Credits,
     change: ValueCommitment,
     owner: OwnerId,
+    metered: Credits,
 }
 
 /// What became of an attempt to take a record over.
@@ -42,7 +45,7 @@ pub enum Reclaim {
     /// It was open, and is this process's now.
     Open(AdmittedSpend),
     /// It was settled already.
-    Settled(SettledSpend),
+    Settled(Settlement),
 }
 
 impl core::fmt::Debug for AdmittedSpend {
@@ -52,8 +55,16 @@ impl core::fmt::Debug for AdmittedSpend {
 }
 
 impl AdmittedSpend {
-    pub(super) fn fresh(key: SpendKey, spend: &Spend, owner: OwnerId) -> Self {
-        Self { key, charge: spend.charge, change: spend.change, owner }
+    /// Of a spend that was just inserted.
+    pub(super) fn fresh(bound: &BoundSpend, owner: OwnerId) -> Self {
+        let Spend { charge, change, .. } = bound.spend;
+        Self { key: bound.key(), tag: bound.record_key().tag, charge, change, owner, metered: Credits::ZERO }
+    }
+
+    fn found(key: &RecordKey, evidence: &RecordEvidence, owner: OwnerId, metered: Credits) -> Self {
+        let RecordEvidence { context, charge, change, .. } = *evidence;
+        let RecordKey { epoch, nullifier, tag } = *key;
+        Self { key: SpendKey { epoch, nullifier, context }, tag, charge, change, owner, metered }
     }
 
     /// Takes over a record that another process left open and whose lease has run out: it was verified and admitted by one
@@ -61,25 +72,39 @@ impl AdmittedSpend {
     ///
     /// # Errors
     /// [`StoreError`], among them [`StoreError::NotOwner`] while the lease runs.
-    pub fn reclaim(set: &dyn SpentSet, key: &SpendKey, lease: Lease, now: Timestamp) -> Result<Reclaim, StoreError> {
+    pub fn reclaim(set: &dyn SpentSet, key: &RecordKey, lease: Lease, now: Timestamp) -> Result<Reclaim, StoreError> {
         let record = set.take_over(key, lease, now)?;
-        match (record.state, record.evidence) {
-            (RecordState::Settled { settlement, .. }, _) => {
-                Ok(Reclaim::Settled(SettledSpend::new(record.key, settlement)))
+        match (record.state, &record.evidence) {
+            (RecordState::Settled(settlement), _) => Ok(Reclaim::Settled(settlement)),
+            (RecordState::Open { metered, .. }, Some(evidence)) => {
+                Ok(Reclaim::Open(Self::found(key, evidence, lease.owner, metered)))
             }
-            (RecordState::Open(_), Some(evidence)) => Ok(Reclaim::Open(Self {
-                key: record.key,
-                charge: evidence.charge,
-                change: evidence.change,
-                owner: lease.owner,
-            })),
-            (RecordState::Open(_), None) => Err(StoreError::BadRecord("an open record has its evidence")),
+            (RecordState::Open { .. }, None) => Err(StoreError::BadRecord("an open record has its evidence")),
         }
     }
 
     /// Epoch, `nf` and `x`.
     pub fn key(&self) -> SpendKey {
         self.key
+    }
+
+    /// Names its record.
+    pub fn record_key(&self) -> RecordKey {
+        RecordKey { epoch: self.key.epoch, nullifier: self.key.nullifier, tag: self.tag }
+    }
+
+    /// What it had been metered at when this process came to own it: 0, unless another process had begun the work.
+    pub fn metered(&self) -> Credits {
+        self.metered
+    }
+
+    /// Writes down what it has been metered at so far, so that it is settled at that if this process dies. For work that goes
+    /// on for long, or that is done and cannot be settled at once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn meter(&self, set: &dyn SpentSet, metered: Credits, now: Timestamp) -> Result<(), StoreError> {
+        set.meter(&self.record_key(), self.owner, metered, now)
     }
 
     /// The most that it may cost.
@@ -95,12 +120,12 @@ impl AdmittedSpend {
     /// The settlement that is stored, if one is.
     pub(crate) fn settled(&self, set: &dyn SpentSet) -> Result<Option<SettledSpend>, StoreError> {
         let record = set.find(self.key.epoch, &self.key.nullifier)?.ok_or(StoreError::NoRecord)?;
-        if record.key != self.key {
+        if record.key != self.record_key() {
             return Err(StoreError::NoRecord);
         }
         Ok(match record.state {
-            RecordState::Settled { settlement, .. } => Some(SettledSpend::new(self.key, settlement)),
-            RecordState::Open(_) => None,
+            RecordState::Settled(settlement) => Some(SettledSpend::new(self.key, settlement)),
+            RecordState::Open { .. } => None,
         })
     }
 
@@ -111,6 +136,6 @@ impl AdmittedSpend {
         settlement: &Settlement,
         now: Timestamp,
     ) -> Result<SettledSpend, StoreError> {
-        Ok(SettledSpend::new(self.key, set.settle(&self.key, self.owner, now, settlement)?))
+        Ok(SettledSpend::new(self.key, set.settle(&self.record_key(), self.owner, now, settlement)?))
     }
 }

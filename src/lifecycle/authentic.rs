@@ -5,6 +5,7 @@ use halometer_circuits::proof::VerifyingKey;
 use super::bound::BoundSpend;
 use super::verified::{VerifiedSpend, VerifyError};
 use crate::protocol::{Spend, SpendKey};
+use crate::store::RecordKey;
 
 /// A spend whose session signature is of the request it came with. Its proof is not verified yet; this is what waits in
 /// front of the verifier.
@@ -24,6 +25,11 @@ impl AuthenticSpend {
     /// Epoch, `nf` and `x`.
     pub fn key(&self) -> SpendKey {
         self.0.key()
+    }
+
+    /// Names its record.
+    pub fn record_key(&self) -> RecordKey {
+        self.0.record_key()
     }
 
     /// Verifies the proof, a few milliseconds. `key` is the verifying key of the spent epoch.

@@ -6,7 +6,8 @@ use halometer_circuits::schnorr::PublicKey;
 use halometer_circuits::spend::SpendPublic;
 
 use super::{ParseError, VerifyError};
-use crate::protocol::{Directory, Spend, SpendKey};
+use crate::protocol::{Directory, Spend, SpendKey, SpendTag};
+use crate::store::{Record, RecordEvidence, RecordKey, RecordState};
 
 /// A spend, its `x` computed from the directory, and the key of its epoch.
 pub(super) struct BoundSpend {
@@ -30,6 +31,17 @@ impl BoundSpend {
 
     pub(super) fn key(&self) -> SpendKey {
         SpendKey { epoch: self.spend.epoch, nullifier: self.spend.nullifier, context: self.x }
+    }
+
+    pub(super) fn record_key(&self) -> RecordKey {
+        let tag = SpendTag::of(&self.x, &self.spend.session);
+        RecordKey { epoch: self.spend.epoch, nullifier: self.spend.nullifier, tag }
+    }
+
+    pub(super) fn record(&self, state: RecordState) -> Record {
+        let Spend { charge, change, memo, .. } = self.spend;
+        let evidence = RecordEvidence { context: self.x, charge, change, spend: self.spend.to_bytes() };
+        Record { key: self.record_key(), memo, evidence: Some(evidence), state }
     }
 
     pub(super) fn public(&self) -> SpendPublic {

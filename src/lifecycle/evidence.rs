@@ -39,9 +39,6 @@ pub enum EvidenceError {
 }
 
 impl Evidence {
-    /// Length of the encoding in bytes.
-    pub const LENGTH: usize = 2 * Spend::LENGTH;
-
     /// Verifies both spends and solves their shares. `key` gives the verifying key of the epoch, which comes from the same
     /// directory.
     ///
@@ -88,7 +85,8 @@ impl Evidence {
         self.first.epoch
     }
 
-    /// Both spends, one after the other. What they prove is not in the bytes: whoever reads them verifies them.
+    /// Both spends, one after the other: 7,948 bytes, and 64 more for each that is half a transfer. What they prove is not in the
+    /// bytes: whoever reads them verifies them.
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.first.to_bytes(), self.second.to_bytes()].concat()
     }
@@ -98,10 +96,8 @@ impl Evidence {
     /// # Errors
     /// [`EvidenceError`].
     pub fn from_bytes(bytes: &[u8], directory: &Directory) -> Result<Self, EvidenceError> {
-        if bytes.len() != Self::LENGTH {
-            return Err(DecodeError::Length { expected: Self::LENGTH, found: bytes.len() }.into());
-        }
-        let (first, second) = bytes.split_at(Spend::LENGTH);
+        let length = Spend::length(Spend::purpose_number(bytes)?)?;
+        let (first, second) = bytes.split_at_checked(length).ok_or(DecodeError::Truncated)?;
         let (first, second) = (Spend::from_bytes(first)?, Spend::from_bytes(second)?);
         let entry = directory.epoch(first.epoch).ok_or(ParseError::UnknownEpoch(first.epoch))?;
         let key = VerifyingKey::build(&entry.key);

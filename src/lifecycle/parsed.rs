@@ -5,8 +5,9 @@ use halometer_circuits::note::ContextHash;
 use super::authentic::AuthenticSpend;
 use super::bound::BoundSpend;
 use crate::protocol::{
-    Authorisation, DecodeError, Directory, EpochNumber, Fault, Opening, Problem, Request, Spend, SpendKey,
+    Authorisation, Cancellation, DecodeError, Directory, EpochNumber, Fault, Opening, Problem, Request, Spend, SpendKey,
 };
+use crate::store::RecordKey;
 
 /// A spend whose bytes are canonical and whose `x` is computed. Nothing of it is believed yet.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub enum ParseError {
     /// The directory has no such epoch.
     #[error("the directory has no epoch {0}")]
     UnknownEpoch(EpochNumber),
+    /// The two halves of a transfer do not name each other, or do not give what they take.
+    #[error("the two spends are no transfer")]
+    Unpaired,
     /// `x` is zero: the share would be the account secret itself.
     #[error("the context hash is zero")]
     ZeroContext,
@@ -35,7 +39,7 @@ impl ParseError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::UnknownEpoch(_) => Problem::UnknownEpoch,
-            Self::Decode(_) | Self::ZeroContext => Problem::Malformed,
+            Self::Decode(_) | Self::Unpaired | Self::ZeroContext => Problem::Malformed,
         }
     }
 
@@ -55,6 +59,17 @@ impl ParsedSpend {
         Ok(Self { bound: BoundSpend::new(spend, directory)?, authorisation })
     }
 
+    /// Reads a [`Cancellation`] in the same way. What comes of it is never to be served.
+    pub(crate) fn parse_cancellation(bytes: &[u8], directory: &Directory) -> Result<Self, ParseError> {
+        let Cancellation { spend, authorisation } = Cancellation::from_bytes(bytes)?;
+        Ok(Self { bound: BoundSpend::new(spend, directory)?, authorisation })
+    }
+
+    /// One half of a transfer.
+    pub(super) fn half(Opening { spend, authorisation }: Opening, directory: &Directory) -> Result<Self, ParseError> {
+        Ok(Self { bound: BoundSpend::new(spend, directory)?, authorisation })
+    }
+
     /// What it says.
     pub fn spend(&self) -> &Spend {
         &self.bound.spend
@@ -68,6 +83,11 @@ impl ParsedSpend {
     /// Epoch, `nf` and `x`.
     pub fn key(&self) -> SpendKey {
         self.bound.key()
+    }
+
+    /// Names its record.
+    pub fn record_key(&self) -> RecordKey {
+        self.bound.record_key()
     }
 
     /// Checks the session signature against the request that the spend came with. None when it is not of this request.

@@ -6,8 +6,8 @@ use rand_core::{CryptoRng, Rng};
 use super::admitted::{Admission, AdmittedSpend};
 use super::authentic::AuthenticSpend;
 use super::bound::BoundSpend;
-use crate::protocol::{Fault, Problem, Spend, SpendKey};
-use crate::store::{Insertion, Lease, Record, RecordEvidence, RecordState, SpentSet, StoreError};
+use crate::protocol::{Credits, Fault, Problem, Spend, SpendKey, Timestamp};
+use crate::store::{Insertion, Lease, RecordKey, RecordState, SpentSet, StoreError};
 
 /// A spend whose proof holds for the context that it was sent for. Whether its note is unspent, only the set can tell.
 #[derive(Debug)]
@@ -58,25 +58,40 @@ impl VerifiedSpend {
         self.0.key()
     }
 
+    /// Names its record.
+    pub fn record_key(&self) -> RecordKey {
+        self.0.record_key()
+    }
+
     /// Inserts the spend into the set, atomically, under a lease of its owner.
     ///
     /// # Errors
     /// [`StoreError`]: the spend is not admitted, and may or may not be in the set.
-    pub fn admit(self, set: &dyn SpentSet, lease: Lease) -> Result<Admission, StoreError> {
-        let spend = &self.0.spend;
-        let evidence = RecordEvidence { charge: spend.charge, change: spend.change, spend: spend.to_bytes() };
-        let record = Record {
-            key: self.key(),
-            session: spend.session,
-            memo: spend.memo,
-            evidence: Some(evidence),
-            state: RecordState::Open(lease),
+    pub fn admit(self, set: &dyn SpentSet, lease: Lease, now: Timestamp) -> Result<Admission, StoreError> {
+        let missing = || StoreError::Failed("the store gave no answer".into());
+        Self::admit_all(vec![self], set, lease, now).pop().ok_or_else(missing)?
+    }
+
+    /// As [`admit`](Self::admit), for many spends in one commit; one answer each, in order.
+    pub fn admit_all(
+        spends: Vec<Self>,
+        set: &dyn SpentSet,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Vec<Result<Admission, StoreError>> {
+        let metered = Credits::ZERO;
+        let record = |spend: &Self| spend.0.record(RecordState::Open { lease, metered });
+        let mut insertions = set.insert_all(spends.iter().map(record).collect(), now).into_iter();
+        let mut answer = |spend: Self| {
+            // An answer that is missing is not a good one.
+            let missing = || StoreError::Failed("the store gave no answer".into());
+            Ok(match insertions.next().ok_or_else(missing)?? {
+                Insertion::Fresh => Admission::Fresh(AdmittedSpend::fresh(&spend.0, lease.owner)),
+                Insertion::Same(state) => Admission::Same(state),
+                Insertion::Conflict(record) => Admission::Conflict { spend: Box::new(spend), record },
+            })
         };
-        Ok(match set.insert(record)? {
-            Insertion::Fresh => Admission::Fresh(AdmittedSpend::fresh(self.key(), spend, lease.owner)),
-            Insertion::Same(state) => Admission::Same(state),
-            Insertion::Conflict(record) => Admission::Conflict { spend: Box::new(self), record },
-        })
+        spends.into_iter().map(&mut answer).collect()
     }
 }
 

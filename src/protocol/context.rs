@@ -1,9 +1,10 @@
 //! The context of a spend.
 
-use halometer_circuits::note::{ContextHash, ValueCommitment};
+use halometer_circuits::note::{ContextHash, Nullifier, ValueCommitment};
 
 use super::VERSION;
 use super::bytes::{Digest, GatewayId, IssuerId, digest};
+use super::codec::{DecodeError, Reader};
 use super::credits::Credits;
 use super::ed25519::SessionPublicKey;
 use super::epoch::EpochNumber;
@@ -15,37 +16,84 @@ use super::time::Timestamp;
 /// | --- | --- |
 /// | 1 | session (a call is the simplest one) |
 /// | 2 | transfer between lanes; its parameters are the other spend's `nf` and `C'` |
-/// | 3 | rollover into the epoch that issues |
+/// | 3 | rollover into the epoch that issues; charge 0 |
 /// | 4 to 15 | reserved: payout, bond, slashing, on-chain settlement, proven standing |
 /// | 0, and 16 to 255 | not assigned |
 ///
 /// A cancel has no number: it carries the spend that it cancels, with that one's context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
     /// Opens a session under the session key. It has no parameters.
     Session,
+    /// Moves credit to or from another lane, in one transaction with the spend that is named here.
+    Transfer {
+        /// The other spend's `nf`.
+        nullifier: Nullifier,
+        /// The other spend's `C'`.
+        change: ValueCommitment,
+    },
+    /// Brings a note of an epoch that issues no more into the one that does. It has no parameters.
+    Rollover,
+}
+
+/// Without the parameters: they would name a note.
+impl core::fmt::Debug for Purpose {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Session => "Session",
+            Self::Transfer { .. } => "Transfer(..)",
+            Self::Rollover => "Rollover",
+        })
+    }
 }
 
 impl Purpose {
+    /// The number of a transfer.
+    pub(crate) const TRANSFER: u8 = 2;
+
     /// Its number.
-    pub const fn number(self) -> u8 {
+    pub const fn number(&self) -> u8 {
         match self {
             Self::Session => 1,
+            Self::Transfer { .. } => Self::TRANSFER,
+            Self::Rollover => 3,
         }
     }
 
-    /// The purpose with this number; none when this version does not carry it out.
-    pub const fn from_number(number: u8) -> Option<Self> {
+    /// Digest of the number and the parameters.
+    pub fn parameters_digest(&self) -> Digest {
+        digest(b"halometer1-param", &[&[self.number()], &self.parameters()])
+    }
+
+    /// The parameters: none, or for a transfer `nf` (32) and `C'` (32).
+    pub(crate) fn parameters(&self) -> Vec<u8> {
+        match self {
+            Self::Session | Self::Rollover => Vec::new(),
+            Self::Transfer { nullifier, change } => [nullifier.to_bytes(), change.to_bytes()].concat(),
+        }
+    }
+
+    /// Length of the parameters of the purpose with this number, bytes; none when this version does not carry it out.
+    pub(crate) const fn parameters_length(number: u8) -> Option<usize> {
         match number {
-            1 => Some(Self::Session),
+            1 | 3 => Some(0),
+            2 => Some(64),
             _ => None,
         }
     }
 
-    /// Digest of the purpose's parameters.
-    pub fn parameters_digest(self) -> Digest {
-        digest(b"halometer1-param", &[&[self.number()]])
+    /// Reads the parameters of the purpose with this number.
+    pub(crate) fn read(number: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match number {
+            1 => Ok(Self::Session),
+            2 => Ok(Self::Transfer {
+                nullifier: reader.canonical("other nullifier", Nullifier::from_bytes)?,
+                change: reader.canonical("other change commitment", ValueCommitment::from_bytes)?,
+            }),
+            3 => Ok(Self::Rollover),
+            _ => Err(DecodeError::Field("purpose")),
+        }
     }
 }
 

@@ -173,6 +173,16 @@ impl Directory {
         self.parts.classes.binary_search(&charge).is_ok()
     }
 
+    /// Whether transfers may move this amount: 1, 2 or 5 times a power of ten of quanta, so that no amount is a fingerprint.
+    pub fn has_denomination(&self, amount: Credits) -> bool {
+        let quantum = self.parts.quantum.micro();
+        let mut quanta = amount.micro() / quantum;
+        while quanta > 0 && quanta.is_multiple_of(10) {
+            quanta /= 10;
+        }
+        amount.is_multiple_of(self.parts.quantum) && matches!(quanta, 1 | 2 | 5)
+    }
+
     /// The entry of an epoch.
     pub fn epoch(&self, number: EpochNumber) -> Option<&Epoch> {
         let found = self.parts.epochs.binary_search_by_key(&number, |epoch| epoch.number).ok()?;

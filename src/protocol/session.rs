@@ -8,15 +8,18 @@ use super::codec::{DecodeError, Reader};
 use super::ed25519::{SIGNATURE, SessionKey, SessionPublicKey};
 use super::epoch::EpochNumber;
 use super::spend::Spend;
+use super::spend_key::SpendKey;
 
-/// What a session-signed request asks for. The numbers 3 (a further call), 4 (close) and 5 (cancel) are reserved.
+/// What a session-signed request asks for. The numbers 3 (a further call) and 4 (close) are reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
-    /// 1: open the session with the spend that is attached, and serve the request.
+    /// 1: do what the attached spend is for: open a session and serve the request, roll over, or transfer.
     Open,
     /// 2: tell the settlement.
     Fetch,
+    /// 5: cancel the attached spend.
+    Cancel,
 }
 
 impl Action {
@@ -25,6 +28,7 @@ impl Action {
         match self {
             Self::Open => 1,
             Self::Fetch => 2,
+            Self::Cancel => 5,
         }
     }
 
@@ -33,6 +37,7 @@ impl Action {
         match number {
             1 => Some(Self::Open),
             2 => Some(Self::Fetch),
+            5 => Some(Self::Cancel),
             _ => None,
         }
     }
@@ -195,19 +200,82 @@ impl Opening {
     /// Reads the encoding.
     ///
     /// # Errors
-    /// [`DecodeError`], as for [`Spend::from_bytes`]; also for an action that opens nothing, or a sequence that is not 0.
+    /// [`DecodeError`], as for [`Spend::from_bytes`]; also for half a transfer, another action than to open, or a sequence that
+    /// is not 0.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::exact(bytes, Self::LENGTH)?;
-        let spend = Spend::from_bytes(reader.take(Spend::LENGTH)?)?;
+        Reader::exact(bytes, Self::LENGTH)?;
+        Self::read(bytes, Action::Open)
+    }
+
+    /// Reads a spend of any purpose, signed for this action.
+    fn read(bytes: &[u8], action: Action) -> Result<Self, DecodeError> {
+        let length = Spend::length(Spend::purpose_number(bytes)?)?;
+        let mut reader = Reader::exact(bytes, length + Authorisation::LENGTH)?;
+        let spend = Spend::from_bytes(reader.take(length)?)?;
         let authorisation = Authorisation::read(&mut reader)?;
         reader.finish()?;
-        if authorisation.action != Action::Open {
+        if authorisation.action != action {
             return Err(DecodeError::Field("action"));
         }
         if authorisation.sequence != 0 {
             return Err(DecodeError::Field("sequence"));
         }
         Ok(Self { spend, authorisation })
+    }
+}
+
+/// The credential that cancels a spend: it carries the whole spend (protocol, section 5, "Cancel"), whatever its purpose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cancellation {
+    /// The spend.
+    pub spend: Spend,
+    /// The signature of the request that cancels it.
+    pub authorisation: Authorisation,
+}
+
+impl Cancellation {
+    /// The spend's bytes, then action (1; 5), sequence (8) and signature (64).
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = self.spend.to_bytes();
+        self.authorisation.write(&mut out);
+        out
+    }
+
+    /// Reads the encoding.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let Opening { spend, authorisation } = Opening::read(bytes, Action::Cancel)?;
+        Ok(Self { spend, authorisation })
+    }
+}
+
+/// Two spends in one transaction, each signed under its own session key: credit moves from the lane of the first to that of
+/// the second (protocol, section 5, "Transfer").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The spend that gives, then the spend that takes.
+    pub halves: [Opening; 2],
+}
+
+impl Transfer {
+    /// Length in bytes.
+    pub const LENGTH: usize = 2 * (Spend::TRANSFER_LENGTH + Authorisation::LENGTH);
+
+    /// The giving half, then the taking one, each as an [`Opening`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.halves.iter().flat_map(Opening::to_bytes).collect()
+    }
+
+    /// Reads the encoding. That the halves belong together is checked where they are verified.
+    ///
+    /// # Errors
+    /// [`DecodeError`], also for spends that are no halves of a transfer.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::exact(bytes, Self::LENGTH)?;
+        let mut half = || Opening::read(reader.take(Self::LENGTH / 2)?, Action::Open);
+        Ok(Self { halves: [half()?, half()?] })
     }
 }
 
@@ -222,6 +290,8 @@ pub struct Following {
     pub nullifier: Nullifier,
     /// `x`.
     pub context: ContextHash,
+    /// The session key, which the set does not keep.
+    pub session: SessionPublicKey,
     /// The signature of the request.
     pub authorisation: Authorisation,
 }
@@ -235,14 +305,15 @@ impl core::fmt::Debug for Following {
 
 impl Following {
     /// Length in bytes.
-    pub const LENGTH: usize = 1 + 4 + 32 + 32 + Authorisation::LENGTH;
+    pub const LENGTH: usize = 1 + 4 + 32 + 32 + 32 + Authorisation::LENGTH;
 
-    /// Version (1), epoch (4), `nf` (32), `x` (32), action (1), sequence (8), signature (64).
+    /// Version (1), epoch (4), `nf` (32), `x` (32), session key (32), action (1), sequence (8), signature (64).
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.epoch.number().to_be_bytes());
         out.extend_from_slice(&self.nullifier.to_bytes());
         out.extend_from_slice(&self.context.to_bytes());
+        out.extend_from_slice(&self.session.to_bytes());
         self.authorisation.write(&mut out);
         out
     }
@@ -258,12 +329,18 @@ impl Following {
             epoch: EpochNumber::new(reader.u32()?),
             nullifier: reader.canonical("nullifier", Nullifier::from_bytes)?,
             context: reader.canonical("context hash", ContextHash::from_bytes)?,
+            session: SessionPublicKey::from_bytes(&reader.array()?).ok_or(DecodeError::Field("session key"))?,
             authorisation: Authorisation::read(&mut reader)?,
         };
         reader.finish()?;
-        if following.authorisation.action == Action::Open {
+        if matches!(following.authorisation.action, Action::Open | Action::Cancel) {
             return Err(DecodeError::Field("action"));
         }
         Ok(following)
+    }
+
+    /// Names the spend.
+    pub fn key(&self) -> SpendKey {
+        SpendKey { epoch: self.epoch, nullifier: self.nullifier, context: self.context }
     }
 }

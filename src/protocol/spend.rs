@@ -56,8 +56,10 @@ impl core::fmt::Debug for Spend {
 }
 
 impl Spend {
-    /// Length in bytes: a head of 262 and the proof.
+    /// Length in bytes of a spend without parameters: a head of 262 and the proof.
     pub const LENGTH: usize = 1 + 1 + 4 + GatewayId::LENGTH + 32 + 32 + 8 + 8 + Memo::LENGTH + 3 * 32 + Proof::LENGTH;
+    /// Length in bytes of one half of a transfer, which names the other.
+    pub const TRANSFER_LENGTH: usize = Self::LENGTH + 64;
 
     /// Puts a spend together. `public` are the inputs that `proof` was made for, and `context` is what its `x` is the hash of.
     pub fn assemble(context: &Context, memo: Memo, public: &SpendPublic, proof: Proof) -> Self {
@@ -105,12 +107,12 @@ impl Spend {
         }
     }
 
-    /// The encoding, [`LENGTH`](Self::LENGTH) bytes.
+    /// The encoding, [`LENGTH`](Self::LENGTH) bytes, or [`TRANSFER_LENGTH`](Self::TRANSFER_LENGTH) for half a transfer.
     ///
     /// | bytes | field |
     /// | --- | --- |
     /// | 1 | version |
-    /// | 1 | purpose |
+    /// | 1 | purpose: 1 session, 2 transfer, 3 rollover |
     /// | 4 | spent epoch |
     /// | 16 | gateway id |
     /// | 32 | digest of the tariff |
@@ -118,12 +120,13 @@ impl Spend {
     /// | 8 | charge |
     /// | 8 | not-after |
     /// | 64 | memo |
+    /// | 0, or 32 + 32 | parameters of the purpose: for a transfer the other spend's `nf` and `C'` |
     /// | 32 | `nf` |
     /// | 32 | `y` |
     /// | 32 | `C'` |
     /// | [`Proof::LENGTH`] | proof |
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(Self::LENGTH);
+        let mut out = Vec::with_capacity(Self::TRANSFER_LENGTH);
         out.push(VERSION);
         out.push(self.purpose.number());
         out.extend_from_slice(&self.epoch.number().to_be_bytes());
@@ -133,6 +136,7 @@ impl Spend {
         out.extend_from_slice(&self.charge.micro().to_be_bytes());
         out.extend_from_slice(&self.not_after.seconds().to_be_bytes());
         out.extend_from_slice(self.memo.as_bytes());
+        out.extend_from_slice(&self.purpose.parameters());
         out.extend_from_slice(&self.nullifier.to_bytes());
         out.extend_from_slice(&self.share.to_bytes());
         out.extend_from_slice(&self.change.to_bytes());
@@ -145,17 +149,26 @@ impl Spend {
     /// # Errors
     /// [`DecodeError`]: another length, another version, a purpose that is not known, an element that is not canonical.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::exact(bytes, Self::LENGTH)?;
+        let number = Self::purpose_number(bytes)?;
+        let mut reader = Reader::exact(bytes, Self::length(number)?)?;
         reader.version()?;
+        reader.u8()?;
+        let epoch = EpochNumber::new(reader.u32()?);
+        let gateway = GatewayId::from_bytes(reader.array()?);
+        let tariff = Digest::from_bytes(reader.array()?);
+        let session = SessionPublicKey::from_bytes(&reader.array()?).ok_or(DecodeError::Field("session key"))?;
+        let charge = Credits::from_micro(reader.u64()?);
+        let not_after = Timestamp::from_seconds(reader.u64()?);
+        let memo = Memo::from_bytes(reader.array()?);
         let spend = Self {
-            purpose: Purpose::from_number(reader.u8()?).ok_or(DecodeError::Field("purpose"))?,
-            epoch: EpochNumber::new(reader.u32()?),
-            gateway: GatewayId::from_bytes(reader.array()?),
-            tariff: Digest::from_bytes(reader.array()?),
-            session: SessionPublicKey::from_bytes(&reader.array()?).ok_or(DecodeError::Field("session key"))?,
-            charge: Credits::from_micro(reader.u64()?),
-            not_after: Timestamp::from_seconds(reader.u64()?),
-            memo: Memo::from_bytes(reader.array()?),
+            purpose: Purpose::read(number, &mut reader)?,
+            epoch,
+            gateway,
+            tariff,
+            session,
+            charge,
+            not_after,
+            memo,
             nullifier: reader.canonical("nullifier", Nullifier::from_bytes)?,
             share: reader.canonical("share", ShareY::from_bytes)?,
             change: reader.canonical("change commitment", ValueCommitment::from_bytes)?,
@@ -163,5 +176,16 @@ impl Spend {
         };
         reader.finish()?;
         Ok(spend)
+    }
+
+    /// The number of the purpose of what begins with an encoded spend.
+    pub(crate) fn purpose_number(bytes: &[u8]) -> Result<u8, DecodeError> {
+        bytes.get(1).copied().ok_or(DecodeError::Length { expected: Self::LENGTH, found: bytes.len() })
+    }
+
+    /// The length of an encoded spend with this purpose.
+    pub(crate) fn length(purpose: u8) -> Result<usize, DecodeError> {
+        let parameters = Purpose::parameters_length(purpose).ok_or(DecodeError::Field("purpose"))?;
+        Ok(Self::LENGTH + parameters)
     }
 }

@@ -1,12 +1,13 @@
 //! A mint book in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard};
 
 use halometer_circuits::note::AccountId;
 
 use crate::protocol::PaymentId;
-use crate::store::{MintBook, MintOutcome, MintRecord, StoreError};
+use crate::store::{MintBook, MintOutcome, MintRecord, MintTotals, StoreError};
 
 /// A [`MintBook`] in memory, behind one lock.
 #[derive(Debug, Default)]
@@ -16,9 +17,9 @@ pub struct MemoryMintBook {
 
 #[derive(Debug, Default)]
 struct Mints {
-    by_payment: HashMap<PaymentId, MintRecord>,
+    by_payment: BTreeMap<PaymentId, MintRecord>,
     payment_of: HashMap<AccountId, PaymentId>,
-    minted: u128,
+    totals: MintTotals,
 }
 
 impl MemoryMintBook {
@@ -41,7 +42,7 @@ impl MintBook for MemoryMintBook {
         if mints.payment_of.contains_key(&mint.account) {
             return Ok(MintOutcome::AccountKnown);
         }
-        mints.minted += u128::from(mint.amount.micro());
+        mints.totals.add(&mint);
         mints.payment_of.insert(mint.account, mint.payment);
         mints.by_payment.insert(mint.payment, mint);
         Ok(MintOutcome::Fresh)
@@ -56,7 +57,13 @@ impl MintBook for MemoryMintBook {
         Ok(mints.payment_of.get(account).and_then(|payment| mints.by_payment.get(payment)).cloned())
     }
 
-    fn minted(&self) -> Result<u128, StoreError> {
-        Ok(self.lock()?.minted)
+    fn totals(&self) -> Result<MintTotals, StoreError> {
+        Ok(self.lock()?.totals.clone())
+    }
+
+    fn scan(&self, after: Option<&PaymentId>, limit: usize) -> Result<Vec<MintRecord>, StoreError> {
+        let low = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mints = self.lock()?;
+        Ok(mints.by_payment.range((low, Bound::Unbounded)).take(limit).map(|(_, mint)| mint.clone()).collect())
     }
 }

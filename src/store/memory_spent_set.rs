@@ -1,12 +1,16 @@
 //! A spent set in memory.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard};
 
 use halometer_circuits::note::Nullifier;
 
-use crate::protocol::{Credits, EpochNumber, OwnerId, Settlement, SpendKey, Timestamp};
-use crate::store::{Insertion, Lease, Record, RecordState, SpentSet, StoreError, Totals};
+use super::rules;
+use crate::protocol::{Credits, EpochNumber, OwnerId, Settlement, Timestamp};
+use crate::store::{
+    Insertion, Lease, PairInsertion, PartitionPhase, Record, RecordKey, RecordState, SpentSet, StoreError, Totals,
+};
 
 /// A [`SpentSet`] in memory, behind one lock. It forgets everything when the process ends: a gateway that uses it takes a new
 /// id and new epochs at every start.
@@ -15,20 +19,18 @@ pub struct MemorySpentSet {
     partitions: Mutex<BTreeMap<EpochNumber, Partition>>,
 }
 
-#[derive(Default)]
 struct Partition {
-    phase: Phase,
+    phase: PartitionPhase,
     // By the bytes of the nullifier, so that a prefix is a range.
-    records: BTreeMap<[u8; 32], Record>,
+    entries: BTreeMap<[u8; 32], Entry>,
     totals: Totals,
+    erased: Totals,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
-    #[default]
-    Open,
-    Closing,
-    Retired,
+struct Entry {
+    record: Record,
+    /// When it was settled.
+    settled: Option<Timestamp>,
 }
 
 impl core::fmt::Debug for MemorySpentSet {
@@ -53,24 +55,41 @@ impl MemorySpentSet {
         epoch: EpochNumber,
         action: impl FnOnce(&mut Partition) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut partitions = self.lock()?;
-        match partitions.get_mut(&epoch) {
-            None => Err(StoreError::PartitionMissing(epoch)),
-            Some(Partition { phase: Phase::Retired, .. }) => Err(StoreError::PartitionRetired(epoch)),
-            Some(partition) => action(partition),
-        }
+        action(live(&mut *self.lock()?, epoch)?)
+    }
+}
+
+fn live(partitions: &mut BTreeMap<EpochNumber, Partition>, epoch: EpochNumber) -> Result<&mut Partition, StoreError> {
+    match partitions.get_mut(&epoch) {
+        None => Err(StoreError::PartitionMissing(epoch)),
+        Some(Partition { phase: PartitionPhase::Retired, .. }) => Err(StoreError::PartitionRetired(epoch)),
+        Some(partition) => Ok(partition),
     }
 }
 
 impl Partition {
-    fn record(&mut self, key: &SpendKey) -> Result<(&mut Record, &mut Totals), StoreError> {
-        let record = self.records.get_mut(&key.nullifier.to_bytes()).filter(|record| record.key == *key);
-        Ok((record.ok_or(StoreError::NoRecord)?, &mut self.totals))
+    fn entry(&mut self, key: &RecordKey) -> Result<(&mut Entry, &mut Totals), StoreError> {
+        let entry = self.entries.get_mut(&key.nullifier.to_bytes()).filter(|entry| entry.record.key == *key);
+        Ok((entry.ok_or(StoreError::NoRecord)?, &mut self.totals))
     }
-}
 
-fn may_settle(held: &Lease, owner: OwnerId, now: Timestamp) -> bool {
-    held.owner == owner || held.until <= now
+    fn insert(&mut self, record: Record) -> Result<Insertion, StoreError> {
+        let charge = rules::new_record(&record)?;
+        let nullifier = record.key.nullifier.to_bytes();
+        if let Some(Entry { record: found, .. }) = self.entries.get(&nullifier) {
+            return Ok(if found.key == record.key {
+                Insertion::Same(found.state.clone())
+            } else {
+                Insertion::Conflict(Box::new(found.clone()))
+            });
+        }
+        if self.phase != PartitionPhase::Open {
+            return Err(StoreError::PartitionClosed(record.key.epoch));
+        }
+        self.entries.insert(nullifier, Entry { record, settled: None });
+        self.totals.admit(charge);
+        Ok(Insertion::Fresh)
+    }
 }
 
 impl SpentSet for MemorySpentSet {
@@ -79,13 +98,14 @@ impl SpentSet for MemorySpentSet {
         if partitions.contains_key(&epoch) {
             return Err(StoreError::PartitionExists(epoch));
         }
-        partitions.insert(epoch, Partition::default());
+        let (entries, totals, erased) = Default::default();
+        partitions.insert(epoch, Partition { phase: PartitionPhase::Open, entries, totals, erased });
         Ok(())
     }
 
     fn close(&self, epoch: EpochNumber) -> Result<(), StoreError> {
         self.with(epoch, |partition| {
-            partition.phase = Phase::Closing;
+            partition.phase = PartitionPhase::Closing;
             Ok(())
         })
     }
@@ -93,80 +113,93 @@ impl SpentSet for MemorySpentSet {
     fn retire(&self, epoch: EpochNumber) -> Result<(), StoreError> {
         let mut partitions = self.lock()?;
         let partition = partitions.get_mut(&epoch).ok_or(StoreError::PartitionMissing(epoch))?;
-        if partition.phase == Phase::Open {
+        if partition.phase == PartitionPhase::Open {
             return Err(StoreError::PartitionOpen(epoch));
         }
-        partition.phase = Phase::Retired;
-        partition.records.clear();
+        partition.phase = PartitionPhase::Retired;
+        partition.entries.clear();
         Ok(())
     }
 
-    fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError> {
-        self.with(epoch, |partition| Ok(partition.records.get(&nullifier.to_bytes()).cloned()))
+    fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
+        Ok(self.lock()?.iter().map(|(epoch, partition)| (*epoch, partition.phase)).collect())
     }
 
-    fn insert(&self, record: Record) -> Result<Insertion, StoreError> {
-        let (RecordState::Open(_), Some(evidence)) = (&record.state, &record.evidence) else {
-            return Err(StoreError::BadRecord("a new record is open and has its evidence"));
-        };
-        let (key, charge) = (record.key, evidence.charge);
-        self.with(key.epoch, |partition| {
-            let nullifier = key.nullifier.to_bytes();
-            if let Some(found) = partition.records.get(&nullifier) {
-                return Ok(if found.key == key {
-                    Insertion::Same(found.state.clone())
-                } else {
-                    Insertion::Conflict(Box::new(found.clone()))
-                });
-            }
-            if partition.phase != Phase::Open {
+    fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError> {
+        self.with(epoch, |partition| Ok(partition.entries.get(&nullifier.to_bytes()).map(|entry| entry.record.clone())))
+    }
+
+    fn insert_all(&self, records: Vec<Record>, _: Timestamp) -> Vec<Result<Insertion, StoreError>> {
+        records.into_iter().map(|record| self.with(record.key.epoch, |partition| partition.insert(record))).collect()
+    }
+
+    fn insert_pair(&self, pair: [Record; 2], now: Timestamp) -> Result<PairInsertion, StoreError> {
+        let amount = rules::new_pair(&pair)?;
+        let mut partitions = self.lock()?;
+        let mut found = Vec::new();
+        for Record { key, .. } in &pair {
+            let partition = live(&mut partitions, key.epoch)?;
+            found.push(partition.entries.get(&key.nullifier.to_bytes()).map(|entry| entry.record.clone()));
+        }
+        if let Some(outcome) = rules::pair_found(&pair, &found) {
+            return Ok(outcome);
+        }
+        for Record { key, .. } in &pair {
+            if live(&mut partitions, key.epoch)?.phase != PartitionPhase::Open {
                 return Err(StoreError::PartitionClosed(key.epoch));
             }
-            partition.records.insert(nullifier, record);
-            partition.totals.open += 1;
-            partition.totals.held += u128::from(charge.micro());
-            Ok(Insertion::Fresh)
+        }
+        let amount = u128::from(amount.micro());
+        for (i, record) in pair.into_iter().enumerate() {
+            let partition = live(&mut partitions, record.key.epoch)?;
+            partition.totals.settled += 1;
+            *[&mut partition.totals.moved_out, &mut partition.totals.moved_in][i] += amount;
+            partition.entries.insert(record.key.nullifier.to_bytes(), Entry { record, settled: Some(now) });
+        }
+        Ok(PairInsertion::Fresh)
+    }
+
+    fn meter(&self, key: &RecordKey, owner: OwnerId, metered: Credits, now: Timestamp) -> Result<(), StoreError> {
+        self.with(key.epoch, |partition| {
+            let (entry, _) = partition.entry(key)?;
+            let charge = entry.record.evidence.as_ref().map_or(Credits::ZERO, |evidence| evidence.charge);
+            let RecordState::Open { lease, metered: known } = &mut entry.record.state else { return Ok(()) };
+            rules::may_change(lease, owner, now)?;
+            *known = rules::metered(*known, metered, charge)?;
+            Ok(())
         })
     }
 
-    fn take_over(&self, key: &SpendKey, lease: Lease, now: Timestamp) -> Result<Record, StoreError> {
+    fn take_over(&self, key: &RecordKey, lease: Lease, now: Timestamp) -> Result<Record, StoreError> {
         self.with(key.epoch, |partition| {
-            let (record, _) = partition.record(key)?;
-            if let RecordState::Open(held) = &mut record.state {
-                if !may_settle(held, lease.owner, now) {
-                    return Err(StoreError::NotOwner);
-                }
+            let (entry, _) = partition.entry(key)?;
+            if let RecordState::Open { lease: held, .. } = &mut entry.record.state {
+                rules::may_change(held, lease.owner, now)?;
                 *held = lease;
             }
-            Ok(record.clone())
+            Ok(entry.record.clone())
         })
     }
 
     fn settle(
         &self,
-        key: &SpendKey,
+        key: &RecordKey,
         owner: OwnerId,
         now: Timestamp,
         settlement: &Settlement,
     ) -> Result<Settlement, StoreError> {
         self.with(key.epoch, |partition| {
-            let (record, totals) = partition.record(key)?;
-            let held = match &record.state {
-                RecordState::Settled { settlement, .. } => return Ok(settlement.clone()),
-                RecordState::Open(held) => held,
+            let (entry, totals) = partition.entry(key)?;
+            let held = match &entry.record.state {
+                RecordState::Settled(settlement) => return Ok(settlement.clone()),
+                RecordState::Open { lease, .. } => lease,
             };
-            if !may_settle(held, owner, now) {
-                return Err(StoreError::NotOwner);
-            }
-            let charge = record.evidence.as_ref().map_or(Credits::ZERO, |evidence| evidence.charge);
-            let cost = charge.checked_sub(settlement.refund);
-            let cost = cost.ok_or(StoreError::BadRecord("a refund is at most the charge"))?;
-            record.state = RecordState::Settled { settlement: settlement.clone(), at: now };
-            totals.open -= 1;
-            totals.held -= u128::from(charge.micro());
-            totals.settled += 1;
-            totals.cost += u128::from(cost.micro());
-            totals.refunded += u128::from(settlement.refund.micro());
+            rules::may_change(held, owner, now)?;
+            let charge = entry.record.evidence.as_ref().map_or(Credits::ZERO, |evidence| evidence.charge);
+            let cost = rules::cost(charge, settlement.refund)?;
+            entry.record.state = RecordState::Settled(settlement.clone());
+            entry.settled = Some(now);
+            totals.settle(charge, settlement.refund, cost);
             Ok(settlement.clone())
         })
     }
@@ -174,9 +207,11 @@ impl SpentSet for MemorySpentSet {
     fn erase_evidence(&self, epoch: EpochNumber, settled_before: Timestamp) -> Result<u64, StoreError> {
         self.with(epoch, |partition| {
             let mut erased = 0;
-            for record in partition.records.values_mut() {
-                let due = matches!(record.state, RecordState::Settled { at, .. } if at < settled_before);
-                if due && record.evidence.take().is_some() {
+            for Entry { record, settled } in partition.entries.values_mut() {
+                if settled.is_some_and(|at| at < settled_before)
+                    && let (Some(evidence), RecordState::Settled(settlement)) = (record.evidence.take(), &record.state)
+                {
+                    rules::add_settled(&mut partition.erased, &evidence, settlement)?;
                     erased += 1;
                 }
             }
@@ -184,10 +219,12 @@ impl SpentSet for MemorySpentSet {
         })
     }
 
-    fn lapsed(&self, epoch: EpochNumber, now: Timestamp, limit: usize) -> Result<Vec<SpendKey>, StoreError> {
+    fn lapsed(&self, epoch: EpochNumber, now: Timestamp, limit: usize) -> Result<Vec<RecordKey>, StoreError> {
         self.with(epoch, |partition| {
-            let lapsed = |record: &&Record| matches!(&record.state, RecordState::Open(held) if held.until <= now);
-            Ok(partition.records.values().filter(lapsed).map(|record| record.key).take(limit).collect())
+            let lapsed =
+                |record: &&Record| matches!(&record.state, RecordState::Open { lease, .. } if lease.until <= now);
+            let records = partition.entries.values().map(|entry| &entry.record);
+            Ok(records.filter(lapsed).map(|record| record.key).take(limit).collect())
         })
     }
 
@@ -196,11 +233,23 @@ impl SpentSet for MemorySpentSet {
             let (mut low, mut high) = ([0; 32], [0xff; 32]);
             low[..2].copy_from_slice(&prefix);
             high[..2].copy_from_slice(&prefix);
-            Ok(partition.records.range(low..=high).map(|(_, record)| record.key.nullifier).collect())
+            Ok(partition.entries.range(low..=high).map(|(_, entry)| entry.record.key.nullifier).collect())
+        })
+    }
+
+    fn scan(&self, epoch: EpochNumber, after: Option<&Nullifier>, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let low = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_bytes()));
+        self.with(epoch, |partition| {
+            let entries = partition.entries.range((low, Bound::Unbounded));
+            Ok(entries.take(limit).map(|(_, entry)| entry.record.clone()).collect())
         })
     }
 
     fn totals(&self, epoch: EpochNumber) -> Result<Totals, StoreError> {
         self.lock()?.get(&epoch).map(|partition| partition.totals).ok_or(StoreError::PartitionMissing(epoch))
+    }
+
+    fn erased_totals(&self, epoch: EpochNumber) -> Result<Totals, StoreError> {
+        self.lock()?.get(&epoch).map(|partition| partition.erased).ok_or(StoreError::PartitionMissing(epoch))
     }
 }

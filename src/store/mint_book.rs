@@ -1,8 +1,10 @@
 //! The trait of mint books.
 
+use std::collections::BTreeMap;
+
 use halometer_circuits::note::AccountId;
 
-use crate::protocol::{Credits, Digest, MintResponse, PaymentId};
+use crate::protocol::{Credits, Digest, EpochNumber, MintResponse, PaymentId};
 use crate::store::StoreError;
 
 /// What is kept of a mint: no `rho`, and of the request only a digest.
@@ -18,6 +20,28 @@ pub struct MintRecord {
     pub request: Digest,
     /// The answer, the same for ever.
     pub response: MintResponse,
+}
+
+/// Sums over all mints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MintTotals {
+    /// Number of mints.
+    pub mints: u64,
+    /// What they were worth, micro-credits, by the epoch whose key signed.
+    pub by_epoch: BTreeMap<EpochNumber, u128>,
+}
+
+impl MintTotals {
+    /// What all of them were worth, micro-credits.
+    pub fn amount(&self) -> u128 {
+        self.by_epoch.values().sum()
+    }
+
+    /// Adds a mint.
+    pub fn add(&mut self, mint: &MintRecord) {
+        self.mints += 1;
+        *self.by_epoch.entry(mint.response.epoch).or_default() += u128::from(mint.amount.micro());
+    }
 }
 
 /// What became of a mint.
@@ -53,9 +77,15 @@ pub trait MintBook: Send + Sync {
     /// [`StoreError::Failed`].
     fn by_account(&self, account: &AccountId) -> Result<Option<MintRecord>, StoreError>;
 
-    /// The sum of all mints, micro-credits.
+    /// The sums over all mints.
     ///
     /// # Errors
     /// [`StoreError::Failed`].
-    fn minted(&self) -> Result<u128, StoreError>;
+    fn totals(&self) -> Result<MintTotals, StoreError>;
+
+    /// The mints in the order of their payments' ids, at most `limit`, from behind `after` on: for audits.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    fn scan(&self, after: Option<&PaymentId>, limit: usize) -> Result<Vec<MintRecord>, StoreError>;
 }

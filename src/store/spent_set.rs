@@ -1,8 +1,9 @@
 //! The trait of spent sets.
 
-use crate::protocol::{EpochNumber, OwnerId, Settlement, SpendKey, Timestamp};
-use crate::store::{Lease, Record, RecordState, Totals};
 use halometer_circuits::note::Nullifier;
+
+use crate::protocol::{Credits, EpochNumber, OwnerId, Settlement, Timestamp};
+use crate::store::{Lease, PartitionPhase, Record, RecordKey, RecordState, Totals};
 
 /// What became of an insertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +13,22 @@ pub enum Insertion {
     Fresh,
     /// The very same spend is there already.
     Same(RecordState),
-    /// The nullifier is there with another `x`.
+    /// The nullifier is there with another context.
+    Conflict(Box<Record>),
+}
+
+/// What became of the insertion of a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PairInsertion {
+    /// Neither nullifier was there; now both are, settled.
+    Fresh,
+    /// The very same pair is there already, with these settlements.
+    Same(Box<[Settlement; 2]>),
+    /// One of the two is there without the other, or they are not settled as a pair: one of them was cancelled. Nothing was
+    /// inserted.
+    Parted,
+    /// One of the nullifiers is there with another context. Nothing was inserted.
     Conflict(Box<Record>),
 }
 
@@ -26,6 +42,8 @@ pub enum Insertion {
 /// * **Write-once.** A settlement, once stored, is never changed; [`settle`](Self::settle) answers with what is stored.
 /// * **Monotone.** A partition goes from missing to open to closing to retired, never back. A retired one leaves a tombstone
 ///   before its records go, and stays retired after a crash at any point.
+///
+/// The feature `conformance` has tests that any implementation runs against itself.
 pub trait SpentSet: Send + Sync {
     /// Creates the partition of an epoch. An explicit step, taken once when the epoch begins: a gateway that made missing
     /// partitions by itself would take lost data for an empty set.
@@ -47,25 +65,56 @@ pub trait SpentSet: Send + Sync {
     /// [`StoreError::PartitionMissing`]; [`StoreError::PartitionOpen`] when it was not closed before; failures of the store.
     fn retire(&self, epoch: EpochNumber) -> Result<(), StoreError>;
 
+    /// All partitions that there are or were, by epoch.
+    ///
+    /// # Errors
+    /// Failures of the store.
+    fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError>;
+
     /// The record of a nullifier.
     ///
     /// # Errors
     /// [`StoreError::PartitionMissing`], [`StoreError::PartitionRetired`]; failures of the store.
     fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError>;
 
-    /// Inserts a record that is open and has its evidence, unless its nullifier is there already.
+    /// Inserts records that are open and have their evidence, each unless its nullifier is there already, one after the other
+    /// but in one commit. One answer for each, in order; one may fail and its neighbours not.
     ///
     /// # Errors
-    /// [`StoreError::PartitionMissing`], [`StoreError::PartitionClosed`], [`StoreError::PartitionRetired`];
+    /// For each: [`StoreError::PartitionMissing`], [`StoreError::PartitionClosed`], [`StoreError::PartitionRetired`];
     /// [`StoreError::BadRecord`]; failures of the store.
-    fn insert(&self, record: Record) -> Result<Insertion, StoreError>;
+    fn insert_all(&self, records: Vec<Record>, now: Timestamp) -> Vec<Result<Insertion, StoreError>>;
+
+    /// Inserts one record, as [`insert_all`](Self::insert_all).
+    ///
+    /// # Errors
+    /// As for [`insert_all`](Self::insert_all).
+    fn insert(&self, record: Record, now: Timestamp) -> Result<Insertion, StoreError> {
+        let missing = || StoreError::Failed("the store gave no answer".into());
+        self.insert_all(vec![record], now).pop().ok_or_else(missing)?
+    }
+
+    /// Inserts the two halves of a transfer, settled: the first has a charge and a refund of 0, the second a charge of 0 and
+    /// that as its refund. Both or neither.
+    ///
+    /// # Errors
+    /// [`StoreError::BadRecord`] for records that are no such pair; otherwise as for [`insert_all`](Self::insert_all).
+    fn insert_pair(&self, pair: [Record; 2], now: Timestamp) -> Result<PairInsertion, StoreError>;
+
+    /// Writes down what an open record has been metered at so far, so that it is settled at that if its owner dies. It never
+    /// goes down; of a settled record nothing changes.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRecord`], [`StoreError::NotOwner`]; [`StoreError::BadRecord`] for more than the charge; the partition is
+    /// missing or retired; failures of the store.
+    fn meter(&self, key: &RecordKey, owner: OwnerId, metered: Credits, now: Timestamp) -> Result<(), StoreError>;
 
     /// Takes an open record over from an owner whose lease has run out (or renews the lease of `lease.owner` itself), and
     /// answers with the record as it then is. A settled record is answered with and left alone.
     ///
     /// # Errors
     /// [`StoreError::NoRecord`], [`StoreError::NotOwner`]; the partition is missing or retired; failures of the store.
-    fn take_over(&self, key: &SpendKey, lease: Lease, now: Timestamp) -> Result<Record, StoreError>;
+    fn take_over(&self, key: &RecordKey, lease: Lease, now: Timestamp) -> Result<Record, StoreError>;
 
     /// Settles an open record that belongs to `owner` or whose lease has run out, and answers with what is stored: this
     /// settlement, or the one that was there before. Only that may be released.
@@ -75,13 +124,15 @@ pub trait SpentSet: Send + Sync {
     /// partition is missing or retired; failures of the store.
     fn settle(
         &self,
-        key: &SpendKey,
+        key: &RecordKey,
         owner: OwnerId,
         now: Timestamp,
         settlement: &Settlement,
     ) -> Result<Settlement, StoreError>;
 
-    /// Erases the evidence of the records of a partition that were settled before an instant; says how many.
+    /// Erases evidence of a partition that was settled before an instant, so that no file of the store has it any more; says of
+    /// how many records. A store may erase in portions, and some records later than others: never before the instant, never of
+    /// an open record.
     ///
     /// # Errors
     /// The partition is missing or retired; failures of the store.
@@ -91,20 +142,32 @@ pub trait SpentSet: Send + Sync {
     ///
     /// # Errors
     /// The partition is missing or retired; failures of the store.
-    fn lapsed(&self, epoch: EpochNumber, now: Timestamp, limit: usize) -> Result<Vec<SpendKey>, StoreError>;
+    fn lapsed(&self, epoch: EpochNumber, now: Timestamp, limit: usize) -> Result<Vec<RecordKey>, StoreError>;
 
-    /// The nullifiers of a partition whose encoding begins with these two bytes, so that a wallet can ask after one without
-    /// naming it.
+    /// The nullifiers of a partition whose encoding begins with these two bytes, in order, so that a wallet can ask after one
+    /// without naming it.
     ///
     /// # Errors
     /// The partition is missing or retired; failures of the store.
     fn bucket(&self, epoch: EpochNumber, prefix: [u8; 2]) -> Result<Vec<Nullifier>, StoreError>;
+
+    /// The records of a partition in the order of their nullifiers' bytes, at most `limit`, from behind `after` on: for audits.
+    ///
+    /// # Errors
+    /// The partition is missing or retired; failures of the store.
+    fn scan(&self, epoch: EpochNumber, after: Option<&Nullifier>, limit: usize) -> Result<Vec<Record>, StoreError>;
 
     /// The sums over a partition; they outlive its records.
     ///
     /// # Errors
     /// [`StoreError::PartitionMissing`]; failures of the store.
     fn totals(&self, epoch: EpochNumber) -> Result<Totals, StoreError>;
+
+    /// The sums over the records of a partition whose evidence is erased: what an audit cannot add up from charges any more.
+    ///
+    /// # Errors
+    /// [`StoreError::PartitionMissing`]; failures of the store.
+    fn erased_totals(&self, epoch: EpochNumber) -> Result<Totals, StoreError>;
 }
 
 /// Why a store did not do as it was asked. Nothing may be concluded from it about what is in the store.
@@ -135,6 +198,14 @@ pub enum StoreError {
     /// The record or the change to it breaks a rule of the set.
     #[error("the record breaks a rule of the set: {0}")]
     BadRecord(&'static str),
+    /// Data of the partition is damaged. Nothing of it is served any more: its records may be wrong, or missing.
+    #[error("the partition of epoch {epoch} is damaged: {what}")]
+    Corrupt {
+        /// The epoch.
+        epoch: EpochNumber,
+        /// What was found.
+        what: String,
+    },
     /// The store failed.
     #[error("the store failed")]
     Failed(#[source] Box<dyn core::error::Error + Send + Sync>),

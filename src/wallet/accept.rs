@@ -3,7 +3,7 @@
 use super::lane::Lane;
 use super::note::Note;
 use super::{Journal, JournalError, LaneId, Wallet};
-use crate::protocol::{Credits, EpochNumber, Settlement, SpendKey};
+use crate::protocol::{Credits, EpochNumber, Purpose, Settlement, SpendKey};
 
 /// What a settled spend came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Accepted {
     pub lane: LaneId,
     /// The charge.
     pub charge: Credits,
-    /// What it cost.
+    /// What it cost; nothing for a transfer or rollover.
     pub cost: Credits,
     /// What came back.
     pub refund: Credits,
@@ -33,6 +33,9 @@ pub enum AcceptError {
         /// The charge.
         charge: Credits,
     },
+    /// A half of a transfer was settled as neither the transfer nor a cancel would.
+    #[error("a refund of {0} is neither that of the transfer nor that of a cancel")]
+    NotTransfer(Credits),
     /// The refund is no multiple of the quantum: an odd amount would mark the caller.
     #[error("a refund of {refund} is no multiple of the quantum {quantum}")]
     NotQuantised {
@@ -59,10 +62,31 @@ impl<J: Journal> Wallet<J> {
     /// # Errors
     /// [`AcceptError`].
     pub fn accept(&mut self, key: &SpendKey, settlement: &Settlement) -> Result<Accepted, AcceptError> {
+        let (accepted, note) = self.check_settlement(key, settlement)?;
+        self.journal.settle(key, settlement)?;
+        self.lanes.insert(accepted.lane, Lane::Idle(note));
+        Ok(accepted)
+    }
+
+    /// What accepting a settlement would come to, and the change note.
+    pub(super) fn check_settlement(
+        &self,
+        key: &SpendKey,
+        settlement: &Settlement,
+    ) -> Result<(Accepted, Note), AcceptError> {
         let (lane, flight) = self.in_flight(key).ok_or(AcceptError::NotInFlight)?;
         let Settlement { epoch, refund, signature } = settlement;
         let (charge, quantum) = (flight.spend.charge, self.directory.quantum());
-        let cost = charge.checked_sub(*refund).ok_or(AcceptError::AboveCharge { refund: *refund, charge })?;
+        let cost = match flight.spend.purpose {
+            Purpose::Transfer { .. } => {
+                // Carried out: the giving half gets nothing back, the taking one what was given. Cancelled: as if it had not been.
+                if *refund != flight.takes && *refund != charge {
+                    return Err(AcceptError::NotTransfer(*refund));
+                }
+                Credits::ZERO
+            }
+            _ => charge.checked_sub(*refund).ok_or(AcceptError::AboveCharge { refund: *refund, charge })?,
+        };
         if !refund.is_multiple_of(quantum) {
             return Err(AcceptError::NotQuantised { refund: *refund, quantum });
         }
@@ -70,7 +94,7 @@ impl<J: Journal> Wallet<J> {
         if !entry.key.verify(&flight.change().leaf(refund.micro()), signature) {
             return Err(AcceptError::Signature(*epoch));
         }
-        // v' + r is at most v' + charge, what the note before was worth.
+        // v' + r is at most v' + charge, what the note before was worth, or was seen to fit when the transfer was planned.
         let note = Note {
             index: flight.next,
             hidden: *flight.hidden,
@@ -78,8 +102,6 @@ impl<J: Journal> Wallet<J> {
             epoch: *epoch,
             signature: signature.clone(),
         };
-        self.journal.settle(key, settlement)?;
-        self.lanes.insert(lane, Lane::Idle(note));
-        Ok(Accepted { lane, charge, cost, refund: *refund })
+        Ok((Accepted { lane, charge, cost, refund: *refund }, note))
     }
 }

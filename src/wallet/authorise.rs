@@ -2,7 +2,7 @@
 
 use super::lane::{InFlight, Lane};
 use super::{Journal, JournalEntry, JournalError, LaneId, ReadySpend, Wallet};
-use crate::protocol::{Action, Authorisation, Following, Opening, Request, SpendKey, Timestamp};
+use crate::protocol::{Action, Authorisation, Cancellation, Following, Opening, Purpose, Request, SpendKey, Timestamp};
 
 /// A credential that may be sent: its spend is pinned.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,6 +31,9 @@ pub enum AuthoriseError {
     /// The note is not its lane's frontier: another proof of it was sent, or it is long spent. It was thrown away.
     #[error("the note of lane {0} was spent with another proof")]
     NotFrontier(LaneId),
+    /// Half a transfer pays for no request; see [`Wallet::authorise_transfer`].
+    #[error("half a transfer pays for no request")]
+    HalfTransfer,
     /// The journal refused or failed. Whether the note is pinned is unknown; the lane must not be used until the journal says.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -53,21 +56,33 @@ impl<J: Journal> Wallet<J> {
         request: &Request<'_>,
         now: Timestamp,
     ) -> Result<Authorised, AuthoriseError> {
-        let lane = ready.lane;
-        if !self.is_frontier(&ready) {
-            return Err(AuthoriseError::NotFrontier(lane));
+        if matches!(ready.spend.purpose, Purpose::Transfer { .. }) {
+            return Err(AuthoriseError::HalfTransfer);
         }
-        if !self.is_current(&ready, now) {
-            return Err(AuthoriseError::Stale);
+        self.check_ready(&ready, now)?;
+        let (key, lane) = (ready.key(), ready.lane);
+        let opening = self.pin(ready)?.opening(request).to_bytes();
+        Ok(Authorised { key, lane, opening })
+    }
+
+    pub(super) fn check_ready(&self, ready: &ReadySpend, now: Timestamp) -> Result<(), AuthoriseError> {
+        if !self.is_frontier(ready) {
+            return Err(AuthoriseError::NotFrontier(ready.lane));
         }
-        let key = ready.key();
+        if self.is_current(ready, now) { Ok(()) } else { Err(AuthoriseError::Stale) }
+    }
+
+    /// Writes the spend to the journal. From here on it is the only one of its note.
+    pub(super) fn pin(&mut self, ready: ReadySpend) -> Result<&InFlight, JournalError> {
+        let (key, lane) = (ready.key(), ready.lane);
         self.journal.pin(JournalEntry { key, lane, spend: ready.spend.to_bytes(), settlement: None })?;
         // Other proofs of this note must never be sent any more.
         self.ready.retain(|other| other.lane != lane);
-        let flight = InFlight::new(ready);
-        let opening = flight.opening(request);
-        self.lanes.insert(lane, Lane::InFlight(Box::new(flight)));
-        Ok(Authorised { key, lane, opening })
+        self.lanes.insert(lane, Lane::InFlight(Box::new(InFlight::new(ready))));
+        match self.lanes.get(&lane) {
+            Some(Lane::InFlight(flight)) => Ok(flight),
+            _ => unreachable!("it was inserted above"),
+        }
     }
 
     /// The same spend again, for a request that got no answer, or an error. It is charged once, however often it is sent.
@@ -76,7 +91,21 @@ impl<J: Journal> Wallet<J> {
     /// [`NotInFlight`].
     pub fn resend(&self, key: &SpendKey, request: &Request<'_>) -> Result<Authorised, NotInFlight> {
         let (lane, flight) = self.in_flight(key).ok_or(NotInFlight)?;
-        Ok(Authorised { key: *key, lane, opening: flight.opening(request) })
+        if matches!(flight.spend.purpose, Purpose::Transfer { .. }) {
+            return Err(NotInFlight);
+        }
+        Ok(Authorised { key: *key, lane, opening: flight.opening(request).to_bytes() })
+    }
+
+    /// The bytes of a [`Cancellation`] of a spend that was sent: the way out for one that no gateway admits, and for a call that
+    /// is to stop. Its answer is a settlement, which [`accept`](Self::accept) takes. `request` is the request that will carry it.
+    ///
+    /// # Errors
+    /// [`NotInFlight`].
+    pub fn cancel(&self, key: &SpendKey, request: &Request<'_>) -> Result<Vec<u8>, NotInFlight> {
+        let (_, flight) = self.in_flight(key).ok_or(NotInFlight)?;
+        let authorisation = flight.sign(Action::Cancel, request);
+        Ok(Cancellation { spend: flight.spend.clone(), authorisation }.to_bytes())
     }
 
     /// The bytes of a [`Following`] that asks for the settlement of a spend that was sent. `request` is the request that will
@@ -92,7 +121,8 @@ impl<J: Journal> Wallet<J> {
         let (nullifier, context) = (key.nullifier, key.context);
         let authorisation =
             Authorisation::sign(&flight.session, &nullifier, &context, Action::Fetch, sequence, request);
-        Ok(Following { epoch: key.epoch, nullifier, context, authorisation }.to_bytes())
+        let session = flight.session.public_key();
+        Ok(Following { epoch: key.epoch, nullifier, context, session, authorisation }.to_bytes())
     }
 
     /// The lane that awaits the settlement of a spend.
@@ -107,13 +137,16 @@ impl<J: Journal> Wallet<J> {
 impl InFlight {
     fn new(ready: ReadySpend) -> Self {
         let key = ready.key();
-        let ReadySpend { index, spend, session, hidden, .. } = ready;
-        Self { key, spend, session, hidden, next: index + 1, sequence: 1 }
+        let ReadySpend { index, spend, session, hidden, takes, .. } = ready;
+        Self { key, spend, session, hidden, takes, next: index + 1, sequence: 1 }
     }
 
-    fn opening(&self, request: &Request<'_>) -> Vec<u8> {
+    pub(super) fn opening(&self, request: &Request<'_>) -> Opening {
+        Opening { spend: self.spend.clone(), authorisation: self.sign(Action::Open, request) }
+    }
+
+    fn sign(&self, action: Action, request: &Request<'_>) -> Authorisation {
         let SpendKey { nullifier, context, .. } = &self.key;
-        let authorisation = Authorisation::sign(&self.session, nullifier, context, Action::Open, 0, request);
-        Opening { spend: self.spend.clone(), authorisation }.to_bytes()
+        Authorisation::sign(&self.session, nullifier, context, action, 0, request)
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct InFlight {
     pub(super) session: SessionKey,
     /// `v'`.
     pub(super) hidden: Zeroizing<u64>,
+    /// What the taking half of a transfer brings in.
+    pub(super) takes: Credits,
     /// Index of the change note.
     pub(super) next: u64,
     /// Number of the next request in the session.

@@ -1,5 +1,6 @@
 //! Making a proof ahead of the call.
 
+use halometer_circuits::note::Nullifier;
 use halometer_circuits::proof::{Proof, ProveError, ProvingKey, VerifyError};
 use halometer_circuits::schnorr::PublicKey;
 use halometer_circuits::spend::{SpendPublic, SpendWitness};
@@ -23,6 +24,8 @@ pub struct ProofJob {
     witness: SpendWitness,
     /// `v'`.
     hidden: Zeroizing<u64>,
+    /// What the taking half of a transfer brings in.
+    takes: Credits,
     session: SessionKey,
     epoch_key: PublicKey,
 }
@@ -67,6 +70,15 @@ pub enum PlanError {
     /// The lane has no index left.
     #[error("lane {0} is used up")]
     UsedUp(LaneId),
+    /// The note's epoch still issues, or none does.
+    #[error("there is nothing to roll over from epoch {0} into")]
+    NothingToRoll(EpochNumber),
+    /// A transfer is between two lanes.
+    #[error("both ends of the transfer are lane {0}")]
+    SameLane(LaneId),
+    /// The amount is no denomination; an amount of one's own would be a fingerprint.
+    #[error("{0} is no denomination of a transfer")]
+    UnknownDenomination(Credits),
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -126,7 +138,33 @@ impl ProofJob {
             spend: Spend::assemble(&self.context, self.memo, &self.public, proof),
             session: self.session,
             hidden: self.hidden,
+            takes: self.takes,
         }
+    }
+}
+
+/// A spend of a lane's frontier whose purpose is not settled yet.
+struct Draft {
+    lane: LaneId,
+    index: u64,
+    context: Context,
+    memo: Memo,
+    nullifier: Nullifier,
+    witness: SpendWitness,
+    hidden: Zeroizing<u64>,
+    takes: Credits,
+    session: SessionKey,
+    epoch_key: PublicKey,
+}
+
+impl Draft {
+    fn into_job(self, purpose: Purpose) -> Result<ProofJob, PlanError> {
+        let Self { lane, index, context, memo, witness, hidden, takes, session, epoch_key, .. } = self;
+        let context = Context { purpose, ..context };
+        let x = context.hash().ok_or(PlanError::ZeroContext)?;
+        let charge = context.charge;
+        let public = witness.public(x, charge.micro()).map_err(|_| PlanError::Balance(charge))?;
+        Ok(ProofJob { lane, index, context, memo, public, witness, hidden, takes, session, epoch_key })
     }
 }
 
@@ -143,15 +181,62 @@ impl<J: Journal> Wallet<J> {
         class: Credits,
         now: Timestamp,
     ) -> Result<ProofJob, PlanError> {
+        if !self.directory.has_class(class) {
+            return Err(PlanError::UnknownClass(class));
+        }
+        self.draft(lane, gateway, class, now)?.into_job(Purpose::Session)
+    }
+
+    /// Plans the rollover of a lane's frontier, whose epoch issues no more, into the epoch that does. Nothing is charged.
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn plan_rollover(&self, lane: LaneId, gateway: &GatewayId, now: Timestamp) -> Result<ProofJob, PlanError> {
+        let draft = self.draft(lane, gateway, Credits::ZERO, now)?;
+        if self.directory.issuing(now).is_none_or(|epoch| epoch.number == draft.context.epoch) {
+            return Err(PlanError::NothingToRoll(draft.context.epoch));
+        }
+        draft.into_job(Purpose::Rollover)
+    }
+
+    /// Plans a transfer of an amount from one lane to another: two jobs, the giving one first. The amount is a denomination
+    /// ([`Directory::has_denomination`](crate::protocol::Directory::has_denomination)).
+    ///
+    /// # Errors
+    /// [`PlanError`].
+    pub fn plan_transfer(
+        &self,
+        from: LaneId,
+        to: LaneId,
+        amount: Credits,
+        gateway: &GatewayId,
+        now: Timestamp,
+    ) -> Result<[ProofJob; 2], PlanError> {
+        if from == to {
+            return Err(PlanError::SameLane(from));
+        }
+        if !self.directory.has_denomination(amount) {
+            return Err(PlanError::UnknownDenomination(amount));
+        }
+        let mut give = self.draft(from, gateway, amount, now)?;
+        let mut take = self.draft(to, gateway, Credits::ZERO, now)?;
+        // What comes in must fit what a note can hold.
+        take.takes = amount;
+        let worth = take.hidden.checked_add(amount.micro());
+        worth.ok_or(PlanError::Balance(amount))?;
+        give.takes = Credits::ZERO;
+        let names = |other: &Draft| Purpose::Transfer { nullifier: other.nullifier, change: other.context.change };
+        let (gives, takes) = (names(&take), names(&give));
+        Ok([give.into_job(gives)?, take.into_job(takes)?])
+    }
+
+    fn draft(&self, lane: LaneId, gateway: &GatewayId, charge: Credits, now: Timestamp) -> Result<Draft, PlanError> {
         let note = match self.lanes.get(&lane).ok_or(PlanError::UnknownLane(lane))? {
             Lane::Idle(note) => note,
             Lane::InFlight(_) => return Err(PlanError::InFlight(lane)),
         };
         let directory = &self.directory;
         directory.gateway(gateway).ok_or(PlanError::UnknownGateway(*gateway))?;
-        if !directory.has_class(class) {
-            return Err(PlanError::UnknownClass(class));
-        }
         let epoch = directory.epoch(note.epoch).filter(|epoch| epoch.spend.contains(now));
         let epoch = epoch.ok_or(PlanError::NotSpendable(note.epoch))?;
         let tariff = directory.callers_tariff(now).ok_or(PlanError::NoTariff)?.digest();
@@ -170,8 +255,8 @@ impl<J: Journal> Wallet<J> {
         if self.journal.entry(&nullifier)?.is_some() {
             return Err(PlanError::Pinned(lane));
         }
-        let hidden = Zeroizing::new(witness.change_value(class.micro()).map_err(|_| PlanError::Balance(class))?);
-        let change = witness.change(class.micro()).map_err(|_| PlanError::Balance(class))?;
+        let hidden = Zeroizing::new(witness.change_value(charge.micro()).map_err(|_| PlanError::Balance(charge))?);
+        let change = witness.change(charge.micro()).map_err(|_| PlanError::Balance(charge))?;
         let contents = MemoContents {
             device: self.device,
             payment: lane.payment,
@@ -189,14 +274,24 @@ impl<J: Journal> Wallet<J> {
             purpose: Purpose::Session,
             tariff,
             session: session.public_key(),
-            charge: class,
+            charge,
             change,
             not_after: directory.grid().callers_not_after(now),
             memo: memo.digest(),
         };
-        let x = context.hash().ok_or(PlanError::ZeroContext)?;
-        let public = witness.public(x, class.micro()).map_err(|_| PlanError::Balance(class))?;
-        Ok(ProofJob { lane, index: note.index, context, memo, public, witness, hidden, session, epoch_key: epoch.key })
+        let takes = Credits::ZERO;
+        Ok(Draft {
+            lane,
+            index: note.index,
+            context,
+            memo,
+            nullifier,
+            witness,
+            hidden,
+            takes,
+            session,
+            epoch_key: epoch.key,
+        })
     }
 
     /// The lanes that could pay this class now and have no ready spend for it: those to plan for.

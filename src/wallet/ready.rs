@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::lane::Lane;
 use super::{Journal, LaneId, Wallet};
-use crate::protocol::{Credits, GatewayId, SessionKey, Spend, SpendKey, Timestamp};
+use crate::protocol::{Credits, GatewayId, Purpose, SessionKey, Spend, SpendKey, Timestamp};
 
 /// A spend with its proof, which was not sent. Not `Clone`: it is thrown away or sent, never copied or backed up. Not printed,
 /// wiped on drop.
@@ -18,6 +18,8 @@ pub struct ReadySpend {
     pub(super) session: SessionKey,
     /// `v'`.
     pub(super) hidden: Zeroizing<u64>,
+    /// What the taking half of a transfer brings in.
+    pub(super) takes: Credits,
 }
 
 impl core::fmt::Debug for ReadySpend {
@@ -44,7 +46,7 @@ impl ReadySpend {
 }
 
 impl<J: Journal> Wallet<J> {
-    /// Keeps a ready spend until it is taken. It replaces one of the same lane, gateway and class; one whose note is not its
+    /// Keeps a ready spend for a session until it is taken; those for other purposes are for use at once. It replaces one of the same lane, gateway and class; one whose note is not its
     /// lane's frontier any more is thrown away.
     pub fn keep(&mut self, ready: ReadySpend) {
         let replaced = |other: &ReadySpend| {
@@ -52,7 +54,7 @@ impl<J: Journal> Wallet<J> {
                 == (ready.lane, ready.spend.gateway, ready.spend.charge)
         };
         self.ready.retain(|other| !replaced(other));
-        if self.is_frontier(&ready) {
+        if self.is_frontier(&ready) && ready.spend.purpose == Purpose::Session {
             self.ready.push(ready);
         }
     }
@@ -95,7 +97,7 @@ impl<J: Journal> Wallet<J> {
         let (spend, directory) = (&ready.spend, &self.directory);
         directory.epoch(spend.epoch).is_some_and(|epoch| epoch.spend.contains(now))
             && spend.not_after == directory.grid().callers_not_after(now)
-            && directory.has_class(spend.charge)
+            && (spend.purpose != Purpose::Session || directory.has_class(spend.charge))
             && directory.gateway(&spend.gateway).is_some()
             && directory.callers_tariff(now).is_some_and(|tariff| tariff.digest() == spend.tariff)
     }

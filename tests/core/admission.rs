@@ -207,6 +207,7 @@ fn a_lease_shorter_than_a_session_makes_no_gateway() {
         set: world.set.clone(),
         owner: OWNER,
         lease_seconds: 600,
+        quotas: Default::default(),
     };
     let error = halometer::gateway::Gateway::new(parts, T0).unwrap_err();
     assert_eq!(error, GatewayError::ShortLease { lease: 600, session: 600 });

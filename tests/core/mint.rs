@@ -5,7 +5,7 @@ use std::sync::Arc;
 use halometer::circuits::note::{ContextHash, NoteSecret, ShareY, recover_account};
 use halometer::issuer::{DevelopmentPayments, Issuer, MintError, PaymentSource, PaymentSourceError};
 use halometer::protocol::*;
-use halometer::store::{MemoryMintBook, MintBook, MintOutcome, MintRecord, StoreError};
+use halometer::store::{MemoryMintBook, MintBook, MintOutcome, MintRecord, MintTotals, StoreError};
 use halometer::wallet::{AcceptMintError, PaymentError};
 
 use crate::world::*;
@@ -21,7 +21,7 @@ fn minting_without_a_payment_gives_nothing() {
     let world = World::new();
     let request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty()).unwrap();
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Unpaid)));
-    assert_eq!(world.mints.minted().unwrap(), 0);
+    assert_eq!(world.mints.totals().unwrap().amount(), 0);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn minting_one_payment_twice_gives_the_first_answer_even_in_the_next_epoch() {
     let later = world.issuer.mint(&again, T0.after(DAY)).unwrap();
     assert_eq!(later, first);
     assert_eq!(later.epoch, EPOCH[0], "not signed again by the key that issues now");
-    assert_eq!(world.mints.minted().unwrap(), 100);
+    assert_eq!(world.mints.totals().unwrap().amount(), 100);
     // Accepting it twice gives no second set of notes.
     wallet.accept_mint(&PAYMENT, &first).unwrap();
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -79,7 +79,7 @@ fn minting_one_payment_for_another_account_or_other_notes_is_a_conflict() {
     (request.lanes[0].amount, request.lanes[1].amount) = (micro(40), micro(60));
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Conflict)));
     assert_eq!(honest.request_mint(PAYMENT, [micro(0); LANES]).unwrap_err(), PaymentError::OtherAmounts);
-    assert_eq!(world.mints.minted().unwrap(), 100);
+    assert_eq!(world.mints.totals().unwrap().amount(), 100);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn racing_for_one_payment_with_many_accounts_mints_once() {
     });
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(MintError::Conflict))));
-    assert_eq!(world.mints.minted().unwrap(), 100);
+    assert_eq!(world.mints.totals().unwrap().amount(), 100);
 }
 
 #[test]
@@ -194,7 +194,11 @@ impl MintBook for Broken {
     fn by_account(&self, _: &halometer::circuits::note::AccountId) -> Result<Option<MintRecord>, StoreError> {
         Ok(None)
     }
-    fn minted(&self) -> Result<u128, StoreError> {
+    fn totals(&self) -> Result<MintTotals, StoreError> {
+        Err(StoreError::Failed(broken()))
+    }
+
+    fn scan(&self, _: Option<&PaymentId>, _: usize) -> Result<Vec<MintRecord>, StoreError> {
         Err(StoreError::Failed(broken()))
     }
 }

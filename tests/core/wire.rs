@@ -33,9 +33,10 @@ fn spends_and_openings() {
     let refuses = |at, with: &[u8]| refuses(&opening, at, with, Opening::from_bytes);
     assert_eq!(refuses(0, &[0]), DecodeError::Version(0));
     assert_eq!(refuses(0, &[2]), DecodeError::Version(2));
-    for purpose in (0..=255).filter(|purpose| *purpose != 1) {
+    for purpose in (0..=255).filter(|purpose| !(1..=3).contains(purpose)) {
         assert_eq!(refuses(1, &[purpose]), DecodeError::Field("purpose"));
     }
+    assert!(matches!(refuses(1, &[2]), DecodeError::Length { .. }), "half a transfer names the other");
     assert_eq!(refuses(54, &[0; 32]), DecodeError::Field("session key"), "of small order");
     let nullifier = 1 + 1 + 4 + 16 + 32 + 32 + 8 + 8 + 64;
     for (at, name) in [(nullifier, "nullifier"), (nullifier + 32, "share"), (nullifier + 64, "change commitment")] {
@@ -59,8 +60,10 @@ fn following_requests() {
     assert_eq!(refuses(5, &[0xff; 32]), DecodeError::Field("nullifier"));
     assert_eq!(refuses(37, &[0xff; 32]), DecodeError::Field("context hash"));
     assert_eq!(refuses(37, &[0; 32]), DecodeError::Field("context hash"), "x = 0");
-    assert_eq!(refuses(69, &[1]), DecodeError::Field("action"), "an opening without its spend");
-    assert_eq!(refuses(69, &[0]), DecodeError::Field("action"));
+    assert_eq!(refuses(69, &[0; 32]), DecodeError::Field("session key"), "of small order");
+    assert_eq!(refuses(101, &[1]), DecodeError::Field("action"), "an opening without its spend");
+    assert_eq!(refuses(101, &[5]), DecodeError::Field("action"), "a cancel without its spend");
+    assert_eq!(refuses(101, &[0]), DecodeError::Field("action"));
 }
 
 #[test]

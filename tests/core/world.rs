@@ -99,7 +99,8 @@ pub(crate) fn gateway(id: GatewayId, owner: OwnerId, set: Arc<dyn SpentSet>, dir
 }
 
 fn gateway_at(id: GatewayId, owner: OwnerId, set: Arc<dyn SpentSet>, directory: Directory, now: Timestamp) -> Gateway {
-    Gateway::new(GatewayParts { id, directory, set, owner, lease_seconds: LEASE }, now).unwrap()
+    Gateway::new(GatewayParts { id, directory, set, owner, lease_seconds: LEASE, quotas: Default::default() }, now)
+        .unwrap()
 }
 
 impl World {

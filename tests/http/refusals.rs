@@ -193,9 +193,12 @@ async fn a_settlement_is_told_to_nobody_else() {
     let SpendKey { epoch, nullifier, context } = key;
     let thief = SessionKey::from_bytes(&[7; 32]);
     let authorisation = Authorisation::sign(&thief, &nullifier, &context, Action::Fetch, 1, &request);
-    let following = Following { epoch, nullifier, context, authorisation };
-    let stolen = world.credential(Payload::Following(following.to_bytes()));
-    assert_refused(&world.post(target, Some(&stolen), "").await, Problem::SessionSignatureInvalid);
+    // Neither his own key nor the caller's makes it valid.
+    for session in [thief.public_key(), Opening::from_bytes(&opening).unwrap().spend.session] {
+        let following = Following { epoch, nullifier, context, session, authorisation };
+        let stolen = world.credential(Payload::Following(following.to_bytes()));
+        assert_refused(&world.post(target, Some(&stolen), "").await, Problem::SessionSignatureInvalid);
+    }
     // An opening asks for no settlement.
     assert_refused(&world.post(target, Some(&world.opening(&opening)), "").await, Problem::Malformed);
 }

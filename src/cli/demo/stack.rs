@@ -19,7 +19,7 @@ use crate::http::issuer::IssuerService;
 use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 use crate::http::server::{Listener, Server};
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamError, UpstreamLimits};
-use crate::issuer::{Books, DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};
+use crate::issuer::{Books, BooksError, DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};
 use crate::lifecycle::Evidence;
 use crate::protocol::{
     Credits, Directory, DirectoryError, DirectoryParts, Epoch, EpochNumber, GatewayEntry, GatewayId, GatewaySigningKey,
@@ -99,9 +99,9 @@ pub enum StackError {
     /// The payments cannot be asked.
     #[error("the demo's payments: {0}")]
     Payments(#[from] PaymentSourceError),
-    /// The books do not add up: more was charged than minted.
-    #[error("the issuer's books do not add up")]
-    Books,
+    /// The books cannot be drawn up.
+    #[error("the issuer's books: {0}")]
+    Books(#[from] BooksError),
     /// The thread that builds keys panicked.
     #[error("the keys could not be built")]
     Keys,
@@ -196,7 +196,14 @@ impl Stack {
         let mints = Arc::new(MemoryMintBook::new());
         let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, Arc::clone(&payments) as _)?);
         let owner = OwnerId::from_bytes(rng.random());
-        let gateway_parts = GatewayParts { id: gateway_id, directory, set, owner, lease_seconds: SESSION + 60 };
+        let gateway_parts = GatewayParts {
+            id: gateway_id,
+            directory,
+            set,
+            owner,
+            lease_seconds: SESSION + 60,
+            quotas: Default::default(),
+        };
         // Some 0.1 s of one core for each epoch that can be spent.
         let building = tokio::task::spawn_blocking(move || Gateway::new(gateway_parts, now()));
         let gateway = Arc::new(building.await.map_err(|_| StackError::Keys)??);
@@ -240,10 +247,9 @@ impl Stack {
     /// The issuer's books.
     ///
     /// # Errors
-    /// [`StackError::Store`], [`StackError::Books`].
+    /// [`StackError::Books`].
     pub fn books(&self) -> Result<Books, StackError> {
-        let epochs = self.gateway.directory().epochs().iter().map(|epoch| epoch.number);
-        self.issuer.books(self.gateway.set(), epochs)?.ok_or(StackError::Books)
+        Ok(self.issuer.books(self.gateway.set())?)
     }
 
     /// What the books have on the account that spent a note twice.

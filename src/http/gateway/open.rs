@@ -15,7 +15,7 @@ use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::server::Connection;
 use crate::lifecycle::{AuthenticSpend, VerifyError, verify_batch};
-use crate::protocol::{Credits, Opening, Problem};
+use crate::protocol::{Opening, Problem};
 
 impl Inner {
     pub(super) async fn call(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
@@ -75,8 +75,10 @@ impl Inner {
     async fn known(&self, opened: Opened) -> Result<Response, ProblemDetails> {
         let settled = match opened {
             Opened::Settled(settled) => settled,
-            // Nothing is metered before a call is over, so that a process that died had metered nothing.
-            Opened::Lapsed(spend) | Opened::Admitted(spend) => self.settle(spend, Credits::ZERO).await?,
+            Opened::Lapsed(spend) | Opened::Admitted(spend) => {
+                let metered = spend.metered();
+                self.settle(spend, metered).await?
+            }
             Opened::InProgress => {
                 return Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"));
             }

@@ -70,7 +70,15 @@ impl Inner {
         let mut pause = Duration::from_millis(50);
         for _ in 0..5 {
             let (gateway, issuer, spend) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer), Arc::clone(&spend));
-            let settle = move || issuer.settle(gateway.set(), &spend, cost, now());
+            let settle = move || {
+                let settled = issuer.settle(gateway.set(), &spend, cost, now());
+                if settled.is_err() {
+                    // So that whoever settles it in the end, after a restart or another process, does so at what it cost. If the
+                    // set fails at this too, nothing better can be done.
+                    let _ = spend.meter(gateway.set(), cost, now());
+                }
+                settled
+            };
             match self.back.run(settle).await {
                 Ok(Ok(settled)) => return Ok(settled),
                 Ok(Err(SettleError::Store(_))) => {}

@@ -145,7 +145,7 @@ mod tests {
         assert!(read(&credential.to_header_value()) == Ok(credential.clone()));
         assert!(read(&credential.to_header_value().replacen("Payment", "pAYMENT", 1)) == Ok(credential.clone()));
         assert_eq!(format!("{credential:?}"), "Credential(..)");
-        let following = Credential { payload: Payload::Following(vec![1; 142]), ..credential };
+        let following = Credential { payload: Payload::Following(vec![1; 174]), ..credential };
         assert!(read(&following.to_header_value()) == Ok(following));
     }
 

@@ -1,0 +1,70 @@
+//! Cancelling a spend, and rolling a note over (protocol, section 5, "Cancel", "Rollover").
+
+use super::open::{Opened, Screened};
+use super::{AdmitError, Gateway};
+use crate::lifecycle::{AdmittedSpend, ParsedSpend, SettledSpend};
+use crate::protocol::{Purpose, Request, SpendKey, Timestamp};
+use crate::store::{RecordState, StoreError};
+
+/// What a cancel comes to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Cancelled {
+    /// The spend was not in the set. It is now, so that it cannot be served any more: settle it at 0.
+    Fresh(AdmittedSpend),
+    /// It had been left open by a process whose lease has run out, and is now this process's: settle it at
+    /// [`metered`](AdmittedSpend::metered).
+    Lapsed(AdmittedSpend),
+    /// It is settled already: answer with the settlement.
+    Settled(SettledSpend),
+    /// This process works on it: stop the work, settle what was metered, and where nothing was measured, what was reserved.
+    Running(SpendKey),
+    /// Another process works on it: `wrong-owner`. Ask that one, or ask again after the lease.
+    Elsewhere,
+}
+
+impl Gateway {
+    /// Takes the bytes of a [`Cancellation`](crate::protocol::Cancellation) all the way. The spend is verified like one that is to
+    /// be admitted; its not-after, class and tariff do not matter. For spends of any purpose.
+    ///
+    /// # Errors
+    /// [`AdmitError`].
+    pub fn cancel(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Cancelled, AdmitError> {
+        let parsed = ParsedSpend::parse_cancellation(bytes, &self.directory)?;
+        let (key, record_key) = (parsed.key(), parsed.record_key());
+        let screened = self.screen_parsed(parsed, request, now, Self::check_epoch, &self.meters.cancels)?;
+        let opened = match screened {
+            Screened::Known(opened) => opened,
+            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now)?,
+        };
+        Ok(match opened {
+            Opened::Admitted(spend) => Cancelled::Fresh(spend),
+            Opened::Lapsed(spend) => Cancelled::Lapsed(spend),
+            Opened::Settled(spend) => Cancelled::Settled(spend),
+            Opened::InProgress => {
+                let record = self.set.find(key.epoch, &key.nullifier)?.filter(|record| record.key == record_key);
+                match record.ok_or(StoreError::NoRecord)?.state {
+                    RecordState::Settled(settlement) => Cancelled::Settled(SettledSpend::new(key, settlement)),
+                    RecordState::Open { lease, .. } if lease.owner == self.owner => Cancelled::Running(key),
+                    RecordState::Open { .. } => Cancelled::Elsewhere,
+                }
+            }
+        })
+    }
+
+    /// Takes the bytes of an [`Opening`](crate::protocol::Opening) whose spend is a rollover all the way. What it admits is to be
+    /// settled at 0, as is what it finds lapsed; there is nothing to serve.
+    ///
+    /// # Errors
+    /// [`AdmitError`].
+    pub fn rollover(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Opened, AdmitError> {
+        let parsed = ParsedSpend::parse(bytes, &self.directory)?;
+        if parsed.spend().purpose != Purpose::Rollover {
+            return Err(AdmitError::WrongPurpose);
+        }
+        match self.screen_parsed(parsed, request, now, Self::check_rollover, &self.meters.rollovers)? {
+            Screened::Known(opened) => Ok(opened),
+            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Carrying out a transfer (protocol, section 5, "Transfer").
+
+use super::{Issuer, SettleError};
+use crate::lifecycle::{Transferred, VerifiedTransfer};
+use crate::protocol::{Credits, Settlement, Timestamp};
+use crate::store::SpentSet;
+
+impl Issuer {
+    /// Signs the change of both halves, with a refund of 0 and of the amount, and stores nullifiers and settlements in one
+    /// transaction: both or neither. A verified transfer is admitted by that transaction itself, so that a signature that is
+    /// not stored has not left this function.
+    ///
+    /// Write-once: a transfer that the set holds is answered from there, and nothing is signed.
+    ///
+    /// # Errors
+    /// [`SettleError`].
+    pub fn transfer(
+        &self,
+        set: &dyn SpentSet,
+        transfer: VerifiedTransfer,
+        now: Timestamp,
+    ) -> Result<Transferred, SettleError> {
+        if let Some(settled) = transfer.settled(set)? {
+            return Ok(Transferred::Settled(settled));
+        }
+        let epoch = self.directory.issuing(now).ok_or(SettleError::NoIssuingEpoch)?.number;
+        let key = self.keys.get(epoch).ok_or(SettleError::NoIssuingEpoch)?;
+        let [give, take] = transfer.spends();
+        let settlement = |change: &crate::circuits::note::ValueCommitment, refund: Credits| {
+            let signature = key.sign(&change.leaf(refund.micro()));
+            Settlement { epoch, refund, signature }
+        };
+        let settlements = [settlement(&give.change, Credits::ZERO), settlement(&take.change, transfer.amount())];
+        Ok(transfer.store(set, settlements, now)?)
+    }
+}

@@ -1,0 +1,43 @@
+//! What is kept of a spend's context for ever.
+
+use blake2b_simd::Params;
+use halometer_circuits::note::ContextHash;
+
+use super::ed25519::SessionPublicKey;
+
+/// A digest of a spend's `x` and session key, by which a set knows the spend again after everything else of its context is
+/// erased. With 128 bits, whoever has not made the spend finds no session key of his own that fits; `x` and session key cannot
+/// be read from it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpendTag([u8; Self::LENGTH]);
+
+/// Not printed, like what it is a digest of.
+impl core::fmt::Debug for SpendTag {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("SpendTag(..)")
+    }
+}
+
+impl SpendTag {
+    /// Length in bytes.
+    pub const LENGTH: usize = 16;
+
+    /// The tag of a context and its session key.
+    pub fn of(context: &ContextHash, session: &SessionPublicKey) -> Self {
+        let mut state = Params::new().hash_length(Self::LENGTH).personal(b"halometer1-sptag").to_state();
+        state.update(&context.to_bytes()).update(&session.to_bytes());
+        let mut bytes = [0; Self::LENGTH];
+        bytes.copy_from_slice(state.finalize().as_bytes());
+        Self(bytes)
+    }
+
+    /// Wraps the bytes; every value is valid.
+    pub const fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn to_bytes(&self) -> [u8; Self::LENGTH] {
+        self.0
+    }
+}
