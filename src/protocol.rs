@@ -5,7 +5,7 @@
 //! canonical and not the identity, lists are sorted and counted. Nothing here reads a clock or does I/O.
 
 mod bytes;
-mod codec;
+pub(crate) mod codec;
 mod context;
 mod credits;
 mod directory;

@@ -3,6 +3,8 @@
 //! Two traits, small and fail-closed: [`SpentSet`] holds the spends, [`MintBook`] the mints. An error is never "not spent" and
 //! never "not minted". [`MemorySpentSet`] and [`MemoryMintBook`] keep everything in memory, for tests and small gateways.
 
+#[cfg(feature = "durable")]
+pub mod durable;
 mod memory_mint_book;
 mod memory_payment_book;
 mod memory_spent_set;

@@ -21,3 +21,61 @@ mod memory {
 
     halometer::spent_set_conformance!(Memory);
 }
+
+mod durable {
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use halometer::conformance::Backend;
+    use halometer::protocol::GatewayId;
+    use halometer::store::SpentSet as _;
+    use halometer::store::durable::{DurableSpentSet, DurableStore, StoreOptions};
+    use tempfile::TempDir;
+
+    struct Durable {
+        place: TempDir,
+        made: AtomicU32,
+    }
+
+    impl Durable {
+        fn new() -> Self {
+            Self { place: tempfile::tempdir().unwrap(), made: AtomicU32::new(0) }
+        }
+
+        fn next(&self) -> PathBuf {
+            self.place.path().join(self.made.fetch_add(1, Ordering::Relaxed).to_string())
+        }
+    }
+
+    impl Backend for Durable {
+        type Set = DurableSpentSet;
+
+        fn create(&self) -> DurableSpentSet {
+            let gateway = GatewayId::from_bytes([1; 16]);
+            DurableStore::create(self.next(), gateway, &StoreOptions::default()).unwrap().spent_set()
+        }
+
+        /// The files as they are in this instant, with nobody having closed them.
+        fn crash(&self, set: DurableSpentSet) -> Option<DurableSpentSet> {
+            let after = self.next();
+            copy(set.store().path(), &after);
+            assert!(set.partitions().is_ok(), "it was alive until now");
+            drop(set);
+            Some(DurableStore::open(after, &StoreOptions::default()).unwrap().spent_set())
+        }
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+            if from.is_dir() {
+                copy(&from, &to);
+            } else {
+                std::fs::copy(&from, &to).unwrap();
+            }
+        }
+    }
+
+    halometer::spent_set_conformance!(Durable::new());
+}

@@ -1,0 +1,194 @@
+//! The thread that makes all changes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use super::commit_queue::CommitQueue;
+use super::engine::Engine;
+use super::mark::Mark;
+use super::transaction::{Place, State, Tables, Transaction};
+use super::{Views, failed, views_of};
+use crate::protocol::EpochNumber;
+use crate::store::StoreError;
+
+/// How many operations one commit takes at most; it bounds what a commit holds in memory.
+const COMMIT: usize = 1_024;
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: CommitQueue<Box<dyn Operation>>,
+    /// Set when a commit failed. What is on disk is not known from then on.
+    broken: AtomicBool,
+    damage: Mutex<BTreeMap<EpochNumber, String>>,
+}
+
+/// Something that waits for a commit.
+trait Operation: Send {
+    /// Carries it out, but for the commit.
+    fn run(&mut self, transaction: &mut Transaction<'_>);
+    /// Answers, after the commit succeeded. To drop it in place of that answers with an error.
+    fn answer(self: Box<Self>);
+}
+
+struct Job<T, F> {
+    operation: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    reply: SyncSender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F> Operation for Job<T, F>
+where
+    F: FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, transaction: &mut Transaction<'_>) {
+        self.outcome = self.operation.take().map(|operation| operation(transaction));
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(outcome) = self.outcome {
+            let _ = self.reply.send(outcome);
+        }
+    }
+}
+
+/// What the thread works on.
+pub(super) struct Desk {
+    pub(super) engine: Arc<Engine>,
+    pub(super) tables: Arc<Tables>,
+    pub(super) state: State,
+    pub(super) views: Arc<RwLock<Views>>,
+    pub(super) mark: Mark,
+}
+
+impl Committer {
+    pub(super) fn start(desk: Desk) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: CommitQueue::new(),
+            broken: AtomicBool::new(false),
+            damage: Mutex::new(BTreeMap::new()),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("commit".into()).spawn(move || {
+            // Also when the thread panics: nobody waits for ever, and nothing is served any more.
+            let guard = Closing(&theirs);
+            theirs.run(desk);
+            std::mem::forget(guard);
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    pub(super) fn transact<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.check()?;
+        let (reply, answer) = sync_channel(1);
+        let job = Job { operation: Some(operation), outcome: None, reply };
+        let closed = self.shared.queue.push(Box::new(job)).is_err();
+        match answer.recv() {
+            Ok(outcome) if !closed => outcome,
+            _ => Err(failed("the store could not write, and has to be opened again")),
+        }
+    }
+
+    /// Whether the store may be read and written at all.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.shared.broken.load(Ordering::Acquire) {
+            return Err(failed("the store could not write, and has to be opened again"));
+        }
+        Ok(())
+    }
+
+    /// Whether the partition is not known to be damaged.
+    pub(super) fn check_partition(&self, epoch: EpochNumber) -> Result<(), StoreError> {
+        self.check()?;
+        match self.shared.lock_damage().get(&epoch) {
+            Some(what) => Err(StoreError::Corrupt { epoch, what: what.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn note_damage(&self, epoch: EpochNumber, what: &str) {
+        self.shared.lock_damage().entry(epoch).or_insert_with(|| what.to_owned());
+    }
+}
+
+impl Drop for Committer {
+    /// What waits is still committed.
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Breaks the store when it is dropped.
+struct Closing<'a>(&'a Shared);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.broken.store(true, Ordering::Release);
+        self.0.queue.abandon();
+    }
+}
+
+impl Shared {
+    fn lock_damage(&self) -> std::sync::MutexGuard<'_, BTreeMap<EpochNumber, String>> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, mut desk: Desk) {
+        while let Some(mut operations) = self.queue.take(COMMIT) {
+            let mut transaction = Transaction::new(&desk.engine, &desk.tables, &mut desk.state);
+            for operation in &mut operations {
+                operation.run(&mut transaction);
+            }
+            if !transaction.is_empty() && desk_commit(transaction, &mut desk.mark, &desk.views).is_err() {
+                // The operations are dropped unanswered, which tells their callers.
+                drop(Closing(self));
+                return;
+            }
+            operations.into_iter().for_each(|operation| operation.answer());
+        }
+        let _ = desk.mark.sync();
+    }
+}
+
+/// Makes a transaction durable. In this order: keys are forgotten, changes are on disk, the mark says so, readers see it; tables
+/// that nothing leads to are dropped last, and again when the store is opened, if need be.
+fn desk_commit(
+    mut transaction: Transaction<'_>,
+    mark: &mut Mark,
+    views: &RwLock<Views>,
+) -> Result<(), Box<dyn core::error::Error + Send + Sync>> {
+    let (engine, tables) = (transaction.engine, transaction.tables);
+    let forgotten = std::mem::take(&mut transaction.forgotten);
+    if !forgotten.is_empty() {
+        transaction.state.keys.forget(&forgotten)?;
+    }
+    transaction.state.sequence += 1;
+    let sequence = transaction.state.sequence;
+    transaction.put(Place::Meta, &tables.meta, b"sequence".to_vec(), sequence.to_be_bytes().to_vec());
+    let republish = std::mem::take(&mut transaction.state.republish);
+    let next = republish.then(|| views_of(transaction.state));
+    let (changes, dropped) = transaction.into_changes();
+    engine.commit(changes)?;
+    mark.advance(sequence)?;
+    if let Some(next) = next {
+        *views.write().map_err(|_| "a reader panicked")? = next;
+    }
+    for table in dropped {
+        // The table is not read again, whether or not this succeeds.
+        let _ = engine.drop_table(table);
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The storage engine: the only file that knows which one it is.
+
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+
+use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry};
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable as _,
+};
+
+/// An open database. Its files are locked to this process.
+pub(super) struct Engine(Database);
+
+/// A sorted map of the database. A handle, cheap to clone.
+#[derive(Clone)]
+pub(super) struct Table(Keyspace);
+
+/// What a table is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TableKind {
+    /// Small values, looked up mostly in vain.
+    Records,
+    /// Values of some kilobytes, written once, read hardly ever, dropped together.
+    Blobs,
+}
+
+/// Why the engine did not do as it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    /// Another process has the database open.
+    #[error("another process has the store open")]
+    Locked,
+    /// Data on disk is not what was written.
+    #[error("data on disk is damaged: {0}")]
+    Damaged(String),
+    /// Reading or writing failed.
+    #[error("the storage engine failed: {0}")]
+    Failed(#[source] fjall::Error),
+}
+
+impl From<fjall::Error> for EngineError {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Locked => Self::Locked,
+            fjall::Error::Storage(fjall::LsmError::Io(error)) => Self::Failed(fjall::Error::Io(error)),
+            fjall::Error::Storage(error) => Self::Damaged(error.to_string()),
+            error @ (fjall::Error::JournalRecovery(_)
+            | fjall::Error::InvalidTrailer
+            | fjall::Error::InvalidTag(_)
+            | fjall::Error::InvalidVersion(_)
+            | fjall::Error::Unrecoverable) => Self::Damaged(error.to_string()),
+            other => Self::Failed(other),
+        }
+    }
+}
+
+type Outcome<T> = Result<T, EngineError>;
+
+/// One change: a value, or none to remove what is there.
+pub(super) type Change = (Table, Vec<u8>, Option<Vec<u8>>);
+
+impl Engine {
+    pub(super) fn open(path: &Path, cache_bytes: u64, threads: usize) -> Outcome<Self> {
+        let builder = Database::builder(path).cache_size(cache_bytes).worker_threads(threads.max(1));
+        // The space that journals take at most, beside tables; a journal has 64 MiB.
+        let builder = builder.max_journaling_size(256 << 20);
+        Ok(Self(builder.journal_compression(CompressionType::None).open()?))
+    }
+
+    /// Opens a table, and makes it if there is none.
+    pub(super) fn table(&self, name: &str, kind: TableKind) -> Outcome<Table> {
+        let options = || {
+            let options = KeyspaceCreateOptions::default()
+                // What is stored is noise, all of it.
+                .data_block_compression_policy(CompressionPolicy::disabled())
+                .index_block_compression_policy(CompressionPolicy::disabled())
+                // Every commit says itself how durable it is.
+                .manual_journal_persist(true);
+            match kind {
+                TableKind::Records => options
+                    .data_block_size_policy(BlockSizePolicy::all(16 * 1024))
+                    .filter_policy(FilterPolicy::all(FilterPolicyEntry::Bloom(BloomConstructionPolicy::BitsPerKey(
+                        10.0,
+                    ))))
+                    .max_memtable_size(32 * 1024 * 1024),
+                TableKind::Blobs => options
+                    .with_kv_separation(Some(
+                        KvSeparationOptions::default().compression(CompressionType::None).separation_threshold(512),
+                    ))
+                    .max_memtable_size(32 * 1024 * 1024),
+            }
+        };
+        Ok(Table(self.0.keyspace(name, options)?))
+    }
+
+    pub(super) fn table_names(&self) -> Vec<String> {
+        self.0.list_keyspace_names().iter().map(ToString::to_string).collect()
+    }
+
+    /// Drops a table with all that is in it.
+    pub(super) fn drop_table(&self, table: Table) -> Outcome<()> {
+        Ok(self.0.delete_keyspace(table.0)?)
+    }
+
+    /// Makes all changes or none, and returns when they are on disk. Only then are they seen.
+    pub(super) fn commit(&self, changes: impl IntoIterator<Item = Change>) -> Outcome<()> {
+        let mut batch = self.0.batch().durability(Some(PersistMode::SyncData));
+        for (table, key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&table.0, key, value),
+                None => batch.remove(&table.0, key),
+            }
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// Bytes on disk, journals included.
+    pub(super) fn disk_bytes(&self) -> Outcome<u64> {
+        Ok(self.0.disk_space()?)
+    }
+
+    /// A view of all tables as they are now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.0.snapshot())
+    }
+}
+
+/// A view that does not change.
+pub(super) struct Snapshot(fjall::Snapshot);
+
+impl Snapshot {
+    /// The entries of a table, in the order of keys.
+    pub(super) fn entries(&self, table: &Table) -> impl Iterator<Item = Outcome<(Vec<u8>, Vec<u8>)>> + use<> {
+        self.0.iter(&table.0).map(read)
+    }
+}
+
+impl Table {
+    pub(super) fn read(&self, key: &[u8]) -> Outcome<Option<Vec<u8>>> {
+        Ok(self.0.get(key)?.map(|value| value.to_vec()))
+    }
+
+    /// The entries whose keys are in a range, in their order.
+    pub(super) fn range<R: RangeBounds<Vec<u8>>>(
+        &self,
+        range: R,
+    ) -> impl Iterator<Item = Outcome<(Vec<u8>, Vec<u8>)>> + use<R> {
+        let bound = |bound: Bound<&Vec<u8>>| bound.cloned();
+        self.0.range((bound(range.start_bound()), bound(range.end_bound()))).map(read)
+    }
+
+    /// Writes what is in memory to tables and merges them, so that what was overwritten takes no space.
+    pub(super) fn compact(&self) -> Outcome<()> {
+        self.0.rotate_memtable_and_wait()?;
+        Ok(self.0.major_compact()?)
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.0.disk_space()
+    }
+}
+
+fn read(guard: fjall::Guard) -> Outcome<(Vec<u8>, Vec<u8>)> {
+    let (key, value) = guard.into_inner()?;
+    Ok((key.to_vec(), value.to_vec()))
+}

@@ -1,0 +1,388 @@
+//! Changes that are made together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::codec::{BucketMeta, PartitionMeta, Row, evidence_from_bytes, evidence_to_bytes};
+use super::engine::{Change, Engine, Table, TableKind};
+use super::evidence_keys::{BucketId, EvidenceKey, EvidenceKeys};
+use super::{failed, read_error};
+use crate::protocol::{Credits, EpochNumber, Settlement, Timestamp};
+use crate::store::{
+    MintTotals, PartitionPhase, Record, RecordEvidence, RecordKey, RecordState, StoreError, Totals, rules,
+};
+
+/// What the committing thread has in memory. It is ahead of the disk while a commit is written; if that fails, it is never
+/// used again.
+pub(super) struct State {
+    pub(super) sequence: u64,
+    pub(super) partitions: BTreeMap<EpochNumber, Partition>,
+    pub(super) keys: EvidenceKeys,
+    pub(super) minted: MintTotals,
+    pub(super) paid: u128,
+    /// How long evidence is put into one bucket, seconds.
+    pub(super) bucket_seconds: u64,
+    /// Whether what readers look at has to be renewed.
+    pub(super) republish: bool,
+}
+
+pub(super) struct Partition {
+    pub(super) meta: PartitionMeta,
+    /// None for a retired one.
+    pub(super) records: Option<Table>,
+    pub(super) buckets: BTreeMap<BucketId, Bucket>,
+    /// The open records, by nullifier.
+    pub(super) open: BTreeMap<[u8; 32], OpenRecord>,
+    pub(super) last_bucket: BucketId,
+}
+
+pub(super) struct Bucket {
+    pub(super) meta: BucketMeta,
+    pub(super) open: u64,
+    pub(super) table: Table,
+    pub(super) key: Arc<EvidenceKey>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct OpenRecord {
+    pub(super) key: RecordKey,
+    pub(super) until: Timestamp,
+    pub(super) charge: Credits,
+}
+
+/// The tables that every store has.
+pub(super) struct Tables {
+    pub(super) meta: Table,
+    pub(super) open: Table,
+    pub(super) mints: Table,
+    pub(super) accounts: Table,
+    pub(super) payments: Table,
+}
+
+/// Where a change is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    Meta,
+    Open,
+    Mints,
+    Accounts,
+    Payments,
+    Records(EpochNumber),
+    Evidence(EpochNumber, BucketId),
+}
+
+/// Some operations that are committed together. Each sees what those before it did, and changes nothing if it fails: it decides
+/// first, and writes then.
+pub(super) struct Transaction<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) tables: &'a Tables,
+    pub(super) state: &'a mut State,
+    changes: HashMap<(Place, Vec<u8>), (Table, Option<Vec<u8>>)>,
+    /// Tables to drop once the changes are durable.
+    pub(super) dropped: Vec<Table>,
+    /// Buckets whose keys are to be forgotten before the changes are made.
+    pub(super) forgotten: Vec<(EpochNumber, BucketId)>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn new(engine: &'a Engine, tables: &'a Tables, state: &'a mut State) -> Self {
+        Self { engine, tables, state, changes: HashMap::new(), dropped: Vec::new(), forgotten: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub(super) fn into_changes(self) -> (Vec<Change>, Vec<Table>) {
+        let change = |((_, key), (table, value)): ((Place, Vec<u8>), (Table, Option<Vec<u8>>))| (table, key, value);
+        (self.changes.into_iter().map(change).collect(), self.dropped)
+    }
+
+    pub(super) fn put(&mut self, place: Place, table: &Table, key: Vec<u8>, value: Vec<u8>) {
+        self.changes.insert((place, key), (table.clone(), Some(value)));
+    }
+
+    fn remove(&mut self, place: Place, table: &Table, key: Vec<u8>) {
+        self.changes.insert((place, key), (table.clone(), None));
+    }
+
+    pub(super) fn read(&self, place: Place, table: &Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.changes.is_empty()
+            && let Some((_, value)) = self.changes.get(&(place, key.to_vec()))
+        {
+            return Ok(value.clone());
+        }
+        let epoch = match place {
+            Place::Records(epoch) | Place::Evidence(epoch, _) => Some(epoch),
+            _ => None,
+        };
+        table.read(key).map_err(|error| read_error(error, epoch))
+    }
+
+    /// A partition that is not retired.
+    pub(super) fn live(&self, epoch: EpochNumber) -> Result<(&Partition, &Table), StoreError> {
+        let partition = self.state.partitions.get(&epoch).ok_or(StoreError::PartitionMissing(epoch))?;
+        let records = partition.records.as_ref().ok_or(StoreError::PartitionRetired(epoch))?;
+        Ok((partition, records))
+    }
+
+    fn partition(&mut self, epoch: EpochNumber) -> Result<&mut Partition, StoreError> {
+        self.state.partitions.get_mut(&epoch).ok_or(StoreError::PartitionMissing(epoch))
+    }
+
+    pub(super) fn put_partition(&mut self, epoch: EpochNumber) -> Result<(), StoreError> {
+        let meta = self.partition(epoch)?.meta;
+        let tables = self.tables;
+        self.put(Place::Meta, &tables.meta, PartitionMeta::key(epoch), meta.to_bytes());
+        Ok(())
+    }
+
+    fn put_bucket(&mut self, epoch: EpochNumber, bucket: BucketId) -> Result<(), StoreError> {
+        let Some(meta) = self.partition(epoch)?.buckets.get(&bucket).map(|bucket| bucket.meta) else { return Ok(()) };
+        let tables = self.tables;
+        self.put(Place::Meta, &tables.meta, BucketMeta::key(epoch, bucket), meta.to_bytes());
+        Ok(())
+    }
+
+    pub(super) fn remove_bucket(&mut self, epoch: EpochNumber, bucket: BucketId) {
+        let tables = self.tables;
+        self.remove(Place::Meta, &tables.meta, BucketMeta::key(epoch, bucket));
+    }
+
+    /// The row of a nullifier.
+    pub(super) fn row(&self, epoch: EpochNumber, nullifier: &[u8; 32]) -> Result<Option<Row>, StoreError> {
+        let (_, records) = self.live(epoch)?;
+        let Some(bytes) = self.read(Place::Records(epoch), records, nullifier)? else { return Ok(None) };
+        Row::from_bytes(&bytes).map(Some).map_err(|error| damaged(epoch, error))
+    }
+
+    /// The whole record.
+    pub(super) fn record(&self, key: &RecordKey, row: Row) -> Result<Record, StoreError> {
+        let evidence = self.evidence(key, row.bucket)?;
+        let key = RecordKey { tag: row.tag, ..*key };
+        Ok(Record { key, memo: row.memo, evidence, state: row.state })
+    }
+
+    fn evidence(&self, key: &RecordKey, bucket: BucketId) -> Result<Option<RecordEvidence>, StoreError> {
+        let (partition, _) = self.live(key.epoch)?;
+        let Some(bucket_state) = partition.buckets.get(&bucket) else { return Ok(None) };
+        let nullifier = key.nullifier.to_bytes();
+        let sealed = self.read(Place::Evidence(key.epoch, bucket), &bucket_state.table, &nullifier)?;
+        unseal(key.epoch, &bucket_state.key, &nullifier, sealed).map(Some)
+    }
+
+    /// The row of a record that is there under this very key.
+    pub(super) fn own_row(&self, key: &RecordKey) -> Result<Row, StoreError> {
+        let row = self.row(key.epoch, &key.nullifier.to_bytes())?;
+        row.filter(|row| row.tag == key.tag).ok_or(StoreError::NoRecord)
+    }
+
+    pub(super) fn put_row(&mut self, key: &RecordKey, row: &Row) -> Result<(), StoreError> {
+        let table = self.live(key.epoch)?.1.clone();
+        self.put(Place::Records(key.epoch), &table, key.nullifier.to_bytes().to_vec(), row.to_bytes());
+        Ok(())
+    }
+
+    /// Puts a record in whose nullifier is not there.
+    pub(super) fn put_new(&mut self, record: &Record, now: Timestamp) -> Result<(), StoreError> {
+        let Record { key, memo, evidence: Some(evidence), state } = record else {
+            return Err(StoreError::BadRecord("a new record has its evidence"));
+        };
+        let (epoch, nullifier) = (key.epoch, key.nullifier.to_bytes());
+        let bucket = self.bucket_for(epoch, now)?;
+        let place =
+            self.partition(epoch)?.buckets.get(&bucket).map(|bucket| (bucket.table.clone(), bucket.key.clone()));
+        let (table, sealing) = place.ok_or_else(|| failed("there is no bucket"))?;
+        let sealed = sealing.seal(&nullifier, &evidence_to_bytes(evidence)).map_err(failed)?;
+        self.put(Place::Evidence(epoch, bucket), &table, nullifier.to_vec(), sealed);
+        self.put_row(key, &Row { tag: key.tag, memo: *memo, bucket, state: state.clone() })?;
+        match state {
+            RecordState::Open { lease, .. } => {
+                let tables = self.tables;
+                self.put(Place::Open, &tables.open, open_key(key), Vec::new());
+                let (key, until, charge) = (*key, lease.until, evidence.charge);
+                let partition = self.partition(epoch)?;
+                partition.open.insert(nullifier, OpenRecord { key, until, charge });
+                partition.meta.totals.admit(charge);
+                if let Some(bucket) = partition.buckets.get_mut(&bucket) {
+                    bucket.open += 1;
+                }
+            }
+            RecordState::Settled(settlement) => {
+                let partition = self.partition(epoch)?;
+                rules::add_settled(&mut partition.meta.totals, evidence, settlement)?;
+                if let Some(bucket) = partition.buckets.get_mut(&bucket) {
+                    rules::add_settled(&mut bucket.meta.totals, evidence, settlement)?;
+                    bucket.meta.last_settled = bucket.meta.last_settled.max(now);
+                }
+                self.put_bucket(epoch, bucket)?;
+            }
+        }
+        self.put_partition(epoch)
+    }
+
+    /// Settles a record that is open.
+    pub(super) fn put_settled(
+        &mut self,
+        key: &RecordKey,
+        row: Row,
+        settlement: &Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let nullifier = key.nullifier.to_bytes();
+        let charge = self.charge(key)?;
+        let cost = rules::cost(charge, settlement.refund)?;
+        let bucket = row.bucket;
+        self.put_row(key, &Row { state: RecordState::Settled(settlement.clone()), ..row })?;
+        let tables = self.tables;
+        self.remove(Place::Open, &tables.open, open_key(key));
+        let partition = self.partition(key.epoch)?;
+        partition.open.remove(&nullifier);
+        partition.meta.totals.settle(charge, settlement.refund, cost);
+        if let Some(bucket) = partition.buckets.get_mut(&bucket) {
+            bucket.open = bucket.open.saturating_sub(1);
+            let totals = &mut bucket.meta.totals;
+            totals.settled += 1;
+            totals.cost += u128::from(cost.micro());
+            totals.refunded += u128::from(settlement.refund.micro());
+            bucket.meta.last_settled = bucket.meta.last_settled.max(now);
+        }
+        self.put_bucket(key.epoch, bucket)?;
+        self.put_partition(key.epoch)
+    }
+
+    /// The charge of an open record.
+    pub(super) fn charge(&self, key: &RecordKey) -> Result<Credits, StoreError> {
+        let open = self.live(key.epoch)?.0.open.get(&key.nullifier.to_bytes());
+        let open = open.ok_or_else(|| damaged(key.epoch, "an open record is not in the index of open records"))?;
+        Ok(open.charge)
+    }
+
+    /// Another lease for an open record.
+    pub(super) fn put_lease(&mut self, key: &RecordKey, row: &Row, until: Timestamp) -> Result<(), StoreError> {
+        self.put_row(key, row)?;
+        if let Some(open) = self.partition(key.epoch)?.open.get_mut(&key.nullifier.to_bytes()) {
+            open.until = until;
+        }
+        Ok(())
+    }
+
+    /// The bucket for evidence that comes now; makes one if there is none, or the last one is old.
+    fn bucket_for(&mut self, epoch: EpochNumber, now: Timestamp) -> Result<BucketId, StoreError> {
+        let length = self.state.bucket_seconds;
+        let partition = self.partition(epoch)?;
+        if let Some((id, bucket)) = partition.buckets.last_key_value()
+            && now < bucket.meta.begun.after(length)
+        {
+            return Ok(*id);
+        }
+        let id = partition.last_bucket + 1;
+        let key = self.state.keys.add(epoch, id).map_err(failed)?;
+        let table = self.engine.table(&evidence_table(epoch, id), TableKind::Blobs);
+        let table = table.map_err(|error| read_error(error, Some(epoch)))?;
+        let meta = BucketMeta { begun: now, last_settled: Timestamp::default(), totals: Totals::default() };
+        let partition = self.partition(epoch)?;
+        partition.last_bucket = id;
+        partition.buckets.insert(id, Bucket { meta, open: 0, table, key });
+        self.state.republish = true;
+        self.put_bucket(epoch, id)?;
+        Ok(id)
+    }
+
+    /// Erases the buckets that are due.
+    pub(super) fn erase(&mut self, epoch: EpochNumber, settled_before: Timestamp) -> Result<u64, StoreError> {
+        self.live(epoch)?;
+        let partition = self.partition(epoch)?;
+        let due = |bucket: &Bucket| {
+            bucket.open == 0 && bucket.meta.totals.settled > 0 && bucket.meta.last_settled < settled_before
+        };
+        let ids: Vec<_> = partition.buckets.iter().filter(|(_, bucket)| due(bucket)).map(|(id, _)| *id).collect();
+        let mut erased = 0;
+        for id in ids {
+            let partition = self.partition(epoch)?;
+            let Some(bucket) = partition.buckets.get(&id) else { continue };
+            let totals = bucket.meta.totals;
+            let sum = partition.meta.erased.checked_add(&totals);
+            partition.meta.erased = sum.ok_or_else(|| damaged(epoch, "its sums are too large"))?;
+            if let Some(bucket) = partition.buckets.remove(&id) {
+                self.dropped.push(bucket.table);
+            }
+            self.forgotten.push((epoch, id));
+            self.remove_bucket(epoch, id);
+            erased += totals.settled;
+        }
+        if erased > 0 {
+            self.state.republish = true;
+            self.put_partition(epoch)?;
+        }
+        Ok(erased)
+    }
+
+    /// Creates a partition.
+    pub(super) fn create(&mut self, epoch: EpochNumber) -> Result<(), StoreError> {
+        if self.state.partitions.contains_key(&epoch) {
+            return Err(StoreError::PartitionExists(epoch));
+        }
+        let table = self.engine.table(&records_table(epoch), TableKind::Records);
+        let records = Some(table.map_err(|error| read_error(error, Some(epoch)))?);
+        let (totals, erased) = Default::default();
+        let meta = PartitionMeta { phase: PartitionPhase::Open, totals, erased };
+        let (buckets, open) = Default::default();
+        self.state.partitions.insert(epoch, Partition { meta, records, buckets, open, last_bucket: 0 });
+        self.state.republish = true;
+        self.put_partition(epoch)
+    }
+
+    /// Writes the tombstone; the tables go once it is durable.
+    pub(super) fn retire(&mut self, epoch: EpochNumber) -> Result<(), StoreError> {
+        let tables = self.tables;
+        let partition = self.partition(epoch)?;
+        match partition.meta.phase {
+            PartitionPhase::Open => return Err(StoreError::PartitionOpen(epoch)),
+            PartitionPhase::Retired => return Ok(()),
+            PartitionPhase::Closing => {}
+        }
+        partition.meta.phase = PartitionPhase::Retired;
+        let (buckets, open) = (std::mem::take(&mut partition.buckets), std::mem::take(&mut partition.open));
+        let records = partition.records.take();
+        self.dropped.extend(records);
+        for (id, bucket) in buckets {
+            self.dropped.push(bucket.table);
+            self.forgotten.push((epoch, id));
+            self.remove_bucket(epoch, id);
+        }
+        for open in open.values() {
+            self.remove(Place::Open, &tables.open, open_key(&open.key));
+        }
+        self.state.republish = true;
+        self.put_partition(epoch)
+    }
+}
+
+pub(super) fn records_table(epoch: EpochNumber) -> String {
+    format!("spends-{epoch}")
+}
+
+pub(super) fn evidence_table(epoch: EpochNumber, bucket: BucketId) -> String {
+    format!("evidence-{epoch}-{bucket}")
+}
+
+pub(super) fn open_key(key: &RecordKey) -> Vec<u8> {
+    [&key.epoch.number().to_be_bytes()[..], &key.nullifier.to_bytes()].concat()
+}
+
+pub(super) fn damaged(epoch: EpochNumber, what: impl core::fmt::Display) -> StoreError {
+    StoreError::Corrupt { epoch, what: what.to_string() }
+}
+
+/// Opens sealed evidence. Where there is a bucket, there is the evidence.
+pub(super) fn unseal(
+    epoch: EpochNumber,
+    key: &EvidenceKey,
+    nullifier: &[u8; 32],
+    sealed: Option<Vec<u8>>,
+) -> Result<RecordEvidence, StoreError> {
+    let sealed = sealed.ok_or_else(|| damaged(epoch, "evidence is missing"))?;
+    let opened = key.open(nullifier, &sealed).ok_or_else(|| damaged(epoch, "evidence is not what was sealed"))?;
+    evidence_from_bytes(&opened).map_err(|error| damaged(epoch, error))
+}
