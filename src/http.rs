@@ -1,7 +1,7 @@
 //! HTTP at the rim: the `Payment` scheme, a gateway that is a reverse proxy, an issuer that mints, and a client that pays.
 //!
 //! Nothing in the core knows of this module; it brings the sockets, the clock, the randomness and the threads. Proving and
-//! verifying never run on an async thread: [`workers`] has threads of their own for them.
+//! verifying never run on an async thread: [`pipeline`](crate::pipeline) has threads of their own for them.
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -10,7 +10,7 @@
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
-//! | [`server`], [`workers`], [`clock`] | what they stand on |
+//! | [`server`], [`clock`] | what they stand on |
 
 pub mod clock;
 pub mod gateway;
@@ -22,4 +22,3 @@ pub mod problem;
 pub mod server;
 pub mod upstream;
 pub mod usage;
-pub mod workers;

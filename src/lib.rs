@@ -40,6 +40,8 @@ pub mod gateway;
 pub mod http;
 pub mod issuer;
 pub mod lifecycle;
+#[cfg(feature = "pipeline")]
+pub mod pipeline;
 pub mod protocol;
 pub mod sealed;
 pub mod store;

@@ -39,10 +39,11 @@ use super::payment::Challenge;
 use super::pricing::Pricing;
 use super::problem::ProblemDetails;
 use super::upstream::Upstream;
-use super::workers::{Limits, TaskPool, WorkError, WorkerPool};
-use crate::gateway::{AdmitError, Gateway, Opened};
+use crate::gateway::Gateway;
+use crate::http::clock::now;
 use crate::issuer::Issuer;
-use crate::lifecycle::AuthenticSpend;
+use crate::lifecycle::AdmittedSpend;
+use crate::pipeline::{Pipeline, PipelineParts, TaskPool, WorkError};
 use crate::protocol::Problem;
 
 /// Where the signed directory is found.
@@ -90,9 +91,7 @@ struct Inner {
     directory: Bytes,
     /// The authorities of the gateway's origins, and each with its scheme's default port.
     authorities: Vec<(String, String)>,
-    /// Screens and fetches: a look into the set and a session signature.
-    front: TaskPool,
-    verifier: WorkerPool<AuthenticSpend, Result<Opened, AdmitError>>,
+    pipeline: Pipeline,
     /// Settles. Its queue has no bound of its own: what was admitted is bounded, and must be settled.
     back: TaskPool,
     places: Arc<Semaphore>,
@@ -120,18 +119,22 @@ impl GatewayService {
         let challenge = Challenge::of(directory, &gateway.id()).to_header_value();
         let entry = directory.gateway(&gateway.id());
         let origins = entry.map(|entry| entry.origins.as_slice()).unwrap_or_default();
-        let (verifying, told) = (Arc::clone(&gateway), Arc::clone(&observer));
-        let verifier = WorkerPool::start(
-            "verify",
-            Limits { threads: limits.verify_threads, queue: limits.verify_queue, batch: limits.verify_batch },
-            move |spends| open::verify_and_admit(&verifying, &*told, spends),
-        )?;
+        let (told, settling, settler) = (Arc::clone(&observer), Arc::clone(&gateway), Arc::clone(&issuer));
+        let pipeline = Pipeline::start(PipelineParts {
+            gateway: Arc::clone(&gateway),
+            clock: Arc::new(now),
+            // If it fails, the lease sees to it.
+            abandoned: Arc::new(move |spend: AdmittedSpend| {
+                drop(settler.settle(settling.set(), &spend, spend.metered(), now()));
+            }),
+            verified: Arc::new(move |spends, elapsed| told.verified(spends, elapsed)),
+            limits: limits.pipeline,
+        })?;
         Ok(Self(Arc::new(Inner {
             challenge: HeaderValue::from_str(&challenge).map_err(io::Error::other)?,
             directory: issuer.signed_directory().to_bytes().into(),
             authorities: origins.iter().filter_map(|origin| authorities(origin)).collect(),
-            front: TaskPool::start("screen", 1, limits.requests)?,
-            verifier,
+            pipeline,
             back: TaskPool::start("settle", 1, usize::MAX)?,
             places: Arc::new(Semaphore::new(limits.requests)),
             gateway,

@@ -21,8 +21,8 @@ use http::{StatusCode, header};
 use super::clock::now;
 use super::gateway::DIRECTORY_PATH;
 use super::problem::ProblemDetails;
-use super::workers::TaskPool;
 use crate::issuer::{Issuer, MintError};
+use crate::pipeline::TaskPool;
 use crate::protocol::{MintRequest, Problem};
 
 /// Where payments are minted.

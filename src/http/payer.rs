@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::payment::Challenge;
-use super::workers::WorkerPool;
+use crate::pipeline::WorkerPool;
 use crate::protocol::{Credits, Digest, GatewayId};
 use crate::wallet::{Journal, LaneId, ProvingKeys, Wallet};
 use background::Proof;

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +16,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tower::ServiceExt as _;
 
+use crate::pipeline::Source;
+
 /// How long a connection may take to send the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest buffer for the headers of an HTTP/1 request, bytes: room for one credential of 8 KiB and as much again.
@@ -25,23 +26,6 @@ const MAX_HEADERS: usize = 24 << 10;
 const MAX_CONNECTIONS: usize = 4096;
 /// How long requests in flight may take to finish at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// What the server knows of the connection that a request came on; an extension of every request.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Connection {
-    suspect: Arc<AtomicBool>,
-}
-
-impl Connection {
-    /// A proof that came on this connection did not verify.
-    pub(crate) fn suspect(&self) {
-        self.suspect.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.suspect.load(Ordering::Relaxed)
-    }
-}
 
 /// An address that is listened on and not served yet, so that others can be told of it first.
 #[derive(Debug)]
@@ -120,7 +104,7 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
         };
         let Some((stream, place)) = accepted else { continue };
         let router = router.clone();
-        let connection = Connection::default();
+        let connection = Source::new();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
             router.clone().oneshot(request)

@@ -33,7 +33,7 @@ impl Inner {
         let gateway = Arc::clone(&self.gateway);
         let signed = Signed::of(&received);
         let fetch = move || signed.with(|request| gateway.fetch(&following, request));
-        match self.front.run(fetch).await.map_err(work_problem)?? {
+        match self.pipeline.run(fetch).await.map_err(work_problem)?? {
             Ok(Fetched::Settled(settled)) => {
                 let settlement = payment::encode(&settled.settlement().to_bytes());
                 Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement })).into_response())

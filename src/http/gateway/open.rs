@@ -1,20 +1,18 @@
 //! The way of a paid request, from its credential to its admission.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::StatusCode;
 
 use super::received::{Received, Signed, read_credential};
-use super::{Inner, Observer, work_problem};
-use crate::gateway::{AdmitError, Gateway, Opened, Screened};
+use super::{Inner, work_problem};
+use crate::gateway::{AdmitError, Opened, Screened};
 use crate::http::clock::now;
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
-use crate::http::server::Connection;
-use crate::lifecycle::{AuthenticSpend, VerifyError, verify_batch};
+use crate::pipeline::{PipelineError, Source};
 use crate::protocol::{Opening, Problem};
 
 impl Inner {
@@ -26,7 +24,7 @@ impl Inner {
         if opening.len() != Opening::LENGTH {
             return Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"));
         }
-        let connection = request.extensions().get::<Connection>().cloned().unwrap_or_default();
+        let connection = request.extensions().get::<Source>().cloned().unwrap_or_default();
         let received = self.receive(request, self.limits.max_body).await?;
         if !self.upstream.accepts(&received.target) {
             return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, "there is no such path"));
@@ -41,33 +39,25 @@ impl Inner {
         self: Arc<Self>,
         opening: Vec<u8>,
         received: Received,
-        connection: Connection,
+        connection: Source,
     ) -> Result<Response, ProblemDetails> {
         let screened = {
             let gateway = Arc::clone(&self.gateway);
             let signed = Signed::of(&received);
             let screen = move || signed.with(|request| gateway.screen(&opening, request, now()));
-            self.front.run(screen).await.map_err(work_problem)?
+            self.pipeline.run(screen).await.map_err(work_problem)?
         };
         let spend = match screened?.map_err(|error| self.refusal(error))? {
             Screened::Known(opened) => return self.known(opened).await,
             Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
         };
         let tariff = spend.spend().tariff;
-        // A bad proof makes its whole batch be looked through, so that whoever sent one is verified alone from then on.
-        let verdict = match connection.is_suspect() {
-            true => self.verifier.submit_alone(spend).await,
-            false => self.verifier.submit(spend).await,
-        };
-        match verdict.map_err(work_problem)? {
+        match self.pipeline.verify(spend, &connection).await {
             Ok(Opened::Admitted(spend)) => self.work(spend, &tariff, received).await,
             Ok(opened) => self.known(opened).await,
-            Err(error) => {
-                if error.problem() == Problem::ProofInvalid {
-                    connection.suspect();
-                }
-                Err(self.refusal(error))
-            }
+            Err(PipelineError::Admit(error)) => Err(self.refusal(error)),
+            Err(PipelineError::Work(error)) => Err(work_problem(error)),
+            Err(error) => Err(ProblemDetails::new(error.problem(), error.to_string())),
         }
     }
 
@@ -94,32 +84,4 @@ impl Inner {
         }
         details
     }
-}
-
-/// Runs on the verifying threads.
-pub(super) fn verify_and_admit(
-    gateway: &Gateway,
-    observer: &dyn Observer,
-    spends: Vec<AuthenticSpend>,
-) -> Vec<Result<Opened, AdmitError>> {
-    let count = spends.len();
-    let started = Instant::now();
-    let mut keyed = Vec::with_capacity(count);
-    let mut keyless = vec![false; count];
-    for (index, spend) in spends.into_iter().enumerate() {
-        match gateway.verifying_key(spend.key().epoch) {
-            Some(key) => keyed.push((spend, key)),
-            None => keyless[index] = true,
-        }
-    }
-    let mut verdicts = verify_batch(keyed, &mut rand::rng()).into_iter();
-    observer.verified(count, started.elapsed());
-    keyless
-        .into_iter()
-        .map(|keyless| match keyless {
-            true => Err(VerifyError::OtherEpochKey.into()),
-            // There is a verdict for every spend; if there were none, it would not be a good one.
-            false => gateway.admit(verdicts.next().unwrap_or(Err(VerifyError::OtherEpochKey))?, now()),
-        })
-        .collect()
 }

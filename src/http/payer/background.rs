@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt as _;
 
 use super::Shared;
-use crate::http::workers::{Limits, WorkerPool};
+use crate::pipeline::{Limits, WorkerPool};
 use crate::wallet::{Journal, LaneId, PlanError};
 
 /// How often proofs are looked over for those of a window that is past, at least; as long again is added by chance, so that

@@ -51,13 +51,15 @@ struct Shared<I, O> {
 
 struct State<I, O> {
     queue: VecDeque<Job<I, O>>,
+    /// What is worked on by itself: in a batch its neighbours would pay for it.
+    alone: VecDeque<Job<I, O>>,
+    /// Whether one of `alone` has its turn.
+    turn: bool,
     closed: bool,
 }
 
 struct Job<I, O> {
     item: I,
-    /// Worked on by itself: in a batch its neighbours would pay for it.
-    alone: bool,
     reply: oneshot::Sender<O>,
 }
 
@@ -72,7 +74,7 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
         work: impl Fn(Vec<I>) -> Vec<O> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { queue: VecDeque::new(), closed: false }),
+            state: Mutex::new(State { queue: VecDeque::new(), alone: VecDeque::new(), turn: false, closed: false }),
             arrived: Condvar::new(),
             limits,
         });
@@ -99,7 +101,8 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
         self.enqueue(item, false)?.await.map_err(|_| WorkError::Gone)
     }
 
-    /// Has `item` worked on by itself.
+    /// Has `item` worked on by itself. One such item has its turn after each batch, however many there are, so that the others
+    /// lose no more than that; a quarter of the queue's length may wait.
     ///
     /// # Errors
     /// [`WorkError`].
@@ -107,16 +110,19 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
         self.enqueue(item, true)?.await.map_err(|_| WorkError::Gone)
     }
 
-    fn enqueue(&self, item: I, alone: bool) -> Result<oneshot::Receiver<O>, WorkError> {
+    /// As [`submit`](Self::submit) or [`submit_alone`](Self::submit_alone), without waiting: the answer comes by the channel.
+    pub(super) fn enqueue(&self, item: I, alone: bool) -> Result<oneshot::Receiver<O>, WorkError> {
+        let limit = self.shared.limits.queue;
         let mut state = self.shared.lock();
         if state.closed {
             return Err(WorkError::Gone);
         }
-        if state.queue.len() >= self.shared.limits.queue {
+        let (queue, limit) = if alone { (&mut state.alone, limit.div_ceil(4)) } else { (&mut state.queue, limit) };
+        if queue.len() >= limit {
             return Err(WorkError::Busy);
         }
         let (reply, answer) = oneshot::channel();
-        state.queue.push_back(Job { item, alone, reply });
+        queue.push_back(Job { item, reply });
         drop(state);
         self.shared.arrived.notify_one();
         Ok(answer)
@@ -147,16 +153,18 @@ impl<I, O> Shared<I, O> {
     fn next_batch(&self) -> Option<Vec<Job<I, O>>> {
         let mut state = self.lock();
         loop {
-            if let Some(first) = state.queue.pop_front() {
-                let mut batch = vec![first];
-                while !batch[0].alone
-                    && batch.len() < self.limits.batch
-                    && state.queue.front().is_some_and(|job| !job.alone)
-                    && let Some(next) = state.queue.pop_front()
-                {
-                    batch.push(next);
-                }
-                return Some(batch);
+            let waiting = state.queue.len();
+            if (state.turn || waiting == 0)
+                && let Some(job) = state.alone.pop_front()
+            {
+                state.turn = false;
+                return Some(vec![job]);
+            }
+            if waiting > 0 {
+                state.turn = true;
+                // A fair part: what one thread took, another that is free would have to wait for.
+                let part = waiting.div_ceil(self.limits.threads.max(1)).min(self.limits.batch.max(1));
+                return Some(state.queue.drain(..part).collect());
             }
             if state.closed {
                 return None;
@@ -193,6 +201,14 @@ impl TaskPool {
     pub fn start(name: &str, threads: usize, queue: usize) -> io::Result<Self> {
         let run = |tasks: Vec<Task>| tasks.into_iter().map(|task| task()).collect();
         WorkerPool::start(name, Limits { threads, queue, batch: 1 }, run).map(Self)
+    }
+
+    /// Runs `task` on one of the threads, some time. Nobody waits for it.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    pub fn leave(&self, task: impl FnOnce() + Send + 'static) -> Result<(), WorkError> {
+        self.0.enqueue(Box::new(task), false).map(drop)
     }
 
     /// Runs `task` on one of the threads. It runs even if nobody waits for it any more.
@@ -253,18 +269,32 @@ mod tests {
     }
 
     #[test]
-    fn the_suspect_is_worked_on_alone() {
-        let (workers, batches, go) = gated(LIMITS);
+    fn the_suspect_is_worked_on_alone_and_in_turn() {
+        let (workers, batches, go) = gated(Limits { queue: 8, ..LIMITS });
         let _first = spawn(&workers, 1);
         batches.recv().unwrap();
-        let _two = spawn(&workers, 2);
-        let _three = workers.enqueue(3, true).unwrap();
-        let _four = spawn(&workers, 4);
-        for expected in [2, 3, 4] {
+        let _good = [spawn(&workers, 2), spawn(&workers, 3)];
+        let _bad = [workers.enqueue(10, true).unwrap(), workers.enqueue(11, true).unwrap()];
+        assert_eq!(workers.enqueue(12, true).err(), Some(WorkError::Busy), "a quarter of the queue");
+        let _late = spawn(&workers, 4);
+        // One after each batch: after the first, after the others, and when nothing else waits.
+        for expected in [&[10][..], &[2, 3, 4], &[11]] {
             go.send(()).unwrap();
-            assert_eq!(batches.recv().unwrap(), [expected]);
+            assert_eq!(batches.recv().unwrap(), expected);
         }
         go.send(()).unwrap();
+    }
+
+    #[test]
+    fn two_threads_share_what_waits() {
+        let (workers, batches, go) = gated(Limits { threads: 2, queue: 8, batch: 8 });
+        let _busy = [spawn(&workers, 1), spawn(&workers, 2)];
+        let first: Vec<_> = (0..2).flat_map(|_| batches.recv().unwrap()).collect();
+        assert_eq!(first.len(), 2);
+        let _rest: Vec<_> = (3..9).map(|n| spawn(&workers, n)).collect();
+        go.send(()).unwrap();
+        assert_eq!(batches.recv().unwrap(), [3, 4, 5]);
+        (0..4).for_each(|_| go.send(()).unwrap());
     }
 
     #[test]

@@ -1,0 +1,314 @@
+//! The way of many spends at once: from bytes to the set, at the full speed of the machine.
+//!
+//! ```text
+//! bytes --> screen --> queue --> verify in batches --> admit a batch in one commit --> answer
+//!           cheap      bounded   dedicated threads     one fsync
+//! ```
+//!
+//! What has arrived while the last batch was worked on is the next batch, so that a lone spend never waits and a loaded gateway
+//! verifies at batch speed. A spend is screened before it is queued, and a full queue says so before anything is done. A bad
+//! proof costs its neighbours nothing but time, and whoever sent it is verified alone from then on, one after each batch.
+//!
+//! The core stays without clock and threads; here are the threads, and the clock is an argument of [`Pipeline::start`]. Nothing here
+//! needs a runtime: futures are answered by the threads.
+
+mod workers;
+
+pub use workers::{Limits, TaskPool, WorkError, WorkerPool};
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::gateway::{AdmitError, Gateway, Opened, Screened};
+use crate::lifecycle::{AdmittedSpend, AuthenticSpend, VerifyError, verify_batch};
+use crate::protocol::{ContentDigest, Problem, Request, RequestError, Timestamp};
+use crate::store::StoreError;
+
+/// What a pipeline is made of.
+pub struct PipelineParts {
+    /// The gateway that checks and admits.
+    pub gateway: Arc<Gateway>,
+    /// Says what time it is.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// What to do with a spend that was admitted for somebody who had gone by then: settle it at 0. Runs on a thread of the
+    /// pipeline.
+    pub abandoned: Arc<dyn Fn(AdmittedSpend) + Send + Sync>,
+    /// Told how many spends were verified together, and in what time.
+    pub verified: Arc<dyn Fn(usize, Duration) + Send + Sync>,
+    /// Limits.
+    pub limits: PipelineLimits,
+}
+
+impl core::fmt::Debug for PipelineParts {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("PipelineParts").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// How many threads a pipeline has, and how much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipelineLimits {
+    /// Threads for cheap checks: at 0.1 ms a spend, one keeps several verifying threads busy.
+    pub screen_threads: usize,
+    /// Threads that verify. While one waits for a commit, the others go on, so that one more than there are cores keeps all of
+    /// them busy.
+    pub verify_threads: usize,
+    /// How many spends wait to be screened, and how many to be verified, at most.
+    pub queue: usize,
+    /// How many are verified together at most. More than 256 gain little and wait for each other.
+    pub batch: usize,
+}
+
+impl Default for PipelineLimits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { screen_threads: 1, verify_threads: cores + 1, queue: 4_096, batch: 256 }
+    }
+}
+
+/// Where spends come from, for instance a connection. Whoever sent a proof that does not hold is verified alone from then on.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    suspect: Arc<AtomicBool>,
+}
+
+impl Source {
+    /// A source that nothing is held against.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that a proof from here did not hold.
+    pub fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one was noted.
+    pub fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
+    }
+}
+
+/// A [`Request`] that owns its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedRequest {
+    authority: String,
+    method: String,
+    target: String,
+    content: ContentDigest,
+}
+
+impl OwnedRequest {
+    /// As [`Request::new`].
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn new(
+        authority: impl Into<String>,
+        method: impl Into<String>,
+        target: impl Into<String>,
+        content: ContentDigest,
+    ) -> Result<Self, RequestError> {
+        let (authority, method, target) = (authority.into(), method.into(), target.into());
+        Request::new(&authority, &method, &target, content)?;
+        Ok(Self { authority, method, target, content })
+    }
+
+    /// The request.
+    ///
+    /// # Errors
+    /// None of what [`new`](Self::new) made.
+    pub fn as_request(&self) -> Result<Request<'_>, RequestError> {
+        Request::new(&self.authority, &self.method, &self.target, self.content)
+    }
+}
+
+/// Why a pipeline gave no spend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The gateway refused it.
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    /// Too much waits, or the pipeline is shutting down.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The request cannot be signed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+impl PipelineError {
+    /// The problem on the wire.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Admit(error) => error.problem(),
+            Self::Work(WorkError::Busy) => Problem::Busy,
+            Self::Work(_) => Problem::StoreUnavailable,
+            Self::Request(_) => Problem::Malformed,
+        }
+    }
+}
+
+/// A gateway's threads. Cheap to clone; the threads end with the last clone, after what waits is done.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Inner>);
+
+struct Inner {
+    gateway: Arc<Gateway>,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    screen: TaskPool,
+    verify: WorkerPool<AuthenticSpend, Delivery>,
+}
+
+impl core::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pipeline").field("gateway", &self.0.gateway).finish_non_exhaustive()
+    }
+}
+
+/// What became of a spend, on its way to whoever waits for it. If it does not get there, what was admitted is not left open.
+struct Delivery {
+    outcome: Option<Result<Opened, AdmitError>>,
+    abandoned: Arc<Abandoned>,
+}
+
+struct Abandoned {
+    action: Arc<dyn Fn(AdmittedSpend) + Send + Sync>,
+    threads: TaskPool,
+}
+
+impl Delivery {
+    fn take(mut self) -> Result<Opened, AdmitError> {
+        let missing = || Err(StoreError::Failed("the pipeline gave no answer".into()).into());
+        self.outcome.take().unwrap_or_else(missing)
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(Ok(Opened::Admitted(spend) | Opened::Lapsed(spend))) = self.outcome.take() {
+            let action = Arc::clone(&self.abandoned.action);
+            // On a thread, as whoever dropped this may be an async one. If there is none any more, the lease sees to it.
+            let _ = self.abandoned.threads.leave(move || action(spend));
+        }
+    }
+}
+
+impl Pipeline {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system's, if a thread cannot be started.
+    pub fn start(parts: PipelineParts) -> io::Result<Self> {
+        let PipelineParts { gateway, clock, abandoned, verified, limits } = parts;
+        let threads = TaskPool::start("abandoned", 1, usize::MAX)?;
+        let abandoned = Arc::new(Abandoned { action: abandoned, threads });
+        let (verifying, time) = (Arc::clone(&gateway), Arc::clone(&clock));
+        let PipelineLimits { screen_threads, verify_threads, queue, batch } = limits;
+        let verify = WorkerPool::start("verify", Limits { threads: verify_threads, queue, batch }, move |spends| {
+            let outcomes = verify_and_admit(&verifying, &*time, &*verified, spends);
+            let deliver = |outcome| Delivery { outcome: Some(outcome), abandoned: Arc::clone(&abandoned) };
+            outcomes.into_iter().map(deliver).collect()
+        })?;
+        let screen = TaskPool::start("screen", screen_threads, queue)?;
+        Ok(Self(Arc::new(Inner { gateway, clock, screen, verify })))
+    }
+
+    /// The gateway.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.0.gateway
+    }
+
+    /// Takes the bytes of an [`Opening`](crate::protocol::Opening) all the way: [`Gateway::open`], with many others.
+    ///
+    /// Dropped before it is done, it leaves nothing behind: a spend that was not admitted by then is not, or is given to
+    /// [`PipelineParts::abandoned`].
+    ///
+    /// # Errors
+    /// [`PipelineError`]. [`WorkError::Busy`] before any work is done.
+    pub async fn open(
+        &self,
+        opening: Vec<u8>,
+        request: OwnedRequest,
+        source: &Source,
+    ) -> Result<Opened, PipelineError> {
+        let inner = Arc::clone(&self.0);
+        let screen = move || -> Result<Screened, PipelineError> {
+            Ok(inner.gateway.screen(&opening, &request.as_request()?, (inner.clock)())?)
+        };
+        let screened = self.0.screen.run(screen).await??;
+        let spend = match screened {
+            Screened::Known(opened) => return Ok(opened),
+            Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
+        };
+        self.verify(spend, source).await
+    }
+
+    /// Runs a short task that may block, such as a look into the set, on a screening thread.
+    ///
+    /// # Errors
+    /// [`WorkError`].
+    pub async fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> Result<T, WorkError> {
+        self.0.screen.run(task).await
+    }
+
+    /// The second half of [`open`](Self::open): verifies and admits a spend that was screened.
+    ///
+    /// # Errors
+    /// [`PipelineError`].
+    pub async fn verify(&self, spend: AuthenticSpend, source: &Source) -> Result<Opened, PipelineError> {
+        let verify = &self.0.verify;
+        let delivery = match source.is_suspect() {
+            true => verify.submit_alone(spend).await?,
+            false => verify.submit(spend).await?,
+        };
+        let outcome = delivery.take();
+        if outcome.as_ref().is_err_and(|error| error.problem() == Problem::ProofInvalid) {
+            source.suspect();
+        }
+        Ok(outcome?)
+    }
+}
+
+/// Runs on the verifying threads.
+fn verify_and_admit(
+    gateway: &Gateway,
+    clock: &dyn Fn() -> Timestamp,
+    verified: &dyn Fn(usize, Duration),
+    spends: Vec<AuthenticSpend>,
+) -> Vec<Result<Opened, AdmitError>> {
+    let (count, started) = (spends.len(), Instant::now());
+    let mut keyless = vec![false; count];
+    let mut keyed = Vec::with_capacity(count);
+    for (index, spend) in spends.into_iter().enumerate() {
+        match gateway.verifying_key(spend.key().epoch) {
+            Some(key) => keyed.push((spend, key)),
+            None => keyless[index] = true,
+        }
+    }
+    let verdicts = verify_batch(keyed, &mut rand::rng());
+    verified(count, started.elapsed());
+    let mut refused: Vec<Option<AdmitError>> = Vec::with_capacity(count);
+    let mut good = Vec::with_capacity(count);
+    let mut verdicts = verdicts.into_iter();
+    for keyless in keyless {
+        // There is a verdict for every spend; if there were none, it would not be a good one.
+        let missing = || Err(VerifyError::OtherEpochKey);
+        match if keyless { missing() } else { verdicts.next().unwrap_or_else(missing) } {
+            Ok(spend) => {
+                good.push(spend);
+                refused.push(None);
+            }
+            Err(error) => refused.push(Some(error.into())),
+        }
+    }
+    let mut admitted = gateway.admit_all(good, clock()).into_iter();
+    let outcome = |refused: Option<AdmitError>| match refused {
+        Some(error) => Err(error),
+        None => admitted.next().unwrap_or_else(|| Err(StoreError::Failed("the store gave no answer".into()).into())),
+    };
+    refused.into_iter().map(outcome).collect()
+}
