@@ -10,13 +10,20 @@ use clap::Parser as _;
 pub mod args;
 pub mod bench;
 pub mod demo;
+pub mod evidence;
+pub mod issuer;
 pub mod prompts;
+pub mod published;
+pub mod store;
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     let outcome = match args::Cli::parse().command {
         args::Command::Demo(args) => demo::run(&args),
         args::Command::Bench(args) => bench::run(args),
+        args::Command::Store(args) => store::run(&args),
+        args::Command::Issuer(args) => issuer::run(&args),
+        args::Command::Evidence(args) => evidence::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprint!("halometer: {error}");

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use crate::gateway::{AdmitError, Gateway, Opened, Screened};
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend, VerifyError, verify_batch};
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Timestamp};
@@ -161,6 +163,7 @@ struct Inner {
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     screen: TaskPool,
     verify: WorkerPool<AuthenticSpend, Delivery>,
+    abandoned: Arc<Abandoned>,
 }
 
 impl core::fmt::Debug for Pipeline {
@@ -171,7 +174,7 @@ impl core::fmt::Debug for Pipeline {
 
 /// What became of a spend, on its way to whoever waits for it. If it does not get there, what was admitted is not left open.
 struct Delivery {
-    outcome: Option<Result<Opened, AdmitError>>,
+    outcome: Option<Result<Opened, PipelineError>>,
     abandoned: Arc<Abandoned>,
 }
 
@@ -181,9 +184,8 @@ struct Abandoned {
 }
 
 impl Delivery {
-    fn take(mut self) -> Result<Opened, AdmitError> {
-        let missing = || Err(StoreError::Failed("the pipeline gave no answer".into()).into());
-        self.outcome.take().unwrap_or_else(missing)
+    fn take(mut self) -> Result<Opened, PipelineError> {
+        self.outcome.take().unwrap_or(Err(PipelineError::Work(WorkError::Gone)))
     }
 }
 
@@ -206,15 +208,18 @@ impl Pipeline {
         let PipelineParts { gateway, clock, abandoned, verified, limits } = parts;
         let threads = TaskPool::start("abandoned", 1, usize::MAX)?;
         let abandoned = Arc::new(Abandoned { action: abandoned, threads });
-        let (verifying, time) = (Arc::clone(&gateway), Arc::clone(&clock));
+        let (verifying, time, left) = (Arc::clone(&gateway), Arc::clone(&clock), Arc::clone(&abandoned));
         let PipelineLimits { screen_threads, verify_threads, queue, batch } = limits;
         let verify = WorkerPool::start("verify", Limits { threads: verify_threads, queue, batch }, move |spends| {
             let outcomes = verify_and_admit(&verifying, &*time, &*verified, spends);
-            let deliver = |outcome| Delivery { outcome: Some(outcome), abandoned: Arc::clone(&abandoned) };
+            let deliver = |outcome: Result<_, AdmitError>| Delivery {
+                outcome: Some(outcome.map_err(Into::into)),
+                abandoned: Arc::clone(&left),
+            };
             outcomes.into_iter().map(deliver).collect()
         })?;
         let screen = TaskPool::start("screen", screen_threads, queue)?;
-        Ok(Self(Arc::new(Inner { gateway, clock, screen, verify })))
+        Ok(Self(Arc::new(Inner { gateway, clock, screen, verify, abandoned })))
     }
 
     /// The gateway.
@@ -235,16 +240,11 @@ impl Pipeline {
         request: OwnedRequest,
         source: &Source,
     ) -> Result<Opened, PipelineError> {
-        let inner = Arc::clone(&self.0);
-        let screen = move || -> Result<Screened, PipelineError> {
-            Ok(inner.gateway.screen(&opening, &request.as_request()?, (inner.clock)())?)
-        };
-        let screened = self.0.screen.run(screen).await??;
-        let spend = match screened {
-            Screened::Known(opened) => return Ok(opened),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
-        };
-        self.verify(spend, source).await
+        let (inner, alone) = (Arc::clone(&self.0), source.is_suspect());
+        let (reply, answer) = oneshot::channel();
+        // From the screening thread straight to the queue of the verifying ones.
+        self.0.screen.leave(move || inner.screen(&opening, &request, alone, reply))?;
+        answered(answer.await, source)
     }
 
     /// Runs a short task that may block, such as a look into the set, on a screening thread.
@@ -260,16 +260,42 @@ impl Pipeline {
     /// # Errors
     /// [`PipelineError`].
     pub async fn verify(&self, spend: AuthenticSpend, source: &Source) -> Result<Opened, PipelineError> {
-        let verify = &self.0.verify;
-        let delivery = match source.is_suspect() {
-            true => verify.submit_alone(spend).await?,
-            false => verify.submit(spend).await?,
+        let (reply, answer) = oneshot::channel();
+        self.0.verify.enqueue_for(reply, spend, source.is_suspect()).map_err(|(error, _)| error)?;
+        answered(answer.await, source)
+    }
+}
+
+fn answered(delivery: Result<Delivery, oneshot::error::RecvError>, source: &Source) -> Result<Opened, PipelineError> {
+    let outcome = delivery.map_err(|_| WorkError::Gone)?.take();
+    if outcome.as_ref().is_err_and(|error| error.problem() == Problem::ProofInvalid) {
+        source.suspect();
+    }
+    outcome
+}
+
+impl Inner {
+    /// Runs on a screening thread.
+    fn screen(&self, opening: &[u8], request: &OwnedRequest, alone: bool, reply: oneshot::Sender<Delivery>) {
+        let screened = request
+            .as_request()
+            .map_err(PipelineError::from)
+            .and_then(|request| Ok(self.gateway.screen(opening, &request, (self.clock)())?));
+        let (outcome, reply) = match screened {
+            Ok(Screened::Known(opened)) => (Ok(opened), reply),
+            Ok(Screened::Unknown(spend) | Screened::Conflict(spend)) => {
+                // Whoever has gone by now is not verified for.
+                if reply.is_closed() {
+                    return;
+                }
+                match self.verify.enqueue_for(reply, spend, alone) {
+                    Ok(()) => return,
+                    Err((error, reply)) => (Err(error.into()), reply),
+                }
+            }
+            Err(error) => (Err(error), reply),
         };
-        let outcome = delivery.take();
-        if outcome.as_ref().is_err_and(|error| error.problem() == Problem::ProofInvalid) {
-            source.suspect();
-        }
-        Ok(outcome?)
+        let _ = reply.send(Delivery { outcome: Some(outcome), abandoned: Arc::clone(&self.abandoned) });
     }
 }
 

@@ -32,6 +32,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure on this machine: proving, verifying, and what is built on them.
     Bench(super::bench::Args),
+    /// Look after the durable store of a gateway: check, stats, compact, backup.
+    Store(super::store::Args),
+    /// What an issuer does beside serving: audit.
+    Issuer(super::issuer::Args),
+    /// Check, offline, that somebody spent a note twice.
+    Evidence(super::evidence::Args),
 }
 
 /// The arguments of `halometer demo`.
@@ -62,6 +68,11 @@ pub struct DemoArgs {
     /// The longest answer to ask for, in tokens.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub max_tokens: u32,
+
+    /// Keep the records of this run in a new directory: the durable store, the issuer's directory, and the evidence against who spent
+    /// a note twice; for `halometer store`, `issuer audit` and `evidence verify`. Without it everything is in memory.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
 
     /// Print one JSON object instead of the table.
     #[arg(long)]

@@ -3,6 +3,7 @@
 pub mod attacks;
 pub mod chat;
 pub mod figures;
+mod kept;
 pub mod report;
 pub mod run;
 pub mod stack;
@@ -43,6 +44,7 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
         upstream,
         model: args.model.clone().unwrap_or_else(|| MODEL.to_owned()),
         max_tokens: args.max_tokens,
+        keep: args.keep.clone(),
     };
     let screen = Screen::new(args.json);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

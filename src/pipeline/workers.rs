@@ -110,22 +110,33 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
         self.enqueue(item, true)?.await.map_err(|_| WorkError::Gone)
     }
 
-    /// As [`submit`](Self::submit) or [`submit_alone`](Self::submit_alone), without waiting: the answer comes by the channel.
-    pub(super) fn enqueue(&self, item: I, alone: bool) -> Result<oneshot::Receiver<O>, WorkError> {
+    fn enqueue(&self, item: I, alone: bool) -> Result<oneshot::Receiver<O>, WorkError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue_for(reply, item, alone).map_err(|(error, _)| error)?;
+        Ok(answer)
+    }
+
+    /// As [`submit`](Self::submit) or [`submit_alone`](Self::submit_alone), answered by a channel that is there already. It is
+    /// given back with an error.
+    pub(super) fn enqueue_for(
+        &self,
+        reply: oneshot::Sender<O>,
+        item: I,
+        alone: bool,
+    ) -> Result<(), (WorkError, oneshot::Sender<O>)> {
         let limit = self.shared.limits.queue;
         let mut state = self.shared.lock();
         if state.closed {
-            return Err(WorkError::Gone);
+            return Err((WorkError::Gone, reply));
         }
         let (queue, limit) = if alone { (&mut state.alone, limit.div_ceil(4)) } else { (&mut state.queue, limit) };
         if queue.len() >= limit {
-            return Err(WorkError::Busy);
+            return Err((WorkError::Busy, reply));
         }
-        let (reply, answer) = oneshot::channel();
         queue.push_back(Job { item, reply });
         drop(state);
         self.shared.arrived.notify_one();
-        Ok(answer)
+        Ok(())
     }
 }
 

@@ -14,14 +14,9 @@ use rand_chacha::rand_core::SeedableRng as _;
 
 use super::figures::{Figures, Samples, milliseconds};
 use super::machine::{parallelism, pinned_workers};
+use super::market::Market;
 use super::progress::Progress;
-use crate::issuer::{DevelopmentPayments, EpochKeys, Issuer};
-use crate::protocol::{
-    ContentDigest, Credits, DeviceId, Directory, DirectoryParts, Epoch, EpochNumber, GatewayEntry, GatewayId,
-    GatewaySigningKey, Grid, Limits, Opening, PaymentId, Price, Request, RootSigningKey, Tariff, Timestamp, Window,
-};
-use crate::store::MemoryMintBook;
-use crate::wallet::{MemoryJournal, ProvingKeys, RootSecret, Wallet};
+use crate::protocol::Opening;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -208,80 +203,19 @@ fn batches(
 
 /// What a call costs whose proof is ready: to choose it, to pin it in the journal (in memory here), and to sign.
 fn authorise(workers: &Workers, progress: &mut Progress) -> Outcome<Samples> {
-    const PAYMENTS: u8 = 6;
     let mut rng = ChaCha20Rng::seed_from_u64(5);
-    let now = Timestamp::from_seconds(1_800_000_000);
-    let root = RootSigningKey::generate(&mut rng);
-    let mut keys = EpochKeys::new();
-    let number = EpochNumber::new(1);
-    let epoch_key = keys.generate(number, &mut rng);
-    let window = Window { from: now, until: now.after(86_400) };
-    let gateway = GatewayId::from_bytes([7; GatewayId::LENGTH]);
-    let class = Credits::from_micro(10_000);
-    let directory = Directory::new(DirectoryParts {
-        root: root.public_key(),
-        serial: 1,
-        published: now,
-        quantum: Credits::from_micro(1),
-        grid: Grid::new(3600).ok_or("a grid step of an hour is allowed")?,
-        evidence_seconds: 86_400,
-        limits: Limits { session_seconds: 600 },
-        classes: vec![class],
-        tariffs: vec![Tariff::new(
-            window,
-            vec![Price { item: "call".into(), credits: Credits::from_micro(1), per: 1 }],
-        )?],
-        epochs: vec![Epoch { number, key: epoch_key, issue: window, spend: window }],
-        gateways: vec![GatewayEntry {
-            id: gateway,
-            origins: vec!["http://127.0.0.1:8080".into()],
-            key: GatewaySigningKey::generate(&mut rng).public_key(),
-        }],
-    })?;
-    let payments = std::sync::Arc::new(DevelopmentPayments::new());
-    let book = std::sync::Arc::new(MemoryMintBook::new());
-    let issuer = Issuer::new(&root, directory, keys, book, payments.clone())?;
-    let signed = issuer.signed_directory();
-    let device = DeviceId::from_bytes([1; DeviceId::LENGTH]);
-    let journal = MemoryJournal::new();
-    let mut wallet = Wallet::new(RootSecret::generate(&mut rng), device, root.public_key(), signed, journal)?;
-    for payment in 0..PAYMENTS {
-        let id = PaymentId::from_bytes([payment; PaymentId::LENGTH]);
-        payments.grant(id, Credits::from_micro(8_000_000))?;
-        let request = wallet.request_mint(id, [Credits::from_micro(1_000_000); 8])?;
-        let response = issuer.mint(&request, now)?;
-        wallet.accept_mint(&id, &response)?;
-    }
-
-    let jobs = wallet
-        .lanes_to_prove(&gateway, class, now)
-        .into_iter()
-        .map(|lane| wallet.plan(lane, &gateway, class, now))
-        .collect::<Result<Vec<_>, _>>()?;
-    let calls = jobs.len();
-    progress.start("a call whose proof is ready", calls);
-    let keys = ProvingKeys::new();
-    let parts = workers.run(jobs, |part| {
-        let mut rng = ChaCha20Rng::seed_from_u64(6);
-        part.into_iter()
-            .map(|job| {
-                progress.step();
-                let key = keys.of(&job.epoch_key());
-                job.prove(&key, &mut rng)
-            })
-            .collect::<Vec<_>>()
-    });
-    for ready in parts.into_iter().flatten() {
-        wallet.keep(ready?);
-    }
-    let body = br#"{"model":"demo","messages":[{"role":"user","content":"What is a nullifier?"}]}"#;
+    let market = Market::new(&mut rng)?;
+    let mut wallet = market.wallet(6, &mut rng)?;
+    let ready = market.prove(&wallet, workers, progress, "a call whose proof is ready")?;
+    let calls = ready.len();
+    ready.into_iter().for_each(|ready| wallet.keep(ready));
     let samples = (0..calls)
         .map(|_| {
             let start = Instant::now();
-            let digest = ContentDigest::of(body);
-            let request = Request::new("127.0.0.1:8080", "POST", "/v1/chat/completions", digest)?;
-            let ready = wallet.take(&gateway, class, now, &mut rng).ok_or("no proof is ready")?;
-            let paid = wallet.authorise(ready, &request, now)?;
+            let request = Market::request()?;
+            let ready =
+                wallet.take(&Market::GATEWAY, Market::CLASS, Market::NOW, &mut rng).ok_or("no proof is ready")?;
+            let paid = wallet.authorise(ready, &request, Market::NOW)?;
             let took = milliseconds(start.elapsed());
             std::hint::black_box(paid);
             Ok(took)

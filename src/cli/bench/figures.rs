@@ -47,6 +47,11 @@ impl Samples {
         if self.0.len().is_multiple_of(2) { f64::midpoint(self.0[middle - 1], self.0[middle]) } else { self.0[middle] }
     }
 
+    /// The sample below which this part of all lies.
+    pub(super) fn quantile(&self, part: f64) -> f64 {
+        self.0[((self.0.len() - 1) as f64 * part).round() as usize]
+    }
+
     fn min(&self) -> f64 {
         self.0[0]
     }

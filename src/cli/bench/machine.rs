@@ -35,6 +35,26 @@ pub(super) fn pinned_workers(n: usize) -> Result<Workers, Box<dyn std::error::Er
     Ok(workers)
 }
 
+/// Runs `work` with its thread, and those that it starts, on so many cores.
+pub(super) fn on_cores<T: Send>(n: usize, work: impl FnOnce() -> T + Send) -> T {
+    let cores = cores();
+    std::thread::scope(|scope| {
+        let run = move || {
+            // One core can be named, several cannot; all is what a thread has anyway.
+            if n == 1
+                && let Some(core) = cores.first()
+            {
+                core_affinity::set_for_current(*core);
+            }
+            work()
+        };
+        match scope.spawn(run).join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 fn cpu_model() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;

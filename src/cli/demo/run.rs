@@ -1,6 +1,7 @@
 //! The demo from its start to its report.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub struct Options {
     pub model: String,
     /// The longest answer to ask for, tokens.
     pub max_tokens: u32,
+    /// Where the records are kept; in memory if nowhere.
+    pub keep: Option<PathBuf>,
 }
 
 /// Is told how far the demo is.
@@ -108,12 +111,16 @@ pub async fn run(
     progress: &dyn Progress,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Report, DemoError> {
-    let parties = StackOptions { upstream: options.upstream.clone(), ..StackOptions::default() };
+    let parties =
+        StackOptions { upstream: options.upstream.clone(), keep: options.keep.clone(), ..StackOptions::default() };
     let stack = Stack::start(parties).await?;
     let outcome = tokio::select! {
         outcome = with_stack(&stack, &options, progress) => outcome,
         _ = stop.wait_for(|stop| *stop) => Err(DemoError::Interrupted),
     };
+    if let Some(hint) = stack.keep()? {
+        progress.say(&hint);
+    }
     stack.shutdown().await;
     outcome
 }

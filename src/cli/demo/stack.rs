@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
 use super::chat;
+use super::kept::{KeepError, Kept};
 use crate::gateway::{Gateway, GatewayError, GatewayParts};
 use crate::http::clock::now;
 use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, Observer};
@@ -25,7 +27,7 @@ use crate::protocol::{
     Credits, Directory, DirectoryError, DirectoryParts, Epoch, EpochNumber, GatewayEntry, GatewayId, GatewaySigningKey,
     Grid, Limits, OwnerId, PaymentId, Price, RootKey, RootSigningKey, Tariff, TariffError, Timestamp, Window,
 };
-use crate::store::{MemoryMintBook, MemorySpentSet, MintRecord, SpentSet as _, StoreError};
+use crate::store::{MemoryMintBook, MemorySpentSet, MintBook, MintRecord, SpentSet, StoreError};
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
@@ -45,6 +47,8 @@ pub struct StackOptions {
     pub limits: GatewayLimits,
     /// May change the directory before it is signed.
     pub adjust: Option<Adjust>,
+    /// Where the records are kept; in memory if nowhere.
+    pub keep: Option<PathBuf>,
 }
 
 /// Changes a directory before it is signed.
@@ -102,6 +106,9 @@ pub enum StackError {
     /// The books cannot be drawn up.
     #[error("the issuer's books: {0}")]
     Books(#[from] BooksError),
+    /// The records cannot be kept.
+    #[error("the records of this run: {0}")]
+    Keep(#[from] KeepError),
     /// The thread that builds keys panicked.
     #[error("the keys could not be built")]
     Keys,
@@ -119,6 +126,7 @@ pub struct Stack {
     observed: Arc<Observed>,
     root: RootSigningKey,
     upstream: String,
+    kept: Option<Kept>,
 }
 
 /// What the gateway told.
@@ -160,7 +168,7 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions { upstream, limits, adjust } = options;
+        let StackOptions { upstream, limits, adjust, keep } = options;
         let mut rng = UnwrapErr(SysRng);
         let (chat, upstream) = match upstream {
             Some(service) => (None, service),
@@ -188,13 +196,19 @@ impl Stack {
         }
         let directory = Directory::new(parts)?;
 
-        let set = Arc::new(MemorySpentSet::new());
+        let kept = keep.map(|path| Kept::create(&path, gateway_id)).transpose()?;
+        let (set, mints): (Arc<dyn SpentSet>, Arc<dyn MintBook>) = match &kept {
+            Some(kept) => (Arc::new(kept.store().spent_set()), Arc::new(kept.store().mint_book())),
+            None => (Arc::new(MemorySpentSet::new()), Arc::new(MemoryMintBook::new())),
+        };
         for epoch in directory.epochs() {
             set.create(epoch.number)?;
         }
         let payments = Arc::new(DevelopmentPayments::new());
-        let mints = Arc::new(MemoryMintBook::new());
         let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, Arc::clone(&payments) as _)?);
+        if let Some(kept) = &kept {
+            kept.directory(issuer.signed_directory())?;
+        }
         let owner = OwnerId::from_bytes(rng.random());
         let gateway_parts = GatewayParts {
             id: gateway_id,
@@ -231,6 +245,7 @@ impl Stack {
             observed,
             root,
             upstream: upstream_url,
+            kept,
         })
     }
 
@@ -250,6 +265,19 @@ impl Stack {
     /// [`StackError::Books`].
     pub fn books(&self) -> Result<Books, StackError> {
         Ok(self.issuer.books(self.gateway.set())?)
+    }
+
+    /// Keeps the last evidence, and says what to do with what is kept; nothing if nothing is.
+    ///
+    /// # Errors
+    /// [`StackError::Keep`].
+    pub fn keep(&self) -> Result<Option<String>, StackError> {
+        let Some(kept) = &self.kept else { return Ok(None) };
+        if let Some(evidence) = self.evidence().last() {
+            kept.evidence(evidence)?;
+        }
+        let root: String = self.root_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Some(kept.hint(&root)))
     }
 
     /// What the books have on the account that spent a note twice.
