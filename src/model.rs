@@ -180,7 +180,7 @@ impl Run {
         let known = self.set.get_mut(&(key.epoch, key.nullifier)).expect("admitted");
         match (&known.settled, self.world.issuer.settle(&*self.world.set, spend, micro(cost), self.now)) {
             (Some(before), Ok(settled)) => assert_eq!(*before, settled, "settled twice"),
-            (None, Err(SettleError::AboveCharge { .. })) if cost > known.charge => {}
+            (None, Err(SettleError::AboveCap { .. })) if cost > known.charge => {}
             (None, Err(SettleError::NoIssuingEpoch)) if !issuing(self.now) => {}
             (None, Ok(settled)) if cost <= known.charge && issuing(self.now) => {
                 assert_eq!(settled.settlement().refund.micro(), known.charge - cost);

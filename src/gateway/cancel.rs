@@ -17,7 +17,8 @@ pub enum Cancelled {
     Lapsed(AdmittedSpend),
     /// It is settled already: answer with the settlement.
     Settled(SettledSpend),
-    /// This process works on it: stop the work, settle what was metered, and where nothing was measured, what was reserved.
+    /// This process works on it: stop the work, settle what was metered, and where nothing was measured, what was reserved. Where
+    /// no work on it is known, another thread settles it at this moment, perhaps for another cancel: `in-progress`.
     Running(SpendKey),
     /// Another process works on it: `wrong-owner`. Ask that one, or ask again after the lease.
     Elsewhere,
@@ -38,7 +39,7 @@ impl Gateway {
             Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now)?,
         };
         Ok(match opened {
-            Opened::Admitted(spend) => Cancelled::Fresh(spend),
+            Opened::Admitted(spend) => Cancelled::Fresh(spend.for_nothing()),
             Opened::Lapsed(spend) => Cancelled::Lapsed(spend),
             Opened::Settled(spend) => Cancelled::Settled(spend),
             Opened::InProgress => {

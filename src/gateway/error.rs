@@ -32,7 +32,7 @@ pub enum AdmitError {
     /// The amount of a transfer is no denomination.
     #[error("{0} is no denomination of a transfer")]
     UnknownDenomination(Credits),
-    /// A rollover charges something, or its epoch still issues.
+    /// A rollover charges something, or its epoch still issues, or none does.
     #[error("there is nothing to roll over")]
     NoRollover,
     /// Too many of its kind came lately. Nothing was done; try again later.

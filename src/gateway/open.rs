@@ -85,10 +85,11 @@ impl Gateway {
             }
             (_, Err(broken)) => Err(broken),
             (Err(error), _) => Err(error.into()),
-            (Ok(None), _) if quota.take(now) => Ok(Screened::Unknown(spend)),
-            (Ok(None), _) => Err(AdmitError::Quota),
             // Nobody can be named any more, so that its proof need not be verified.
             (Ok(Some(record)), _) if record.evidence.is_none() => Err(AdmitError::AlreadySpent),
+            // Also for a conflict: nullifiers are no secret, and a made-up spend of one costs as much to verify.
+            (Ok(_), _) if !quota.take(now) => Err(AdmitError::Quota),
+            (Ok(None), _) => Ok(Screened::Unknown(spend)),
             (Ok(Some(_)), _) => Ok(Screened::Conflict(spend)),
         }
     }

@@ -22,11 +22,11 @@ impl Gateway {
         if self.directory.has_class(spend.charge) { Ok(()) } else { Err(AdmitError::UnknownClass(spend.charge)) }
     }
 
-    /// What a rollover must keep: the terms, but a charge of 0 in place of a class, and an epoch that issues no more.
+    /// What a rollover must keep: the terms, but a charge of 0 in place of a class, and another epoch that issues.
     pub(super) fn check_rollover(&self, spend: &Spend, now: Timestamp) -> Result<(), AdmitError> {
         self.check_window(spend, now)?;
-        let issues = self.directory.issuing(now).is_some_and(|epoch| epoch.number == spend.epoch);
-        if spend.charge.is_zero() && !issues { Ok(()) } else { Err(AdmitError::NoRollover) }
+        let another_issues = self.directory.issuing(now).is_some_and(|epoch| epoch.number != spend.epoch);
+        if spend.charge.is_zero() && another_issues { Ok(()) } else { Err(AdmitError::NoRollover) }
     }
 
     /// Epoch, not-after and tariff.

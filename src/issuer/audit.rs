@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use halometer_circuits::proof::VerifyingKey;
 
 use super::{Books, BooksError, PaymentSource};
-use crate::protocol::{Directory, EpochNumber, Purpose, Spend, SpendTag};
+use crate::protocol::{Credits, Directory, EpochNumber, Purpose, Spend, SpendTag};
 use crate::store::{
     MintBook, MintTotals, PartitionPhase, Record, RecordState, SpentSet, StoreError, Totals, add_settled,
 };
@@ -77,6 +77,13 @@ pub enum Finding {
         /// Which of the sums.
         what: &'static str,
     },
+    /// Transfers took another amount than they gave, over all partitions together: one half of one is missing.
+    Transfers {
+        /// What they gave, micro-credits.
+        given: u128,
+        /// What they took, micro-credits.
+        taken: u128,
+    },
     /// Of the mints.
     Mints {
         /// What is wrong.
@@ -89,6 +96,7 @@ impl core::fmt::Display for Finding {
         match self {
             Self::Record { epoch, number, what } => write!(f, "epoch {epoch}, record {number}: {what}"),
             Self::Totals { epoch, what } => write!(f, "epoch {epoch}: {what} are not those of the records"),
+            Self::Transfers { given, taken } => write!(f, "transfers gave {given} and took {taken}"),
             Self::Mints { what } => write!(f, "mints: {what}"),
         }
     }
@@ -121,6 +129,14 @@ impl Audit<'_> {
                 self.partition(epoch, &mut report)?;
             }
         }
+        // Of retired partitions, too: their sums are kept.
+        let lines = report.books.epochs.values().map(|line| &line.spends);
+        let (given, taken) = lines.fold((0_u128, 0_u128), |(given, taken), sums| {
+            (given.saturating_add(sums.moved_out), taken.saturating_add(sums.moved_in))
+        });
+        if given != taken {
+            report.find(Finding::Transfers { given, taken });
+        }
         self.mints(&mut report)?;
         Ok(report)
     }
@@ -152,6 +168,7 @@ impl Audit<'_> {
                     (None, RecordState::Open { .. }) => Err(StoreError::BadRecord("")),
                 };
                 let what = match sums {
+                    Ok(()) if record.key.epoch != epoch => Some("it is of another epoch"),
                     Ok(()) => self.check(record, key.as_ref(), report).err(),
                     Err(_) => Some("it is neither open with its evidence nor settled within its charge"),
                 };
@@ -171,7 +188,10 @@ impl Audit<'_> {
             ("the number of erased records", bare == erased.settled),
             ("the held charges", expected.held == totals.held),
             ("the costs", expected.cost == totals.cost),
-            ("the refunds", expected.refunded == totals.refunded && refunds == totals.refunded + totals.moved_in),
+            (
+                "the refunds",
+                expected.refunded == totals.refunded && Some(refunds) == totals.refunded.checked_add(totals.moved_in),
+            ),
             ("the transfers", (expected.moved_out, expected.moved_in) == (totals.moved_out, totals.moved_in)),
         ];
         for (what, holds) in sums {
@@ -207,6 +227,10 @@ impl Audit<'_> {
         let transfer = matches!(spend.purpose, Purpose::Transfer { .. });
         if !transfer && settlement.refund > evidence.charge {
             return Err("its refund is above its charge");
+        }
+        let half = [Credits::ZERO, evidence.charge].contains(&settlement.refund) || evidence.charge.is_zero();
+        if transfer && !half {
+            return Err("it is half a transfer, and neither carried out nor cancelled");
         }
         match self.directory.epoch(settlement.epoch) {
             None => report.unknown_epoch += 1,

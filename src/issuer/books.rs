@@ -47,6 +47,8 @@ pub enum BooksError {
     Store(#[from] StoreError),
 }
 
+const TOO_MUCH: &str = "a sum does not fit";
+
 impl Books {
     /// Draws up the books over a spent set, with all its partitions, and a book of mints.
     ///
@@ -60,11 +62,16 @@ impl Books {
         let (mut moved_out, mut moved_in) = (0_u128, 0_u128);
         for (epoch, _) in set.partitions()? {
             let spends = set.totals(epoch)?;
-            books.charged += spends.cost;
-            books.refunded += spends.refunded;
-            books.held += spends.held;
-            moved_out += spends.moved_out;
-            moved_in += spends.moved_in;
+            let sums = [
+                (&mut books.charged, spends.cost),
+                (&mut books.refunded, spends.refunded),
+                (&mut books.held, spends.held),
+                (&mut moved_out, spends.moved_out),
+                (&mut moved_in, spends.moved_in),
+            ];
+            for (sum, part) in sums {
+                *sum = sum.checked_add(part).ok_or(BooksError::Unbalanced(TOO_MUCH))?;
+            }
             books.epochs.entry(epoch).or_default().spends = spends;
         }
         let minted = mints.totals()?;
@@ -73,10 +80,10 @@ impl Books {
             books.epochs.entry(epoch).or_default().minted = amount;
         }
         // In between, a transfer between two partitions is in one of them: taken and not yet seen to be given.
-        if moved_in > moved_out + books.minted {
+        if moved_in > moved_out.saturating_add(books.minted) {
             return Err(BooksError::Unbalanced("transfers took more than there is"));
         }
-        let spent = books.charged + books.held;
+        let spent = books.charged.checked_add(books.held).ok_or(BooksError::Unbalanced(TOO_MUCH))?;
         books.outstanding =
             books.minted.checked_sub(spent).ok_or(BooksError::Unbalanced("more was spent than was minted"))?;
         Ok(books)

@@ -2,20 +2,20 @@
 
 use super::Issuer;
 use crate::lifecycle::{AdmittedSpend, SettledSpend};
-use crate::protocol::{Credits, Fault, Problem, Settlement, Timestamp};
+use crate::protocol::{Credits, EpochNumber, Fault, Problem, Settlement, Timestamp};
 use crate::store::{SpentSet, StoreError};
 
 /// Why a spend was not settled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettleError {
-    /// The cost is above the charge. The gateway is at fault: work stops at the cap.
-    #[error("a cost of {cost} is above the charge of {charge}")]
-    AboveCharge {
+    /// The cost is above what the spend may cost. The gateway is at fault: work stops at the cap.
+    #[error("a cost of {cost} is above the cap of {cap}")]
+    AboveCap {
         /// The cost.
         cost: Credits,
-        /// The charge.
-        charge: Credits,
+        /// The cap.
+        cap: Credits,
     },
     /// The cost is no multiple of the quantum. The gateway is at fault.
     #[error("a cost of {cost} is no multiple of the quantum {quantum}")]
@@ -25,6 +25,9 @@ pub enum SettleError {
         /// The quantum.
         quantum: Credits,
     },
+    /// A transfer waited over the end of an epoch. The caller may be at fault.
+    #[error("epoch {0} is not spendable now")]
+    NotSpendable(EpochNumber),
     /// No epoch issues now, or its key is not here. The issuer is at fault.
     #[error("no epoch issues now")]
     NoIssuingEpoch,
@@ -37,14 +40,16 @@ impl SettleError {
     /// The problem on the wire.
     pub fn problem(&self) -> Problem {
         match self {
+            Self::NotSpendable(_) => Problem::UnknownEpoch,
+            Self::Store(StoreError::PartitionClosed(_) | StoreError::PartitionRetired(_)) => Problem::UnknownEpoch,
             Self::Store(StoreError::NotOwner) => Problem::WrongOwner,
             _ => Problem::StoreUnavailable,
         }
     }
 
-    /// Who is at fault: never the caller.
+    /// Who is at fault.
     pub fn fault(&self) -> Fault {
-        Fault::Operator
+        self.problem().fault()
     }
 }
 
@@ -66,8 +71,9 @@ impl Issuer {
         if let Some(settled) = spend.settled(set)? {
             return Ok(settled);
         }
-        let charge = spend.charge();
-        let refund = charge.checked_sub(cost).ok_or(SettleError::AboveCharge { cost, charge })?;
+        let cap = spend.cap();
+        let refund = spend.charge().checked_sub(cost).filter(|_| cost <= cap);
+        let refund = refund.ok_or(SettleError::AboveCap { cost, cap })?;
         let quantum = self.directory.quantum();
         if !cost.is_multiple_of(quantum) {
             return Err(SettleError::NotQuantised { cost, quantum });

@@ -21,7 +21,14 @@ impl Issuer {
         now: Timestamp,
     ) -> Result<Transferred, SettleError> {
         if let Some(settled) = transfer.settled(set)? {
-            return Ok(Transferred::Settled(settled));
+            return Ok(Transferred::Settled(Box::new(settled)));
+        }
+        // It may have waited in front of the verifier since its terms were checked.
+        for spend in transfer.spends() {
+            let spendable = self.directory.epoch(spend.epoch).is_some_and(|epoch| epoch.spend.contains(now));
+            if !spendable {
+                return Err(SettleError::NotSpendable(spend.epoch));
+            }
         }
         let epoch = self.directory.issuing(now).ok_or(SettleError::NoIssuingEpoch)?.number;
         let key = self.keys.get(epoch).ok_or(SettleError::NoIssuingEpoch)?;

@@ -5,7 +5,7 @@ use halometer_circuits::note::{Leaf, ValueCommitment};
 use super::bound::BoundSpend;
 use super::settled::SettledSpend;
 use super::verified::VerifiedSpend;
-use crate::protocol::{Credits, OwnerId, Settlement, Spend, SpendKey, SpendTag, Timestamp};
+use crate::protocol::{Credits, OwnerId, Purpose, Settlement, Spend, SpendKey, SpendTag, Timestamp};
 use crate::store::{Lease, Record, RecordEvidence, RecordKey, RecordState, SpentSet, StoreError};
 
 /// What became of an admission.
@@ -33,9 +33,16 @@ pub struct AdmittedSpend {
     key: SpendKey,
     tag: SpendTag,
     charge: Credits,
+    cap: Credits,
     change: ValueCommitment,
     owner: OwnerId,
     metered: Credits,
+}
+
+/// Half a transfer is admitted by itself only to be cancelled. Its charge has moved nowhere, and a wallet refuses a settlement
+/// that keeps a part of it.
+fn cap(charge: Credits, purpose: u8) -> Credits {
+    if purpose == Purpose::TRANSFER { Credits::ZERO } else { charge }
 }
 
 /// What became of an attempt to take a record over.
@@ -58,13 +65,21 @@ impl AdmittedSpend {
     /// Of a spend that was just inserted.
     pub(super) fn fresh(bound: &BoundSpend, owner: OwnerId) -> Self {
         let Spend { charge, change, .. } = bound.spend;
-        Self { key: bound.key(), tag: bound.record_key().tag, charge, change, owner, metered: Credits::ZERO }
+        let cap = cap(charge, bound.spend.purpose.number());
+        Self { key: bound.key(), tag: bound.record_key().tag, charge, cap, change, owner, metered: Credits::ZERO }
     }
 
-    fn found(key: &RecordKey, evidence: &RecordEvidence, owner: OwnerId, metered: Credits) -> Self {
+    fn found(key: &RecordKey, evidence: &RecordEvidence, owner: OwnerId, metered: Credits) -> Result<Self, StoreError> {
         let RecordEvidence { context, charge, change, .. } = *evidence;
         let RecordKey { epoch, nullifier, tag } = *key;
-        Self { key: SpendKey { epoch, nullifier, context }, tag, charge, change, owner, metered }
+        let purpose = Spend::purpose_number(&evidence.spend);
+        let cap = cap(charge, purpose.map_err(|_| StoreError::BadRecord("an open record has its spend"))?);
+        Ok(Self { key: SpendKey { epoch, nullifier, context }, tag, charge, cap, change, owner, metered })
+    }
+
+    /// For a spend that was cancelled before anybody worked for it.
+    pub(crate) fn for_nothing(self) -> Self {
+        Self { cap: Credits::ZERO, ..self }
     }
 
     /// Takes over a record that another process left open and whose lease has run out: it was verified and admitted by one
@@ -77,7 +92,7 @@ impl AdmittedSpend {
         match (record.state, &record.evidence) {
             (RecordState::Settled(settlement), _) => Ok(Reclaim::Settled(settlement)),
             (RecordState::Open { metered, .. }, Some(evidence)) => {
-                Ok(Reclaim::Open(Self::found(key, evidence, lease.owner, metered)))
+                Ok(Reclaim::Open(Self::found(key, evidence, lease.owner, metered)?))
             }
             (RecordState::Open { .. }, None) => Err(StoreError::BadRecord("an open record has its evidence")),
         }
@@ -107,9 +122,14 @@ impl AdmittedSpend {
         set.meter(&self.record_key(), self.owner, metered, now)
     }
 
-    /// The most that it may cost.
+    /// The charge. What it does not cost comes back.
     pub fn charge(&self) -> Credits {
         self.charge
+    }
+
+    /// The most that it may cost: the charge; nothing for half a transfer and for what was cancelled before it was worked for.
+    pub fn cap(&self) -> Credits {
+        self.cap
     }
 
     /// `L`: the leaf that its change becomes with this refund.

@@ -26,7 +26,7 @@ pub struct VerifiedTransfer([VerifiedSpend; 2]);
 #[non_exhaustive]
 pub enum Transferred {
     /// Both halves are in the set, settled: the giving one, then the taking one.
-    Settled([SettledSpend; 2]),
+    Settled(Box<[SettledSpend; 2]>),
     /// One half was cancelled, or both were one by one. The transfer will never be carried out.
     Parted,
     /// The note of one half was spent in another context.
@@ -139,7 +139,7 @@ impl VerifiedTransfer {
         let [first, second] = settlements.clone().map(RecordState::Settled);
         let pair = [give.0.record(first), take.0.record(second)];
         let settled = |[give, take]: [Settlement; 2]| {
-            Transferred::Settled([SettledSpend::new(keys[0], give), SettledSpend::new(keys[1], take)])
+            Transferred::Settled(Box::new([SettledSpend::new(keys[0], give), SettledSpend::new(keys[1], take)]))
         };
         Ok(match set.insert_pair(pair, now)? {
             PairInsertion::Fresh => settled(settlements),

@@ -2,7 +2,7 @@
 
 use super::lane::Lane;
 use super::note::Note;
-use super::{Journal, JournalError, LaneId, Wallet};
+use super::{Journal, JournalEntry, JournalError, LaneId, Wallet};
 use crate::protocol::{Credits, EpochNumber, Purpose, Settlement, SpendKey};
 
 /// What a settled spend came to.
@@ -33,7 +33,8 @@ pub enum AcceptError {
         /// The charge.
         charge: Credits,
     },
-    /// A half of a transfer was settled as neither the transfer nor a cancel would.
+    /// A half of a transfer was settled as neither the transfer nor a cancel would, or as the one when its other half was settled
+    /// as the other.
     #[error("a refund of {0} is neither that of the transfer nor that of a cancel")]
     NotTransfer(Credits),
     /// The refund is no multiple of the quantum: an odd amount would mark the caller.
@@ -77,10 +78,16 @@ impl<J: Journal> Wallet<J> {
         let (lane, flight) = self.in_flight(key).ok_or(AcceptError::NotInFlight)?;
         let Settlement { epoch, refund, signature } = settlement;
         let (charge, quantum) = (flight.spend.charge, self.directory.quantum());
-        let cost = match flight.spend.purpose {
-            Purpose::Transfer { .. } => {
+        let cost = match &flight.spend.purpose {
+            Purpose::Transfer { nullifier, .. } => {
                 // Carried out: the giving half gets nothing back, the taking one what was given. Cancelled: as if it had not been.
                 if *refund != flight.takes && *refund != charge {
+                    return Err(AcceptError::NotTransfer(*refund));
+                }
+                // Each half may have been carried out or cancelled, but not one this way and the other that.
+                if let Some(JournalEntry { settlement: Some(other), .. }) = self.journal.entry(nullifier)?
+                    && refund.checked_add(other.refund) != charge.checked_add(flight.takes)
+                {
                     return Err(AcceptError::NotTransfer(*refund));
                 }
                 Credits::ZERO

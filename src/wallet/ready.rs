@@ -46,15 +46,18 @@ impl ReadySpend {
 }
 
 impl<J: Journal> Wallet<J> {
-    /// Keeps a ready spend for a session until it is taken; those for other purposes are for use at once. It replaces one of the same lane, gateway and class; one whose note is not its
-    /// lane's frontier any more is thrown away.
+    /// Keeps a ready spend for a session until it is taken. It replaces one of the same lane, gateway and class. One whose note is
+    /// not its lane's frontier any more is thrown away, and one for another purpose, which is for use at once.
     pub fn keep(&mut self, ready: ReadySpend) {
+        if ready.spend.purpose != Purpose::Session {
+            return;
+        }
         let replaced = |other: &ReadySpend| {
             (other.lane, other.spend.gateway, other.spend.charge)
                 == (ready.lane, ready.spend.gateway, ready.spend.charge)
         };
         self.ready.retain(|other| !replaced(other));
-        if self.is_frontier(&ready) && ready.spend.purpose == Purpose::Session {
+        if self.is_frontier(&ready) {
             self.ready.push(ready);
         }
     }

@@ -181,3 +181,79 @@ fn one_spend_at_two_gateways_counts_at_its_own_only() {
     let error = world.gateway.open(&opening.to_bytes(), &request(), T0).unwrap_err();
     assert!(matches!(error, AdmitError::SessionSignature));
 }
+
+#[test]
+fn half_a_transfer_and_a_call_of_one_note_are_evidence() {
+    let world = World::new();
+    let directory = world.gateway.directory();
+    let (mut original, mut copy) = copies(&world);
+    let sent = send(&mut original, [LANE0, LANE1], 20, T0);
+    let halves = Transfer::from_bytes(&sent.transfer).unwrap().halves.map(|half| half.spend);
+    for (half, lane) in halves.iter().zip(sent.lanes) {
+        let call = spend_of(&pay(&mut copy, lane, 10, T0));
+        for (first, second) in [(half, &call), (&call, half)] {
+            let evidence = Evidence::new(first.clone(), second.clone(), directory, verifying_key(&world)).unwrap();
+            let bytes = evidence.to_bytes();
+            assert_eq!(bytes.len(), Spend::LENGTH + Spend::TRANSFER_LENGTH);
+            let read = Evidence::from_bytes(&bytes, directory).unwrap();
+            let mint = world.issuer.name(&read).unwrap().unwrap();
+            assert_eq!(mint.payment, PaymentId::from_bytes([1; 32]));
+            // Neither the lengths nor what the half names can be played with.
+            for place in [1, 198, 230, bytes.len() - 1] {
+                let mut altered = bytes.clone();
+                altered[place] ^= 1;
+                assert!(Evidence::from_bytes(&altered, directory).is_err(), "byte {place}");
+            }
+            assert!(Evidence::from_bytes(&bytes[..bytes.len() - 1], directory).is_err());
+            assert!(Evidence::from_bytes(&[&bytes[..], &[0]].concat(), directory).is_err());
+            assert!(Evidence::from_bytes(&bytes[..Spend::LENGTH], directory).is_err());
+        }
+    }
+    // Two transfers of one note, too: both its halves are spent in two contexts.
+    let mut third = world.funded(1);
+    let other = send(&mut third, [LANE0, LANE1], 10, T0);
+    let other = Transfer::from_bytes(&other.transfer).unwrap().halves.map(|half| half.spend);
+    for (one, another) in halves.iter().zip(&other) {
+        let evidence = Evidence::new(one.clone(), another.clone(), directory, verifying_key(&world)).unwrap();
+        assert_eq!(evidence.to_bytes().len(), 2 * Spend::TRANSFER_LENGTH);
+        Evidence::from_bytes(&evidence.to_bytes(), directory).unwrap();
+    }
+}
+
+#[test]
+fn the_halves_of_one_transfer_accuse_nobody() {
+    let world = World::new();
+    let directory = world.gateway.directory();
+    let mut wallet = world.funded(1);
+    let sent = send(&mut wallet, [LANE0, LANE1], 20, T0);
+    let [give, take] = Transfer::from_bytes(&sent.transfer).unwrap().halves.map(|half| half.spend);
+    let framed = |first: &Spend, second: &Spend| {
+        Evidence::new(first.clone(), second.clone(), directory, verifying_key(&world)).unwrap_err()
+    };
+    assert_eq!(framed(&give, &take), EvidenceError::OtherNote);
+    assert_eq!(framed(&give, &give), EvidenceError::SameSpend);
+    assert_eq!(framed(&take, &take), EvidenceError::SameSpend);
+    let bytes = [give.to_bytes(), take.to_bytes()].concat();
+    assert_eq!(Evidence::from_bytes(&bytes, directory).unwrap_err(), EvidenceError::OtherNote);
+    // Nor when it is made to look like another spend of the same note.
+    type Change = fn(&mut Spend, &Spend);
+    let changes: [(&str, Change); 5] = [
+        ("as a call", |spend, _| spend.purpose = Purpose::Session),
+        ("as a rollover", |spend, _| spend.purpose = Purpose::Rollover),
+        ("of another note", |spend, other| spend.nullifier = other.nullifier),
+        ("with another partner", |spend, _| {
+            spend.purpose = Purpose::Transfer { nullifier: spend.nullifier, change: spend.change };
+        }),
+        ("of another amount", |spend, _| spend.charge = micro(10)),
+    ];
+    for (name, change) in changes {
+        for (half, other) in [(&give, &take), (&take, &give)] {
+            let mut altered = half.clone();
+            change(&mut altered, other);
+            for (first, second) in [(half, &altered), (&altered, half), (&altered, other), (other, &altered)] {
+                let error = framed(first, second);
+                assert!(matches!(error, EvidenceError::Verify(_) | EvidenceError::OtherNote), "{name}: {error}");
+            }
+        }
+    }
+}

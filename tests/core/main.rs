@@ -2,13 +2,17 @@
 //! is named after what the attacker does, or what goes wrong.
 
 mod admission;
+mod audit;
+mod cancel;
 mod directory;
 mod double_spend;
 mod journal;
 mod mint;
 mod one_call;
 mod retry;
+mod rollover;
 mod settlement;
 mod spent_set;
+mod transfer;
 mod wire;
 mod world;

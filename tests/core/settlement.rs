@@ -81,8 +81,8 @@ fn a_cost_above_the_charge_or_off_the_quantum_is_not_settled() {
     let mut wallet = world.funded(1);
     let spend = world.admit(&pay(&mut wallet, LANE0, 10, T0));
     let settle = |cost| world.issuer.settle(&*world.set, &spend, micro(cost), T0);
-    assert!(matches!(settle(15), Err(SettleError::AboveCharge { .. })));
-    assert!(matches!(settle(u64::MAX), Err(SettleError::AboveCharge { .. })));
+    assert!(matches!(settle(15), Err(SettleError::AboveCap { .. })));
+    assert!(matches!(settle(u64::MAX), Err(SettleError::AboveCap { .. })));
     assert!(matches!(settle(3), Err(SettleError::NotQuantised { .. })));
     assert_eq!(world.set.totals(EPOCH[0]).unwrap().settled, 0);
     settle(5).unwrap();

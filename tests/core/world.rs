@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, LazyLock};
 
-use halometer::gateway::{AdmitError, Gateway, GatewayParts, Opened};
+use halometer::gateway::{AdmitError, Cancelled, Gateway, GatewayParts, Opened, Quotas};
 use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
-use halometer::lifecycle::{AdmittedSpend, SettledSpend};
+use halometer::lifecycle::{AdmittedSpend, SettledSpend, Transferred};
 use halometer::protocol::*;
 use halometer::store::{MemoryMintBook, MemorySpentSet, SpentSet};
-use halometer::wallet::{Authorised, LaneId, ProvingKeys, ReadySpend, RootSecret, Wallet};
+use halometer::wallet::{
+    Authorised, AuthorisedTransfer, Journal, LaneId, LaneStatus, ProofJob, ProvingKeys, ReadySpend, RootSecret, Wallet,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
@@ -23,6 +25,9 @@ pub(crate) const OWNER: OwnerId = OwnerId::from_bytes(*b"process number 1");
 pub(crate) const LEASE: u32 = 900;
 pub(crate) const EVIDENCE: u32 = 7 * DAY as u32;
 pub(crate) const LANE0: LaneId = LaneId { payment: 0, lane: 0 };
+pub(crate) const LANE1: LaneId = LaneId { payment: 0, lane: 1 };
+/// When epoch 2 begins to issue, and epoch 1 ends to.
+pub(crate) const FLIP: Timestamp = T0.after(DAY).before(HOUR);
 
 static PROVING_KEYS: LazyLock<ProvingKeys> = LazyLock::new(ProvingKeys::new);
 
@@ -41,6 +46,11 @@ pub(crate) fn sixty_and_forty() -> [Credits; LANES] {
 
 pub(crate) fn request() -> Request<'static> {
     Request::new("api.example.org", "POST", "/v1/chat/completions", ContentDigest::of(b"{}")).unwrap()
+}
+
+/// The request that carries what is not for the service: a cancel, a transfer, a rollover.
+pub(crate) fn errand() -> Request<'static> {
+    Request::new("api.example.org", "POST", "/.well-known/halometer", ContentDigest::of(b"")).unwrap()
 }
 
 pub(crate) struct World {
@@ -127,6 +137,13 @@ impl World {
         Self { root, set, mints, payments, issuer, gateway }
     }
 
+    /// The same process with limits on what it does.
+    pub(crate) fn limited(&self, quotas: Quotas) -> Gateway {
+        let (set, directory) = (self.set.clone(), self.gateway.directory().clone());
+        let parts = GatewayParts { id: GATEWAY, directory, set, owner: OWNER, lease_seconds: LEASE, quotas };
+        Gateway::new(parts, T0).unwrap()
+    }
+
     /// Another process on the same set, under the same gateway id.
     pub(crate) fn replica(&self, owner: OwnerId) -> Gateway {
         gateway(GATEWAY, owner, self.set.clone(), self.gateway.directory().clone())
@@ -167,6 +184,75 @@ impl World {
     pub(crate) fn settle(&self, admitted: &AdmittedSpend, cost: u64) -> SettledSpend {
         self.issuer.settle(&*self.set, admitted, micro(cost), T0).unwrap()
     }
+}
+
+impl World {
+    pub(crate) fn cancel(&self, wallet: &Wallet, key: &SpendKey, now: Timestamp) -> Result<Cancelled, AdmitError> {
+        self.gateway.cancel(&wallet.cancel(key, &errand()).unwrap(), &errand(), now)
+    }
+
+    /// Cancels a spend that nobody has seen.
+    pub(crate) fn cancel_unseen(&self, wallet: &Wallet, key: &SpendKey, now: Timestamp) -> SettledSpend {
+        match self.cancel(wallet, key, now).unwrap() {
+            Cancelled::Fresh(spend) => self.issuer.settle(&*self.set, &spend, Credits::ZERO, now).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn transfer(&self, transfer: &[u8], now: Timestamp) -> Transferred {
+        let verified = self.gateway.transfer(transfer, &errand(), now).unwrap();
+        self.issuer.transfer(&*self.set, verified, now).unwrap()
+    }
+
+    /// Carries a transfer out and has the wallet take it.
+    pub(crate) fn moved<J: Journal>(&self, wallet: &mut Wallet<J>, sent: &AuthorisedTransfer, now: Timestamp) {
+        let halves = both(self.transfer(&sent.transfer, now));
+        wallet.accept_transfer(&sent.keys, &halves.map(|half| half.settlement().clone())).unwrap();
+    }
+
+    /// What is in the set, over both epochs: how many are open, how many settled.
+    pub(crate) fn records(&self) -> (u64, u64) {
+        let [first, second] = EPOCH.map(|epoch| self.set.totals(epoch).unwrap());
+        (first.open + second.open, first.settled + second.settled)
+    }
+}
+
+pub(crate) fn both(transferred: Transferred) -> [SettledSpend; 2] {
+    match transferred {
+        Transferred::Settled(halves) => *halves,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn prove(job: ProofJob) -> ReadySpend {
+    let key = PROVING_KEYS.of(&job.epoch_key());
+    job.prove(&key, &mut rng(1)).unwrap()
+}
+
+/// An authorised transfer.
+pub(crate) fn send<J: Journal>(
+    wallet: &mut Wallet<J>,
+    [from, to]: [LaneId; 2],
+    amount: u64,
+    now: Timestamp,
+) -> AuthorisedTransfer {
+    let jobs = wallet.plan_transfer(from, to, micro(amount), &GATEWAY, now).unwrap();
+    wallet.authorise_transfer(jobs.map(prove), &errand(), now).unwrap()
+}
+
+/// An authorised rollover.
+pub(crate) fn roll<J: Journal>(wallet: &mut Wallet<J>, lane: LaneId, now: Timestamp) -> Authorised {
+    let ready = prove(wallet.plan_rollover(lane, &GATEWAY, now).unwrap());
+    wallet.authorise(ready, &errand(), now).unwrap()
+}
+
+/// What each lane that is not empty is worth; none where it waits.
+pub(crate) fn worth(wallet: &Wallet) -> [Option<u64>; 2] {
+    let mut lanes = wallet.lanes();
+    [(); 2].map(|()| match lanes.next().unwrap().1 {
+        LaneStatus::Idle { value, .. } => Some(value.micro()),
+        _ => None,
+    })
 }
 
 pub(crate) fn admitted(opened: Result<Opened, AdmitError>) -> AdmittedSpend {
