@@ -8,6 +8,7 @@ mod directory;
 mod double_spend;
 mod journal;
 mod mint;
+mod pipeline;
 mod one_call;
 mod retry;
 mod rollover;
