@@ -4,7 +4,7 @@ use super::open::{Opened, Screened};
 use super::{AdmitError, Gateway};
 use crate::lifecycle::{AdmittedSpend, ParsedSpend, SettledSpend};
 use crate::protocol::{Purpose, Request, SpendKey, Timestamp};
-use crate::store::{RecordState, StoreError};
+use crate::store::{RecordKey, RecordState, StoreError};
 
 /// What a cancel comes to.
 #[derive(Debug)]
@@ -31,13 +31,32 @@ impl Gateway {
     /// # Errors
     /// [`AdmitError`].
     pub fn cancel(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Cancelled, AdmitError> {
-        let parsed = ParsedSpend::parse_cancellation(bytes, &self.directory)?;
-        let (key, record_key) = (parsed.key(), parsed.record_key());
-        let screened = self.screen_parsed(parsed, request, now, Self::check_epoch, &self.meters.cancels)?;
+        let (keys, screened) = self.screen_cancel(bytes, request, now)?;
         let opened = match screened {
             Screened::Known(opened) => opened,
             Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now)?,
         };
+        self.cancelled(keys, opened)
+    }
+
+    /// The cheap checks of a cancel, and what it cancels.
+    pub(crate) fn screen_cancel(
+        &self,
+        bytes: &[u8],
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<((SpendKey, RecordKey), Screened), AdmitError> {
+        let parsed = ParsedSpend::parse_cancellation(bytes, &self.directory)?;
+        let keys = (parsed.key(), parsed.record_key());
+        Ok((keys, self.screen_parsed(parsed, request, now, Self::check_epoch, &self.meters.cancels)?))
+    }
+
+    /// What it means for a cancel that its spend was found or admitted like this.
+    pub(crate) fn cancelled(
+        &self,
+        (key, record_key): (SpendKey, RecordKey),
+        opened: Opened,
+    ) -> Result<Cancelled, AdmitError> {
         Ok(match opened {
             Opened::Admitted(spend) => Cancelled::Fresh(spend.for_nothing()),
             Opened::Lapsed(spend) => Cancelled::Lapsed(spend),
@@ -59,13 +78,23 @@ impl Gateway {
     /// # Errors
     /// [`AdmitError`].
     pub fn rollover(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Opened, AdmitError> {
+        match self.screen_rollover(bytes, request, now)? {
+            Screened::Known(opened) => Ok(opened),
+            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now),
+        }
+    }
+
+    /// The cheap checks of a rollover.
+    pub(crate) fn screen_rollover(
+        &self,
+        bytes: &[u8],
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<Screened, AdmitError> {
         let parsed = ParsedSpend::parse(bytes, &self.directory)?;
         if parsed.spend().purpose != Purpose::Rollover {
             return Err(AdmitError::WrongPurpose);
         }
-        match self.screen_parsed(parsed, request, now, Self::check_rollover, &self.meters.rollovers)? {
-            Screened::Known(opened) => Ok(opened),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now),
-        }
+        self.screen_parsed(parsed, request, now, Self::check_rollover, &self.meters.rollovers)
     }
 }
