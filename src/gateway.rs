@@ -13,9 +13,11 @@ mod open;
 mod quota;
 mod terms;
 mod transfer;
+mod vouched;
 
 pub use cancel::Cancelled;
 pub use challenge::Challenge;
+pub(crate) use error::store_problem;
 pub use error::{AdmitError, FetchError};
 pub use fetch::Fetched;
 pub use open::{Opened, Screened};
@@ -106,11 +108,38 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`], among them a directory that contradicts the present one.
     pub fn adopt(&self, directory: Directory, now: Timestamp) -> Result<Self, GatewayError> {
+        self.adopt_with(directory, self.keys.clone(), now)
+    }
+
+    /// As [`adopt`](Self::adopt), of another gateway's directory, whose keys are built already.
+    pub(crate) fn adopt_from(&self, other: &Self, now: Timestamp) -> Result<Self, GatewayError> {
+        self.adopt_with(other.directory.clone(), other.keys.clone(), now)
+    }
+
+    /// A gateway with another id and owner over the same set, under the same directory and with the same keys.
+    pub(crate) fn beside(
+        &self,
+        id: GatewayId,
+        owner: OwnerId,
+        quotas: Quotas,
+        now: Timestamp,
+    ) -> Result<Self, GatewayError> {
+        let (directory, keys, set) = (self.directory.clone(), self.keys.clone(), Arc::clone(&self.set));
+        let (lease_seconds, meters) = (self.lease_seconds, Arc::new(Meters::new(quotas)));
+        Self::with_keys(Self { id, directory, keys, set, owner, lease_seconds, meters }, now)
+    }
+
+    fn adopt_with(
+        &self,
+        directory: Directory,
+        keys: BTreeMap<EpochNumber, VerifyingKey>,
+        now: Timestamp,
+    ) -> Result<Self, GatewayError> {
         directory.check_follows(&self.directory)?;
         let next = Self {
             id: self.id,
             directory,
-            keys: self.keys.clone(),
+            keys,
             set: Arc::clone(&self.set),
             owner: self.owner,
             lease_seconds: self.lease_seconds,
@@ -133,6 +162,11 @@ impl Gateway {
             self.keys.insert(epoch.number, key);
         }
         Ok(self)
+    }
+
+    /// Names it among those that share the set.
+    pub(crate) fn owner(&self) -> OwnerId {
+        self.owner
     }
 
     /// Its id.

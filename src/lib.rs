@@ -14,6 +14,8 @@
 //! | [`store`] | the traits behind which records are kept, [`SpentSet`](store::SpentSet) and [`MintBook`](store::MintBook), and the memory backend |
 //! | [`lifecycle`] | the states of a spend as types: parsed, authentic, verified, admitted, settled |
 //! | [`wallet`], [`issuer`], [`gateway`] | the three parties. They do not import each other |
+//! | [`clearing`] | gateways that share no set with the issuer and are not trusted by him: their spends are admitted and settled by signed messages |
+//! | [`upkeep`] | what is to be done by the clock: lapsed spends, evidence, the phases of partitions |
 //!
 //! Everything here is sans-I/O: no socket, no clock, no task. Time and randomness are arguments. The algebra, the circuit and
 //! the proofs are in the crate `halometer-circuits`, re-exported as [`circuits`].
@@ -31,6 +33,7 @@
 
 pub use halometer_circuits as circuits;
 
+pub mod clearing;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "conformance")]
@@ -45,6 +48,7 @@ pub mod pipeline;
 pub mod protocol;
 pub mod sealed;
 pub mod store;
+pub mod upkeep;
 pub mod wallet;
 
 #[cfg(test)]

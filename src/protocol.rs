@@ -25,11 +25,13 @@ mod spend_tag;
 mod tariff;
 mod time;
 
+pub(crate) use bytes::digest;
 pub use bytes::{DeviceId, Digest, GatewayId, IssuerId, OwnerId, PaymentId};
 pub use codec::DecodeError;
 pub use context::{Context, Purpose};
 pub use credits::Credits;
 pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
+pub(crate) use ed25519::SIGNATURE;
 pub use ed25519::{GatewayKey, GatewaySigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey};
 pub use epoch::{Epoch, EpochNumber};
 pub use gateway_entry::GatewayEntry;

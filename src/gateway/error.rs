@@ -124,7 +124,7 @@ impl FetchError {
     }
 }
 
-fn store_problem(error: &StoreError) -> Problem {
+pub(crate) fn store_problem(error: &StoreError) -> Problem {
     match error {
         // The directory says spendable and the set does not: to the caller it is the same.
         StoreError::PartitionClosed(_) | StoreError::PartitionRetired(_) => Problem::UnknownEpoch,

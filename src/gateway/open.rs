@@ -78,6 +78,17 @@ impl Gateway {
         self.check_gateway(parsed.spend())?;
         let terms = terms(self, parsed.spend(), now);
         let spend = parsed.authenticate(request).ok_or(AdmitError::SessionSignature)?;
+        self.screen_authentic(spend, terms, now, quota)
+    }
+
+    /// The look into the set. The gateway id has been checked.
+    pub(super) fn screen_authentic(
+        &self,
+        spend: AuthenticSpend,
+        terms: Result<(), AdmitError>,
+        now: Timestamp,
+        quota: &Meter,
+    ) -> Result<Screened, AdmitError> {
         let (key, record_key) = (spend.key(), spend.record_key());
         match (self.set.find(key.epoch, &key.nullifier), terms) {
             (Ok(Some(record)), _) if record.key == record_key => {

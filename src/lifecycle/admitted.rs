@@ -98,6 +98,17 @@ impl AdmittedSpend {
         }
     }
 
+    /// An open record that was just read from the set and is this owner's already, lapsed or not. Nothing is renewed. None for
+    /// another owner's, and for one that is settled.
+    pub(crate) fn owned(record: &Record, owner: OwnerId) -> Result<Option<Self>, StoreError> {
+        match (&record.state, &record.evidence) {
+            (RecordState::Open { lease, metered }, Some(evidence)) if lease.owner == owner => {
+                Self::found(&record.key, evidence, owner, *metered).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Epoch, `nf` and `x`.
     pub fn key(&self) -> SpendKey {
         self.key
@@ -111,6 +122,15 @@ impl AdmittedSpend {
     /// What it had been metered at when this process came to own it: 0, unless another process had begun the work.
     pub fn metered(&self) -> Credits {
         self.metered
+    }
+
+    /// What it is settled at when whoever worked on it is gone: what was metered, rounded up to the quantum as a price is, and
+    /// down where the [`cap`](Self::cap) does not reach that far.
+    pub fn lapsed_cost(&self, quantum: Credits) -> Credits {
+        let metered = self.metered.min(self.cap);
+        let over = metered.micro().checked_rem(quantum.micro()).unwrap_or(0);
+        let rounded_down = Credits::from_micro(metered.micro() - over);
+        metered.round_up(quantum).filter(|cost| *cost <= self.cap).unwrap_or(rounded_down)
     }
 
     /// Writes down what it has been metered at so far, so that it is settled at that if this process dies. For work that goes

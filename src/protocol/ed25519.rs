@@ -96,7 +96,8 @@ public_key! {
     RootKey
 }
 public_key! {
-    /// A gateway's key, named in the directory: it signs receipts.
+    /// A gateway's key, named in the directory: it signs receipts, and what a remote gateway sends the issuer. Each kind of
+    /// message begins with a prefix of its own.
     GatewayKey
 }
 public_key! {
@@ -127,14 +128,14 @@ impl RootKey {
 macro_rules! signs {
     ($secret:ident, $public:ident) => {
         impl $secret {
-            pub(super) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE] {
+            pub(crate) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE] {
                 self.0.sign(message).to_bytes()
             }
         }
 
         impl $public {
             /// Whether the signature is this key's of the message, by the strict equation.
-            pub(super) fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
+            pub(crate) fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
                 self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
             }
         }
@@ -142,6 +143,7 @@ macro_rules! signs {
 }
 
 signs!(RootSigningKey, RootKey);
+signs!(GatewaySigningKey, GatewayKey);
 signs!(SessionKey, SessionPublicKey);
 
 #[cfg(test)]

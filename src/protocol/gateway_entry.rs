@@ -4,14 +4,14 @@ use super::bytes::GatewayId;
 use super::codec::{DecodeError, Reader, is_text, put_count, put_text};
 use super::ed25519::GatewayKey;
 
-/// A gateway: its id, where it is reached, and the key it signs receipts with.
+/// A gateway: its id, where it is reached, and the key it signs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayEntry {
     /// Its id.
     pub id: GatewayId,
     /// Its origins, such as `https://api.example.org`: 1 to 16 of 1 to 255 visible ASCII characters.
     pub origins: Vec<String>,
-    /// The key of its receipts.
+    /// The key of its receipts and of its [`clearing`](crate::clearing) envelopes.
     pub key: GatewayKey,
 }
 

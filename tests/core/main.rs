@@ -4,6 +4,7 @@
 mod admission;
 mod audit;
 mod cancel;
+mod clearing;
 mod directory;
 mod double_spend;
 mod journal;
@@ -15,5 +16,6 @@ mod rollover;
 mod settlement;
 mod spent_set;
 mod transfer;
+mod upkeep;
 mod wire;
 mod world;

@@ -1,0 +1,199 @@
+//! One round of upkeep.
+
+use super::{Standing, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
+use crate::issuer::{Issuer, SettleError};
+use crate::lifecycle::{AdmittedSpend, Reclaim};
+use crate::protocol::{Directory, EpochNumber, Fault, Grid, OwnerId, Timestamp};
+use crate::store::{Lease, PartitionPhase, RecordKey, SpentSet, StoreError};
+
+/// What is done by the clock. It keeps no state: what is due is read from set and directory.
+#[derive(Clone, Debug)]
+pub struct Upkeep(UpkeepParts);
+
+/// How upkeep is done.
+#[derive(Clone, Debug)]
+pub struct UpkeepParts {
+    /// Names this process, which takes lapsed records over.
+    pub owner: OwnerId,
+    /// The longest lease of any process that shares the set, seconds; also that of what is taken over.
+    pub lease_seconds: u32,
+    /// How much longer than has to be a closed partition stays, seconds: in this time callers that were away still fetch what
+    /// their last spends of the epoch left them.
+    pub extra_grace_seconds: u32,
+    /// How many lapsed records of each partition one tick takes on at most.
+    pub records_per_partition: usize,
+    /// How long before the issuing epoch ends without a successor it is warned of, seconds.
+    pub warn_seconds: u32,
+}
+
+/// Why a tick did nothing. The set failed; the next tick tries again.
+#[derive(Debug, thiserror::Error)]
+#[error("the partitions cannot be told: {0}")]
+#[non_exhaustive]
+pub struct UpkeepError(#[from] pub StoreError);
+
+impl UpkeepError {
+    /// Who is at fault: never a caller.
+    pub fn fault(&self) -> Fault {
+        Fault::Operator
+    }
+}
+
+impl Upkeep {
+    /// Upkeep by these rules.
+    pub fn new(parts: UpkeepParts) -> Self {
+        Self(parts)
+    }
+
+    /// How long after the end of its spend window a partition is retired at the earliest, seconds: longer than clocks may differ,
+    /// plus the longest session, plus the longest lease, plus what the operator adds. Whatever was admitted at the last moment by
+    /// the slowest clock has then ended, been settled, or lapsed.
+    pub fn grace_seconds(&self, directory: &Directory) -> u64 {
+        let session = u64::from(directory.parts().limits.session_seconds);
+        let (lease, extra) = (u64::from(self.0.lease_seconds), u64::from(self.0.extra_grace_seconds));
+        // Beyond the most that clocks may differ, so one more second.
+        Grid::GRACE + Grid::LAG + session + lease + extra + 1
+    }
+
+    /// Does what is due, and says what was done and what is not right. The directory is the issuer's.
+    ///
+    /// # Errors
+    /// [`UpkeepError`] when not even the partitions can be told. All other failures are in the report.
+    pub fn tick(&self, set: &dyn SpentSet, issuer: &Issuer, now: Timestamp) -> Result<UpkeepReport, UpkeepError> {
+        let directory = issuer.directory();
+        let partitions = set.partitions()?;
+        let mut report = UpkeepReport::default();
+        warn(&partitions, directory, now, self.0.warn_seconds, &mut report);
+        let standing: Vec<_> = partitions.iter().filter(|(_, phase)| *phase != PartitionPhase::Retired).collect();
+        for (epoch, _) in &standing {
+            self.settle_lapsed(set, issuer, *epoch, now, &mut report);
+        }
+        for (epoch, _) in &standing {
+            let before = now.before(u64::from(directory.parts().evidence_seconds));
+            match set.erase_evidence(*epoch, before) {
+                Ok(erased) => report.erased += erased,
+                Err(error) => fail(&mut report, *epoch, UpkeepStep::Erase, error),
+            }
+        }
+        for (epoch, phase) in &standing {
+            self.close_or_retire(set, directory, *epoch, *phase, now, &mut report);
+        }
+        Ok(report)
+    }
+
+    fn settle_lapsed(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        epoch: EpochNumber,
+        now: Timestamp,
+        report: &mut UpkeepReport,
+    ) {
+        // Taken over and not settled, a record would wait for another lease. The warning says that nothing issues.
+        if issuer.directory().issuing(now).is_none() {
+            return;
+        }
+        let limit = self.0.records_per_partition;
+        let lapsed = match set.lapsed(epoch, now, limit) {
+            Ok(lapsed) => lapsed,
+            Err(error) => return fail(report, epoch, UpkeepStep::Settle, error),
+        };
+        report.more |= lapsed.len() >= limit;
+        for key in lapsed {
+            match self.settle(set, issuer, &key, now) {
+                Ok(settled) => report.settled += u64::from(settled),
+                // Another process was faster.
+                Err(SettleError::Store(StoreError::NotOwner)) => {}
+                Err(error) => report.failures.push(UpkeepFailure { epoch, step: UpkeepStep::Settle, error }),
+            }
+        }
+    }
+
+    /// Whether it was settled by this.
+    fn settle(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        key: &RecordKey,
+        now: Timestamp,
+    ) -> Result<bool, SettleError> {
+        let lease = Lease { owner: self.0.owner, until: now.after(u64::from(self.0.lease_seconds)) };
+        match AdmittedSpend::reclaim(set, key, lease, now)? {
+            Reclaim::Open(spend) => {
+                issuer.settle(set, &spend, spend.lapsed_cost(issuer.directory().quantum()), now)?;
+                Ok(true)
+            }
+            Reclaim::Settled(_) => Ok(false),
+        }
+    }
+
+    fn close_or_retire(
+        &self,
+        set: &dyn SpentSet,
+        directory: &Directory,
+        epoch: EpochNumber,
+        phase: PartitionPhase,
+        now: Timestamp,
+        report: &mut UpkeepReport,
+    ) {
+        let Some(entry) = directory.epoch(epoch) else {
+            // One that is not published yet has the greatest number.
+            if directory.epochs().iter().any(|published| epoch < published.number) {
+                report.standing.push((epoch, Standing::Unnamed));
+            }
+            return;
+        };
+        let over = entry.spend.until;
+        if now < over {
+            return;
+        }
+        let due = over.after(self.grace_seconds(directory)) <= now;
+        if phase == PartitionPhase::Open {
+            match set.close(epoch) {
+                Ok(()) => report.closed.push(epoch),
+                Err(error) => fail(report, epoch, UpkeepStep::Close, error),
+            }
+            if due {
+                report.standing.push((epoch, Standing::JustClosed));
+            }
+        } else if due {
+            match set.totals(epoch) {
+                Ok(totals) if totals.open > 0 => report.standing.push((epoch, Standing::Open(totals.open))),
+                Ok(_) => match set.retire(epoch) {
+                    Ok(()) => report.retired.push(epoch),
+                    Err(error) => fail(report, epoch, UpkeepStep::Retire, error),
+                },
+                Err(error) => fail(report, epoch, UpkeepStep::Retire, error),
+            }
+        }
+    }
+}
+
+fn warn(
+    partitions: &[(EpochNumber, PartitionPhase)],
+    directory: &Directory,
+    now: Timestamp,
+    ahead: u32,
+    report: &mut UpkeepReport,
+) {
+    for entry in directory.epochs().iter().filter(|entry| now < entry.spend.until) {
+        match partitions.iter().find(|(epoch, _)| *epoch == entry.number) {
+            None => report.warnings.push(Warning::PartitionMissing(entry.number)),
+            Some((_, PartitionPhase::Open)) => {}
+            Some(_) => report.warnings.push(Warning::PartitionClosed(entry.number)),
+        }
+    }
+    match directory.issuing(now) {
+        None => report.warnings.push(Warning::NothingIssues),
+        Some(entry) => {
+            let ends = entry.issue.until;
+            if ends <= now.after(u64::from(ahead)) && directory.issuing(ends).is_none() {
+                report.warnings.push(Warning::NoSuccessor { epoch: entry.number, ends });
+            }
+        }
+    }
+}
+
+fn fail(report: &mut UpkeepReport, epoch: EpochNumber, step: UpkeepStep, error: StoreError) {
+    report.failures.push(UpkeepFailure { epoch, step, error: error.into() });
+}
