@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use halometer_circuits::proof::VerifyingKey;
 
-use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, OwnerId, Timestamp};
+use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, Grid, OwnerId, Timestamp};
 use crate::store::{Lease, SpentSet};
 use quota::Meters;
 
@@ -60,7 +60,8 @@ pub struct GatewayParts {
     pub set: Arc<dyn SpentSet>,
     /// Names this process among those that share the set; never used again after a restart.
     pub owner: OwnerId,
-    /// How long this process alone may settle what it admitted, seconds: longer than the longest session.
+    /// How long this process alone may settle what it admitted, seconds: longer than the longest session by more than
+    /// [`Gateway::SKEW`].
     pub lease_seconds: u32,
     /// How often it does what earns it nothing.
     pub quotas: Quotas,
@@ -79,8 +80,12 @@ pub enum GatewayError {
     /// The directory does not name it.
     #[error("the directory does not name gateway {0}")]
     NotInDirectory(GatewayId),
-    /// The lease is not longer than the longest session, so that another process could settle a session that still runs.
-    #[error("a lease of {lease} s is not longer than a session of {session} s")]
+    /// The lease is not longer than the longest session by more than [`Gateway::SKEW`], so that another process, whose clock is
+    /// ahead, could settle a session that still runs.
+    #[error(
+        "a lease of {lease} s is not longer than a session of {session} s and {} s for clocks that differ",
+        Gateway::SKEW
+    )]
     ShortLease {
         /// The lease, seconds.
         lease: u32,
@@ -93,6 +98,9 @@ pub enum GatewayError {
 }
 
 impl Gateway {
+    /// How far the clocks of processes that share a set may be apart, seconds.
+    pub const SKEW: u64 = 2 * Grid::LAG;
+
     /// Makes a gateway and builds the verifying keys of all epochs that can still be spent; that takes about 0.1 s each.
     ///
     /// # Errors
@@ -153,7 +161,7 @@ impl Gateway {
             return Err(GatewayError::NotInDirectory(self.id));
         }
         let session = self.directory.parts().limits.session_seconds;
-        if self.lease_seconds <= session {
+        if u64::from(self.lease_seconds) <= u64::from(session) + Self::SKEW {
             return Err(GatewayError::ShortLease { lease: self.lease_seconds, session });
         }
         let mut known = core::mem::take(&mut self.keys);

@@ -1,8 +1,9 @@
 //! Cancelling a spend, and rolling a note over (protocol, section 5, "Cancel", "Rollover").
 
 use super::open::{Opened, Screened};
+use super::quota::Meter;
 use super::{AdmitError, Gateway};
-use crate::lifecycle::{AdmittedSpend, ParsedSpend, SettledSpend};
+use crate::lifecycle::{AdmittedSpend, AuthenticSpend, ParsedSpend, SettledSpend, VerifiedSpend};
 use crate::protocol::{Purpose, Request, SpendKey, Timestamp};
 use crate::store::{RecordKey, RecordState, StoreError};
 
@@ -34,7 +35,9 @@ impl Gateway {
         let (keys, screened) = self.screen_cancel(bytes, request, now)?;
         let opened = match screened {
             Screened::Known(opened) => opened,
-            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now)?,
+            Screened::Unknown(spend) | Screened::Conflict(spend) => {
+                self.admit(self.verify_under(spend, &self.meters.cancels)?, now)?
+            }
         };
         self.cancelled(keys, opened)
     }
@@ -80,8 +83,18 @@ impl Gateway {
     pub fn rollover(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Opened, AdmitError> {
         match self.screen_rollover(bytes, request, now)? {
             Screened::Known(opened) => Ok(opened),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now),
+            Screened::Unknown(spend) | Screened::Conflict(spend) => {
+                self.admit(self.verify_under(spend, &self.meters.rollovers)?, now)
+            }
         }
+    }
+
+    /// Verifies what has taken from a quota, which gets it back if the proof does not hold.
+    fn verify_under(&self, spend: AuthenticSpend, quota: &Meter) -> Result<VerifiedSpend, AdmitError> {
+        self.verify(spend).map_err(|error| {
+            quota.give_back();
+            error.into()
+        })
     }
 
     /// The cheap checks of a rollover.

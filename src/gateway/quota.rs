@@ -84,6 +84,13 @@ impl Meter {
         *state = (parts, state.1.max(now));
         granted
     }
+
+    /// Gives a token back that was taken for what turned out to be nothing. Otherwise proofs that do not hold, which cost nothing
+    /// to make up, would use up what honest callers need.
+    pub(super) fn give_back(&self) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.0 = state.0.saturating_add(60).min(u64::from(self.rate.burst) * 60);
+    }
 }
 
 #[cfg(test)]

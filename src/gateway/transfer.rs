@@ -54,6 +54,10 @@ impl Gateway {
         request: &Request<'_>,
         now: Timestamp,
     ) -> Result<VerifiedTransfer, AdmitError> {
-        Ok(self.screen_transfer(bytes, request, now)?.verify(|epoch| self.verifying_key(epoch))?)
+        let screened = self.screen_transfer(bytes, request, now)?;
+        screened.verify(|epoch| self.verifying_key(epoch)).map_err(|error| {
+            self.meters.transfers.give_back();
+            error.into()
+        })
     }
 }

@@ -221,8 +221,15 @@ fn a_proof_of_another_spend_cancels_nothing() {
     let mut cancel = original.cancel(&first.key, &errand()).unwrap();
     let proof = Spend::LENGTH - halometer::circuits::proof::Proof::LENGTH..Spend::LENGTH;
     cancel[proof.clone()].copy_from_slice(&second.opening[proof]);
-    assert_eq!(world.gateway.cancel(&cancel, &errand(), T0).unwrap_err().problem(), Problem::ProofInvalid);
+    let one = Rate { per_minute: 60, burst: 1 };
+    let limited = world.limited(Quotas { cancels: one, ..Quotas::default() });
+    for _ in 0..3 {
+        assert_eq!(limited.cancel(&cancel, &errand(), T0).unwrap_err().problem(), Problem::ProofInvalid);
+    }
     assert_eq!(world.records(), (0, 0));
+    // It did not use up the quota of those whose proofs hold.
+    let honest = original.cancel(&first.key, &errand()).unwrap();
+    assert!(matches!(limited.cancel(&honest, &errand(), T0), Ok(Cancelled::Fresh(_))));
 }
 
 #[test]

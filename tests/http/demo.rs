@@ -14,6 +14,7 @@ fn options(calls: usize) -> Options {
         upstream: None,
         model: "m".to_owned(),
         max_tokens: 100,
+        keep: None,
     }
 }
 

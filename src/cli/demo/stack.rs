@@ -215,7 +215,7 @@ impl Stack {
             directory,
             set,
             owner,
-            lease_seconds: SESSION + 60,
+            lease_seconds: SESSION + 120,
             quotas: Default::default(),
         };
         // Some 0.1 s of one core for each epoch that can be spent.

@@ -66,8 +66,8 @@ impl Inner {
         let settled = match opened {
             Opened::Settled(settled) => settled,
             Opened::Lapsed(spend) | Opened::Admitted(spend) => {
-                let metered = spend.metered();
-                self.settle(spend, metered).await?
+                let cost = spend.lapsed_cost(self.gateway.directory().quantum());
+                self.settle(spend, cost).await?
             }
             Opened::InProgress => {
                 return Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"));
