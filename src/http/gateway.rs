@@ -125,7 +125,8 @@ impl GatewayService {
             clock: Arc::new(now),
             // If it fails, the lease sees to it.
             abandoned: Arc::new(move |spend: AdmittedSpend| {
-                drop(settler.settle(settling.set(), &spend, spend.metered(), now()));
+                let cost = spend.lapsed_cost(settling.directory().quantum());
+                drop(settler.settle(settling.set(), &spend, cost, now()));
             }),
             verified: Arc::new(move |spends, elapsed| told.verified(spends, elapsed)),
             limits: limits.pipeline,
