@@ -53,5 +53,7 @@ pub mod wallet;
 
 #[cfg(test)]
 extern crate self as halometer;
+#[cfg(all(test, feature = "durable"))]
+mod kill;
 #[cfg(test)]
 mod model;

@@ -18,6 +18,7 @@
 //! | `db/` | the database |
 //! | `mark` | how far the store had come; it is not opened if it falls short of that |
 //! | `evidence.keys` | keys of the evidence that is not erased |
+//! | `lock` | held by the process that has the store open |
 
 mod books;
 mod codec;
@@ -25,6 +26,7 @@ mod commit_queue;
 mod committer;
 mod engine;
 mod evidence_keys;
+mod journal;
 mod maintenance;
 mod mark;
 mod open;
@@ -44,6 +46,7 @@ pub use maintenance::{BackupError, CheckReport, PartitionStats, StoreStats};
 pub use spent_set::DurableSpentSet;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -128,11 +131,16 @@ struct Inner {
     tables: Arc<Tables>,
     views: Arc<RwLock<Views>>,
     committer: Committer,
+    /// Of a backup.
+    read_only: bool,
+    /// Let go last.
+    _lock: File,
 }
 
 /// What readers look at. It is exchanged after a commit.
 type Views = Arc<BTreeMap<EpochNumber, View>>;
 
+#[derive(Clone)]
 struct View {
     phase: PartitionPhase,
     /// None for a retired one.
@@ -170,6 +178,17 @@ impl DurableStore {
     /// The book of payments in it.
     pub fn payment_book(&self) -> DurablePaymentBook {
         DurablePaymentBook(self.clone())
+    }
+
+    /// As [`transact`](Self::transact), for what may change something.
+    fn change<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.0.read_only {
+            return Err(failed("this is a backup, which is not changed"));
+        }
+        self.transact(operation)
     }
 
     /// Carries out an operation in the next commit and waits for that.
@@ -212,6 +231,16 @@ fn views_of(state: &State) -> Views {
             .collect(),
     };
     Arc::new(state.partitions.iter().map(|(epoch, partition)| (*epoch, view(partition))).collect())
+}
+
+/// What readers may know before a commit: the buckets that are begun in it. As soon as a record is seen, so is its bucket.
+fn with_begun(views: &Views, state: &State) -> Views {
+    let mut views = BTreeMap::clone(views);
+    for (epoch, view) in &mut views {
+        let begun = state.partitions.get(epoch).into_iter().flat_map(|partition| &partition.buckets);
+        view.buckets.extend(begun.map(|(id, bucket)| (*id, (bucket.table.clone(), Arc::clone(&bucket.key)))));
+    }
+    Arc::new(views)
 }
 
 fn failed(error: impl Into<Box<dyn core::error::Error + Send + Sync>>) -> StoreError {

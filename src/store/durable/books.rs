@@ -36,7 +36,7 @@ fn amount(bytes: &[u8]) -> Result<Credits, StoreError> {
 
 impl MintBook for DurableMintBook {
     fn record(&self, record: MintRecord) -> Result<MintOutcome, StoreError> {
-        self.0.transact(move |transaction: &mut Transaction<'_>| {
+        self.0.change(move |transaction: &mut Transaction<'_>| {
             let tables = transaction.tables;
             let key = record.payment.as_bytes();
             if let Some(known) = mint(record.payment, transaction.read(Place::Mints, &tables.mints, key)?)? {
@@ -82,7 +82,7 @@ impl MintBook for DurableMintBook {
 
 impl PaymentBook for DurablePaymentBook {
     fn record(&self, payment: PaymentId, paid: Credits) -> Result<PaymentOutcome, StoreError> {
-        self.0.transact(move |transaction: &mut Transaction<'_>| {
+        self.0.change(move |transaction: &mut Transaction<'_>| {
             let tables = transaction.tables;
             if let Some(known) = transaction.read(Place::Payments, &tables.payments, payment.as_bytes())? {
                 return Ok(PaymentOutcome::Known(amount(&known)?));

@@ -4,15 +4,18 @@
 //! | --- | --- | --- |
 //! | `meta` | `format` | version of this layout (1), gateway id (16), 0 or 1 for a backup (1) |
 //! | | `sequence` | number of commits (8) |
-//! | | `p`, epoch (4) | phase (1), totals (112), erased totals (112) |
+//! | | `t`, name of a table | number of the commit that changed it last (8) |
+//! | | `p`, epoch (4) | phase (1), number of the last bucket (4), totals (112), erased totals (112) |
 //! | | `b`, epoch (4), bucket (4) | when it was begun (8), when last settled in (8), totals of what is settled in it (112) |
 //! | `spends-<epoch>` | nf (32) | open: 1, tag (16), memo (64), bucket, owner (16), lease (8), metered |
 //! | | | settled: 2, tag (16), memo (64), bucket, signing epoch, refund, signature (48) |
 //! | `open` | epoch (4), nf (32) | nothing |
-//! | `evidence-<epoch>-<bucket>` | nf (32) | sealed: x (32), charge (8), `C'` (32), spend |
+//! | `evidence-<epoch>-<bucket>` | nf (32) | nonce (24), then sealed: x (32), charge (8), `C'` (32), spend |
 //! | `mints` | payment (32) | account (32), amount (8), digest of the request (32), response |
 //! | `accounts` | account (32) | payment (32) |
 //! | `payments` | payment (32) | amount (8) |
+//!
+//! Each table but `meta` also has, under 33 bytes of `ff`, the number of the commit that changed it last (8).
 //!
 //! Where no length is given, a number is in groups of seven bits, the lowest first, all but the last with the high bit set.
 
@@ -115,6 +118,8 @@ pub(super) fn nullifier(bytes: &[u8]) -> Decoded<Nullifier> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PartitionMeta {
     pub(super) phase: PartitionPhase,
+    /// A number is never used again: the records of an erased bucket keep it.
+    pub(super) last_bucket: BucketId,
     pub(super) totals: Totals,
     pub(super) erased: Totals,
 }
@@ -136,6 +141,7 @@ impl PartitionMeta {
             PartitionPhase::Closing => 1,
             PartitionPhase::Retired => 2,
         }];
+        out.extend_from_slice(&self.last_bucket.to_be_bytes());
         put_totals(&mut out, &self.totals);
         put_totals(&mut out, &self.erased);
         out
@@ -149,7 +155,8 @@ impl PartitionMeta {
             2 => PartitionPhase::Retired,
             _ => return Err(DecodeError::Field("phase")),
         };
-        let meta = Self { phase, totals: totals(&mut reader)?, erased: totals(&mut reader)? };
+        let last_bucket = reader.u32()?;
+        let meta = Self { phase, last_bucket, totals: totals(&mut reader)?, erased: totals(&mut reader)? };
         reader.finish()?;
         Ok(meta)
     }
@@ -282,7 +289,7 @@ mod tests {
     #[test]
     fn metas_are_read_as_they_were_written() {
         let totals = Totals { open: 1, held: 2, settled: 3, cost: u128::MAX, refunded: 5, moved_out: 6, moved_in: 7 };
-        let meta = PartitionMeta { phase: PartitionPhase::Closing, totals, erased: Totals::default() };
+        let meta = PartitionMeta { phase: PartitionPhase::Closing, last_bucket: 3, totals, erased: Totals::default() };
         assert_eq!(PartitionMeta::from_bytes(&meta.to_bytes()), Ok(meta));
         let (begun, last_settled) = (Timestamp::from_seconds(8), Timestamp::from_seconds(9));
         let meta = BucketMeta { begun, last_settled, totals };

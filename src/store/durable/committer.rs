@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use super::commit_queue::CommitQueue;
 use super::engine::Engine;
 use super::mark::Mark;
-use super::transaction::{Place, State, Tables, Transaction};
-use super::{Views, failed, views_of};
+use super::transaction::{State, Tables, Transaction};
+use super::{Views, failed, views_of, with_begun};
 use crate::protocol::EpochNumber;
 use crate::store::StoreError;
 
@@ -76,12 +76,7 @@ impl Committer {
             damage: Mutex::new(BTreeMap::new()),
         });
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("commit".into()).spawn(move || {
-            // Also when the thread panics: nobody waits for ever, and nothing is served any more.
-            let guard = Closing(&theirs);
-            theirs.run(desk);
-            std::mem::forget(guard);
-        })?;
+        let thread = std::thread::Builder::new().name("commit".into()).spawn(move || theirs.run(desk))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -131,7 +126,7 @@ impl Drop for Committer {
     }
 }
 
-/// Breaks the store when it is dropped.
+/// Breaks the store when it is dropped, also by a panic: nobody waits for ever.
 struct Closing<'a>(&'a Shared);
 
 impl Drop for Closing<'_> {
@@ -148,43 +143,49 @@ impl Shared {
 
     fn run(&self, mut desk: Desk) {
         while let Some(mut operations) = self.queue.take(COMMIT) {
+            // Nothing is served any more by the time that an operation is dropped unanswered, which tells its caller.
+            let guard = Closing(self);
             let mut transaction = Transaction::new(&desk.engine, &desk.tables, &mut desk.state);
             for operation in &mut operations {
                 operation.run(&mut transaction);
             }
-            if !transaction.is_empty() && desk_commit(transaction, &mut desk.mark, &desk.views).is_err() {
-                // The operations are dropped unanswered, which tells their callers.
-                drop(Closing(self));
+            let torn = transaction.is_torn();
+            if torn || (!transaction.is_empty() && desk_commit(transaction, &mut desk.mark, &desk.views).is_err()) {
                 return;
             }
+            std::mem::forget(guard);
             operations.into_iter().for_each(|operation| operation.answer());
         }
         let _ = desk.mark.sync();
     }
 }
 
-/// Makes a transaction durable. In this order: keys are forgotten, changes are on disk, the mark says so, readers see it; tables
-/// that nothing leads to are dropped last, and again when the store is opened, if need be.
+/// Makes a transaction durable. In this order: readers know of the buckets that are begun, changes are on disk, the mark says so,
+/// keys are forgotten, readers see the rest; tables that nothing leads to are dropped last. A crash after the changes leaves
+/// the rest to whoever opens the store.
 fn desk_commit(
     mut transaction: Transaction<'_>,
     mark: &mut Mark,
     views: &RwLock<Views>,
 ) -> Result<(), Box<dyn core::error::Error + Send + Sync>> {
-    let (engine, tables) = (transaction.engine, transaction.tables);
+    let engine = transaction.engine;
+    let state = &mut *transaction.state;
+    state.sequence += 1;
+    let sequence = state.sequence;
     let forgotten = std::mem::take(&mut transaction.forgotten);
-    if !forgotten.is_empty() {
-        transaction.state.keys.forget(&forgotten)?;
+    let republish = std::mem::take(&mut state.republish);
+    if republish {
+        let mut views = views.write().map_err(|_| "a reader panicked")?;
+        *views = with_begun(&views, state);
     }
-    transaction.state.sequence += 1;
-    let sequence = transaction.state.sequence;
-    transaction.put(Place::Meta, &tables.meta, b"sequence".to_vec(), sequence.to_be_bytes().to_vec());
-    let republish = std::mem::take(&mut transaction.state.republish);
-    let next = republish.then(|| views_of(transaction.state));
-    let (changes, dropped) = transaction.into_changes();
+    let (changes, dropped, state) = transaction.into_changes(sequence);
     engine.commit(changes)?;
     mark.advance(sequence)?;
-    if let Some(next) = next {
-        *views.write().map_err(|_| "a reader panicked")? = next;
+    if !forgotten.is_empty() {
+        state.keys.forget(&forgotten)?;
+    }
+    if republish {
+        *views.write().map_err(|_| "a reader panicked")? = views_of(state);
     }
     for table in dropped {
         // The table is not read again, whether or not this succeeds.

@@ -1,5 +1,6 @@
 //! The storage engine: the only file that knows which one it is.
 
+use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 
@@ -42,7 +43,14 @@ impl From<fjall::Error> for EngineError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Locked => Self::Locked,
-            fjall::Error::Storage(fjall::LsmError::Io(error)) => Self::Failed(fjall::Error::Io(error)),
+            // A file that is missing, ends too early, or is not of its kind.
+            fjall::Error::Storage(fjall::LsmError::Io(error)) | fjall::Error::Io(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::InvalidInput
+                | io::ErrorKind::NotFound => Self::Damaged(error.to_string()),
+                _ => Self::Failed(fjall::Error::Io(error)),
+            },
             fjall::Error::Storage(error) => Self::Damaged(error.to_string()),
             error @ (fjall::Error::JournalRecovery(_)
             | fjall::Error::InvalidTrailer
@@ -55,6 +63,10 @@ impl From<fjall::Error> for EngineError {
 }
 
 type Outcome<T> = Result<T, EngineError>;
+
+/// Under this key, beyond all others, a table has the sequence number of the last commit that changed it. Tables are written out
+/// one by one; the one that says how far the store is may be ahead of another, of which the journal is lost.
+const WITNESS: [u8; 33] = [0xff; 33];
 
 /// One change: a value, or none to remove what is there.
 pub(super) type Change = (Table, Vec<u8>, Option<Vec<u8>>);
@@ -97,12 +109,18 @@ impl Engine {
         self.0.list_keyspace_names().iter().map(ToString::to_string).collect()
     }
 
+    /// Where the files of a table are.
+    #[cfg(test)]
+    pub(super) fn table_directory(&self, name: &str) -> std::path::PathBuf {
+        self.0.keyspace(name, KeyspaceCreateOptions::default).expect("it is there").path().to_owned()
+    }
+
     /// Drops a table with all that is in it.
     pub(super) fn drop_table(&self, table: Table) -> Outcome<()> {
         Ok(self.0.delete_keyspace(table.0)?)
     }
 
-    /// Makes all changes or none, and returns when they are on disk. Only then are they seen.
+    /// Makes all changes or none, and returns when they are on disk. Only then are they seen, one by one in their order.
     pub(super) fn commit(&self, changes: impl IntoIterator<Item = Change>) -> Outcome<()> {
         let mut batch = self.0.batch().durability(Some(PersistMode::SyncData));
         for (table, key, value) in changes {
@@ -129,13 +147,32 @@ impl Engine {
 pub(super) struct Snapshot(fjall::Snapshot);
 
 impl Snapshot {
-    /// The entries of a table, in the order of keys.
+    /// The entries of a table, in the order of keys, its witness among them.
     pub(super) fn entries(&self, table: &Table) -> impl Iterator<Item = Outcome<(Vec<u8>, Vec<u8>)>> + use<> {
-        self.0.iter(&table.0).map(read)
+        self.0
+            .iter(&table.0)
+            .map(|guard| guard.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())))
+            .map(|entry| entry.map_err(EngineError::from))
     }
 }
 
 impl Table {
+    pub(super) fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// The change that notes which commit changed the table.
+    pub(super) fn witness(&self, sequence: u64) -> Change {
+        (self.clone(), WITNESS.to_vec(), Some(sequence.to_be_bytes().to_vec()))
+    }
+
+    /// Which commit changed the table last.
+    pub(super) fn last_changed(&self) -> Outcome<Option<u64>> {
+        let bytes = self.read(&WITNESS)?;
+        let number = |bytes: Vec<u8>| bytes.try_into().map(u64::from_be_bytes);
+        bytes.map(number).transpose().map_err(|_| EngineError::Damaged("the number of a commit".into()))
+    }
+
     pub(super) fn read(&self, key: &[u8]) -> Outcome<Option<Vec<u8>>> {
         Ok(self.0.get(key)?.map(|value| value.to_vec()))
     }
@@ -146,7 +183,7 @@ impl Table {
         range: R,
     ) -> impl Iterator<Item = Outcome<(Vec<u8>, Vec<u8>)>> + use<R> {
         let bound = |bound: Bound<&Vec<u8>>| bound.cloned();
-        self.0.range((bound(range.start_bound()), bound(range.end_bound()))).map(read)
+        self.0.range((bound(range.start_bound()), bound(range.end_bound()))).filter_map(read)
     }
 
     /// Writes what is in memory to tables and merges them, so that what was overwritten takes no space.
@@ -160,7 +197,11 @@ impl Table {
     }
 }
 
-fn read(guard: fjall::Guard) -> Outcome<(Vec<u8>, Vec<u8>)> {
-    let (key, value) = guard.into_inner()?;
-    Ok((key.to_vec(), value.to_vec()))
+/// An entry, unless it is the witness.
+fn read(guard: fjall::Guard) -> Option<Outcome<(Vec<u8>, Vec<u8>)>> {
+    match guard.into_inner() {
+        Ok((key, _)) if *key == WITNESS => None,
+        Ok((key, value)) => Some(Ok((key.to_vec(), value.to_vec()))),
+        Err(error) => Some(Err(error.into())),
+    }
 }

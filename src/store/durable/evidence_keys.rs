@@ -16,7 +16,7 @@ use rand::Rng as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::protocol::EpochNumber;
-use crate::sealed::write_atomically;
+use crate::sealed::{clear_unfinished, write_atomically};
 
 /// Number of a bucket in its partition, from 1.
 pub(super) type BucketId = u32;
@@ -32,16 +32,21 @@ impl EvidenceKey {
         key
     }
 
-    /// Seals the evidence of a nullifier, once: the nonce is of the nullifier, and a nullifier is inserted once.
+    /// Seals the evidence of a nullifier: nonce, then ciphertext. The nonce is drawn: a commit that failed may have left
+    /// evidence of the same nullifier on disk, and of another spend.
     pub(super) fn seal(&self, nullifier: &[u8; 32], evidence: &[u8]) -> Result<Vec<u8>, io::Error> {
+        let mut nonce = [0; NONCE];
+        rand::rng().fill_bytes(&mut nonce);
         let payload = Payload { msg: evidence, aad: nullifier };
-        let sealed = self.cipher().encrypt(&nonce(nullifier), payload);
-        sealed.map_err(|_| io::Error::other("evidence could not be sealed"))
+        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
+        let sealed = sealed.map_err(|_| io::Error::other("evidence could not be sealed"))?;
+        Ok([&nonce[..], &sealed].concat())
     }
 
     /// None if it is not what was sealed.
     pub(super) fn open(&self, nullifier: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
-        self.cipher().decrypt(&nonce(nullifier), Payload { msg: sealed, aad: nullifier }).ok()
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>()?;
+        self.cipher().decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: nullifier }).ok()
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -49,12 +54,7 @@ impl EvidenceKey {
     }
 }
 
-/// 192 of the nullifier's bits, which no two notes share.
-fn nonce(nullifier: &[u8; 32]) -> XNonce {
-    let mut nonce = XNonce::default();
-    nonce.copy_from_slice(&nullifier[..24]);
-    nonce
-}
+const NONCE: usize = 24;
 
 /// The file of keys: version (1), then for each bucket epoch (4), number (4) and key (32), then a digest (32). Replaced whole; the
 /// old one is written over before it goes.
@@ -72,9 +72,12 @@ impl EvidenceKeys {
         Ok(keys)
     }
 
+    /// Nobody else may be writing it: what a crash left of it unfinished is removed.
+    ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for a damaged file.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        clear_unfinished(&path)?;
         let bytes = Zeroizing::new(std::fs::read(&path)?);
         let keys = parse(&bytes)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display())))?;
@@ -190,8 +193,9 @@ mod tests {
         assert!(key.open(&[2; 32], &sealed).is_none());
         let mut other = [1; 32];
         other[31] = 2;
-        assert!(key.open(&other, &sealed).is_none(), "the same nonce");
+        assert!(key.open(&other, &sealed).is_none());
         assert!(key.open(&[1; 32], &sealed[1..]).is_none());
+        assert_ne!(key.seal(&[1; 32], b"evidence").unwrap(), sealed, "the same nonce");
     }
 
     #[test]

@@ -128,9 +128,10 @@ impl DurableStore {
                 );
                 report.damage.push((Some(*epoch), what));
             }
-            let indexed = self.spent_set().lapsed(*epoch, crate::protocol::Timestamp::MAX, usize::MAX)?.len() as u64;
+            let epoch = *epoch;
+            let indexed = self.transact(move |transaction| Ok(transaction.live(epoch)?.0.open.len() as u64))?;
             if indexed != open {
-                report.damage.push((Some(*epoch), format!("{indexed} of {open} open records are in their index")));
+                report.damage.push((Some(epoch), format!("{indexed} of {open} open records are in their index")));
             }
         }
         let mut after = None;
@@ -141,6 +142,13 @@ impl DurableStore {
                     let Some(last) = page.last() else { break };
                     after = Some(last.payment);
                     report.mints += page.len() as u64;
+                    for mint in page {
+                        match mints.by_account(&mint.account) {
+                            Ok(Some(found)) if found.payment == mint.payment => {}
+                            Ok(_) => report.damage.push((None, "mints: an account does not lead to its mint".into())),
+                            Err(error) => report.damage.push((None, format!("mints: {error}"))),
+                        }
+                    }
                 }
                 Err(error) => {
                     report.damage.push((None, format!("mints: {error}")));
@@ -148,6 +156,8 @@ impl DurableStore {
                 }
             }
         }
+        let payments = self.0.tables.payments.range(..).filter_map(Result::err);
+        report.damage.extend(payments.map(|error| (None, format!("payments: {error}"))));
         Ok(report)
     }
 
@@ -186,15 +196,18 @@ impl DurableStore {
         // Taken by the thread that writes, between two commits, so that it fits the keys.
         let engine = std::sync::Arc::clone(&self.0.engine);
         let keys = self.0.path.join("evidence.keys");
-        let (snapshot, keys) = self.transact(move |_| {
+        let (snapshot, from, keys) = self.transact(move |_| {
             let keys = zeroize::Zeroizing::new(std::fs::read(keys).map_err(failed)?);
-            Ok((engine.snapshot(), keys))
+            // Held, so that none of them goes meanwhile.
+            let tables = engine.table_names().into_iter().map(|name| {
+                let kind = if name.starts_with("evidence-") { TableKind::Blobs } else { TableKind::Records };
+                engine.table(&name, kind).map(|table| (name, kind, table))
+            });
+            Ok((engine.snapshot(), tables.collect::<Result<Vec<_>, _>>().map_err(failed)?, keys))
         })?;
         let copy = Engine::open(&path.join("db"), 16 << 20, 1).map_err(store)?;
         let tables = open::tables(&copy).map_err(store)?;
-        for name in self.0.engine.table_names() {
-            let kind = if name.starts_with("evidence-") { TableKind::Blobs } else { TableKind::Records };
-            let from = self.0.engine.table(&name, kind).map_err(store)?;
+        for (name, kind, from) in from {
             let to = copy.table(&name, kind).map_err(store)?;
             let mut changes: Vec<Change> = Vec::new();
             for entry in snapshot.entries(&from) {

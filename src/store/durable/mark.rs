@@ -13,10 +13,25 @@ use std::time::{Duration, Instant};
 use blake2b_simd::Params;
 
 /// Two slots of 32 bytes, written in turn, so that a torn write leaves the other: number (8), digest (24).
+///
+/// It is made durable once a second, not with every commit. A process that dies leaves it exact. After a power cut it may be a
+/// second old, and vouches for commits only up to then. The commits since have been fsynced in the journal, each by itself, and
+/// a power cut takes nothing of what was; only a disk that *also* damages the very last of them, in the way of a torn write, in
+/// that same second, has it taken for one that was never answered.
 pub(super) struct Mark {
     file: File,
     slot: u64,
     synced: Instant,
+}
+
+/// What a mark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// How far the store had come at least.
+    pub(super) number: u64,
+    /// Whether one slot is damaged. If that was the newer one, the store had come further: it was on disk before the slot was
+    /// written.
+    pub(super) half: bool,
 }
 
 const SLOT: usize = 32;
@@ -38,7 +53,7 @@ impl Mark {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] when neither slot is whole.
-    pub(super) fn open(path: &Path) -> io::Result<(Self, u64)> {
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Reading)> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut bytes = Vec::new();
         (&mut file).take(2 * SLOT as u64 + 1).read_to_end(&mut bytes)?;
@@ -46,7 +61,8 @@ impl Mark {
         let newest = numbers.iter().max().filter(|_| bytes.len() == 2 * SLOT);
         let (number, slot) =
             *newest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the mark is damaged"))?;
-        Ok((Self { file, slot: 1 - slot as u64, synced: Instant::now() }, number))
+        let half = numbers.len() < 2;
+        Ok((Self { file, slot: 1 - slot as u64, synced: Instant::now() }, Reading { number, half }))
     }
 
     /// Writes that the store has come this far.
@@ -100,17 +116,17 @@ mod tests {
         }
         drop(mark);
         let whole = std::fs::read(&path).unwrap();
-        assert_eq!(Mark::open(&path).unwrap().1, 7);
+        assert_eq!(Mark::open(&path).unwrap().1, Reading { number: 7, half: false });
         let at = whole.chunks(SLOT).position(|slot| read(slot) == Some(7)).unwrap() * SLOT;
         for torn in 0..SLOT {
             let mut bytes = whole.clone();
             bytes[at + torn] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
-            let (mut mark, number) = Mark::open(&path).unwrap();
-            assert_eq!(number, 6);
+            let (mut mark, reading) = Mark::open(&path).unwrap();
+            assert_eq!(reading, Reading { number: 6, half: true });
             // The whole slot is not the next one to be written.
             mark.advance(8).unwrap();
-            assert_eq!(Mark::open(&path).unwrap().1, 8);
+            assert_eq!(Mark::open(&path).unwrap().1, Reading { number: 8, half: false });
         }
         for bytes in [&whole[..63], &[0; 64], &[]] {
             std::fs::write(&path, bytes).unwrap();

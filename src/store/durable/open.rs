@@ -1,6 +1,7 @@
 //! Making and opening a store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -9,9 +10,12 @@ use super::codec::{BucketMeta, PartitionMeta, Row, mint_from_bytes, nullifier};
 use super::committer::{Committer, Desk};
 use super::engine::{Change, Engine, EngineError, Table, TableKind};
 use super::evidence_keys::{EvidenceKeys, sync_directory};
-use super::mark::Mark;
-use super::transaction::{Bucket, OpenRecord, Partition, State, Tables, evidence_table, records_table, unseal};
-use super::{DurableStore, Inner, OpenError, StoreOptions, views_of};
+use super::journal::{JournalError, Journals, SEQUENCE};
+use super::mark::{Mark, Reading};
+use super::transaction::{
+    Bucket, OpenRecord, Partition, State, Tables, damaged, evidence_table, records_table, unseal, witness_key,
+};
+use super::{DurableStore, Inner, OpenError, StoreOptions, read_error, views_of};
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{EpochNumber, GatewayId, PaymentId};
 use crate::store::{MintTotals, PartitionPhase, RecordKey, RecordState, StoreError};
@@ -26,10 +30,14 @@ impl DurableStore {
     pub fn create(path: impl AsRef<Path>, gateway: GatewayId, options: &StoreOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let files = Files::of(path, options);
-        if files.keys.exists() || files.database.exists() {
-            return Err(OpenError::Exists(path.to_owned()));
-        }
+        let vacant = || match files.keys.exists() || files.database.exists() {
+            true => Err(OpenError::Exists(path.to_owned())),
+            false => Ok(()),
+        };
+        vacant()?;
         std::fs::create_dir_all(path).map_err(failed)?;
+        let lock = lock(path)?;
+        vacant()?;
         let mark = Mark::create(&files.mark).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => OpenError::Exists(files.mark.clone()),
             _ => failed(error),
@@ -40,7 +48,7 @@ impl DurableStore {
         let change = |key: &[u8], value: Vec<u8>| -> Change { (tables.meta.clone(), key.to_vec(), Some(value)) };
         let format = [&[FORMAT][..], gateway.as_bytes(), &[0]].concat();
         engine
-            .commit([change(b"format", format), change(b"sequence", 0_u64.to_be_bytes().to_vec())])
+            .commit([change(b"format", format), change(SEQUENCE, 0_u64.to_be_bytes().to_vec())])
             .map_err(|error| engine_error(error, &files.database))?;
         // The file that says that the store is whole comes last.
         let keys = EvidenceKeys::create(files.keys).map_err(failed)?;
@@ -48,7 +56,7 @@ impl DurableStore {
         let bucket_seconds = u64::from(options.bucket_seconds.max(1));
         let (partitions, minted) = Default::default();
         let state = State { sequence: 0, partitions, keys, minted, paid: 0, bucket_seconds, republish: false };
-        Self::start(path, gateway, engine, tables, state, mark)
+        Self::start(path, gateway, Opened { engine, tables, state, mark, lock, read_only: false, damage: Vec::new() })
     }
 
     /// Opens the store in a directory: replays its journal, holds it against its mark, finishes what a crash left half done.
@@ -84,21 +92,25 @@ impl DurableStore {
         if !files.database.exists() {
             return Err(OpenError::Damaged { path: files.database, what: "it is missing".into() });
         }
-        let (mark, expected) = Mark::open(&files.mark).map_err(broken(&files.mark))?;
-        let engine = Engine::open(&files.database, options.cache_bytes, options.threads)
-            .map_err(|error| engine_error(error, &files.database))?;
-        // After the lock is taken.
+        let lock = lock(path)?;
+        let (mut mark, reading) = Mark::open(&files.mark).map_err(broken(&files.mark))?;
         let keys = EvidenceKeys::open(files.keys.clone()).map_err(broken(&files.keys))?;
-        let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
-        let tables = tables(&engine).map_err(|error| engine_error(error, &files.database))?;
-        let meta = |key: &[u8]| tables.meta.read(key).map_err(|error| engine_error(error, &files.database));
-        let format = meta(b"format")?.ok_or_else(|| damaged("its format is missing"))?;
-        let sequence = meta(b"sequence")?.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
-        let found = sequence.ok_or_else(|| damaged("its sequence number is missing"))?;
-        let (gateway, is_backup) = read_format(&format)?;
-        if found < expected {
-            return Err(OpenError::SetBack { found, expected });
+        let journals = Journals::read(&files.database).map_err(|error| match error {
+            JournalError::Io(error) => failed(error),
+            JournalError::Damaged { path, what } => OpenError::Damaged { path, what },
+        })?;
+        // Before anything is changed.
+        if let Some(found) = journals.last() {
+            reach(found, reading, &files)?;
         }
+        journals.settle().map_err(failed)?;
+        let (engine, tables, found) = Self::replay(&files, options, reading, &journals).inspect_err(|_| {
+            // The first error is the one to tell.
+            let _ = journals.restore();
+        })?;
+        let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
+        let format = tables.meta.read(b"format").map_err(|error| engine_error(error, &files.database))?;
+        let (gateway, is_backup) = read_format(&format.ok_or_else(|| damaged("its format is missing"))?)?;
         match (is_backup, backup) {
             (true, false) => return Err(OpenError::Backup),
             (false, true) => return Err(OpenError::Format("this is no backup")),
@@ -114,31 +126,97 @@ impl DurableStore {
             bucket_seconds,
             republish: false,
         };
-        load(&engine, &tables, &mut state).map_err(|error| match error {
+        let damage = load(&engine, &tables, &mut state).map_err(|error| match error {
+            LoadError::Keys(what) => OpenError::Damaged { path: files.keys.clone(), what },
             LoadError::Engine(error) => engine_error(error, &files.database),
             LoadError::Decode(error) => damaged(&error.to_string()),
-            LoadError::Store(error) => damaged(&error.to_string()),
             LoadError::Missing(what) => damaged(&what),
             LoadError::Io(error) => failed(error),
         })?;
-        Self::start(path, gateway, engine, tables, state, mark)
+        // A commit that was not answered before will be answered from now on.
+        mark.advance(found).and_then(|()| mark.sync()).map_err(failed)?;
+        Self::start(path, gateway, Opened { engine, tables, state, mark, lock, read_only: backup, damage })
     }
 
-    fn start(
-        path: &Path,
-        gateway: GatewayId,
-        engine: Engine,
-        tables: Tables,
-        state: State,
-        mark: Mark,
-    ) -> Result<Self, OpenError> {
+    /// Opens the database and holds it against its mark.
+    fn replay(
+        files: &Files,
+        options: &StoreOptions,
+        reading: Reading,
+        journals: &Journals,
+    ) -> Result<(Engine, Tables, u64), OpenError> {
+        let wrong = |error| engine_error(error, &files.database);
+        let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
+        let engine = Engine::open(&files.database, options.cache_bytes, options.threads).map_err(wrong)?;
+        let names = engine.table_names();
+        if let Some(name) = TABLES.iter().find(|name| !names.iter().any(|found| found == *name)) {
+            return Err(damaged(&format!("table {name} is missing")));
+        }
+        let tables = tables(&engine).map_err(wrong)?;
+        let sequence = tables.meta.read(SEQUENCE).map_err(wrong)?;
+        let sequence = sequence.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
+        let found = sequence.ok_or_else(|| damaged("its sequence number is missing"))?;
+        reach(found, reading, files)?;
+        match journals.last() {
+            Some(last) if last != found => Err(damaged("its journal was not replayed")),
+            _ => Ok((engine, tables, found)),
+        }
+    }
+
+    fn start(path: &Path, gateway: GatewayId, opened: Opened) -> Result<Self, OpenError> {
+        let Opened { engine, tables, state, mark, lock, read_only, damage } = opened;
         let views = Arc::new(RwLock::new(views_of(&state)));
         let (engine, tables) = (Arc::new(engine), Arc::new(tables));
         let desk =
             Desk { engine: Arc::clone(&engine), tables: Arc::clone(&tables), state, views: Arc::clone(&views), mark };
         let committer = Committer::start(desk).map_err(failed)?;
-        Ok(Self(Arc::new(Inner { path: path.to_owned(), gateway, engine, tables, views, committer })))
+        damage.iter().for_each(|(epoch, what)| committer.note_damage(*epoch, what));
+        Ok(Self(Arc::new(Inner {
+            path: path.to_owned(),
+            gateway,
+            engine,
+            tables,
+            views,
+            committer,
+            read_only,
+            _lock: lock,
+        })))
     }
+}
+
+/// What a store is started with.
+struct Opened {
+    engine: Engine,
+    tables: Tables,
+    state: State,
+    mark: Mark,
+    lock: File,
+    read_only: bool,
+    /// Partitions that cannot be read. The others are served.
+    damage: Vec<(EpochNumber, String)>,
+}
+
+/// Whether the store has come as far as its mark says.
+fn reach(found: u64, reading: Reading, files: &Files) -> Result<(), OpenError> {
+    let Reading { number: expected, half } = reading;
+    if found < expected {
+        return Err(OpenError::SetBack { found, expected });
+    }
+    if half && found == expected {
+        let what = format!("half of it is unreadable, and the store, at commit {found}, may have come further");
+        return Err(OpenError::Damaged { path: files.mark.clone(), what });
+    }
+    Ok(())
+}
+
+/// Locks a directory for this process, before anything in it is changed.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let file = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::Locked(path.to_owned()),
+        TryLockError::Error(error) => failed(error),
+    })?;
+    Ok(file)
 }
 
 struct Files {
@@ -179,6 +257,8 @@ fn read_format(bytes: &[u8]) -> Result<(GatewayId, bool), OpenError> {
     }
 }
 
+const TABLES: [&str; 5] = ["meta", "open", "mints", "accounts", "payments"];
+
 pub(super) fn tables(engine: &Engine) -> Result<Tables, EngineError> {
     Ok(Tables {
         meta: engine.table("meta", TableKind::Records)?,
@@ -193,8 +273,9 @@ pub(super) fn tables(engine: &Engine) -> Result<Tables, EngineError> {
 enum LoadError {
     Engine(EngineError),
     Decode(DecodeError),
-    Store(StoreError),
     Missing(String),
+    /// The key of evidence that is not erased.
+    Keys(String),
     Io(io::Error),
 }
 
@@ -210,8 +291,10 @@ impl From<DecodeError> for LoadError {
     }
 }
 
-/// Reads what is kept in memory, and finishes what a crash left: buckets whose keys are forgotten, tables that nothing leads to.
-fn load(engine: &Engine, tables: &Tables, state: &mut State) -> Result<(), LoadError> {
+/// Reads what is kept in memory, and finishes what a crash left: keys and tables that nothing leads to. Says which partitions
+/// are damaged.
+fn load(engine: &Engine, tables: &Tables, state: &mut State) -> Result<Vec<(EpochNumber, String)>, LoadError> {
+    let mut damage = Vec::new();
     let names: BTreeSet<_> = engine.table_names().into_iter().collect();
     let existing = |name: String, kind: TableKind| -> Result<Table, LoadError> {
         // A table that is missing is not an empty one.
@@ -220,7 +303,7 @@ fn load(engine: &Engine, tables: &Tables, state: &mut State) -> Result<(), LoadE
         }
         Ok(engine.table(&name, kind)?)
     };
-    let mut wanted: BTreeSet<String> = ["meta", "open", "mints", "accounts", "payments"].map(Into::into).into();
+    let mut wanted: BTreeSet<String> = TABLES.map(Into::into).into();
     for entry in tables.meta.range(b"p".to_vec()..b"q".to_vec()) {
         let (key, value) = entry?;
         let (epoch, meta) = (PartitionMeta::read_key(&key)?, PartitionMeta::from_bytes(&value)?);
@@ -232,34 +315,41 @@ fn load(engine: &Engine, tables: &Tables, state: &mut State) -> Result<(), LoadE
             }
         };
         let (buckets, open) = Default::default();
-        state.partitions.insert(epoch, Partition { meta, records, buckets, open, last_bucket: 0 });
+        state.partitions.insert(epoch, Partition { meta, records, buckets, open });
     }
-    let mut changes: Vec<Change> = Vec::new();
     for entry in tables.meta.range(b"b".to_vec()..b"c".to_vec()) {
         let (key, value) = entry?;
         let ((epoch, id), meta) = (BucketMeta::read_key(&key)?, BucketMeta::from_bytes(&value)?);
         let missing = || LoadError::Missing(format!("the partition of epoch {epoch} is missing"));
         let partition = state.partitions.get_mut(&epoch).ok_or_else(missing)?;
-        partition.last_bucket = partition.last_bucket.max(id);
-        match state.keys.get(epoch, id) {
-            Some(sealing) if partition.records.is_some() => {
-                wanted.insert(evidence_table(epoch, id));
-                let table = existing(evidence_table(epoch, id), TableKind::Blobs)?;
-                partition.buckets.insert(id, Bucket { meta, open: 0, table, key: sealing });
-            }
-            _ => {
-                // It was being erased: its key is gone.
-                let sum = partition.meta.erased.checked_add(&meta.totals);
-                partition.meta.erased = sum.ok_or_else(|| LoadError::Missing("sums that fit".into()))?;
-                let value = partition.meta.to_bytes();
-                changes.push((tables.meta.clone(), PartitionMeta::key(epoch), Some(value)));
-                changes.push((tables.meta.clone(), key, None));
-            }
+        // A key is forgotten after its bucket.
+        let missing = || LoadError::Keys(format!("the key of bucket {id} of epoch {epoch} is missing"));
+        let key = state.keys.get(epoch, id).ok_or_else(missing)?;
+        wanted.insert(evidence_table(epoch, id));
+        let table = existing(evidence_table(epoch, id), TableKind::Blobs)?;
+        partition.buckets.insert(id, Bucket { meta, open: 0, table, key });
+    }
+    let base = [&tables.open, &tables.mints, &tables.accounts, &tables.payments].map(|table| (None, table));
+    let of_partitions = state.partitions.iter().flat_map(|(epoch, partition)| {
+        let evidence = partition.buckets.values().map(|bucket| &bucket.table);
+        partition.records.iter().chain(evidence).map(|table| (Some(*epoch), table))
+    });
+    for (epoch, table) in base.into_iter().chain(of_partitions) {
+        let noted = tables.meta.read(&witness_key(table.name()))?;
+        let noted = noted.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
+        match (table.last_changed(), epoch) {
+            (Err(EngineError::Damaged(what)), Some(epoch)) => damage.push((epoch, what)),
+            (Err(error), _) => return Err(error.into()),
+            (Ok(changed), _) if changed == noted => {}
+            _ => return Err(LoadError::Missing(format!("table {} lacks commits", table.name()))),
         }
     }
     for entry in tables.open.range(..) {
         let (key, _) = entry?;
-        load_open(state, &key)?;
+        let (epoch, nf) = read_open_key(&key)?;
+        if let Err(error) = load_open(state, epoch, nf) {
+            damage.push((epoch, error.to_string()));
+        }
     }
     for entry in tables.mints.range(..) {
         let (key, value) = entry?;
@@ -270,43 +360,38 @@ fn load(engine: &Engine, tables: &Tables, state: &mut State) -> Result<(), LoadE
         let (_, value) = entry?;
         state.paid += u128::from(Reader::exact(&value, 8)?.u64()?);
     }
-    if !changes.is_empty() {
-        engine.commit(changes)?;
-    }
     let gone: Vec<_> = state
         .keys
         .buckets()
         .filter(|(epoch, id)| state.partitions.get(epoch).is_none_or(|partition| !partition.buckets.contains_key(id)))
         .collect();
     if !gone.is_empty() {
-        // Its number may be in use: one that is higher is not.
-        for (epoch, id) in &gone {
-            if let Some(partition) = state.partitions.get_mut(epoch) {
-                partition.last_bucket = partition.last_bucket.max(*id);
-            }
-        }
         state.keys.forget(&gone).map_err(LoadError::Io)?;
     }
     for name in names.difference(&wanted) {
         engine.drop_table(engine.table(name, TableKind::Records)?)?;
     }
-    Ok(())
+    Ok(damage)
 }
 
-/// Reads an open record, named by its key in the index.
-fn load_open(state: &mut State, key: &[u8]) -> Result<(), LoadError> {
+fn read_open_key(key: &[u8]) -> Result<(EpochNumber, [u8; 32]), DecodeError> {
     let mut reader = Reader::exact(key, 36)?;
-    let epoch = EpochNumber::new(reader.u32()?);
-    let nf: [u8; 32] = reader.array()?;
-    let lost = || LoadError::Missing(format!("epoch {epoch}: an open record is missing"));
+    Ok((EpochNumber::new(reader.u32()?), reader.array()?))
+}
+
+/// Reads a record that is in the index of open ones.
+fn load_open(state: &mut State, epoch: EpochNumber, nf: [u8; 32]) -> Result<(), StoreError> {
+    let lost = || damaged(epoch, "an open record is missing");
+    let wrong = |error| read_error(error, Some(epoch));
+    let undecoded = |error: DecodeError| damaged(epoch, error);
     let partition = state.partitions.get_mut(&epoch).ok_or_else(lost)?;
     let records = partition.records.as_ref().ok_or_else(lost)?;
-    let row = Row::from_bytes(&records.read(&nf)?.ok_or_else(lost)?)?;
+    let row = Row::from_bytes(&records.read(&nf).map_err(wrong)?.ok_or_else(lost)?).map_err(undecoded)?;
     let RecordState::Open { lease, .. } = row.state else { return Err(lost()) };
     let bucket = partition.buckets.get_mut(&row.bucket).ok_or_else(lost)?;
     bucket.open += 1;
-    let evidence = unseal(epoch, &bucket.key, &nf, bucket.table.read(&nf)?).map_err(LoadError::Store)?;
-    let key = RecordKey { epoch, nullifier: nullifier(&nf)?, tag: row.tag };
+    let evidence = unseal(epoch, &bucket.key, &nf, bucket.table.read(&nf).map_err(wrong)?)?;
+    let key = RecordKey { epoch, nullifier: nullifier(&nf).map_err(undecoded)?, tag: row.tag };
     partition.open.insert(nf, OpenRecord { key, until: lease.until, charge: evidence.charge });
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The spent set of a durable store.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use halometer_circuits::note::Nullifier;
 
@@ -23,24 +24,28 @@ impl DurableSpentSet {
         &self.0
     }
 
-    fn transact<T: Send + 'static>(
+    fn change<T: Send + 'static>(
         &self,
         epoch: EpochNumber,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.0.committer.check_partition(epoch)?;
-        self.0.note(self.0.transact(operation))
+        self.0.note(self.0.change(operation))
     }
 
     /// Reads from a partition's tables, in the calling thread.
-    fn look<T>(&self, epoch: EpochNumber, read: impl FnOnce(&View) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn look<T>(&self, epoch: EpochNumber, read: impl Fn(&View) -> Result<T, StoreError>) -> Result<T, StoreError> {
         self.0.0.committer.check_partition(epoch)?;
-        let views: Views = self.0.views()?;
-        let view = views.get(&epoch).ok_or(StoreError::PartitionMissing(epoch))?;
-        let outcome = self.0.note(read(view));
-        // What failed while it was being read is no answer.
-        self.0.0.committer.check()?;
-        outcome
+        let mut views: Views = self.0.views()?;
+        loop {
+            let outcome = read(views.get(&epoch).ok_or(StoreError::PartitionMissing(epoch))?);
+            // What failed while it was being read is no answer, and what was read may be in a bucket that was begun since.
+            let now = self.0.views()?;
+            if Arc::ptr_eq(&views, &now) {
+                return self.0.note(outcome);
+            }
+            views = now;
+        }
     }
 }
 
@@ -72,7 +77,7 @@ fn insert(transaction: &mut Transaction<'_>, record: &Record, now: Timestamp) ->
     if transaction.live(key.epoch)?.0.meta.phase != PartitionPhase::Open {
         return Err(StoreError::PartitionClosed(key.epoch));
     }
-    transaction.put_new(record, now)?;
+    transaction.write(|transaction| transaction.put_new(record, now))?;
     Ok(Insertion::Fresh)
 }
 
@@ -95,19 +100,17 @@ fn insert_pair(
             return Err(StoreError::PartitionClosed(key.epoch));
         }
     }
-    for record in pair {
-        transaction.put_new(record, now)?;
-    }
+    transaction.write(|transaction| pair.iter().try_for_each(|record| transaction.put_new(record, now)))?;
     Ok(PairInsertion::Fresh)
 }
 
 impl SpentSet for DurableSpentSet {
     fn create(&self, epoch: EpochNumber) -> Result<(), StoreError> {
-        self.0.transact(move |transaction| transaction.create(epoch))
+        self.0.change(move |transaction| transaction.create(epoch))
     }
 
     fn close(&self, epoch: EpochNumber) -> Result<(), StoreError> {
-        self.0.transact(move |transaction| {
+        self.0.change(move |transaction| {
             transaction.live(epoch)?;
             if let Some(partition) = transaction.state.partitions.get_mut(&epoch) {
                 partition.meta.phase = PartitionPhase::Closing;
@@ -118,7 +121,7 @@ impl SpentSet for DurableSpentSet {
     }
 
     fn retire(&self, epoch: EpochNumber) -> Result<(), StoreError> {
-        self.0.transact(move |transaction| transaction.retire(epoch))
+        self.0.change(move |transaction| transaction.retire(epoch))
     }
 
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
@@ -140,7 +143,7 @@ impl SpentSet for DurableSpentSet {
         let count = records.len();
         let checks: Vec<_> =
             records.iter().map(|record| self.0.0.committer.check_partition(record.key.epoch)).collect();
-        let outcome = self.0.transact(move |transaction| {
+        let outcome = self.0.change(move |transaction| {
             let insert = |(record, check): (&Record, Result<(), StoreError>)| {
                 check?;
                 insert(transaction, record, now)
@@ -158,12 +161,12 @@ impl SpentSet for DurableSpentSet {
 
     fn insert_pair(&self, pair: [Record; 2], now: Timestamp) -> Result<PairInsertion, StoreError> {
         self.0.0.committer.check_partition(pair[1].key.epoch)?;
-        self.transact(pair[0].key.epoch, move |transaction| insert_pair(transaction, &pair, now))
+        self.change(pair[0].key.epoch, move |transaction| insert_pair(transaction, &pair, now))
     }
 
     fn meter(&self, key: &RecordKey, owner: OwnerId, metered: Credits, now: Timestamp) -> Result<(), StoreError> {
         let key = *key;
-        self.transact(key.epoch, move |transaction| {
+        self.change(key.epoch, move |transaction| {
             let row = transaction.own_row(&key)?;
             let RecordState::Open { lease, metered: known } = row.state else { return Ok(()) };
             rules::may_change(&lease, owner, now)?;
@@ -174,7 +177,7 @@ impl SpentSet for DurableSpentSet {
 
     fn take_over(&self, key: &RecordKey, lease: Lease, now: Timestamp) -> Result<Record, StoreError> {
         let key = *key;
-        self.transact(key.epoch, move |transaction| {
+        self.change(key.epoch, move |transaction| {
             let mut row = transaction.own_row(&key)?;
             if let RecordState::Open { lease: held, metered } = row.state {
                 rules::may_change(&held, lease.owner, now)?;
@@ -193,7 +196,7 @@ impl SpentSet for DurableSpentSet {
         settlement: &Settlement,
     ) -> Result<Settlement, StoreError> {
         let (key, settlement) = (*key, settlement.clone());
-        self.transact(key.epoch, move |transaction| {
+        self.change(key.epoch, move |transaction| {
             let row = transaction.own_row(&key)?;
             match &row.state {
                 RecordState::Settled(settlement) => return Ok(settlement.clone()),
@@ -205,11 +208,12 @@ impl SpentSet for DurableSpentSet {
     }
 
     fn erase_evidence(&self, epoch: EpochNumber, settled_before: Timestamp) -> Result<u64, StoreError> {
-        self.transact(epoch, move |transaction| transaction.erase(epoch, settled_before))
+        self.change(epoch, move |transaction| transaction.erase(epoch, settled_before))
     }
 
     fn lapsed(&self, epoch: EpochNumber, now: Timestamp, limit: usize) -> Result<Vec<RecordKey>, StoreError> {
-        self.transact(epoch, move |transaction| {
+        self.0.0.committer.check_partition(epoch)?;
+        self.0.transact(move |transaction| {
             let (partition, _) = transaction.live(epoch)?;
             let lapsed = partition.open.values().filter(|open| open.until <= now).map(|open| open.key);
             Ok(lapsed.take(limit).collect())

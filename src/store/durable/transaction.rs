@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::codec::{BucketMeta, PartitionMeta, Row, evidence_from_bytes, evidence_to_bytes};
 use super::engine::{Change, Engine, Table, TableKind};
 use super::evidence_keys::{BucketId, EvidenceKey, EvidenceKeys};
+use super::journal::SEQUENCE;
 use super::{failed, read_error};
 use crate::protocol::{Credits, EpochNumber, Settlement, Timestamp};
 use crate::store::{
@@ -33,7 +34,6 @@ pub(super) struct Partition {
     pub(super) buckets: BTreeMap<BucketId, Bucket>,
     /// The open records, by nullifier.
     pub(super) open: BTreeMap<[u8; 32], OpenRecord>,
-    pub(super) last_bucket: BucketId,
 }
 
 pub(super) struct Bucket {
@@ -59,17 +59,21 @@ pub(super) struct Tables {
     pub(super) payments: Table,
 }
 
-/// Where a change is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Where a change is made, in the order in which readers come to see the changes of one commit: what is pointed to is there
+/// before what points to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Place {
-    Meta,
+    Evidence(EpochNumber, BucketId),
+    Records(EpochNumber),
     Open,
     Mints,
     Accounts,
     Payments,
-    Records(EpochNumber),
-    Evidence(EpochNumber, BucketId),
+    Meta,
 }
+
+/// Where something is written, and what; none to remove what is there.
+type Written = (Table, Option<Vec<u8>>);
 
 /// Some operations that are committed together. Each sees what those before it did, and changes nothing if it fails: it decides
 /// first, and writes then.
@@ -77,25 +81,56 @@ pub(super) struct Transaction<'a> {
     pub(super) engine: &'a Engine,
     pub(super) tables: &'a Tables,
     pub(super) state: &'a mut State,
-    changes: HashMap<(Place, Vec<u8>), (Table, Option<Vec<u8>>)>,
+    changes: HashMap<(Place, Vec<u8>), Written>,
     /// Tables to drop once the changes are durable.
     pub(super) dropped: Vec<Table>,
-    /// Buckets whose keys are to be forgotten before the changes are made.
+    /// Buckets whose keys are to be forgotten once the changes are durable.
     pub(super) forgotten: Vec<(EpochNumber, BucketId)>,
+    torn: bool,
 }
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(engine: &'a Engine, tables: &'a Tables, state: &'a mut State) -> Self {
-        Self { engine, tables, state, changes: HashMap::new(), dropped: Vec::new(), forgotten: Vec::new() }
+        Self { engine, tables, state, changes: HashMap::new(), dropped: Vec::new(), forgotten: Vec::new(), torn: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    pub(super) fn into_changes(self) -> (Vec<Change>, Vec<Table>) {
-        let change = |((_, key), (table, value)): ((Place, Vec<u8>), (Table, Option<Vec<u8>>))| (table, key, value);
-        (self.changes.into_iter().map(change).collect(), self.dropped)
+    /// Puts changes down that are all decided. If that fails, some of an operation's are there and some not, and none may be
+    /// committed.
+    pub(super) fn write<T>(
+        &mut self,
+        changes: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let outcome = changes(self);
+        self.torn |= outcome.is_err();
+        outcome
+    }
+
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// The changes of a commit, with what tells whether all tables have it, and the tables that are dropped after it.
+    pub(super) fn into_changes(mut self, sequence: u64) -> (Vec<Change>, Vec<Table>, &'a mut State) {
+        let number = sequence.to_be_bytes().to_vec();
+        let changes = self.changes.iter().filter(|((place, _), _)| *place != Place::Meta);
+        let changed: BTreeMap<Place, Table> = changes.map(|((place, _), (table, _))| (*place, table.clone())).collect();
+        let tables = self.tables;
+        for table in changed.values() {
+            self.put(Place::Meta, &tables.meta, witness_key(table.name()), number.clone());
+        }
+        for name in self.dropped.iter().map(|table| witness_key(table.name())).collect::<Vec<_>>() {
+            self.remove(Place::Meta, &tables.meta, name);
+        }
+        self.put(Place::Meta, &tables.meta, SEQUENCE.to_vec(), number);
+        let mut changes: Vec<_> = self.changes.into_iter().collect();
+        changes.sort_unstable_by_key(|((place, _), _)| *place);
+        let witnesses = changed.into_values().map(|table| table.witness(sequence));
+        let changes = changes.into_iter().map(|((_, key), (table, value))| (table, key, value));
+        (changes.chain(witnesses).collect(), self.dropped, self.state)
     }
 
     pub(super) fn put(&mut self, place: Place, table: &Table, key: Vec<u8>, value: Vec<u8>) {
@@ -233,22 +268,25 @@ impl<'a> Transaction<'a> {
         let charge = self.charge(key)?;
         let cost = rules::cost(charge, settlement.refund)?;
         let bucket = row.bucket;
-        self.put_row(key, &Row { state: RecordState::Settled(settlement.clone()), ..row })?;
-        let tables = self.tables;
-        self.remove(Place::Open, &tables.open, open_key(key));
-        let partition = self.partition(key.epoch)?;
-        partition.open.remove(&nullifier);
-        partition.meta.totals.settle(charge, settlement.refund, cost);
-        if let Some(bucket) = partition.buckets.get_mut(&bucket) {
-            bucket.open = bucket.open.saturating_sub(1);
-            let totals = &mut bucket.meta.totals;
-            totals.settled += 1;
-            totals.cost += u128::from(cost.micro());
-            totals.refunded += u128::from(settlement.refund.micro());
-            bucket.meta.last_settled = bucket.meta.last_settled.max(now);
-        }
-        self.put_bucket(key.epoch, bucket)?;
-        self.put_partition(key.epoch)
+        let changes = |this: &mut Self| {
+            this.put_row(key, &Row { state: RecordState::Settled(settlement.clone()), ..row })?;
+            let tables = this.tables;
+            this.remove(Place::Open, &tables.open, open_key(key));
+            let partition = this.partition(key.epoch)?;
+            partition.open.remove(&nullifier);
+            partition.meta.totals.settle(charge, settlement.refund, cost);
+            if let Some(bucket) = partition.buckets.get_mut(&bucket) {
+                bucket.open = bucket.open.saturating_sub(1);
+                let totals = &mut bucket.meta.totals;
+                totals.settled += 1;
+                totals.cost += u128::from(cost.micro());
+                totals.refunded += u128::from(settlement.refund.micro());
+                bucket.meta.last_settled = bucket.meta.last_settled.max(now);
+            }
+            this.put_bucket(key.epoch, bucket)?;
+            this.put_partition(key.epoch)
+        };
+        self.write(changes)
     }
 
     /// The charge of an open record.
@@ -276,13 +314,13 @@ impl<'a> Transaction<'a> {
         {
             return Ok(*id);
         }
-        let id = partition.last_bucket + 1;
+        let id = partition.meta.last_bucket + 1;
         let key = self.state.keys.add(epoch, id).map_err(failed)?;
         let table = self.engine.table(&evidence_table(epoch, id), TableKind::Blobs);
         let table = table.map_err(|error| read_error(error, Some(epoch)))?;
         let meta = BucketMeta { begun: now, last_settled: Timestamp::default(), totals: Totals::default() };
         let partition = self.partition(epoch)?;
-        partition.last_bucket = id;
+        partition.meta.last_bucket = id;
         partition.buckets.insert(id, Bucket { meta, open: 0, table, key });
         self.state.republish = true;
         self.put_bucket(epoch, id)?;
@@ -297,8 +335,12 @@ impl<'a> Transaction<'a> {
             bucket.open == 0 && bucket.meta.totals.settled > 0 && bucket.meta.last_settled < settled_before
         };
         let ids: Vec<_> = partition.buckets.iter().filter(|(_, bucket)| due(bucket)).map(|(id, _)| *id).collect();
+        self.write(|this| this.erase_buckets(epoch, &ids))
+    }
+
+    fn erase_buckets(&mut self, epoch: EpochNumber, ids: &[BucketId]) -> Result<u64, StoreError> {
         let mut erased = 0;
-        for id in ids {
+        for id in ids.iter().copied() {
             let partition = self.partition(epoch)?;
             let Some(bucket) = partition.buckets.get(&id) else { continue };
             let totals = bucket.meta.totals;
@@ -326,9 +368,9 @@ impl<'a> Transaction<'a> {
         let table = self.engine.table(&records_table(epoch), TableKind::Records);
         let records = Some(table.map_err(|error| read_error(error, Some(epoch)))?);
         let (totals, erased) = Default::default();
-        let meta = PartitionMeta { phase: PartitionPhase::Open, totals, erased };
+        let meta = PartitionMeta { phase: PartitionPhase::Open, last_bucket: 0, totals, erased };
         let (buckets, open) = Default::default();
-        self.state.partitions.insert(epoch, Partition { meta, records, buckets, open, last_bucket: 0 });
+        self.state.partitions.insert(epoch, Partition { meta, records, buckets, open });
         self.state.republish = true;
         self.put_partition(epoch)
     }
@@ -365,6 +407,11 @@ pub(super) fn records_table(epoch: EpochNumber) -> String {
 
 pub(super) fn evidence_table(epoch: EpochNumber, bucket: BucketId) -> String {
     format!("evidence-{epoch}-{bucket}")
+}
+
+/// Where `meta` has the number of the commit that changed a table last.
+pub(super) fn witness_key(table: &str) -> Vec<u8> {
+    [b"t", table.as_bytes()].concat()
 }
 
 pub(super) fn open_key(key: &RecordKey) -> Vec<u8> {
