@@ -59,14 +59,14 @@ pub struct PipelineLimits {
     pub verify_threads: usize,
     /// How many spends wait to be screened, and how many to be verified, at most.
     pub queue: usize,
-    /// How many are verified together at most. More than 256 gain little and wait for each other.
+    /// How many are verified together at most. More than 128 gain little and wait for each other.
     pub batch: usize,
 }
 
 impl Default for PipelineLimits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { screen_threads: 1, verify_threads: cores + 1, queue: 4_096, batch: 256 }
+        Self { screen_threads: 1, verify_threads: cores + 1, queue: 4_096, batch: 128 }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use halometer_circuits::note::Nullifier;
 
-use super::codec::{Row, nullifier};
-use super::transaction::{Transaction, damaged, unseal};
+use super::codec::{Row, evidence_to_bytes, nullifier};
+use super::transaction::{Sealed, Transaction, damaged, unseal};
 use super::{DurableStore, View, Views, read_error};
 use crate::protocol::{Credits, EpochNumber, OwnerId, Settlement, Timestamp};
 use crate::store::{
@@ -64,7 +64,12 @@ pub(super) fn whole(view: &View, epoch: EpochNumber, nf: &[u8; 32], bytes: &[u8]
     Ok(Record { key, memo: row.memo, evidence, state: row.state })
 }
 
-fn insert(transaction: &mut Transaction<'_>, record: &Record, now: Timestamp) -> Result<Insertion, StoreError> {
+fn insert(
+    transaction: &mut Transaction<'_>,
+    record: &Record,
+    sealed: Option<Sealed>,
+    now: Timestamp,
+) -> Result<Insertion, StoreError> {
     rules::new_record(record)?;
     let key = &record.key;
     if let Some(row) = transaction.row(key.epoch, &key.nullifier.to_bytes())? {
@@ -77,8 +82,16 @@ fn insert(transaction: &mut Transaction<'_>, record: &Record, now: Timestamp) ->
     if transaction.live(key.epoch)?.0.meta.phase != PartitionPhase::Open {
         return Err(StoreError::PartitionClosed(key.epoch));
     }
-    transaction.write(|transaction| transaction.put_new(record, now))?;
+    transaction.write(|transaction| transaction.put_new(record, sealed, now))?;
     Ok(Insertion::Fresh)
+}
+
+/// Seals the evidence of a record for the bucket that is probably still the one it goes into.
+fn seal(views: &Views, record: &Record) -> Option<Sealed> {
+    let (bucket, (_, key)) = views.get(&record.key.epoch)?.buckets.last_key_value()?;
+    let evidence = evidence_to_bytes(record.evidence.as_ref()?);
+    let bytes = key.seal(&record.key.nullifier.to_bytes(), &evidence).ok()?;
+    Some(Sealed { bucket: *bucket, bytes })
 }
 
 fn insert_pair(
@@ -100,7 +113,7 @@ fn insert_pair(
             return Err(StoreError::PartitionClosed(key.epoch));
         }
     }
-    transaction.write(|transaction| pair.iter().try_for_each(|record| transaction.put_new(record, now)))?;
+    transaction.write(|transaction| pair.iter().try_for_each(|record| transaction.put_new(record, None, now)))?;
     Ok(PairInsertion::Fresh)
 }
 
@@ -143,12 +156,17 @@ impl SpentSet for DurableSpentSet {
         let count = records.len();
         let checks: Vec<_> =
             records.iter().map(|record| self.0.0.committer.check_partition(record.key.epoch)).collect();
+        // In this thread, as the one that commits is the one that all wait for.
+        let sealed: Vec<_> = self.0.views().map_or_else(
+            |_| records.iter().map(|_| None).collect(),
+            |views| records.iter().map(|record| seal(&views, record)).collect(),
+        );
         let outcome = self.0.change(move |transaction| {
-            let insert = |(record, check): (&Record, Result<(), StoreError>)| {
+            let insert = |((record, check), sealed): ((&Record, Result<(), StoreError>), Option<Sealed>)| {
                 check?;
-                insert(transaction, record, now)
+                insert(transaction, record, sealed, now)
             };
-            Ok(records.iter().zip(checks).map(insert).collect::<Vec<_>>())
+            Ok(records.iter().zip(checks).zip(sealed).map(insert).collect::<Vec<_>>())
         });
         match outcome {
             Ok(outcomes) => outcomes.into_iter().map(|outcome| self.0.note(outcome)).collect(),

@@ -50,6 +50,12 @@ pub(super) struct OpenRecord {
     pub(super) charge: Credits,
 }
 
+/// Evidence that was sealed for a bucket before the transaction, which then has less to do.
+pub(super) struct Sealed {
+    pub(super) bucket: BucketId,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// The tables that every store has.
 pub(super) struct Tables {
     pub(super) meta: Table,
@@ -219,7 +225,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// Puts a record in whose nullifier is not there.
-    pub(super) fn put_new(&mut self, record: &Record, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn put_new(
+        &mut self,
+        record: &Record,
+        sealed: Option<Sealed>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let Record { key, memo, evidence: Some(evidence), state } = record else {
             return Err(StoreError::BadRecord("a new record has its evidence"));
         };
@@ -228,7 +239,10 @@ impl<'a> Transaction<'a> {
         let place =
             self.partition(epoch)?.buckets.get(&bucket).map(|bucket| (bucket.table.clone(), bucket.key.clone()));
         let (table, sealing) = place.ok_or_else(|| failed("there is no bucket"))?;
-        let sealed = sealing.seal(&nullifier, &evidence_to_bytes(evidence)).map_err(failed)?;
+        let sealed = match sealed.filter(|sealed| sealed.bucket == bucket) {
+            Some(sealed) => sealed.bytes,
+            None => sealing.seal(&nullifier, &evidence_to_bytes(evidence)).map_err(failed)?,
+        };
         self.put(Place::Evidence(epoch, bucket), &table, nullifier.to_vec(), sealed);
         self.put_row(key, &Row { tag: key.tag, memo: *memo, bucket, state: state.clone() })?;
         match state {
