@@ -18,6 +18,9 @@ use crate::wallet::{LaneId, LaneStatus, MemoryJournal, RootSecret, Wallet};
 
 const WALLETS: usize = 4;
 const LANE: u64 = 1_500;
+/// How many questions wait for their answers at most: what waits when the child is killed is in nobody's hands for the length of
+/// a lease.
+const BUSY: usize = 12;
 const CLASSES: [u64; 3] = [5, 10, 20];
 
 /// A lane in a wallet.
@@ -56,6 +59,13 @@ struct Parent {
     counts: BTreeMap<String, u64>,
 }
 
+/// When a child is killed: so long after its start, or after its first answer.
+#[derive(Clone, Copy)]
+enum Kill {
+    Starting(Duration),
+    AtWork(Duration),
+}
+
 #[derive(Default)]
 struct Seen {
     settlement: Option<Settlement>,
@@ -69,9 +79,9 @@ pub(super) fn run(kills: u64, seed: u64) {
     drop(store);
     let mut parent = Parent::new(seed);
     for _ in 0..kills {
-        let while_it_starts = parent.below(4) == 0;
-        let after = if while_it_starts { parent.below(80) } else { 50 + parent.below(250) };
-        parent.live(&path, Some(Duration::from_millis(after)));
+        let starting = parent.below(4) == 0;
+        let after = Duration::from_millis(parent.below(200));
+        parent.live(&path, Some(if starting { Kill::Starting(after) } else { Kill::AtWork(after) }));
         parent.now = parent.now.after(PAUSE);
     }
     // What was left open is settled by whoever comes after its lease.
@@ -123,7 +133,7 @@ impl Parent {
     }
 
     /// The life of a child: it is asked until it is killed, or until all is settled.
-    fn live(&mut self, path: &Path, kill_after: Option<Duration>) {
+    fn live(&mut self, path: &Path, kill: Option<Kill>) {
         self.open.clear();
         self.asked.clear();
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -135,9 +145,13 @@ impl Parent {
             .unwrap();
         let mut input = BufWriter::new(child.stdin.take().unwrap());
         let (send, answers) = mpsc::channel();
+        let (begin, begun) = mpsc::sync_channel(1);
         let output = BufReader::new(child.stdout.take().unwrap());
         let reader = std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
+                if line.contains("> ") {
+                    let _ = begin.try_send(());
+                }
                 // A line that the kill cut short has no answer in it that can be told from a whole one.
                 // The test harness begins the first line.
                 let answer = line.split_once("> ").map(|(_, answer)| answer);
@@ -147,14 +161,18 @@ impl Parent {
             }
         });
         let killer = std::thread::spawn(move || {
-            if let Some(after) = kill_after {
+            if let Some(kill) = kill {
+                if let Kill::AtWork(_) = kill {
+                    let _ = begun.recv();
+                }
+                let (Kill::Starting(after) | Kill::AtWork(after)) = kill;
                 std::thread::sleep(after);
                 let _ = child.kill();
             }
             child.wait()
         });
         let deadline = Instant::now() + Duration::from_secs(20);
-        let killed = kill_after.is_some();
+        let killed = kill.is_some();
         self.last = !killed;
         loop {
             assert!(
@@ -226,7 +244,7 @@ impl Parent {
             self.asked.insert((wallet, lane));
             self.again(input, wallet, key)?;
         }
-        if !new || self.open.len() > 200 {
+        if !new || self.open.len() >= BUSY {
             return Ok(());
         }
         for wallet in 0..WALLETS {
@@ -292,6 +310,9 @@ impl Parent {
             }
         }
         for (lane, value) in idle {
+            if self.open.len() >= BUSY {
+                break;
+            }
             let class = CLASSES[self.below(3) as usize];
             if value >= class {
                 let job = self.wallets[wallet].plan(lane, &GATEWAY, micro(class), self.now).unwrap();

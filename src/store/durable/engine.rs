@@ -10,7 +10,20 @@ use fjall::{
 };
 
 /// An open database. Its files are locked to this process.
-pub(super) struct Engine(Database);
+///
+/// The engine keeps the names of tables in a tree of its own, ordered by the numbers of batches, and after a crash it goes on
+/// with a number that does not take that tree into account. A table that is made then can have the number of one that was
+/// dropped, and come back under the name of that one, or not at all. So after each table that is made or dropped a batch is
+/// written to a table for that, and some when the database is opened, so that every number is higher than those before.
+pub(super) struct Engine {
+    database: Database,
+    fence: Keyspace,
+}
+
+/// The table that batches are written to for their numbers.
+const FENCE: &str = "engine";
+/// How many numbers a table that is made or dropped takes, and more.
+const NUMBERS: u64 = 16;
 
 /// A sorted map of the database. A handle, cheap to clone.
 #[derive(Clone)]
@@ -76,7 +89,20 @@ impl Engine {
         let builder = Database::builder(path).cache_size(cache_bytes).worker_threads(threads.max(1));
         // The space that journals take at most, beside tables; a journal has 64 MiB.
         let builder = builder.max_journaling_size(256 << 20);
-        Ok(Self(builder.journal_compression(CompressionType::None).open()?))
+        let database = builder.journal_compression(CompressionType::None).open()?;
+        let fence = database.keyspace(FENCE, || KeyspaceCreateOptions::default().manual_journal_persist(true))?;
+        let engine = Self { database, fence };
+        for _ in 0..NUMBERS {
+            engine.write_fence(PersistMode::Buffer)?;
+        }
+        engine.write_fence(PersistMode::SyncData)?;
+        Ok(engine)
+    }
+
+    fn write_fence(&self, mode: PersistMode) -> Outcome<()> {
+        let mut batch = self.database.batch().durability(Some(mode));
+        batch.insert(&self.fence, *b"fence", *b"");
+        Ok(batch.commit()?)
     }
 
     /// Opens a table, and makes it if there is none.
@@ -102,27 +128,34 @@ impl Engine {
                     .max_memtable_size(32 * 1024 * 1024),
             }
         };
-        Ok(Table(self.0.keyspace(name, options)?))
+        let is_new = !self.database.keyspace_exists(name);
+        let table = Table(self.database.keyspace(name, options)?);
+        if is_new {
+            self.write_fence(PersistMode::SyncData)?;
+        }
+        Ok(table)
     }
 
     pub(super) fn table_names(&self) -> Vec<String> {
-        self.0.list_keyspace_names().iter().map(ToString::to_string).collect()
+        let names = self.database.list_keyspace_names();
+        names.iter().map(ToString::to_string).filter(|name| name != FENCE).collect()
     }
 
     /// Where the files of a table are.
     #[cfg(test)]
     pub(super) fn table_directory(&self, name: &str) -> std::path::PathBuf {
-        self.0.keyspace(name, KeyspaceCreateOptions::default).expect("it is there").path().to_owned()
+        self.database.keyspace(name, KeyspaceCreateOptions::default).expect("it is there").path().to_owned()
     }
 
     /// Drops a table with all that is in it.
     pub(super) fn drop_table(&self, table: Table) -> Outcome<()> {
-        Ok(self.0.delete_keyspace(table.0)?)
+        self.database.delete_keyspace(table.0)?;
+        self.write_fence(PersistMode::SyncData)
     }
 
     /// Makes all changes or none, and returns when they are on disk. Only then are they seen, one by one in their order.
     pub(super) fn commit(&self, changes: impl IntoIterator<Item = Change>) -> Outcome<()> {
-        let mut batch = self.0.batch().durability(Some(PersistMode::SyncData));
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
         for (table, key, value) in changes {
             match value {
                 Some(value) => batch.insert(&table.0, key, value),
@@ -134,12 +167,12 @@ impl Engine {
 
     /// Bytes on disk, journals included.
     pub(super) fn disk_bytes(&self) -> Outcome<u64> {
-        Ok(self.0.disk_space()?)
+        Ok(self.database.disk_space()?)
     }
 
     /// A view of all tables as they are now.
     pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot(self.0.snapshot())
+        Snapshot(self.database.snapshot())
     }
 }
 

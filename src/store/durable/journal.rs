@@ -100,7 +100,7 @@ impl Journals {
         let mut file = File::create(&fresh)?;
         file.write_all(&self.whole)?;
         file.sync_all()?;
-        if self.torn {
+        if self.is_kept() {
             let _ = std::fs::remove_file(&aside);
             std::fs::hard_link(&self.newest, &aside).or_else(|_| std::fs::copy(&self.newest, &aside).map(drop))?;
         }
@@ -108,9 +108,19 @@ impl Journals {
         self.newest.parent().map_or(Ok(()), sync_directory)
     }
 
+    /// Whether the newest journal is kept as it was: it is not known before the replay how far the store is.
+    fn is_kept(&self) -> bool {
+        self.torn || self.last.is_none()
+    }
+
     /// Puts the newest journal back as it was.
     pub(super) fn restore(&self) -> io::Result<()> {
-        if self.torn { std::fs::rename(self.aside(), &self.newest) } else { Ok(()) }
+        if self.is_kept() { std::fs::rename(self.aside(), &self.newest) } else { Ok(()) }
+    }
+
+    /// The store has all that was answered: what was torn is left beside it for whoever wants to see it.
+    pub(super) fn accept(&self) -> io::Result<()> {
+        if self.is_kept() && !self.torn { std::fs::remove_file(self.aside()) } else { Ok(()) }
     }
 
     fn aside(&self) -> PathBuf {

@@ -108,6 +108,7 @@ impl DurableStore {
             // The first error is the one to tell.
             let _ = journals.restore();
         })?;
+        journals.accept().map_err(failed)?;
         let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
         let format = tables.meta.read(b"format").map_err(|error| engine_error(error, &files.database))?;
         let (gateway, is_backup) = read_format(&format.ok_or_else(|| damaged("its format is missing"))?)?;

@@ -6,6 +6,7 @@ mod evidence;
 mod operation;
 mod queue;
 mod set_back;
+mod table_numbers;
 mod torn;
 
 use std::path::{Path, PathBuf};

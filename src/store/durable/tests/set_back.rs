@@ -131,34 +131,37 @@ fn a_commit_in_the_middle_is_lost_and_later_ones_are_not() {
     drop(worked(&place.path().join("origin"), &options()));
     copy(&place.path().join("origin"), &base);
     let whole = std::fs::read(journal(&base)).unwrap();
-    let begins: Vec<_> = commits(&whole);
-    assert!(begins.len() > 8);
+    // Those that have a number: the others change nothing.
+    let numbered = |ends: &&[usize]| whole[ends[0]..ends[1]].windows(8).any(|bytes| bytes == b"sequence");
+    let all = commits(&whole);
+    let commits: Vec<_> = all.windows(2).filter(numbered).map(|ends| ends[0]..ends[1]).collect();
+    assert!(commits.len() > 7);
     for (split, lost) in [(5, 5), (6, 5), (4, 6)] {
-        // In two journals, with a commit lost at the end of the first, or at the beginning of the second.
+        // In two journals, with a commit lost at the end of the first, or in the second.
         copy(&base, &path);
-        let (first, mut second) = (whole[..begins[split]].to_vec(), whole[begins[split]..].to_vec());
-        let mut first = first;
-        let (from, to) = (begins[lost], begins[lost + 1]);
-        if to <= first.len() {
-            first.drain(from..to);
-        } else if from >= first.len() {
-            second.drain(from - first.len()..to - first.len());
+        let middle = commits[split].start;
+        let (mut first, mut second) = (whole[..middle].to_vec(), whole[middle..].to_vec());
+        let gone = commits[lost].clone();
+        match gone.start < middle {
+            true => drop(first.drain(gone)),
+            false => drop(second.drain(gone.start - middle..gone.end - middle)),
         }
         std::fs::write(journal(&path), first).unwrap();
         let next = journal(&path).with_file_name("1.jnl");
         std::fs::write(next, second).unwrap();
         assert!(matches!(error(&path, &options()), OpenError::Damaged { .. }), "{split} {lost}");
     }
+    let middle = commits[5].start;
     // Undamaged, two journals are as good as one.
     copy(&base, &path);
     let sealed = journal(&path);
-    std::fs::write(sealed.with_file_name("1.jnl"), &whole[begins[5]..]).unwrap();
-    std::fs::write(&sealed, [&whole[..begins[5]], &[0; 100]].concat()).unwrap();
+    std::fs::write(sealed.with_file_name("1.jnl"), &whole[middle..]).unwrap();
+    std::fs::write(&sealed, [&whole[..middle], &[0; 100]].concat()).unwrap();
     assert_answered(&DurableStore::open(&path, &options()).unwrap());
     // And a torn end of the first is none of a crash.
     copy(&base, &path);
-    std::fs::write(sealed.with_file_name("1.jnl"), &whole[begins[5]..]).unwrap();
-    std::fs::write(&sealed, &whole[..begins[5] - 1]).unwrap();
+    std::fs::write(sealed.with_file_name("1.jnl"), &whole[middle..]).unwrap();
+    std::fs::write(&sealed, &whole[..middle - 1]).unwrap();
     assert!(matches!(error(&path, &options()), OpenError::Damaged { .. }));
 }
 
@@ -231,13 +234,19 @@ fn a_table_that_is_gone_is_taken_for_an_empty_one() {
     store.compact().unwrap();
     drop(store);
     copy(&place.path().join("origin"), &base);
-    let mut tables = 0;
+    let (mut tables, mut opened) = (0, 0);
     for entry in std::fs::read_dir(base.join("db/keyspaces")).unwrap() {
         copy(&base, &path);
         let name = entry.unwrap().file_name();
         std::fs::remove_dir_all(path.join("db/keyspaces").join(&name)).unwrap();
-        assert!(DurableStore::open(&path, &options()).is_err(), "{name:?}");
-        tables += 1;
+        match DurableStore::open(&path, &options()) {
+            Ok(store) => {
+                assert_answered(&store);
+                opened += 1;
+            }
+            Err(_) => tables += 1,
+        }
     }
-    assert!(tables > 8);
+    // The one that is written to for its numbers alone has nothing to lose.
+    assert!(tables > 8 && opened <= 1, "{tables} {opened}");
 }
