@@ -246,7 +246,7 @@ fn an_operation_that_panics_leaves_a_store_that_goes_on() {
     std::thread::scope(|scope| {
         let panics = scope.spawn(|| {
             store.transact(move |transaction| -> Result<(), StoreError> {
-                transaction.put_new(&half, T0)?;
+                transaction.put_new(&half, None, T0)?;
                 panic!("in an operation, as this test has it")
             })
         });
