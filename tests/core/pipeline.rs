@@ -1,4 +1,4 @@
-//! Many spends at once, good and bad, with callers who go away (issue of a gateway under load).
+//! Many spends at once, good and bad, with callers who go away.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
