@@ -39,6 +39,7 @@ pub mod cli;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod gateway;
+mod hex;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod issuer;

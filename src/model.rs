@@ -254,6 +254,7 @@ impl Run {
             LaneStatus::Idle { epoch, .. } if !spendable(epoch, self.now) => Some("not spendable"),
             LaneStatus::Idle { value, .. } if value < micro(charge) => Some("balance"),
             LaneStatus::Idle { .. } => None,
+            LaneStatus::Unchecked { .. } | LaneStatus::Frozen { .. } => Some("never in this model"),
         }
     }
 

@@ -15,6 +15,7 @@ mod gateway_entry;
 mod grid;
 mod memo;
 mod mint;
+mod prefix;
 mod problem;
 mod session;
 mod settlement;
@@ -38,6 +39,7 @@ pub use gateway_entry::GatewayEntry;
 pub use grid::Grid;
 pub use memo::Memo;
 pub use mint::{LANES, MintLane, MintRequest, MintResponse};
+pub use prefix::Prefix;
 pub use problem::{Fault, Problem};
 pub use session::{
     Action, Authorisation, Cancellation, ContentDigest, Following, Opening, Request, RequestError, Transfer,

@@ -15,13 +15,19 @@
 mod accept;
 mod authorise;
 mod balance;
+mod dispute;
+mod gather;
 mod journal;
 mod lane;
 mod memo;
 mod note;
+mod opening;
 mod payment;
 mod plan;
+mod policy;
 mod proving_keys;
+mod pursuit;
+mod questions;
 mod ready;
 mod root_secret;
 mod transfer;
@@ -29,19 +35,24 @@ mod transfer;
 pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight};
 pub use balance::Balance;
-pub use journal::{Journal, JournalEntry, JournalError, MemoryJournal};
+pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote};
+pub use journal::{Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved};
 pub use lane::{LaneId, LaneStatus};
 pub use memo::MemoContents;
+pub use opening::OpenError;
 pub use payment::{AcceptMintError, PaymentError};
 pub use plan::{JobError, PlanError, ProofJob};
+pub use policy::Policy;
 pub use proving_keys::ProvingKeys;
+pub use pursuit::{Heard, Pursued, PursuitError, PursuitStep};
+pub use questions::Question;
 pub use ready::ReadySpend;
 pub use root_secret::RootSecret;
 pub use transfer::AuthorisedTransfer;
 
 use std::collections::BTreeMap;
 
-use crate::protocol::{DeviceId, Directory, DirectoryError, IssuerId, PaymentId, RootKey, SignedDirectory};
+use crate::protocol::{DeviceId, Directory, IssuerId, PaymentId, RootKey, SignedDirectory, Timestamp};
 use lane::Lane;
 use payment::Payment;
 
@@ -50,10 +61,15 @@ pub struct Wallet<J = MemoryJournal> {
     root: RootSecret,
     device: DeviceId,
     pinned: RootKey,
+    signed: SignedDirectory,
     directory: Directory,
     payments: BTreeMap<PaymentId, Payment>,
     lanes: BTreeMap<LaneId, Lane>,
     ready: Vec<ReadySpend>,
+    /// Whether the journal was empty: then no copy of this wallet can have spent what comes into being now.
+    fresh: bool,
+    /// Until then no note that came from the journal is spent.
+    quarantined_until: Option<Timestamp>,
     journal: J,
 }
 
@@ -64,44 +80,6 @@ impl<J> core::fmt::Debug for Wallet<J> {
 }
 
 impl<J: Journal> Wallet<J> {
-    /// An empty wallet. `pinned` is the issuer's root key, which the owner got from a place that he trusts; the directory has
-    /// to be signed by it. `device` separates the keys of devices that share a root secret.
-    ///
-    /// # Errors
-    /// [`DirectoryError`].
-    pub fn new(
-        root: RootSecret,
-        device: DeviceId,
-        pinned: RootKey,
-        directory: &SignedDirectory,
-        journal: J,
-    ) -> Result<Self, DirectoryError> {
-        let directory = directory.verify(&pinned)?;
-        Ok(Self {
-            root,
-            device,
-            pinned,
-            directory,
-            payments: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            ready: Vec::new(),
-            journal,
-        })
-    }
-
-    /// Goes over to a newer directory. Whatever gateway it came from: when its digest differs from what this wallet knows, it
-    /// has to be a newer one that leaves every epoch as it was.
-    ///
-    /// # Errors
-    /// [`DirectoryError`]. After [`DirectoryError::Contradiction`] the owner should make no more calls, and keep both: signed
-    /// by one key, they prove that the issuer shows different callers different things.
-    pub fn adopt(&mut self, directory: &SignedDirectory) -> Result<(), DirectoryError> {
-        let directory = directory.verify(&self.pinned)?;
-        directory.check_follows(&self.directory)?;
-        self.directory = directory;
-        Ok(())
-    }
-
     /// The directory that the wallet goes by.
     pub fn directory(&self) -> &Directory {
         &self.directory

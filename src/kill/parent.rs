@@ -223,7 +223,7 @@ impl Parent {
         let lanes = lanes.flat_map(|(wallet, lanes)| lanes.lanes().map(move |(id, status)| ((wallet, id), status)));
         let flights = lanes.filter_map(|(place, status)| match status {
             LaneStatus::InFlight { spend, .. } => Some((place, spend)),
-            LaneStatus::Idle { .. } => None,
+            _ => None,
         });
         flights.collect()
     }
@@ -293,7 +293,7 @@ impl Parent {
     fn spend(&mut self, input: &mut BufWriter<ChildStdin>, wallet: usize) -> std::io::Result<()> {
         let idle = |(id, status)| match status {
             LaneStatus::Idle { value, .. } => Some((id, value.micro())),
-            LaneStatus::InFlight { .. } => None,
+            _ => None,
         };
         let mut idle: Vec<(LaneId, u64)> = self.wallets[wallet].lanes().filter_map(idle).collect();
         if idle.len() > 2 && self.below(3) == 0 {

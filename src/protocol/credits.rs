@@ -57,6 +57,8 @@ impl Credits {
     }
 }
 
+impl zeroize::DefaultIsZeroes for Credits {}
+
 impl fmt::Display for Credits {
     /// The number of micro-credits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

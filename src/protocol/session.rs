@@ -100,6 +100,21 @@ impl<'a> Request<'a> {
         Ok(Self { authority, method, target, content })
     }
 
+    /// Its method.
+    pub const fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// Its path with its query.
+    pub const fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// The digest of its body.
+    pub const fn content(&self) -> ContentDigest {
+        self.content
+    }
+
     fn message(&self, nullifier: &Nullifier, x: &ContextHash, action: Action, sequence: u64) -> Vec<u8> {
         let mut out = b"halometer/1 session\0".to_vec();
         out.push(VERSION);

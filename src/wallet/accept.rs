@@ -1,6 +1,6 @@
 //! Taking a settlement.
 
-use super::lane::Lane;
+use super::lane::{InFlight, Lane};
 use super::note::Note;
 use super::{Journal, JournalEntry, JournalError, LaneId, Wallet};
 use crate::protocol::{Credits, EpochNumber, Purpose, Settlement, SpendKey};
@@ -64,7 +64,7 @@ impl<J: Journal> Wallet<J> {
     /// [`AcceptError`].
     pub fn accept(&mut self, key: &SpendKey, settlement: &Settlement) -> Result<Accepted, AcceptError> {
         let (accepted, note) = self.check_settlement(key, settlement)?;
-        self.journal.settle(key, settlement)?;
+        self.journal.settle(&[(*key, settlement.clone())])?;
         self.lanes.insert(accepted.lane, Lane::Idle(note));
         Ok(accepted)
     }
@@ -101,14 +101,21 @@ impl<J: Journal> Wallet<J> {
         if !entry.key.verify(&flight.change().leaf(refund.micro()), signature) {
             return Err(AcceptError::Signature(*epoch));
         }
-        // v' + r is at most v' + charge, what the note before was worth, or was seen to fit when the transfer was planned.
-        let note = Note {
-            index: flight.next,
-            hidden: *flight.hidden,
-            refund: refund.micro(),
-            epoch: *epoch,
-            signature: signature.clone(),
-        };
-        Ok((Accepted { lane, charge, cost, refund: *refund }, note))
+        Ok((Accepted { lane, charge, cost, refund: *refund }, flight.note(settlement)))
+    }
+}
+
+impl InFlight {
+    /// The change note, given a settlement that was checked: then `v' + r` is at most `v'` and the charge, what the note before
+    /// was worth, or was seen to fit when the transfer was planned.
+    pub(super) fn note(&self, settlement: &Settlement) -> Note {
+        Note {
+            index: self.next,
+            hidden: *self.hidden,
+            refund: settlement.refund.micro(),
+            epoch: settlement.epoch,
+            signature: settlement.signature.clone(),
+            unspent: self.ours,
+        }
     }
 }

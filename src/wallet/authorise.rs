@@ -1,7 +1,8 @@
 //! Paying for a request.
 
 use super::lane::{InFlight, Lane};
-use super::{Journal, JournalEntry, JournalError, LaneId, ReadySpend, Wallet};
+use super::pursuit::Pursuit;
+use super::{Journal, JournalEntry, JournalError, LaneId, ReadySpend, RequestNote, Wallet};
 use crate::protocol::{Action, Authorisation, Cancellation, Following, Opening, Purpose, Request, SpendKey, Timestamp};
 
 /// A credential that may be sent: its spend is pinned.
@@ -61,8 +62,14 @@ impl<J: Journal> Wallet<J> {
         }
         self.check_ready(&ready, now)?;
         let (key, lane) = (ready.key(), ready.lane);
-        let opening = self.pin(ready)?.opening(request).to_bytes();
-        Ok(Authorised { key, lane, opening })
+        let note = RequestNote {
+            method: request.method().to_owned(),
+            target: request.target().to_owned(),
+            content: request.content(),
+        };
+        self.pin([ready], Some(note), now)?;
+        let (_, flight) = self.in_flight(&key).ok_or(AuthoriseError::NotFrontier(lane))?;
+        Ok(Authorised { key, lane, opening: flight.opening(request).to_bytes() })
     }
 
     pub(super) fn check_ready(&self, ready: &ReadySpend, now: Timestamp) -> Result<(), AuthoriseError> {
@@ -72,17 +79,39 @@ impl<J: Journal> Wallet<J> {
         if self.is_current(ready, now) { Ok(()) } else { Err(AuthoriseError::Stale) }
     }
 
-    /// Writes the spend to the journal. From here on it is the only one of its note.
-    pub(super) fn pin(&mut self, ready: ReadySpend) -> Result<&InFlight, JournalError> {
-        let (key, lane) = (ready.key(), ready.lane);
-        self.journal.pin(JournalEntry { key, lane, spend: ready.spend.to_bytes(), settlement: None })?;
-        // Other proofs of this note must never be sent any more.
-        self.ready.retain(|other| other.lane != lane);
-        self.lanes.insert(lane, Lane::InFlight(Box::new(InFlight::new(ready))));
-        match self.lanes.get(&lane) {
-            Some(Lane::InFlight(flight)) => Ok(flight),
-            _ => unreachable!("it was inserted above"),
+    /// Writes spends to the journal, all or none. From here on they are the only ones of their notes.
+    pub(super) fn pin<const N: usize>(
+        &mut self,
+        ready: [ReadySpend; N],
+        request: Option<RequestNote>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let entries = ready.each_ref().map(|ready| JournalEntry {
+            key: ready.key(),
+            lane: ready.lane,
+            index: ready.index,
+            spend: ready.spend.to_bytes(),
+            pinned_at: now,
+            request: request.clone(),
+            settlement: None,
+            outcome: None,
+        });
+        if let Err(error) = self.journal.pin(&entries) {
+            // It may be on the disk for all that. Until the journal says, at the next start, nothing of these lanes is sent.
+            for entry in &entries {
+                self.ready.retain(|other| other.lane != entry.lane);
+                if let Some(Lane::Idle(note)) = self.lanes.get_mut(&entry.lane) {
+                    note.unspent = false;
+                }
+            }
+            return Err(error);
         }
+        for ready in ready {
+            // Other proofs of this note must never be sent any more.
+            self.ready.retain(|other| other.lane != ready.lane);
+            self.lanes.insert(ready.lane, Lane::InFlight(Box::new(InFlight::new(ready))));
+        }
+        Ok(())
     }
 
     /// The same spend again, for a request that got no answer, or an error. It is charged once, however often it is sent.
@@ -138,7 +167,9 @@ impl InFlight {
     fn new(ready: ReadySpend) -> Self {
         let key = ready.key();
         let ReadySpend { index, spend, session, hidden, takes, .. } = ready;
-        Self { key, spend, session, hidden, takes, next: index + 1, sequence: 1 }
+        let pursuit = Pursuit::held();
+        // That there is an index after it was seen when it was planned.
+        Self { key, spend, session, hidden, takes, next: index + 1, sequence: 1, ours: true, pursuit }
     }
 
     pub(super) fn opening(&self, request: &Request<'_>) -> Opening {

@@ -11,12 +11,16 @@ pub struct Balance {
     pub waiting: u128,
     /// The charges of the spends that await a settlement; what they do not cost comes back.
     pub reserved: u128,
+    /// In lanes of which it is not known yet whether a copy of the wallet spent them.
+    pub unchecked: u128,
+    /// In lanes that are frozen: most likely gone, or with a copy of the wallet.
+    pub frozen: u128,
 }
 
 impl Balance {
-    /// All of it, if what is reserved came back whole.
+    /// All of it but what is frozen, if what is reserved came back whole and nothing was spent elsewhere.
     pub const fn total(&self) -> u128 {
-        self.available + self.waiting + self.reserved
+        self.available + self.waiting + self.reserved + self.unchecked
     }
 }
 
@@ -26,6 +30,8 @@ impl<J: Journal> Wallet<J> {
         self.lanes().fold(Balance::default(), |mut sum, (_, status)| {
             match status {
                 LaneStatus::Idle { value, .. } => sum.available += u128::from(value.micro()),
+                LaneStatus::Unchecked { value, .. } => sum.unchecked += u128::from(value.micro()),
+                LaneStatus::Frozen { value } => sum.frozen += u128::from(value.micro()),
                 LaneStatus::InFlight { charge, rest, .. } => {
                     sum.waiting += u128::from(rest.micro());
                     sum.reserved += u128::from(charge.micro());

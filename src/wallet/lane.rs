@@ -6,6 +6,7 @@ use halometer_circuits::note::ValueCommitment;
 use zeroize::Zeroizing;
 
 use super::note::Note;
+use super::pursuit::Pursuit;
 use crate::protocol::{Credits, EpochNumber, SessionKey, Spend, SpendKey};
 
 /// Names a lane of a wallet. Local: it never leaves the wallet but sealed in a memo.
@@ -43,12 +44,28 @@ pub enum LaneStatus {
         charge: Credits,
         /// What is left in any case.
         rest: Credits,
+        /// Whether it ended in a dispute: it goes on being asked for, and its owner should look into it.
+        disputed: bool,
+    },
+    /// It was read from a file, and whether its frontier was spent meanwhile, by another copy of the file, is not known yet.
+    Unchecked {
+        /// What the frontier is worth, if it is not spent.
+        value: Credits,
+        /// The epoch that it can be spent in.
+        epoch: EpochNumber,
+    },
+    /// Its frontier is spent, by a copy of this wallet or by this wallet before its file was put back. Nothing is sent of it any
+    /// more: a second spend would reveal the account.
+    Frozen {
+        /// What the frontier was worth before.
+        value: Credits,
     },
 }
 
 pub(super) enum Lane {
     Idle(Note),
     InFlight(Box<InFlight>),
+    Frozen(Note),
 }
 
 /// A spend that was sent and not settled.
@@ -64,6 +81,10 @@ pub(super) struct InFlight {
     pub(super) next: u64,
     /// Number of the next request in the session.
     pub(super) sequence: u64,
+    /// Whether it was made by this process, from a note that was known to be unspent: then nobody else has its change.
+    pub(super) ours: bool,
+    /// How its settlement is got.
+    pub(super) pursuit: Pursuit,
 }
 
 impl InFlight {
@@ -75,11 +96,16 @@ impl InFlight {
 impl Lane {
     pub(super) fn status(&self) -> LaneStatus {
         match self {
-            Self::Idle(note) => LaneStatus::Idle { value: Credits::from_micro(note.value()), epoch: note.epoch },
+            Self::Idle(note) => {
+                let (value, epoch) = (Credits::from_micro(note.value()), note.epoch);
+                if note.unspent { LaneStatus::Idle { value, epoch } } else { LaneStatus::Unchecked { value, epoch } }
+            }
+            Self::Frozen(note) => LaneStatus::Frozen { value: Credits::from_micro(note.value()) },
             Self::InFlight(flight) => LaneStatus::InFlight {
                 spend: flight.key,
                 charge: flight.spend.charge,
                 rest: Credits::from_micro(*flight.hidden),
+                disputed: flight.pursuit.disputed(),
             },
         }
     }

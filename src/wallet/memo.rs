@@ -3,7 +3,7 @@
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce, Tag};
 use halometer_circuits::note::Nullifier;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::root_secret::RootSecret;
 use crate::protocol::{Credits, DeviceId, IssuerId, Memo};
@@ -15,7 +15,7 @@ const TAG_LENGTH: usize = 16;
 const PLAIN_LENGTH: usize = Memo::LENGTH - NONCE_LENGTH - TAG_LENGTH;
 
 /// What a memo seals: where the change note stands, and the hidden part of its value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct MemoContents {
     /// The device whose keys the note has.
     pub device: DeviceId,
@@ -35,8 +35,14 @@ impl core::fmt::Debug for MemoContents {
     }
 }
 
+impl Drop for MemoContents {
+    fn drop(&mut self) {
+        self.hidden.zeroize();
+    }
+}
+
 impl MemoContents {
-    fn to_bytes(self) -> Zeroizing<[u8; PLAIN_LENGTH]> {
+    fn to_bytes(&self) -> Zeroizing<[u8; PLAIN_LENGTH]> {
         let mut out = Zeroizing::new([0; PLAIN_LENGTH]);
         out[..4].copy_from_slice(&self.lane.to_be_bytes());
         out[4..12].copy_from_slice(&self.index.to_be_bytes());

@@ -14,6 +14,9 @@ pub(super) struct Note {
     pub(super) refund: u64,
     pub(super) epoch: EpochNumber,
     pub(super) signature: Signature,
+    /// Whether it is known that nobody spent it: it came into being in this process, or its nullifier was asked for. What is
+    /// read from a file may have been spent by a copy of the file.
+    pub(super) unspent: bool,
 }
 
 impl Note {

@@ -1,23 +1,30 @@
 //! Funding a wallet.
 
-use std::collections::btree_map::Entry;
-
 use super::lane::{Lane, LaneId};
 use super::note::Note;
 use super::root_secret::{NotePath, PaymentPath};
-use super::{Journal, Wallet};
+use super::{Journal, JournalError, PaymentEntry, Wallet};
 use crate::protocol::{Credits, EpochNumber, LANES, MintLane, MintRequest, MintResponse, PaymentId};
 
 /// A payment of this wallet.
 pub(super) struct Payment {
     /// Its number in the wallet, from which its secrets are derived.
-    number: u64,
-    amounts: [Credits; LANES],
-    minted: bool,
+    pub(super) number: u64,
+    pub(super) amounts: [Credits; LANES],
+    pub(super) minted: Option<MintResponse>,
+    /// Whether nobody else can have minted it: it was requested first by this process, of a wallet that is as old as the process.
+    pub(super) ours: bool,
+}
+
+impl Payment {
+    fn entry(&self, payment: &PaymentId) -> PaymentEntry {
+        let Self { number, amounts, minted, .. } = self;
+        PaymentEntry { number: *number, payment: *payment, amounts: *amounts, minted: minted.clone() }
+    }
 }
 
 /// Why no request could be made for a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PaymentError {
     /// The payment was requested with other amounts. Its first request stands; send that one.
@@ -26,11 +33,14 @@ pub enum PaymentError {
     /// The amounts do not fit 64 bits together.
     #[error("the amounts do not fit 64 bits together")]
     Overflow,
+    /// The journal failed. Nothing may be sent.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// Why an answer of the issuer was refused. The issuer is at fault, or whoever stands between; the payment can be requested
 /// again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptMintError {
     /// The wallet made no request for this payment.
@@ -42,6 +52,9 @@ pub enum AcceptMintError {
     /// The signature of a lane is not one of the epoch's key.
     #[error("the signature of lane {0} is not one of the epoch's key")]
     Signature(usize),
+    /// The journal failed. The same answer can be taken again.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl<J: Journal> Wallet<J> {
@@ -52,15 +65,19 @@ impl<J: Journal> Wallet<J> {
     /// [`PaymentError`].
     pub fn request_mint(&mut self, payment: PaymentId, amounts: [Credits; LANES]) -> Result<MintRequest, PaymentError> {
         Credits::checked_sum(amounts).ok_or(PaymentError::Overflow)?;
-        let number = self.payments.len() as u64;
-        let known = match self.payments.entry(payment) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(vacant) => vacant.insert(Payment { number, amounts, minted: false }),
+        let number = match self.payments.get(&payment) {
+            Some(known) if known.amounts != amounts => return Err(PaymentError::OtherAmounts),
+            Some(known) => known.number,
+            None => {
+                // A number is written down before anyone sees its account, and so never used again for another payment.
+                let number = self.payments.values().map(|known| known.number + 1).max().unwrap_or(0);
+                let new = Payment { number, amounts, minted: None, ours: self.fresh };
+                self.journal.put_payment(&new.entry(&payment))?;
+                self.payments.insert(payment, new);
+                number
+            }
         };
-        if known.amounts != amounts {
-            return Err(PaymentError::OtherAmounts);
-        }
-        let path = self.payment_path(self.payments[&payment].number);
+        let path = self.payment_path(number);
         let account = self.root.account(&path).account_id();
         let lanes = core::array::from_fn(|lane| MintLane {
             note: self.root.note(&NotePath { payment: path, lane: lane as u32, index: 0 }),
@@ -76,10 +93,10 @@ impl<J: Journal> Wallet<J> {
     /// [`AcceptMintError`]; no lane is opened then.
     pub fn accept_mint(&mut self, payment: &PaymentId, response: &MintResponse) -> Result<(), AcceptMintError> {
         let known = self.payments.get(payment).ok_or(AcceptMintError::UnknownPayment)?;
-        if known.minted {
+        if known.minted.is_some() {
             return Ok(());
         }
-        let (number, amounts) = (known.number, known.amounts);
+        let (number, amounts, ours) = (known.number, known.amounts, known.ours);
         let entry = self.directory.epoch(response.epoch).ok_or(AcceptMintError::UnknownEpoch(response.epoch))?;
         let path = self.payment_path(number);
         let account = self.root.account(&path).account_id();
@@ -90,6 +107,9 @@ impl<J: Journal> Wallet<J> {
                 return Err(AcceptMintError::Signature(lane));
             }
         }
+        let known = Payment { number, amounts, minted: Some(response.clone()), ours };
+        self.journal.put_payment(&known.entry(payment))?;
+        self.payments.insert(*payment, known);
         for (lane, signature) in response.signatures.iter().enumerate() {
             let id = LaneId { payment: number, lane: lane as u32 };
             let note = Note {
@@ -98,13 +118,16 @@ impl<J: Journal> Wallet<J> {
                 refund: amounts[lane].micro(),
                 epoch: response.epoch,
                 signature: signature.clone(),
+                unspent: ours,
             };
             self.lanes.insert(id, Lane::Idle(note));
         }
-        if let Some(known) = self.payments.get_mut(payment) {
-            known.minted = true;
-        }
         Ok(())
+    }
+
+    /// The payments of the wallet, minted and not.
+    pub fn payments(&self) -> impl Iterator<Item = PaymentEntry> + '_ {
+        self.payments.iter().map(|(id, payment)| payment.entry(id))
     }
 
     pub(super) fn payment_path(&self, payment: u64) -> PaymentPath {

@@ -46,6 +46,13 @@ pub enum PlanError {
     /// The lane awaits a settlement.
     #[error("lane {0} awaits a settlement")]
     InFlight(LaneId),
+    /// The lane was read from a file, and whether its note was spent meanwhile has to be asked first:
+    /// [`Wallet::questions`](super::Wallet::questions).
+    #[error("whether the note of lane {0} was spent by a copy of this wallet is not known yet")]
+    Unchecked(LaneId),
+    /// The lane's note was spent by a copy of this wallet; a second spend would reveal the account.
+    #[error("the note of lane {0} was spent by a copy of this wallet")]
+    Frozen(LaneId),
     /// The note was spent already, for some context; a second one would reveal the account.
     #[error("the note of lane {0} is pinned to a spend that was made before")]
     Pinned(LaneId),
@@ -232,8 +239,10 @@ impl<J: Journal> Wallet<J> {
 
     fn draft(&self, lane: LaneId, gateway: &GatewayId, charge: Credits, now: Timestamp) -> Result<Draft, PlanError> {
         let note = match self.lanes.get(&lane).ok_or(PlanError::UnknownLane(lane))? {
-            Lane::Idle(note) => note,
+            Lane::Idle(note) if note.unspent => note,
+            Lane::Idle(_) => return Err(PlanError::Unchecked(lane)),
             Lane::InFlight(_) => return Err(PlanError::InFlight(lane)),
+            Lane::Frozen(_) => return Err(PlanError::Frozen(lane)),
         };
         let directory = &self.directory;
         directory.gateway(gateway).ok_or(PlanError::UnknownGateway(*gateway))?;
@@ -299,9 +308,9 @@ impl<J: Journal> Wallet<J> {
         let able = |lane: &Lane| match lane {
             Lane::Idle(note) => {
                 let epoch = self.directory.epoch(note.epoch);
-                note.value() >= class.micro() && epoch.is_some_and(|epoch| epoch.spend.contains(now))
+                note.unspent && note.value() >= class.micro() && epoch.is_some_and(|epoch| epoch.spend.contains(now))
             }
-            Lane::InFlight(_) => false,
+            Lane::InFlight(_) | Lane::Frozen(_) => false,
         };
         let is_ready =
             |id: &LaneId| self.ready.iter().any(|ready| ready.lane == *id && self.suits(ready, gateway, class, now));

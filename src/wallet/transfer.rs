@@ -25,8 +25,7 @@ impl<J: Journal> Wallet<J> {
     /// Pins both halves of a transfer, then signs the request that will carry it, whose content digest is that of an empty body.
     ///
     /// # Errors
-    /// [`AuthoriseError`]. After [`AuthoriseError::Journal`] one half may be pinned: its lane is then in flight, and is freed by
-    /// [`cancel`](Self::cancel).
+    /// [`AuthoriseError`].
     pub fn authorise_transfer(
         &mut self,
         [give, take]: [ReadySpend; 2],
@@ -43,7 +42,10 @@ impl<J: Journal> Wallet<J> {
         self.check_ready(&give, now)?;
         self.check_ready(&take, now)?;
         let (keys, lanes) = ([give.key(), take.key()], [give.lane, take.lane]);
-        let halves = [self.pin(give)?.opening(request), self.pin(take)?.opening(request)];
+        self.pin([give, take], None, now)?;
+        let missing = || AuthoriseError::NotFrontier(lanes[0]);
+        let [give, take] = keys.map(|key| self.in_flight(&key).map(|(_, flight)| flight.opening(request)));
+        let halves = [give.ok_or_else(missing)?, take.ok_or_else(missing)?];
         Ok(AuthorisedTransfer { keys, lanes, transfer: Transfer { halves }.to_bytes() })
     }
 
@@ -85,8 +87,12 @@ impl<J: Journal> Wallet<J> {
         if given.checked_add(taken) != Some(amount) {
             return Err(AcceptError::NotTransfer(taken));
         }
-        self.check_settlement(&keys[0], &settlements[0])?;
-        self.check_settlement(&keys[1], &settlements[1])?;
-        Ok([self.accept(&keys[0], &settlements[0])?, self.accept(&keys[1], &settlements[1])?])
+        let given = self.check_settlement(&keys[0], &settlements[0])?;
+        let taken = self.check_settlement(&keys[1], &settlements[1])?;
+        self.journal.settle(&[(keys[0], settlements[0].clone()), (keys[1], settlements[1].clone())])?;
+        Ok([given, taken].map(|(accepted, note)| {
+            self.lanes.insert(accepted.lane, Lane::Idle(note));
+            accepted
+        }))
     }
 }

@@ -3,11 +3,41 @@
 use halometer::circuits::note::Nullifier;
 use halometer::protocol::*;
 use halometer::wallet::{
-    AuthoriseError, Journal, JournalEntry, JournalError, LaneId, MemoryJournal, PlanError, ProvingKeys, ReadySpend,
-    RootSecret, Wallet,
+    AuthoriseError, Dispute, Journal, JournalEntry, JournalError, LaneId, MemoryJournal, OutcomeNote, PaymentEntry,
+    PlanError, ProvingKeys, ReadySpend, RootSecret, Saved, Wallet,
 };
 
 use crate::world::*;
+
+/// What these journals do as the one inside does it.
+macro_rules! rest_as_inside {
+    () => {
+        fn settle(&mut self, settled: &[(SpendKey, Settlement)]) -> Result<(), JournalError> {
+            self.0.settle(settled)
+        }
+        fn annotate(&mut self, key: &SpendKey, outcome: &OutcomeNote) -> Result<(), JournalError> {
+            self.0.annotate(key, outcome)
+        }
+        fn put_payment(&mut self, payment: &PaymentEntry) -> Result<(), JournalError> {
+            self.0.put_payment(payment)
+        }
+        fn put_directory(&mut self, directory: &SignedDirectory) -> Result<(), JournalError> {
+            self.0.put_directory(directory)
+        }
+        fn freeze(&mut self, lane: LaneId) -> Result<(), JournalError> {
+            self.0.freeze(lane)
+        }
+        fn put_dispute(&mut self, dispute: &Dispute) -> Result<(), JournalError> {
+            self.0.put_dispute(dispute)
+        }
+        fn disputes(&self) -> Result<Vec<Dispute>, JournalError> {
+            self.0.disputes()
+        }
+        fn history(&self, limit: usize) -> Result<Vec<JournalEntry>, JournalError> {
+            self.0.history(limit)
+        }
+    };
+}
 
 #[test]
 fn a_second_proof_of_a_note_is_never_sent() {
@@ -51,7 +81,7 @@ fn journal_of_the_original(world: &World) -> MemoryJournal {
     let entry = original.journal().entry(&paid.key.nullifier).unwrap().unwrap();
     assert_eq!(entry.spend, paid.opening[..Spend::LENGTH]);
     let mut journal = MemoryJournal::new();
-    journal.pin(entry).unwrap();
+    journal.pin(&[entry]).unwrap();
     journal
 }
 
@@ -86,15 +116,16 @@ fn prove<J: Journal>(wallet: &Wallet<J>, class: u64) -> ReadySpend {
 struct Forgetful(MemoryJournal);
 
 impl Journal for Forgetful {
-    fn pin(&mut self, entry: JournalEntry) -> Result<(), JournalError> {
-        self.0.pin(entry)
-    }
     fn entry(&self, _: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
         Ok(None)
     }
-    fn settle(&mut self, key: &SpendKey, settlement: &Settlement) -> Result<(), JournalError> {
-        self.0.settle(key, settlement)
+    fn pin(&mut self, entries: &[JournalEntry]) -> Result<(), JournalError> {
+        self.0.pin(entries)
     }
+    fn load(&self) -> Result<Saved, JournalError> {
+        Ok(Saved::default())
+    }
+    rest_as_inside!();
 }
 
 fn wallet_with<J: Journal>(world: &World, journal: J) -> Wallet<J> {
@@ -111,24 +142,25 @@ fn fund<J: Journal>(world: &World, wallet: &mut Wallet<J>) {
 }
 
 /// A journal whose disk is full.
-struct Full;
+struct Full(MemoryJournal);
 
 impl Journal for Full {
-    fn pin(&mut self, _: JournalEntry) -> Result<(), JournalError> {
+    fn pin(&mut self, _: &[JournalEntry]) -> Result<(), JournalError> {
         Err(JournalError::Failed("no space left".into()))
     }
-    fn entry(&self, _: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
-        Ok(None)
+    fn entry(&self, nullifier: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
+        self.0.entry(nullifier)
     }
-    fn settle(&mut self, _: &SpendKey, _: &Settlement) -> Result<(), JournalError> {
-        Err(JournalError::Failed("no space left".into()))
+    fn load(&self) -> Result<Saved, JournalError> {
+        self.0.load()
     }
+    rest_as_inside!();
 }
 
 #[test]
 fn nothing_leaves_before_the_journal_has_it() {
     let world = World::new();
-    let mut wallet = wallet_with(&world, Full);
+    let mut wallet = wallet_with(&world, Full(MemoryJournal::new()));
     fund(&world, &mut wallet);
     let ready = prove(&wallet, 10);
     assert!(matches!(wallet.authorise(ready, &request(), T0), Err(AuthoriseError::Journal(JournalError::Failed(_)))));

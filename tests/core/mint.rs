@@ -34,7 +34,7 @@ fn asking_for_more_or_less_than_was_paid_gives_nothing() {
         assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Amount { .. })), "{list:?}");
     }
     // The wallet would not ask for a sum that overflows, a cheat does.
-    assert_eq!(world.wallet(9).request_mint(PAYMENT, amounts(wrap)).unwrap_err(), PaymentError::Overflow);
+    assert!(matches!(world.wallet(9).request_mint(PAYMENT, amounts(wrap)).unwrap_err(), PaymentError::Overflow));
     let mut request = world.wallet(9).request_mint(PAYMENT, sixty_and_forty()).unwrap();
     request.lanes.iter_mut().zip(wrap).for_each(|(lane, amount)| lane.amount = micro(amount));
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Amount { .. })));
@@ -78,7 +78,7 @@ fn minting_one_payment_for_another_account_or_other_notes_is_a_conflict() {
     let mut request = honest.request_mint(PAYMENT, sixty_and_forty()).unwrap();
     (request.lanes[0].amount, request.lanes[1].amount) = (micro(40), micro(60));
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Conflict)));
-    assert_eq!(honest.request_mint(PAYMENT, [micro(0); LANES]).unwrap_err(), PaymentError::OtherAmounts);
+    assert!(matches!(honest.request_mint(PAYMENT, [micro(0); LANES]).unwrap_err(), PaymentError::OtherAmounts));
     assert_eq!(world.mints.totals().unwrap().amount(), 100);
 }
 
@@ -161,17 +161,17 @@ fn an_issuer_that_answers_with_worthless_signatures_is_caught() {
     let request = wallet.request_mint(PAYMENT, sixty_and_forty()).unwrap();
     let good = world.issuer.mint(&request, T0).unwrap();
     let never_asked = PaymentId::from_bytes([8; 32]);
-    assert_eq!(wallet.accept_mint(&never_asked, &good), Err(AcceptMintError::UnknownPayment));
+    assert!(matches!(wallet.accept_mint(&never_asked, &good), Err(AcceptMintError::UnknownPayment)));
     let mut swapped = good.clone();
     swapped.signatures.swap(0, 1);
-    assert_eq!(wallet.accept_mint(&PAYMENT, &swapped), Err(AcceptMintError::Signature(0)));
+    assert!(matches!(wallet.accept_mint(&PAYMENT, &swapped), Err(AcceptMintError::Signature(0))));
     let mut last = good.clone();
     last.signatures[7] = last.signatures[6].clone();
-    assert_eq!(wallet.accept_mint(&PAYMENT, &last), Err(AcceptMintError::Signature(7)));
+    assert!(matches!(wallet.accept_mint(&PAYMENT, &last), Err(AcceptMintError::Signature(7))));
     let other_key = MintResponse { epoch: EPOCH[1], ..good.clone() };
-    assert_eq!(wallet.accept_mint(&PAYMENT, &other_key), Err(AcceptMintError::Signature(0)));
+    assert!(matches!(wallet.accept_mint(&PAYMENT, &other_key), Err(AcceptMintError::Signature(0))));
     let unknown = MintResponse { epoch: EpochNumber::new(3), ..good.clone() };
-    assert_eq!(wallet.accept_mint(&PAYMENT, &unknown), Err(AcceptMintError::UnknownEpoch(EpochNumber::new(3))));
+    assert!(matches!(wallet.accept_mint(&PAYMENT, &unknown), Err(AcceptMintError::UnknownEpoch(n)) if n.number() == 3));
     assert_eq!(wallet.balance().total(), 0);
     wallet.accept_mint(&PAYMENT, &good).unwrap();
     assert_eq!(wallet.balance().total(), 100);

@@ -11,19 +11,19 @@ use crate::world::*;
 fn a_call_costs_what_it_cost_to_the_micro_credit() {
     let world = World::new();
     let mut wallet = world.funded(1);
-    assert_eq!(wallet.balance(), Balance { available: 100, waiting: 0, reserved: 0 });
+    assert_eq!(wallet.balance(), Balance { available: 100, waiting: 0, reserved: 0, ..Balance::default() });
 
     // 60 - 10: 50 are hidden, and 7 of the 10 come back.
     let paid = pay(&mut wallet, LANE0, 10, T0);
     assert_eq!(paid.opening.len(), Opening::LENGTH);
-    assert_eq!(wallet.balance(), Balance { available: 40, waiting: 50, reserved: 10 });
+    assert_eq!(wallet.balance(), Balance { available: 40, waiting: 50, reserved: 10, ..Balance::default() });
     let spend = world.admit(&paid);
     assert_eq!(spend.charge(), micro(10));
     let settled = world.settle(&spend, 3);
     let settlement = Settlement::from_bytes(&settled.settlement().to_bytes()).unwrap();
     let accepted = wallet.accept(&paid.key, &settlement).unwrap();
     assert_eq!((accepted.charge, accepted.cost, accepted.refund), (micro(10), micro(3), micro(7)));
-    assert_eq!(wallet.balance(), Balance { available: 97, waiting: 0, reserved: 0 });
+    assert_eq!(wallet.balance(), Balance { available: 97, waiting: 0, reserved: 0, ..Balance::default() });
 
     // The change is a note: v = 50 and r = 7 pay for 20, and at another gateway's proof nothing differs.
     let paid = pay(&mut wallet, LANE0, 20, T0);

@@ -24,8 +24,8 @@ use crate::http::clock::Clock;
 use crate::http::payer::{CallError, Client, ClientError, Paid, Payer, PayerError, PayerParts};
 use crate::http::pricing::{Call, Outcome, TokenPricing};
 use crate::http::usage::Usage;
-use crate::protocol::{Credits, DeviceId, Directory, DirectoryError, LANES, Spend, Tariff};
-use crate::wallet::{AcceptMintError, MemoryJournal, PaymentError, RootSecret, Wallet};
+use crate::protocol::{Credits, DeviceId, Directory, LANES, Spend, Tariff};
+use crate::wallet::{AcceptMintError, MemoryJournal, OpenError, PaymentError, RootSecret, Wallet};
 
 /// Where the questions go.
 pub const TARGET: &str = "/v1/chat/completions";
@@ -79,9 +79,9 @@ pub enum DemoError {
     /// A request got no usable answer.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The issuer's directory is refused.
-    #[error("the wallet refuses the directory: {0}")]
-    Directory(#[from] DirectoryError),
+    /// There is no wallet, most likely because the issuer's directory is refused.
+    #[error("the wallet cannot be opened: {0}")]
+    Wallet(#[from] OpenError),
     /// No mint was requested.
     #[error("the wallet cannot request a mint: {0}")]
     Payment(#[from] PaymentError),

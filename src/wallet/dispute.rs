@@ -1,0 +1,182 @@
+//! Evidence against a gateway or an issuer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hex;
+use crate::protocol::{ContentDigest, GatewayId, Settlement, SignedDirectory, Spend, Timestamp};
+
+/// What a wallet has against a gateway or an issuer, with what shows it (protocol, section 5). It names no account and holds no
+/// secret; but it holds a nullifier, by which the gateway knows the call again, so that it is shown to nobody who may not know
+/// of that one call.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Dispute {
+    /// What is claimed.
+    pub kind: DisputeKind,
+    /// When.
+    pub at: Timestamp,
+    /// The gateway, where it is about one.
+    pub gateway: Option<GatewayId>,
+    /// The bytes of the [`Spend`], where it is about one.
+    pub spend: Option<Vec<u8>>,
+    /// Digest of the body of the request that was paid for.
+    pub content: Option<ContentDigest>,
+    /// The settlement that was shown.
+    pub settlement: Option<Settlement>,
+    /// The gateway's signed receipt.
+    pub receipt: Option<Vec<u8>>,
+    /// The directory that the wallet went by; where directories contradict each other, both.
+    pub directories: Vec<SignedDirectory>,
+    /// What was asked and answered.
+    pub heard: Vec<HeardNote>,
+}
+
+impl core::fmt::Debug for Dispute {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Dispute").field("kind", &self.kind).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// What a dispute is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DisputeKind {
+    /// The receipt's cost is above what the tariff says for its usage. The gateway's signature shows it.
+    Overcharged,
+    /// The receipt's cost is not what was settled. Two signatures show it.
+    Contradicted,
+    /// Two directories of the issuer's contradict each other. Its signatures show it.
+    TwoDirectories,
+    /// What was given as the settlement is none. Nothing but the word of the wallet shows who gave it.
+    BadSettlement,
+    /// The gateway says that the note was spent otherwise, and this wallet made one spend of it. Either a copy of the wallet runs,
+    /// or the gateway lies: it can show the other spend, or not.
+    Denied,
+    /// The gateway gives neither settlement nor cancel. Whoever judges can send the spend to the issuer himself.
+    Withheld,
+}
+
+impl DisputeKind {
+    /// Whether the evidence shows it to anyone, without believing the wallet.
+    pub const fn is_shown(self) -> bool {
+        matches!(self, Self::Overcharged | Self::Contradicted | Self::TwoDirectories)
+    }
+}
+
+/// A line of what was asked and answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeardNote {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: String,
+}
+
+/// Why text is no dispute.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DisputeError {
+    /// It is not JSON of this form.
+    #[error("this is no dispute: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A field cannot be read.
+    #[error("the dispute's {0} cannot be read")]
+    Field(&'static str),
+    /// Another version wrote it.
+    #[error("version {0} of dispute files is not known")]
+    Version(u32),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    halometer_dispute: u32,
+    kind: DisputeKind,
+    /// Unix seconds.
+    at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spend: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settlement: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
+    directories: Vec<String>,
+    heard: Vec<Line>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    at: u64,
+    what: String,
+}
+
+impl Dispute {
+    /// Whether `newer` takes its place: it is about the same spend and of the same kind. One that shows something is kept.
+    pub(super) fn replaced_by(&self, newer: &Self) -> bool {
+        self.kind == newer.kind
+            && self.spend == newer.spend
+            && self.directories == newer.directories
+            && !self.kind.is_shown()
+    }
+
+    /// JSON; bytes are hexadecimal.
+    pub fn to_json(&self) -> String {
+        let hex = |bytes: &[u8]| hex::encode(bytes);
+        let file = File {
+            halometer_dispute: 1,
+            kind: self.kind,
+            at: self.at.seconds(),
+            gateway: self.gateway.map(|gateway| hex(gateway.as_bytes())),
+            spend: self.spend.as_deref().map(hex),
+            content_sha256: self.content.as_ref().map(|content| hex(&content.to_bytes())),
+            settlement: self.settlement.as_ref().map(|settlement| hex(&settlement.to_bytes())),
+            receipt: self.receipt.as_deref().map(hex),
+            directories: self.directories.iter().map(|directory| hex(&directory.to_bytes())).collect(),
+            heard: self.heard.iter().map(|note| Line { at: note.at.seconds(), what: note.what.clone() }).collect(),
+        };
+        // Strings and numbers are written to memory without fail.
+        serde_json::to_string_pretty(&file).unwrap_or_default()
+    }
+
+    /// Reads [`to_json`](Self::to_json).
+    ///
+    /// # Errors
+    /// [`DisputeError`].
+    pub fn from_json(json: &str) -> Result<Self, DisputeError> {
+        let file: File = serde_json::from_str(json)?;
+        if file.halometer_dispute != 1 {
+            return Err(DisputeError::Version(file.halometer_dispute));
+        }
+        fn read<T>(
+            text: Option<&String>,
+            name: &'static str,
+            read: impl Fn(Vec<u8>) -> Option<T>,
+        ) -> Result<Option<T>, DisputeError> {
+            text.map(|text| hex::decode(text).and_then(&read).ok_or(DisputeError::Field(name))).transpose()
+        }
+        let spend = read(file.spend.as_ref(), "spend", |bytes| Spend::from_bytes(&bytes).ok().map(|_| bytes))?;
+        let content = read(file.content_sha256.as_ref(), "digest", |bytes| bytes.try_into().ok())?;
+        let directories = file.directories.iter().map(|text| {
+            let bytes = hex::decode(text).ok_or(DisputeError::Field("directory"))?;
+            SignedDirectory::from_bytes(&bytes).map_err(|_| DisputeError::Field("directory"))
+        });
+        Ok(Self {
+            kind: file.kind,
+            at: Timestamp::from_seconds(file.at),
+            gateway: read(file.gateway.as_ref(), "gateway", |bytes| bytes.try_into().ok())?.map(GatewayId::from_bytes),
+            spend,
+            content: content.map(ContentDigest::from_bytes),
+            settlement: read(file.settlement.as_ref(), "settlement", |bytes| Settlement::from_bytes(&bytes).ok())?,
+            receipt: read(file.receipt.as_ref(), "receipt", Some)?,
+            directories: directories.collect::<Result<_, _>>()?,
+            heard: {
+                let note = |line: Line| HeardNote { at: Timestamp::from_seconds(line.at), what: line.what };
+                file.heard.into_iter().map(note).collect()
+            },
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Beginning with what the journal has, and going over to newer directories.
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use super::lane::{InFlight, Lane};
+use super::note::Note;
+use super::payment::Payment;
+use super::pursuit::Pursuit;
+use super::root_secret::NotePath;
+use super::{Dispute, DisputeKind, Journal, JournalEntry, JournalError, LaneId, RootSecret, Saved, Wallet};
+use crate::protocol::{
+    Credits, DeviceId, Directory, DirectoryError, LANES, Purpose, RootKey, SignedDirectory, Spend, Timestamp,
+};
+
+/// Why there is no wallet, or no newer directory. Nothing was sent and no credit is at risk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory is not the issuer's, or contradicts the one that the wallet went by.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What the journal says does not hold together, or is of another root secret or device.
+    #[error("the journal is damaged, or another wallet's: {0}")]
+    Damaged(&'static str),
+}
+
+impl<J: Journal> Wallet<J> {
+    /// A wallet: what its journal has, which for a new one is nothing. `pinned` is the issuer's root key, which the owner got from
+    /// a place that he trusts; the directory has to be signed by it, and to be the one that the journal has or a newer one.
+    /// `device` separates the keys of devices that share a root secret: no two wallets may ever have both alike.
+    ///
+    /// What was in flight is pursued: [`pursuits`](Self::pursuits). Notes from the journal are not spent before it was asked
+    /// whether they are unspent still: [`questions`](Self::questions).
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn new(
+        root: RootSecret,
+        device: DeviceId,
+        pinned: RootKey,
+        directory: &SignedDirectory,
+        journal: J,
+    ) -> Result<Self, OpenError> {
+        let saved = journal.load()?;
+        let mut wallet = Self {
+            root,
+            device,
+            pinned,
+            signed: directory.clone(),
+            directory: directory.verify(&pinned)?,
+            payments: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            ready: Vec::new(),
+            fresh: saved.directory.is_none(),
+            quarantined_until: saved.quarantined_until,
+            journal,
+        };
+        match &saved.directory {
+            Some(known) if known == directory => {}
+            Some(known) => {
+                let newer = core::mem::replace(&mut wallet.directory, known.verify(&pinned)?);
+                wallet.directory = newer.check_follows(&wallet.directory).map(|()| newer)?;
+                wallet.journal.put_directory(directory)?;
+            }
+            None => wallet.journal.put_directory(directory)?,
+        }
+        wallet.restore(saved)?;
+        Ok(wallet)
+    }
+
+    /// Goes over to a newer directory. Whatever gateway it came from: when its digest differs from what this wallet knows, it
+    /// has to be a newer one that leaves every epoch as it was.
+    ///
+    /// # Errors
+    /// [`OpenError::Directory`]. After [`DirectoryError::Contradiction`] the owner should make no more calls: signed by one key,
+    /// both directories prove that the issuer shows different callers different things. They are kept as a [`Dispute`], whose
+    /// time is the publication of the second.
+    pub fn adopt(&mut self, directory: &SignedDirectory) -> Result<(), OpenError> {
+        let newer = directory.verify(&self.pinned)?;
+        match newer.check_follows(&self.directory) {
+            Ok(()) => {}
+            Err(error) => {
+                if matches!(error, DirectoryError::Contradiction) {
+                    self.journal.put_dispute(&Dispute {
+                        kind: DisputeKind::TwoDirectories,
+                        at: newer.parts().published,
+                        gateway: None,
+                        spend: None,
+                        content: None,
+                        settlement: None,
+                        receipt: None,
+                        directories: vec![self.signed.clone(), directory.clone()],
+                        heard: Vec::new(),
+                    })?;
+                }
+                return Err(error.into());
+            }
+        }
+        if *directory != self.signed {
+            self.journal.put_directory(directory)?;
+        }
+        (self.directory, self.signed) = (newer, directory.clone());
+        Ok(())
+    }
+
+    /// The signed directory that the wallet goes by.
+    pub fn signed_directory(&self) -> &SignedDirectory {
+        &self.signed
+    }
+
+    fn restore(&mut self, saved: Saved) -> Result<(), OpenError> {
+        let Saved { payments, newest, frozen, .. } = saved;
+        for payment in payments {
+            let number = payment.number;
+            if let Some(minted) = &payment.minted {
+                let notes = (0..LANES).map(|lane| Note {
+                    index: 0,
+                    hidden: 0,
+                    refund: payment.amounts[lane].micro(),
+                    epoch: minted.epoch,
+                    signature: minted.signatures[lane].clone(),
+                    unspent: false,
+                });
+                let ids = (0..).map(|lane| LaneId { payment: number, lane });
+                self.lanes.extend(ids.zip(notes).map(|(id, note)| (id, Lane::Idle(note))));
+            }
+            let known = Payment { number, amounts: payment.amounts, minted: payment.minted, ours: false };
+            if self.payments.insert(payment.payment, known).is_some() {
+                return Err(OpenError::Damaged("a payment is there twice"));
+            }
+        }
+        for entry in newest {
+            let flight = self.flight(&entry)?;
+            let lane = match entry.settlement {
+                None => Lane::InFlight(Box::new(flight)),
+                Some(settlement) => Lane::Idle(flight.note(&settlement)),
+            };
+            if self.lanes.insert(entry.lane, lane).is_none() {
+                return Err(OpenError::Damaged("a spend is of a lane that was not minted"));
+            }
+        }
+        for id in frozen {
+            match self.lanes.remove(&id) {
+                Some(Lane::Idle(note)) => self.lanes.insert(id, Lane::Frozen(note)),
+                _ => return Err(OpenError::Damaged("a lane is frozen that cannot be")),
+            };
+        }
+        Ok(())
+    }
+
+    /// The spend of an entry as it was when it was pinned. Its hidden value and its place come out of its memo, which nobody
+    /// but this wallet could have sealed; nothing of an entry has to be believed.
+    fn flight(&self, entry: &JournalEntry) -> Result<InFlight, OpenError> {
+        let spend = Spend::from_bytes(&entry.spend).map_err(|_| OpenError::Damaged("a spend cannot be read"))?;
+        let memo = self.root.open_memo(&self.issuer(), &spend.nullifier, &spend.memo);
+        let memo = memo.ok_or(OpenError::Damaged("a spend's memo is not this wallet's"))?;
+        let place = LaneId { payment: memo.payment, lane: memo.lane };
+        let next = entry.index.checked_add(1);
+        let at_place = place == entry.lane && Some(memo.index) == next && memo.device == self.device;
+        let named = (spend.epoch, spend.nullifier) == (entry.key.epoch, entry.key.nullifier);
+        if !at_place || !named {
+            return Err(OpenError::Damaged("a spend is not where its memo says"));
+        }
+        let takes = match &spend.purpose {
+            Purpose::Transfer { nullifier, .. } => {
+                let other = self.journal.entry(nullifier)?.ok_or(OpenError::Damaged("half a transfer is missing"))?;
+                Spend::from_bytes(&other.spend).map_err(|_| OpenError::Damaged("a spend cannot be read"))?.charge
+            }
+            _ => Credits::ZERO,
+        };
+        let path =
+            NotePath { payment: self.payment_path(entry.lane.payment), lane: entry.lane.lane, index: entry.index };
+        Ok(InFlight {
+            key: entry.key,
+            session: self.root.session(&path),
+            hidden: Zeroizing::new(memo.hidden.micro()),
+            takes,
+            next: memo.index,
+            sequence: 1,
+            ours: false,
+            pursuit: Pursuit::loose(),
+            spend,
+        })
+    }
+
+    /// Epochs of which the wallet holds notes and which end within so many seconds, with when: time to roll over.
+    pub fn ending(&self, now: Timestamp, within: u64) -> Vec<(LaneId, Timestamp)> {
+        let directory: &Directory = &self.directory;
+        let until = |lane: &Lane| match lane {
+            Lane::Idle(note) if note.value() > 0 => directory.epoch(note.epoch).map(|epoch| epoch.spend.until),
+            Lane::InFlight(flight) => directory.epoch(flight.key.epoch).map(|epoch| epoch.spend.until),
+            _ => None,
+        };
+        let ends = self.lanes.iter().filter_map(|(id, lane)| Some((*id, until(lane)?)));
+        ends.filter(|(_, until)| *until <= now.after(within)).collect()
+    }
+}

@@ -1,0 +1,267 @@
+//! Getting the settlement of a spend whose call has ended without one (protocol, section 5, "Journal", "Cancel").
+//!
+//! ```text
+//!                 call answers with a settlement
+//!   Pinned ------------------------------------------------> Settled
+//!     |                                                         ^
+//!     | call gives up, or the process ends                      |
+//!     v          a settlement                                   |
+//!   Asking ---------------------------------------------------->+
+//!     |  ^                                                      |
+//!     |  | in-progress, wrong-owner: it is worked on            |
+//!     v  |       a settlement                                   |
+//!   Cancelling ------------------------------------------------>+
+//!     |
+//!     | refused again and again
+//!     v
+//!   Disputed: evidence is kept, asking and cancelling go on, ever more slowly
+//! ```
+//!
+//! `busy`, `store-unavailable` and silence change nothing but the time of the next try. Every other answer to *Asking* leads to
+//! *Cancelling*, and every other one to *Cancelling* back to *Asking*: whether an error is true or a lie, what is sent is the one
+//! spend that the note is pinned to, and sending it again costs nothing.
+
+use rand_core::{CryptoRng, Rng};
+
+use super::dispute::{Dispute, DisputeKind, HeardNote};
+use super::lane::{InFlight, Lane};
+use super::{AcceptError, Accepted, Journal, JournalError, LaneId, NotInFlight, Wallet};
+use crate::protocol::{Problem, Settlement, SpendKey, Timestamp};
+
+/// What to do next for a spend that has no settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PursuitStep {
+    /// Ask for its settlement: [`Wallet::fetch`].
+    Fetch,
+    /// Cancel it: [`Wallet::cancel`].
+    Cancel,
+}
+
+/// What came of a step.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// A settlement, to be checked.
+    Settlement(Settlement),
+    /// One of the protocol's problems.
+    Problem(Problem),
+    /// No answer, or one that says nothing.
+    Nothing,
+}
+
+/// What became of a pursuit.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Pursued {
+    /// The spend is settled, its lane can be used again.
+    Settled(Accepted),
+    /// The next step is due at this time.
+    Again(Timestamp),
+}
+
+/// Where the pursuit of a spend is.
+#[derive(Clone, Debug)]
+pub(super) struct Pursuit {
+    /// Whether a call still waits for the answer and drives the spend itself.
+    held: bool,
+    step: PursuitStep,
+    due: Timestamp,
+    /// Refusals and silences, which make the next pause longer.
+    failures: u32,
+    /// Refusals of fetch and cancel that cannot all be true of an honest gateway.
+    refusals: u32,
+    heard: Vec<HeardNote>,
+    disputed: bool,
+}
+
+/// Refusals after which a dispute is written: a fetch and a cancel, each tried some times and minutes apart.
+const DISPUTE_AFTER: u32 = 6;
+/// The first and the longest pause between two steps, seconds.
+const FIRST_PAUSE: u64 = 1;
+const LONGEST_PAUSE: u64 = 3600;
+/// How much of what was heard is kept for a dispute.
+const MOST_HEARD: usize = 64;
+
+impl Pursuit {
+    /// Of a spend that a call drives.
+    pub(super) fn held() -> Self {
+        Self {
+            held: true,
+            step: PursuitStep::Fetch,
+            due: Timestamp::default(),
+            failures: 0,
+            refusals: 0,
+            heard: Vec::new(),
+            disputed: false,
+        }
+    }
+
+    /// Of a spend that nobody drives: it was read from the journal.
+    pub(super) fn loose() -> Self {
+        Self { held: false, ..Self::held() }
+    }
+
+    pub(super) fn disputed(&self) -> bool {
+        self.disputed
+    }
+
+    fn note(&mut self, at: Timestamp, what: String) {
+        // The beginning tells more than the end, of which the last line is kept up to date.
+        if self.heard.len() == MOST_HEARD {
+            self.heard.pop();
+        }
+        self.heard.push(HeardNote { at, what });
+    }
+
+    /// Puts the next step off, each time about twice as long, by chance up to half as much more: so that wallets that failed
+    /// together do not come back together.
+    fn later<R: Rng + CryptoRng>(&mut self, now: Timestamp, rng: &mut R) {
+        let pause = FIRST_PAUSE.checked_shl(self.failures).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE);
+        self.failures = (self.failures + 1).min(32);
+        self.due = now.after(pause + rng.next_u64() % (pause / 2 + 1));
+    }
+}
+
+impl<J: Journal> Wallet<J> {
+    /// Says that no call drives this spend any more: from now on its settlement is pursued. For one that is not in flight, or is
+    /// pursued already, nothing changes.
+    pub fn release(&mut self, key: &SpendKey) {
+        if let Some(flight) = self.in_flight_mut(key) {
+            flight.pursuit.held = false;
+        }
+    }
+
+    /// The spends to be pursued now, and how. Oldest notes of a lane are all there is: a lane has one spend in flight.
+    pub fn pursuits(&self, now: Timestamp) -> Vec<(SpendKey, PursuitStep)> {
+        let due = |flight: &&InFlight| !flight.pursuit.held && flight.pursuit.due <= now;
+        self.flights().filter(due).map(|flight| (flight.key, flight.pursuit.step)).collect()
+    }
+
+    /// When the next pursuit is due; none when nothing is to be pursued.
+    pub fn next_pursuit(&self) -> Option<Timestamp> {
+        self.flights().filter(|flight| !flight.pursuit.held).map(|flight| flight.pursuit.due).min()
+    }
+
+    /// Number of spends that await a settlement, driven by a call or pursued.
+    pub fn awaited(&self) -> usize {
+        self.flights().count()
+    }
+
+    /// Takes what came of a step of a pursuit.
+    ///
+    /// # Errors
+    /// [`PursuitError::NotInFlight`] when the spend is settled already; [`PursuitError::Journal`], after which the same can be
+    /// tried again.
+    pub fn heard<R: Rng + CryptoRng>(
+        &mut self,
+        key: &SpendKey,
+        step: PursuitStep,
+        heard: &Heard,
+        now: Timestamp,
+        rng: &mut R,
+    ) -> Result<Pursued, PursuitError> {
+        let (what, bad) = match heard {
+            Heard::Settlement(settlement) => match self.accept(key, settlement) {
+                Ok(accepted) => return Ok(Pursued::Settled(accepted)),
+                Err(AcceptError::NotInFlight) => return Err(PursuitError::NotInFlight(NotInFlight)),
+                Err(AcceptError::Journal(error)) => return Err(PursuitError::Journal(error)),
+                Err(error) => (format!("a settlement that is none: {error}"), Some(settlement.clone())),
+            },
+            Heard::Problem(problem) => (problem.as_str().to_owned(), None),
+            Heard::Nothing => ("nothing".to_owned(), None),
+        };
+        let flight = self.in_flight_mut(key).ok_or(PursuitError::NotInFlight(NotInFlight))?;
+        let pursuit = &mut flight.pursuit;
+        let asked = match step {
+            PursuitStep::Fetch => "asked for the settlement: ",
+            PursuitStep::Cancel => "cancelled: ",
+        };
+        pursuit.note(now, format!("{asked}{what}"));
+        match (heard, step) {
+            (Heard::Nothing | Heard::Problem(Problem::Busy | Problem::StoreUnavailable), _) => pursuit.later(now, rng),
+            (Heard::Problem(Problem::InProgress | Problem::WrongOwner), _) => {
+                pursuit.step = PursuitStep::Fetch;
+                pursuit.later(now, rng);
+            }
+            // The gateway does not know the spend, or says so. A cancel settles the matter, and need not wait.
+            (Heard::Problem(_), PursuitStep::Fetch) if pursuit.refusals == 0 => {
+                pursuit.step = PursuitStep::Cancel;
+                pursuit.refusals += 1;
+                pursuit.due = now;
+            }
+            (_, step) => {
+                pursuit.step = match step {
+                    PursuitStep::Fetch => PursuitStep::Cancel,
+                    PursuitStep::Cancel => PursuitStep::Fetch,
+                };
+                pursuit.refusals += 1;
+                pursuit.later(now, rng);
+            }
+        }
+        let due = pursuit.due;
+        let kind = match heard {
+            Heard::Settlement(_) => Some(DisputeKind::BadSettlement),
+            Heard::Problem(Problem::AlreadySpent | Problem::DoubleSpend) if step == PursuitStep::Cancel => {
+                Some(DisputeKind::Denied)
+            }
+            _ if pursuit.refusals >= DISPUTE_AFTER => Some(DisputeKind::Withheld),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            self.dispute(key, kind, bad, now)?;
+        }
+        Ok(Pursued::Again(due))
+    }
+
+    /// Writes a dispute about a spend in flight down.
+    fn dispute(
+        &mut self,
+        key: &SpendKey,
+        kind: DisputeKind,
+        settlement: Option<Settlement>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let entry = self.journal.entry(&key.nullifier)?.ok_or(JournalError::OtherContext)?;
+        let Some(flight) = self.in_flight_mut(key) else { return Ok(()) };
+        flight.pursuit.disputed = true;
+        let (gateway, heard) = (flight.spend.gateway, flight.pursuit.heard.clone());
+        let dispute = Dispute {
+            kind,
+            at: now,
+            gateway: Some(gateway),
+            spend: Some(entry.spend),
+            content: entry.request.map(|request| request.content),
+            settlement,
+            receipt: None,
+            directories: vec![self.signed.clone()],
+            heard,
+        };
+        self.journal.put_dispute(&dispute)
+    }
+
+    pub(super) fn flights(&self) -> impl Iterator<Item = &InFlight> {
+        self.lanes.values().filter_map(|lane| match lane {
+            Lane::InFlight(flight) => Some(&**flight),
+            _ => None,
+        })
+    }
+
+    pub(super) fn in_flight_mut(&mut self, key: &SpendKey) -> Option<&mut InFlight> {
+        let (lane, _): (LaneId, _) = self.in_flight(key)?;
+        match self.lanes.get_mut(&lane) {
+            Some(Lane::InFlight(flight)) => Some(flight),
+            _ => None,
+        }
+    }
+}
+
+/// Why what was heard could not be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PursuitError {
+    /// The spend is settled, or was never sent.
+    #[error(transparent)]
+    NotInFlight(#[from] NotInFlight),
+    /// The journal failed. The credit is as safe as it was.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}

@@ -1,0 +1,99 @@
+//! Asking whether notes that were read from a file were spent meanwhile (protocol, section 5, "Journal").
+//!
+//! A wallet file that was copied, or put back from a backup, has notes in it that another run of the wallet may have spent since.
+//! To spend them again would reveal the account. So no note that came from a file is spent before its nullifier was looked for
+//! in the spent set. It is not named: what is asked for is all nullifiers with a certain prefix, so short that thousands
+//! share it.
+
+use halometer_circuits::note::Nullifier;
+
+use super::lane::Lane;
+use super::root_secret::NotePath;
+use super::{Journal, JournalError, LaneId, Wallet};
+use crate::protocol::{EpochNumber, Prefix, Timestamp};
+
+/// A question to the issuer or any gateway of its set: which nullifiers of an epoch that begin like this are spent?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Question {
+    /// The epoch.
+    pub epoch: EpochNumber,
+    /// How they begin.
+    pub prefix: Prefix,
+}
+
+impl<J: Journal> Wallet<J> {
+    /// The epochs that there is something to ask about: those of unchecked lanes.
+    pub fn unchecked_epochs(&self) -> Vec<EpochNumber> {
+        let mut epochs: Vec<_> = self.unchecked().map(|(_, epoch, _)| epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs
+    }
+
+    /// What is to be asked about an epoch with so many spent nullifiers: each question once, in an order that says nothing of
+    /// the lanes. To be asked over the same anonymous path as calls.
+    pub fn questions(&self, epoch: EpochNumber, spent: u64) -> Vec<Question> {
+        let of = self.unchecked().filter(|(_, other, _)| *other == epoch);
+        let bits = Prefix::bits_for(spent);
+        let ask = |nullifier: &Nullifier| Question { epoch, prefix: Prefix::of(nullifier, bits) };
+        let mut questions: Vec<_> = of.map(|(_, _, nullifier)| ask(&nullifier)).collect();
+        questions.sort_unstable();
+        questions.dedup();
+        questions
+    }
+
+    /// Takes an answer. Lanes whose note is in it are frozen, before anything is sent of them, and told of; the other lanes that
+    /// the question covered can be used, unless the wallet is [quarantined](Self::quarantined_until): then they have to be asked
+    /// about again after it.
+    ///
+    /// # Errors
+    /// [`JournalError`]; lanes that were frozen by then are.
+    pub fn answer(
+        &mut self,
+        question: &Question,
+        spent: &[Nullifier],
+        now: Timestamp,
+    ) -> Result<Vec<LaneId>, JournalError> {
+        let mut covered: Vec<_> = self.unchecked().collect();
+        covered.retain(|(_, epoch, nullifier)| *epoch == question.epoch && question.prefix.is_of(nullifier));
+        let quarantined = self.quarantined_until.is_some_and(|until| now < until);
+        let mut frozen = Vec::new();
+        for (lane, _, nullifier) in covered {
+            if spent.contains(&nullifier) {
+                self.freeze(lane)?;
+                frozen.push(lane);
+            } else if let Some(Lane::Idle(note)) = self.lanes.get_mut(&lane)
+                && !quarantined
+            {
+                note.unspent = true;
+            }
+        }
+        Ok(frozen)
+    }
+
+    /// Until when notes from the file are not spent, whatever the spent set says: spends that another copy sent may still arrive.
+    pub fn quarantined_until(&self) -> Option<Timestamp> {
+        self.quarantined_until
+    }
+
+    /// Lanes of which it is not known whether a copy spent them, with epoch and nullifier.
+    fn unchecked(&self) -> impl Iterator<Item = (LaneId, EpochNumber, Nullifier)> + '_ {
+        self.lanes.iter().filter_map(|(id, lane)| match lane {
+            Lane::Idle(note) if !note.unspent => {
+                let path = NotePath { payment: self.payment_path(id.payment), lane: id.lane, index: note.index };
+                let nullifier = self.root.account(&path.payment).nullifier(&self.root.note(&path));
+                Some((*id, note.epoch, nullifier))
+            }
+            _ => None,
+        })
+    }
+
+    fn freeze(&mut self, lane: LaneId) -> Result<(), JournalError> {
+        self.journal.freeze(lane)?;
+        self.ready.retain(|ready| ready.lane != lane);
+        if let Some(Lane::Idle(note)) = self.lanes.remove(&lane) {
+            self.lanes.insert(lane, Lane::Frozen(note));
+        }
+        Ok(())
+    }
+}
