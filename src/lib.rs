@@ -54,6 +54,8 @@ pub mod wallet;
 
 #[cfg(test)]
 extern crate self as halometer;
+#[cfg(test)]
+mod hostile;
 #[cfg(all(test, feature = "durable"))]
 mod kill;
 #[cfg(test)]

@@ -11,6 +11,10 @@
 //!
 //! After step 3 the spend is for ever the only one of its note. While no settlement is accepted, [`Wallet::resend`] gives the
 //! same spend again and [`Wallet::fetch`] asks for the settlement; no error that a gateway answers frees the note for another.
+//! When the call has ended without one, or the process, the spend is pursued: [`Wallet::pursuits`] says what is due.
+//!
+//! A wallet begins with what its [`Journal`] has. Notes that come from there are not spent before it was asked, without naming
+//! them, whether a copy of the wallet spent them: [`Wallet::questions`].
 
 mod accept;
 mod authorise;
@@ -93,5 +97,10 @@ impl<J: Journal> Wallet<J> {
     /// The journal.
     pub fn journal(&self) -> &J {
         &self.journal
+    }
+
+    /// Ends the wallet, and gives back its journal, from which another can begin.
+    pub fn into_journal(self) -> J {
+        self.journal
     }
 }

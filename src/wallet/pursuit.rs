@@ -8,7 +8,6 @@
 //!     v          a settlement                                   |
 //!   Asking ---------------------------------------------------->+
 //!     |  ^                                                      |
-//!     |  | in-progress, wrong-owner: it is worked on            |
 //!     v  |       a settlement                                   |
 //!   Cancelling ------------------------------------------------>+
 //!     |
@@ -19,7 +18,8 @@
 //!
 //! `busy`, `store-unavailable` and silence change nothing but the time of the next try. Every other answer to *Asking* leads to
 //! *Cancelling*, and every other one to *Cancelling* back to *Asking*: whether an error is true or a lie, what is sent is the one
-//! spend that the note is pinned to, and sending it again costs nothing.
+//! spend that the note is pinned to, and sending it again costs nothing. That a spend is worked on leads to *Cancelling* too:
+//! nobody waits for the answer any more, and what a crash left open is settled by whoever asks after its lease.
 
 use rand_core::{CryptoRng, Rng};
 
@@ -35,6 +35,15 @@ pub enum PursuitStep {
     Fetch,
     /// Cancel it: [`Wallet::cancel`].
     Cancel,
+}
+
+impl PursuitStep {
+    const fn other(self) -> Self {
+        match self {
+            Self::Fetch => Self::Cancel,
+            Self::Cancel => Self::Fetch,
+        }
+    }
 }
 
 /// What came of a step.
@@ -75,6 +84,10 @@ pub(super) struct Pursuit {
 
 /// Refusals after which a dispute is written: a fetch and a cancel, each tried some times and minutes apart.
 const DISPUTE_AFTER: u32 = 6;
+/// Failed steps after which a dispute is written, whatever was said: then more than an hour went by, longer than any lease. And
+/// as many after which one is written if nobody ever answered.
+const STALLED_AFTER: u32 = 12;
+const SILENT_AFTER: u32 = 24;
 /// The first and the longest pause between two steps, seconds.
 const FIRST_PAUSE: u64 = 1;
 const LONGEST_PAUSE: u64 = 3600;
@@ -178,8 +191,9 @@ impl<J: Journal> Wallet<J> {
         pursuit.note(now, format!("{asked}{what}"));
         match (heard, step) {
             (Heard::Nothing | Heard::Problem(Problem::Busy | Problem::StoreUnavailable), _) => pursuit.later(now, rng),
-            (Heard::Problem(Problem::InProgress | Problem::WrongOwner), _) => {
-                pursuit.step = PursuitStep::Fetch;
+            // It is worked on, for a caller who has gone: a cancel stops the work, and settles what a crash left open.
+            (Heard::Problem(Problem::InProgress | Problem::WrongOwner), step) => {
+                pursuit.step = step.other();
                 pursuit.later(now, rng);
             }
             // The gateway does not know the spend, or says so. A cancel settles the matter, and need not wait.
@@ -189,10 +203,7 @@ impl<J: Journal> Wallet<J> {
                 pursuit.due = now;
             }
             (_, step) => {
-                pursuit.step = match step {
-                    PursuitStep::Fetch => PursuitStep::Cancel,
-                    PursuitStep::Cancel => PursuitStep::Fetch,
-                };
+                pursuit.step = step.other();
                 pursuit.refusals += 1;
                 pursuit.later(now, rng);
             }
@@ -203,7 +214,9 @@ impl<J: Journal> Wallet<J> {
             Heard::Problem(Problem::AlreadySpent | Problem::DoubleSpend) if step == PursuitStep::Cancel => {
                 Some(DisputeKind::Denied)
             }
-            _ if pursuit.refusals >= DISPUTE_AFTER => Some(DisputeKind::Withheld),
+            // Silence is most often that of one's own network, and is given half a day.
+            Heard::Nothing if pursuit.failures < SILENT_AFTER => None,
+            _ if pursuit.refusals >= DISPUTE_AFTER || pursuit.failures >= STALLED_AFTER => Some(DisputeKind::Withheld),
             _ => None,
         };
         if let Some(kind) = kind {
