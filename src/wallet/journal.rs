@@ -182,7 +182,9 @@ pub enum JournalError {
 
 /// A [`Journal`] in memory. It forgets everything with the process: a wallet with this journal must never be made again from the
 /// same root secret and device while any of its payments has credit.
-#[derive(Default)]
+///
+/// A clone of it is what a copy of a wallet's file is: for tests.
+#[derive(Clone, Default)]
 pub struct MemoryJournal {
     directory: Option<SignedDirectory>,
     payments: BTreeMap<u64, PaymentEntry>,

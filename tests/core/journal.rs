@@ -13,28 +13,28 @@ use crate::world::*;
 macro_rules! rest_as_inside {
     () => {
         fn settle(&mut self, settled: &[(SpendKey, Settlement)]) -> Result<(), JournalError> {
-            self.0.settle(settled)
+            self.inside.settle(settled)
         }
         fn annotate(&mut self, key: &SpendKey, outcome: &OutcomeNote) -> Result<(), JournalError> {
-            self.0.annotate(key, outcome)
+            self.inside.annotate(key, outcome)
         }
         fn put_payment(&mut self, payment: &PaymentEntry) -> Result<(), JournalError> {
-            self.0.put_payment(payment)
+            self.inside.put_payment(payment)
         }
         fn put_directory(&mut self, directory: &SignedDirectory) -> Result<(), JournalError> {
-            self.0.put_directory(directory)
+            self.inside.put_directory(directory)
         }
         fn freeze(&mut self, lane: LaneId) -> Result<(), JournalError> {
-            self.0.freeze(lane)
+            self.inside.freeze(lane)
         }
         fn put_dispute(&mut self, dispute: &Dispute) -> Result<(), JournalError> {
-            self.0.put_dispute(dispute)
+            self.inside.put_dispute(dispute)
         }
         fn disputes(&self) -> Result<Vec<Dispute>, JournalError> {
-            self.0.disputes()
+            self.inside.disputes()
         }
         fn history(&self, limit: usize) -> Result<Vec<JournalEntry>, JournalError> {
-            self.0.history(limit)
+            self.inside.history(limit)
         }
     };
 }
@@ -88,7 +88,8 @@ fn journal_of_the_original(world: &World) -> MemoryJournal {
 #[test]
 fn old_notes_beside_a_newer_journal_give_no_second_proof() {
     let world = World::new();
-    let mut restored = wallet_with(&world, journal_of_the_original(&world));
+    let journal = Forgetful { inside: journal_of_the_original(&world), tells: true };
+    let mut restored = wallet_with(&world, journal);
     fund(&world, &mut restored);
     assert!(matches!(restored.plan(LANE0, &GATEWAY, micro(20), T0), Err(PlanError::Pinned(_))));
     assert!(restored.plan(LaneId { lane: 1, ..LANE0 }, &GATEWAY, micro(20), T0).is_ok());
@@ -97,7 +98,7 @@ fn old_notes_beside_a_newer_journal_give_no_second_proof() {
 #[test]
 fn a_proof_made_without_the_journal_is_refused_by_it() {
     let world = World::new();
-    let mut wallet = wallet_with(&world, Forgetful(journal_of_the_original(&world)));
+    let mut wallet = wallet_with(&world, Forgetful { inside: journal_of_the_original(&world), tells: false });
     fund(&world, &mut wallet);
     let ready = prove(&wallet, 20);
     assert!(matches!(
@@ -112,15 +113,18 @@ fn prove<J: Journal>(wallet: &Wallet<J>, class: u64) -> ReadySpend {
     job.prove(&key, &mut rng(1)).unwrap()
 }
 
-/// A journal that pins, but does not tell what is pinned.
-struct Forgetful(MemoryJournal);
+/// A journal that pins, but does not say at the start what is pinned, and perhaps not when it is asked.
+struct Forgetful {
+    inside: MemoryJournal,
+    tells: bool,
+}
 
 impl Journal for Forgetful {
-    fn entry(&self, _: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
-        Ok(None)
+    fn entry(&self, nullifier: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
+        if self.tells { self.inside.entry(nullifier) } else { Ok(None) }
     }
     fn pin(&mut self, entries: &[JournalEntry]) -> Result<(), JournalError> {
-        self.0.pin(entries)
+        self.inside.pin(entries)
     }
     fn load(&self) -> Result<Saved, JournalError> {
         Ok(Saved::default())
@@ -142,17 +146,19 @@ fn fund<J: Journal>(world: &World, wallet: &mut Wallet<J>) {
 }
 
 /// A journal whose disk is full.
-struct Full(MemoryJournal);
+struct Full {
+    inside: MemoryJournal,
+}
 
 impl Journal for Full {
     fn pin(&mut self, _: &[JournalEntry]) -> Result<(), JournalError> {
         Err(JournalError::Failed("no space left".into()))
     }
     fn entry(&self, nullifier: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
-        self.0.entry(nullifier)
+        self.inside.entry(nullifier)
     }
     fn load(&self) -> Result<Saved, JournalError> {
-        self.0.load()
+        self.inside.load()
     }
     rest_as_inside!();
 }
@@ -160,7 +166,7 @@ impl Journal for Full {
 #[test]
 fn nothing_leaves_before_the_journal_has_it() {
     let world = World::new();
-    let mut wallet = wallet_with(&world, Full(MemoryJournal::new()));
+    let mut wallet = wallet_with(&world, Full { inside: MemoryJournal::new() });
     fund(&world, &mut wallet);
     let ready = prove(&wallet, 10);
     assert!(matches!(wallet.authorise(ready, &request(), T0), Err(AuthoriseError::Journal(JournalError::Failed(_)))));

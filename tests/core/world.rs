@@ -154,9 +154,12 @@ impl World {
     }
 
     pub(crate) fn wallet_on(&self, seed: u8, device: DeviceId) -> Wallet {
+        self.wallet_of(RootSecret::from_bytes([seed; 32]), device)
+    }
+
+    pub(crate) fn wallet_of(&self, root: RootSecret, device: DeviceId) -> Wallet {
         let signed = self.issuer.signed_directory();
-        Wallet::new(RootSecret::from_bytes([seed; 32]), device, self.root.public_key(), signed, Default::default())
-            .unwrap()
+        Wallet::new(root, device, self.root.public_key(), signed, Default::default()).unwrap()
     }
 
     /// A wallet with a payment of 100 in lanes of 60 and 40.
@@ -225,8 +228,12 @@ pub(crate) fn both(transferred: Transferred) -> [SettledSpend; 2] {
 }
 
 pub(crate) fn prove(job: ProofJob) -> ReadySpend {
+    prove_by(job, &mut rng(1))
+}
+
+pub(crate) fn prove_by(job: ProofJob, rng: &mut ChaCha20Rng) -> ReadySpend {
     let key = PROVING_KEYS.of(&job.epoch_key());
-    job.prove(&key, &mut rng(1)).unwrap()
+    job.prove(&key, rng).unwrap()
 }
 
 /// An authorised transfer.
