@@ -4,16 +4,15 @@
 //! share leaves; no credit is lost or made; and once the world is honest again, every lane can be used. Where it stays
 //! hostile, what is stuck is in a dispute. Only the proofs are left out, by the seam of the model test.
 
-use std::collections::{BTreeMap, HashMap};
+pub(crate) mod outside;
 
-use halometer_circuits::note::{ContextHash, Nullifier};
+use halometer_circuits::note::Nullifier;
 use proptest::prelude::*;
 
-use crate::gateway::{Cancelled, Fetched, Opened, Screened};
-use crate::lifecycle::{AdmittedSpend, Transferred};
 use crate::model::world::*;
 use crate::protocol::*;
-use crate::store::SpentSet;
+use outside::{Message, Outside};
+
 use crate::wallet::{
     AuthoriseError, Dispute, Heard, Journal, JournalEntry, JournalError, LaneId, LaneStatus, MemoryJournal, OpenError,
     OutcomeNote, PaymentEntry, PlanError, ProofJob, Pursued, PursuitStep, RootSecret, Saved, Wallet,
@@ -156,26 +155,10 @@ impl Journal for Flaky {
     }
 }
 
-#[derive(Clone)]
-enum Message {
-    /// With what it costs, if it is worked on to its end.
-    Open(Vec<u8>, Option<u64>),
-    Roll(Vec<u8>),
-    Transfer(Vec<u8>),
-    Fetch(Vec<u8>),
-    Cancel(Vec<u8>),
-}
-
 struct Play {
-    world: World,
+    outside: Outside,
     wallet: Option<Wallet<Flaky>>,
-    now: Timestamp,
-    /// What the gateway works on.
-    running: HashMap<SpendKey, AdmittedSpend>,
     held: Vec<Message>,
-    /// All shares that ever left.
-    left: BTreeMap<Nullifier, (ContextHash, [u8; 32])>,
-    last: Option<Settlement>,
 }
 
 fn lane(lane: u32) -> LaneId {
@@ -189,14 +172,14 @@ fn open(world: &World, journal: Flaky) -> Result<Wallet<Flaky>, OpenError> {
 
 impl Play {
     fn new() -> Self {
-        let world = World::without_keys();
-        let mut wallet = open(&world, Flaky::default()).unwrap();
+        let outside = Outside::new();
+        let world = &outside.world;
+        let mut wallet = open(world, Flaky::default()).unwrap();
         let payment = PaymentId::from_bytes([1; 32]);
         world.payments.grant(payment, micro(FUNDED)).unwrap();
         let request = wallet.request_mint(payment, sixty_and_forty()).unwrap();
         wallet.accept_mint(&payment, &world.issuer.mint(&request, T0).unwrap()).unwrap();
-        let (running, held, left) = Default::default();
-        Self { world, wallet: Some(wallet), now: T0, running, held, left, last: None }
+        Self { outside, wallet: Some(wallet), held: Vec::new() }
     }
 
     fn wallet(&mut self) -> &mut Wallet<Flaky> {
@@ -204,7 +187,7 @@ impl Play {
     }
 
     fn step(&mut self, step: &Step) {
-        let now = self.now;
+        let now = self.outside.now;
         match step {
             Step::Call { lane: from, class, fate, work } => {
                 let planned = self.wallet().plan(lane(*from), &GATEWAY, micro(CLASSES[*class]), now);
@@ -258,7 +241,7 @@ impl Play {
             Step::Late { held } => {
                 if !self.held.is_empty() {
                     let message = self.held.swap_remove(held.index(self.held.len()));
-                    let _ = self.arrive(&message);
+                    let _ = self.outside.arrive(&message);
                 }
             }
             Step::Restart { asked } => self.restart(*asked),
@@ -266,12 +249,12 @@ impl Play {
                 // A journal that failed is opened anew, as a real one would have to be.
                 let mut journal = self.wallet.take().unwrap().into_journal();
                 journal.fail = Some(*after);
-                let wallet = open(&self.world, journal);
+                let wallet = open(&self.outside.world, journal);
                 self.wallet = Some(wallet.unwrap());
                 self.ask();
             }
-            Step::Wait { seconds } => self.now = now.after(*seconds),
-            Step::Flip => self.now = now.max(FLIP),
+            Step::Wait { seconds } => self.outside.now = now.after(*seconds),
+            Step::Flip => self.outside.now = now.max(FLIP),
         }
         self.check();
     }
@@ -299,7 +282,7 @@ impl Play {
 
     /// Takes one step of every pursuit that is due.
     fn pursue(&mut self, fate: Fate) {
-        let now = self.now;
+        let now = self.outside.now;
         for (key, step) in self.wallet().pursuits(now) {
             let message = match step {
                 PursuitStep::Fetch => Message::Fetch(self.wallet().fetch(&key, &errand()).unwrap()),
@@ -319,7 +302,7 @@ impl Play {
     }
 
     fn send(&mut self, message: Message, fate: Fate) -> Result<Vec<Settlement>, Option<Problem>> {
-        self.leave(&message);
+        self.outside.leave(&message);
         match fate {
             Fate::Lost => Err(None),
             Fate::Held => {
@@ -327,23 +310,23 @@ impl Play {
                 Err(None)
             }
             Fate::Lie(problem) => Err(Some(problem)),
-            Fate::Honest => self.arrive(&message).map_err(Some),
+            Fate::Honest => self.outside.arrive(&message).map_err(Some),
             Fate::Unanswered => {
-                let _ = self.arrive(&message);
+                let _ = self.outside.arrive(&message);
                 Err(None)
             }
             Fate::Twice => {
-                let first = self.arrive(&message);
-                let second = self.arrive(&message);
+                let first = self.outside.arrive(&message);
+                let second = self.outside.arrive(&message);
                 first.or(second).map_err(Some)
             }
             Fate::LieAfter(problem) => {
-                let _ = self.arrive(&message);
+                let _ = self.outside.arrive(&message);
                 Err(Some(problem))
             }
             Fate::Forged(forgery) => {
-                let before = self.last.clone();
-                let truth = self.arrive(&message).ok();
+                let before = self.outside.last.clone();
+                let truth = self.outside.arrive(&message).ok();
                 let forge = |mut settlement: Settlement| {
                     match forgery {
                         Forgery::Another => {}
@@ -358,104 +341,9 @@ impl Play {
         }
     }
 
-    /// Something leaves: whoever looks on writes down the shares in it.
-    fn leave(&mut self, message: &Message) {
-        let directory = self.world.issuer.directory().clone();
-        let spends: Vec<Spend> = match message {
-            Message::Open(bytes, _) | Message::Roll(bytes) => vec![Opening::from_bytes(bytes).unwrap().spend],
-            Message::Transfer(bytes) => Transfer::from_bytes(bytes).unwrap().halves.map(|half| half.spend).into(),
-            Message::Cancel(bytes) => vec![Cancellation::from_bytes(bytes).unwrap().spend],
-            Message::Fetch(bytes) => {
-                let following = Following::from_bytes(bytes).unwrap();
-                let known = self.left.get(&following.nullifier);
-                assert!(known.is_none_or(|(x, _)| *x == following.context));
-                return;
-            }
-        };
-        for spend in spends {
-            let context = spend.context(&directory.issuer(), directory.epoch(spend.epoch).unwrap());
-            let share = (context.hash().unwrap(), spend.share.to_bytes());
-            let first = *self.left.entry(spend.nullifier).or_insert(share);
-            assert_eq!(first, share, "a second share of a note has left");
-        }
-    }
-
-    /// Something arrives at the real gateway.
-    fn arrive(&mut self, message: &Message) -> Result<Vec<Settlement>, Problem> {
-        let (world, now) = (&self.world, self.now);
-        let gateway = &world.gateway;
-        let settlement = match message {
-            Message::Fetch(bytes) => match gateway.fetch(bytes, &errand()) {
-                Ok(Fetched::Settled(settled)) => settled.settlement().clone(),
-                Ok(Fetched::InProgress) => return Err(Problem::InProgress),
-                Err(error) => return Err(error.problem()),
-            },
-            Message::Transfer(bytes) => {
-                let transfer = gateway.screen_transfer(bytes, &errand(), now).map_err(|error| error.problem())?;
-                let outcome = world.issuer.transfer(&*world.set, transfer.without_proof(), now);
-                return match outcome {
-                    Ok(Transferred::Settled(halves)) => Ok(halves.map(|half| half.settlement().clone()).into()),
-                    Ok(_) => Err(Problem::AlreadySpent),
-                    Err(error) => Err(error.problem()),
-                };
-            }
-            Message::Open(bytes, _) | Message::Roll(bytes) => {
-                let screened = match message {
-                    // A rollover that is sent again as a call is refused, as it should be.
-                    Message::Open(..) => gateway.screen(bytes, &errand(), now),
-                    _ => gateway.screen_rollover(bytes, &errand(), now),
-                };
-                let opened = match screened.map_err(|error| error.problem())? {
-                    Screened::Known(opened) => Ok(opened),
-                    Screened::Unknown(spend) | Screened::Conflict(spend) => gateway.admit(spend.without_proof(), now),
-                };
-                match opened.map_err(|error| error.problem())? {
-                    Opened::Settled(settled) => settled.settlement().clone(),
-                    Opened::InProgress => return Err(Problem::InProgress),
-                    Opened::Admitted(spend) => match message {
-                        Message::Open(_, None) => {
-                            self.running.insert(spend.key(), spend);
-                            return Err(Problem::InProgress);
-                        }
-                        Message::Open(_, Some(cost)) => self.settle(&spend, *cost),
-                        _ => self.settle(&spend, 0),
-                    },
-                    Opened::Lapsed(spend) => self.settle(&spend, 0),
-                }
-            }
-            Message::Cancel(bytes) => {
-                let cancelled = gateway.screen_cancel(bytes, &errand(), now).and_then(|(keys, screened)| {
-                    let opened = match screened {
-                        Screened::Known(opened) => opened,
-                        Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                            gateway.admit(spend.without_proof(), now)?
-                        }
-                    };
-                    gateway.cancelled(keys, opened)
-                });
-                match cancelled.map_err(|error| error.problem())? {
-                    Cancelled::Fresh(spend) | Cancelled::Lapsed(spend) => self.settle(&spend, 0),
-                    Cancelled::Settled(settled) => settled.settlement().clone(),
-                    Cancelled::Running(key) => {
-                        let spend = self.running.remove(&key).ok_or(Problem::InProgress)?;
-                        self.settle(&spend, 2)
-                    }
-                    Cancelled::Elsewhere => return Err(Problem::WrongOwner),
-                }
-            }
-        };
-        self.last = Some(settlement.clone());
-        Ok(vec![settlement])
-    }
-
-    fn settle(&self, spend: &AdmittedSpend, cost: u64) -> Settlement {
-        let cost = micro(cost.min(spend.cap().micro()));
-        self.world.issuer.settle(&*self.world.set, spend, cost, self.now).unwrap().settlement().clone()
-    }
-
     fn restart(&mut self, asked: bool) {
         let journal = self.wallet.take().unwrap().into_journal();
-        self.wallet = Some(open(&self.world, Flaky { inside: journal.inside, fail: None }).unwrap());
+        self.wallet = Some(open(&self.outside.world, Flaky { inside: journal.inside, fail: None }).unwrap());
         if asked {
             self.ask();
         }
@@ -463,12 +351,10 @@ impl Play {
 
     /// Asks the spent set after notes of which it is not known whether they are spent.
     fn ask(&mut self) {
-        let now = self.now;
+        let now = self.outside.now;
         for epoch in self.wallet().unchecked_epochs() {
-            let spent = self.world.set.totals(epoch).unwrap();
-            for question in self.wallet().questions(epoch, spent.open + spent.settled) {
-                let bucket = self.world.set.scan(epoch, None, usize::MAX).unwrap();
-                let bucket: Vec<_> = bucket.into_iter().map(|record| record.key.nullifier).collect();
+            let bucket = self.outside.spent(epoch);
+            for question in self.wallet().questions(epoch, bucket.len() as u64) {
                 let frozen = self.wallet().answer(&question, &bucket, now).unwrap();
                 assert_eq!(frozen, [], "nobody else spends this wallet's notes");
             }
@@ -478,7 +364,7 @@ impl Play {
     /// What the wallet thinks it has is never more than it was given less what its calls are known to have cost, and never less
     /// than what cannot have been taken from it.
     fn check(&mut self) {
-        let books = self.world.issuer.books(&*self.world.set).expect("books that balance");
+        let books = self.outside.world.issuer.books(&*self.outside.world.set).expect("books that balance");
         assert_eq!(books.minted, u128::from(FUNDED));
         let total = self.wallet().balance().total();
         // A wallet that has taken half a transfer waits for the other half.
@@ -492,7 +378,7 @@ impl Play {
             self.pursue(Fate::Honest);
             self.ask();
             match self.wallet().next_pursuit() {
-                Some(due) => self.now = self.now.max(due).max(self.now.after(1)),
+                Some(due) => self.outside.now = self.outside.now.max(due).max(self.outside.now.after(1)),
                 None => break,
             }
         }
@@ -502,9 +388,9 @@ impl Play {
         }
         // What is late comes too late to change anything.
         for message in core::mem::take(&mut self.held) {
-            let _ = self.arrive(&message);
+            let _ = self.outside.arrive(&message);
         }
-        let books = self.world.issuer.books(&*self.world.set).expect("books that balance");
+        let books = self.outside.world.issuer.books(&*self.outside.world.set).expect("books that balance");
         let total = self.wallet().balance().total();
         assert_eq!(total + books.charged, u128::from(FUNDED), "credit is lost or made");
         assert_eq!(books.held, 0);
@@ -516,7 +402,7 @@ impl Play {
         for _ in 0..40 {
             self.pursue(lie);
             match self.wallet().next_pursuit() {
-                Some(due) => self.now = self.now.max(due),
+                Some(due) => self.outside.now = self.outside.now.max(due),
                 None => break,
             }
         }
