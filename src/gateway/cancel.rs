@@ -13,8 +13,8 @@ use crate::store::{RecordKey, RecordState, StoreError};
 pub enum Cancelled {
     /// The spend was not in the set. It is now, so that it cannot be served any more: settle it at 0.
     Fresh(AdmittedSpend),
-    /// It had been left open by a process whose lease has run out, and is now this process's: settle it at
-    /// [`metered`](AdmittedSpend::metered).
+    /// It had been left open by a process whose lease has run out, and is now this process's: settle it at its
+    /// [`lapsed_cost`](AdmittedSpend::lapsed_cost), which is what was metered, as a multiple of the quantum.
     Lapsed(AdmittedSpend),
     /// It is settled already: answer with the settlement.
     Settled(SettledSpend),
@@ -23,6 +23,14 @@ pub enum Cancelled {
     Running(SpendKey),
     /// Another process works on it: `wrong-owner`. Ask that one, or ask again after the lease.
     Elsewhere,
+}
+
+/// What has a quota of its own and carries one spend.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unpaid {
+    Cancel,
+    Rollover,
 }
 
 impl Gateway {
@@ -95,6 +103,15 @@ impl Gateway {
             quota.give_back();
             error.into()
         })
+    }
+
+    /// For whoever verifies elsewhere: the proof of a cancel or a rollover did not hold, and its quota gets back what it took.
+    #[cfg(feature = "http")]
+    pub(crate) fn give_back(&self, kind: Unpaid) {
+        match kind {
+            Unpaid::Cancel => self.meters.cancels.give_back(),
+            Unpaid::Rollover => self.meters.rollovers.give_back(),
+        }
     }
 
     /// The cheap checks of a rollover.

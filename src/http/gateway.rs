@@ -4,17 +4,21 @@
 //! | --- | --- |
 //! | `GET /.well-known/halometer/directory` | the issuer's signed directory |
 //! | `POST /.well-known/halometer/settlement` | the settlement of a spend, for whoever holds its session key |
+//! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation), to its settlement |
+//! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`spent`](super::spent) |
 //! | anything else | the service behind it, for a payment |
 //!
 //! The way of a paid request: its credential is read; its body is read, within limits; then, in a task of its own that goes on
 //! when the caller hangs up, it is screened and its proof is verified and admitted by worker threads, it is sent on, its answer
 //! is metered, and its spend is settled. So whatever the caller does, a spend that was admitted is settled.
 
+mod cancel;
 mod fetch;
 mod limits;
 mod observer;
 mod open;
 mod received;
+mod running;
 mod work;
 
 pub use fetch::SettlementAnswer;
@@ -35,21 +39,25 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use tokio::sync::Semaphore;
 
-use super::payment::Challenge;
+use super::payment::{self, Challenge};
 use super::pricing::Pricing;
 use super::problem::ProblemDetails;
+use super::spent::SpentBuckets;
 use super::upstream::Upstream;
 use crate::gateway::Gateway;
 use crate::http::clock::now;
 use crate::issuer::Issuer;
-use crate::lifecycle::AdmittedSpend;
+use crate::lifecycle::{AdmittedSpend, SettledSpend};
 use crate::pipeline::{Pipeline, PipelineParts, TaskPool, WorkError};
 use crate::protocol::Problem;
+use running::Running;
 
 /// Where the signed directory is found.
 pub const DIRECTORY_PATH: &str = "/.well-known/halometer/directory";
 /// Where settlements are asked for.
 pub const SETTLEMENT_PATH: &str = "/.well-known/halometer/settlement";
+/// Where spends are cancelled.
+pub const CANCEL_PATH: &str = "/.well-known/halometer/cancel";
 
 /// What a gateway service is made of.
 pub struct GatewayServiceParts {
@@ -95,6 +103,8 @@ struct Inner {
     /// Settles. Its queue has no bound of its own: what was admitted is bounded, and must be settled.
     back: TaskPool,
     places: Arc<Semaphore>,
+    running: Arc<Running>,
+    spent: SpentBuckets,
 }
 
 impl core::fmt::Debug for GatewayService {
@@ -138,6 +148,8 @@ impl GatewayService {
             pipeline,
             back: TaskPool::start("settle", 1, usize::MAX)?,
             places: Arc::new(Semaphore::new(limits.requests)),
+            running: Arc::default(),
+            spent: SpentBuckets::start(gateway.shared_set(), directory, limits.spent)?,
             gateway,
             issuer,
             upstream,
@@ -152,8 +164,10 @@ impl GatewayService {
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
             .route(SETTLEMENT_PATH, post(settlement))
+            .route(CANCEL_PATH, post(cancel))
             .fallback(serve)
             .with_state(self.clone())
+            .merge(self.0.spent.router())
     }
 
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
@@ -173,6 +187,11 @@ async fn settlement(State(service): State<GatewayService>, request: HttpRequest)
     outcome.unwrap_or_else(|problem| service.0.refuse(problem))
 }
 
+async fn cancel(State(service): State<GatewayService>, request: HttpRequest) -> Response {
+    let outcome = service.0.clone().cancel(request).await;
+    outcome.unwrap_or_else(|problem| service.0.refuse(problem))
+}
+
 async fn serve(State(service): State<GatewayService>, request: HttpRequest) -> Response {
     let outcome = service.0.clone().call(request).await;
     outcome.unwrap_or_else(|problem| service.0.refuse(problem))
@@ -186,6 +205,21 @@ impl Inner {
         }
         response
     }
+
+    /// Goes on in a task of its own: a caller who hangs up does not stop what has to be settled.
+    async fn apart<F>(self: Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) -> Result<Response, ProblemDetails>
+    where
+        F: Future<Output = Result<Response, ProblemDetails>> + Send + 'static,
+    {
+        let failed = || ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed");
+        tokio::spawn(work(self)).await.unwrap_or_else(|_| Err(failed()))
+    }
+}
+
+/// A settlement for whoever asked for it.
+fn settled_answer(settled: &SettledSpend) -> Response {
+    let settlement = payment::encode(&settled.settlement().to_bytes());
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement })).into_response()
 }
 
 fn busy() -> ProblemDetails {

@@ -34,6 +34,9 @@ pub enum Outcome<'a> {
     },
     /// It did not.
     Failed(&'a UpstreamError),
+    /// The caller cancelled the call while the upstream worked on it. The caller gets nothing of the answer, but the upstream may
+    /// have worked.
+    Stopped,
 }
 
 /// Turns a call into its cost. The gateway takes the least of it and the charge.
@@ -50,7 +53,7 @@ pub trait Pricing: Send + Sync {
 /// | success without | by the gateway's estimate of both bodies, 3 bytes to a token |
 /// | the upstream answered with an error (4xx, 5xx) or a redirect | nothing |
 /// | the upstream could not be reached | nothing |
-/// | the answer broke off, came too late or was too long | by the gateway's estimate of the request, for it was worked on |
+/// | the answer broke off, came too late or was too long; the call was cancelled while it went on | by the gateway's estimate of the request, for it was worked on |
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenPricing;
 
@@ -63,7 +66,7 @@ impl TokenPricing {
             }
             Outcome::Answered { .. } => Usage::default(),
             Outcome::Failed(UpstreamError::Unreachable(_) | UpstreamError::Target) => Usage::default(),
-            Outcome::Failed(_) => Usage::estimated(call.request, b""),
+            Outcome::Failed(_) | Outcome::Stopped => Usage::estimated(call.request, b""),
         }
     }
 

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 
 use super::received::Received;
+use super::running::Entry;
 use super::{Inner, work_problem};
 use crate::http::clock::now;
 use crate::http::payment::{RECEIPT_HEADER, Receipt};
@@ -26,35 +27,52 @@ impl Inner {
         spend: AdmittedSpend,
         tariff: &Digest,
         received: Received,
+        entry: &Entry,
     ) -> Result<Response, ProblemDetails> {
         let Received { parts, body, target, place, .. } = received;
         let Parts { method, headers, .. } = parts;
-        let answer = self.upstream.send(method, &target, &headers, body.clone()).await;
-        if let Err(error) = &answer {
+        // What was cancelled before it was begun is not begun.
+        let begun = !entry.is_stopped();
+        let answer = tokio::select! {
+            biased;
+            answer = self.upstream.send(method, &target, &headers, body.clone()), if begun => Some(answer),
+            // The request to the upstream is dropped with its connection.
+            () = entry.stopped() => None,
+        };
+        if let Some(Err(error)) = &answer {
             self.observer.upstream_failed(error);
         }
-        let cost = self.cost(&body, &answer, tariff, spend.charge());
         let charge = spend.charge();
+        let cost = match begun {
+            true => self.cost(&body, answer.as_ref(), tariff, charge),
+            false => Credits::ZERO,
+        };
         let settled = self.settle(spend, cost).await?;
         // What counts is what the set holds, which another may have settled.
         let cost = charge.checked_sub(settled.settlement().refund).unwrap_or(Credits::ZERO);
         drop(place);
         match answer {
-            Ok(answer) => Ok(paid_response(answer, settled.settlement(), cost)),
-            Err(error) => Err(upstream_problem(&error).with_settlement(&settled.settlement().to_bytes())),
+            None => {
+                let problem =
+                    ProblemDetails::new(Problem::AlreadySpent, "the call was cancelled; its settlement is attached");
+                Err(problem.with_settlement(&settled.settlement().to_bytes()))
+            }
+            Some(Ok(answer)) => Ok(paid_response(answer, settled.settlement(), cost)),
+            Some(Err(error)) => Err(upstream_problem(&error).with_settlement(&settled.settlement().to_bytes())),
         }
     }
 
     fn cost(
         &self,
         request: &Bytes,
-        answer: &Result<UpstreamAnswer, UpstreamError>,
+        answer: Option<&Result<UpstreamAnswer, UpstreamError>>,
         tariff: &Digest,
         charge: Credits,
     ) -> Credits {
         let outcome = match answer {
-            Ok(answer) => Outcome::Answered { status: answer.status, body: &answer.body },
-            Err(error) => Outcome::Failed(error),
+            Some(Ok(answer)) => Outcome::Answered { status: answer.status, body: &answer.body },
+            Some(Err(error)) => Outcome::Failed(error),
+            None => Outcome::Stopped,
         };
         let directory = self.gateway.directory();
         let quantum = directory.quantum();

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
 
-use crate::http::gateway::{DIRECTORY_PATH, SETTLEMENT_PATH, SettlementAnswer};
+use crate::circuits::note::Nullifier;
+use crate::http::gateway::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH, SettlementAnswer};
 use crate::http::issuer::MINT_PATH;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
+use crate::http::spent::{SpentCount, bucket_path, read_pages, spent_path};
 use crate::http::upstream::without_tls;
-use crate::protocol::{DecodeError, MintRequest, MintResponse, Settlement, SignedDirectory};
+use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
 
 /// Longest answer that is read, bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -138,11 +141,51 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. The same request can be sent again.
     pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintResponse, ClientError> {
+        let bytes = self.post(format!("{issuer}{MINT_PATH}"), request.to_bytes().to_vec()).await?;
+        Ok(MintResponse::from_bytes(&bytes)?)
+    }
+
+    /// Cancels a spend: `cancellation` is the bytes of a [`Cancellation`](crate::protocol::Cancellation) that was signed for a
+    /// `POST` to [`CANCEL_PATH`] with an empty body. Gives the settlement, whatever the spend came to.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same cancellation can be sent again.
+    pub async fn cancel(&self, origin: &str, cancellation: Vec<u8>) -> Result<Settlement, ClientError> {
+        let bytes = self.post(format!("{origin}{CANCEL_PATH}"), cancellation).await?;
+        let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
+        read_settlement(&answer.settlement)
+    }
+
+    /// About how many notes of an epoch are spent: see [`SpentCount`].
+    ///
+    /// # Errors
+    /// [`ClientError`]. No error says that none is.
+    pub async fn spent_count(&self, origin: &str, epoch: EpochNumber) -> Result<u64, ClientError> {
+        let url = format!("{origin}{}", spent_path(epoch));
+        let bytes = self.send(Method::GET, url, HeaderMap::new(), Bytes::new()).await?.success()?;
+        let SpentCount { spent } = read_json(&bytes, "number of spent notes")?;
+        Ok(spent)
+    }
+
+    /// All spent nullifiers of an epoch that begin with a prefix, ascending. How many bits to tell: [`Prefix::bits_for`].
+    ///
+    /// # Errors
+    /// [`ClientError`], also for an answer that broke off. No error says that there are none.
+    pub async fn spent_bucket(
+        &self,
+        origin: &str,
+        epoch: EpochNumber,
+        prefix: Prefix,
+    ) -> Result<Vec<Nullifier>, ClientError> {
+        let url = format!("{origin}{}", bucket_path(epoch, prefix));
+        let bytes = self.send(Method::GET, url, HeaderMap::new(), Bytes::new()).await?.success()?;
+        Ok(read_pages(&bytes, prefix)?)
+    }
+
+    async fn post(&self, url: String, body: Vec<u8>) -> Result<Bytes, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        let body = Bytes::copy_from_slice(&request.to_bytes());
-        let bytes = self.send(Method::POST, format!("{issuer}{MINT_PATH}"), headers, body).await?.success()?;
-        Ok(MintResponse::from_bytes(&bytes)?)
+        self.send(Method::POST, url, headers, body.into()).await?.success()
     }
 
     /// Asks for a settlement with a credential that was signed for this very request.
@@ -151,10 +194,16 @@ impl Client {
         headers.insert(header::AUTHORIZATION, credential);
         let url = format!("{origin}{SETTLEMENT_PATH}");
         let bytes = self.send(Method::POST, url, headers, Bytes::new()).await?.success()?;
-        let settlement = serde_json::from_slice(&bytes)
-            .ok()
-            .and_then(|answer: SettlementAnswer| payment::decode(&answer.settlement))
-            .ok_or(DecodeError::Field("settlement"))?;
-        Ok(Settlement::from_bytes(&settlement)?)
+        let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
+        read_settlement(&answer.settlement)
     }
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8], name: &'static str) -> Result<T, ClientError> {
+    serde_json::from_slice(bytes).map_err(|_| DecodeError::Field(name).into())
+}
+
+fn read_settlement(text: &str) -> Result<Settlement, ClientError> {
+    let bytes = payment::decode(text).ok_or(DecodeError::Field("settlement"))?;
+    Ok(Settlement::from_bytes(&bytes)?)
 }
