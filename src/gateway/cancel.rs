@@ -25,12 +25,13 @@ pub enum Cancelled {
     Elsewhere,
 }
 
-/// What has a quota of its own and carries one spend.
+/// What earns nothing and has a quota of its own.
 #[cfg(feature = "http")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unpaid {
     Cancel,
     Rollover,
+    Transfer,
 }
 
 impl Gateway {
@@ -105,12 +106,13 @@ impl Gateway {
         })
     }
 
-    /// For whoever verifies elsewhere: the proof of a cancel or a rollover did not hold, and its quota gets back what it took.
+    /// For whoever verifies elsewhere: a proof did not hold, or was not looked at, and the quota gets back what was taken for it.
     #[cfg(feature = "http")]
     pub(crate) fn give_back(&self, kind: Unpaid) {
         match kind {
             Unpaid::Cancel => self.meters.cancels.give_back(),
             Unpaid::Rollover => self.meters.rollovers.give_back(),
+            Unpaid::Transfer => self.meters.transfers.give_back(),
         }
     }
 

@@ -43,6 +43,13 @@ pub enum Outcome<'a> {
 pub trait Pricing: Send + Sync {
     /// The cost under the tariff that the caller agreed to, a multiple of `quantum`. `None` if the tariff gives none: the charge.
     fn cost(&self, call: &Call<'_>, tariff: &Tariff, quantum: Credits) -> Option<Credits>;
+
+    /// What was metered, for the receipt: how many units of which items of the tariff, of at most 32 items. None by default: the
+    /// receipt then says what the call cost and not why.
+    fn usage(&self, call: &Call<'_>) -> Vec<(String, u64)> {
+        let _ = call;
+        Vec::new()
+    }
 }
 
 /// Prices by tokens, as OpenAI's `usage` reports them: items [`INPUT_TOKEN`] and [`OUTPUT_TOKEN`] of the tariff.
@@ -79,6 +86,11 @@ impl TokenPricing {
 impl Pricing for TokenPricing {
     fn cost(&self, call: &Call<'_>, tariff: &Tariff, quantum: Credits) -> Option<Credits> {
         Self::price(Self::usage(call), tariff, quantum)
+    }
+
+    fn usage(&self, call: &Call<'_>) -> Vec<(String, u64)> {
+        let Usage { input, output } = Self::usage(call);
+        vec![(INPUT_TOKEN.to_owned(), input), (OUTPUT_TOKEN.to_owned(), output)]
     }
 }
 

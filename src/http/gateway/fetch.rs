@@ -13,7 +13,8 @@ use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{Following, Problem};
 
-/// What [`SETTLEMENT_PATH`](super::SETTLEMENT_PATH) and [`CANCEL_PATH`](super::CANCEL_PATH) answer.
+/// What [`SETTLEMENT_PATH`](super::SETTLEMENT_PATH), [`CANCEL_PATH`](super::CANCEL_PATH) and
+/// [`ROLLOVER_PATH`](super::ROLLOVER_PATH) answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettlementAnswer {
     /// The settlement, base64url.

@@ -42,10 +42,11 @@ impl Inner {
         let screened = {
             let gateway = Arc::clone(&self.gateway);
             let signed = Signed::of(&received);
-            let screen = move || signed.with(|request| gateway.screen(&opening, request, now()));
+            let screen = move || signed.with(|request| (gateway.screen(&opening, request, now()), request.content()));
             self.pipeline.run(screen).await.map_err(work_problem)?
         };
-        let spend = match screened?.map_err(|error| self.refusal(error))? {
+        let (screened, content) = screened?;
+        let spend = match screened.map_err(|error| self.refusal(error))? {
             Screened::Known(opened) => return self.known(opened).await,
             Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
         };
@@ -53,7 +54,7 @@ impl Inner {
         // Before it can be admitted, so that no cancel finds work that it cannot stop.
         let entry = self.running.enter(spend.key());
         match self.verify(spend, &connection, None).await? {
-            Opened::Admitted(spend) => self.work(spend, &tariff, received, &entry).await,
+            Opened::Admitted(spend) => self.work(spend, &tariff, content, received, &entry).await,
             opened => self.known(opened).await,
         }
     }

@@ -7,7 +7,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use crate::circuits::note::Nullifier;
-use crate::http::gateway::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH, SettlementAnswer};
+use crate::http::gateway::{
+    CANCEL_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SETTLEMENT_PATH, SettlementAnswer, TRANSFER_PATH, TransferAnswer,
+};
 use crate::http::issuer::MINT_PATH;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
@@ -152,6 +154,28 @@ impl Client {
     /// [`ClientError`]. The same cancellation can be sent again.
     pub async fn cancel(&self, origin: &str, cancellation: Vec<u8>) -> Result<Settlement, ClientError> {
         let bytes = self.post(format!("{origin}{CANCEL_PATH}"), cancellation).await?;
+        let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
+        read_settlement(&answer.settlement)
+    }
+
+    /// Moves credit between two lanes: `transfer` is the bytes of a [`Transfer`](crate::protocol::Transfer) that was signed for a
+    /// `POST` to [`TRANSFER_PATH`] with an empty body. Gives the settlements of the giving and of the taking half.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same transfer can be sent again. `already-spent` says that one half was cancelled: cancel both.
+    pub async fn transfer(&self, origin: &str, transfer: Vec<u8>) -> Result<[Settlement; 2], ClientError> {
+        let bytes = self.post(format!("{origin}{TRANSFER_PATH}"), transfer).await?;
+        let TransferAnswer { settlements: [give, take] } = read_json(&bytes, "settlements")?;
+        Ok([read_settlement(&give)?, read_settlement(&take)?])
+    }
+
+    /// Rolls a note over: `opening` is the bytes of an [`Opening`](crate::protocol::Opening) of that purpose that was signed for a
+    /// `POST` to [`ROLLOVER_PATH`] with an empty body.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same rollover can be sent again.
+    pub async fn rollover(&self, origin: &str, opening: Vec<u8>) -> Result<Settlement, ClientError> {
+        let bytes = self.post(format!("{origin}{ROLLOVER_PATH}"), opening).await?;
         let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
         read_settlement(&answer.settlement)
     }
