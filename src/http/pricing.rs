@@ -129,5 +129,9 @@ mod tests {
             |error: &UpstreamError| TokenPricing::usage(&Call { request: &request, outcome: Outcome::Failed(error) });
         assert_eq!(usage(&UpstreamError::Timeout), Usage { input: 2, output: 0 });
         assert_eq!(usage(&UpstreamError::TooLong(1)), Usage { input: 2, output: 0 });
+        let stopped = Call { request: &request, outcome: Outcome::Stopped };
+        assert_eq!(TokenPricing::usage(&stopped), Usage { input: 2, output: 0 });
+        let items = Pricing::usage(&TokenPricing, &stopped);
+        assert_eq!(items, [(INPUT_TOKEN.to_owned(), 2), (OUTPUT_TOKEN.to_owned(), 0)]);
     }
 }

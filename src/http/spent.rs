@@ -78,6 +78,7 @@ struct Inner {
     rate: Meter,
     places: Arc<Semaphore>,
     page: usize,
+    max_bucket: u64,
 }
 
 impl core::fmt::Debug for Inner {
@@ -96,6 +97,7 @@ impl SpentBuckets {
             rate: Meter::new(rate),
             places: Arc::new(Semaphore::new(PLACES)),
             page: PAGE,
+            max_bucket: MAX_BUCKET,
         })))
     }
 
@@ -197,7 +199,7 @@ impl Inner {
         let prefix: Prefix = prefix
             .parse()
             .map_err(|_| refusal(Problem::Malformed, StatusCode::NOT_FOUND, "there is no such prefix"))?;
-        if prefix.bits() < Prefix::MAX_TOLD && self.spent(epoch).await? >> prefix.bits() > MAX_BUCKET {
+        if prefix.bits() < Prefix::MAX_TOLD && self.spent(epoch).await? >> prefix.bits() > self.max_bucket {
             let detail = "there are too many nullifiers with this prefix: ask for one with more bits";
             return Err(refusal(Problem::Malformed, StatusCode::BAD_REQUEST, detail));
         }
@@ -287,5 +289,124 @@ pub(crate) fn read_pages(mut bytes: &[u8], prefix: Prefix) -> Result<Vec<Nullifi
             all.push(nullifier);
         }
         bytes = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::circuits::note::{ContextHash, ValueCommitment};
+    use crate::protocol::{Credits, Memo, OwnerId, SpendTag, Timestamp};
+    use crate::store::{Lease, MemorySpentSet, Record, RecordEvidence, RecordKey, RecordState};
+
+    const EPOCH: [EpochNumber; 2] = [EpochNumber::new(1), EpochNumber::new(2)];
+
+    fn nullifier(first: u8) -> Nullifier {
+        let mut bytes = [0; 32];
+        bytes[0] = first;
+        Option::from(Nullifier::from_bytes(&bytes)).unwrap()
+    }
+
+    fn record(first: u8) -> Record {
+        let change = Option::from(ValueCommitment::from_bytes(&[1; 32])).unwrap();
+        let context = Option::from(ContextHash::from_bytes(&[3; 32])).unwrap();
+        let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(first), tag: SpendTag::from_bytes([1; 16]) };
+        let lease = Lease { owner: OwnerId::from_bytes([1; 16]), until: Timestamp::MAX };
+        Record {
+            key,
+            memo: Memo::from_bytes([0; 64]),
+            evidence: Some(RecordEvidence { context, charge: Credits::from_micro(1), change, spend: Vec::new() }),
+            state: RecordState::Open { lease, metered: Credits::ZERO },
+        }
+    }
+
+    /// Nullifiers that begin with 0 to 63, a page for each.
+    fn served() -> (Arc<MemorySpentSet>, Arc<Inner>) {
+        let set = Arc::new(MemorySpentSet::new());
+        set.create(EPOCH[0]).unwrap();
+        let inserted = set.insert_all((0..64).map(record).collect(), Timestamp::default());
+        assert!(inserted.iter().all(Result::is_ok));
+        let inner = Inner {
+            set: Arc::clone(&set) as _,
+            epochs: EPOCH.to_vec(),
+            workers: TaskPool::start("spent", 1, 8).unwrap(),
+            rate: Meter::new(Rate::UNLIMITED),
+            places: Arc::new(Semaphore::new(2)),
+            page: 1,
+            max_bucket: 32,
+        };
+        (set, Arc::new(inner))
+    }
+
+    async fn ask(inner: &Arc<Inner>, path: String) -> Response {
+        let router = SpentBuckets(Arc::clone(inner)).router();
+        router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn pages_add_up_and_a_cut_is_noticed_anywhere() {
+        let (_, inner) = served();
+        let prefix = Prefix::new(3, 1).unwrap();
+        let response = ask(&inner, bucket_path(EPOCH[0], prefix)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let expected: Vec<_> = (32..64).map(nullifier).collect();
+        assert_eq!(read_pages(&body, prefix), Ok(expected));
+        for length in 0..body.len() {
+            assert_eq!(read_pages(&body[..length], prefix), Err(DecodeError::Truncated), "{length}");
+        }
+        assert_eq!(read_pages(&[&body[..], &[0]].concat(), prefix), Err(DecodeError::Trailing));
+        // What was not asked for, and what comes twice or in another order.
+        assert_eq!(read_pages(&body, Prefix::new(3, 2).unwrap()), Err(DecodeError::Field("nullifier")));
+        let mut twice = body[..36].to_vec();
+        twice.extend_from_slice(&body);
+        assert_eq!(read_pages(&twice, prefix), Err(DecodeError::Field("order of nullifiers")));
+        let huge = [&[0xff; 4][..], &body[4..]].concat();
+        assert_eq!(read_pages(&huge, prefix), Err(DecodeError::Truncated));
+    }
+
+    #[tokio::test]
+    async fn a_set_that_fails_meanwhile_breaks_the_answer_off() {
+        let (set, inner) = served();
+        let mut body = ask(&inner, bucket_path(EPOCH[0], Prefix::new(2, 0).unwrap())).await.into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        set.close(EPOCH[0]).unwrap();
+        set.retire(EPOCH[0]).unwrap();
+        assert!(body.collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_is_not_there_is_no_empty_one() {
+        let (_, inner) = served();
+        for path in [bucket_path(EPOCH[1], Prefix::WHOLE), spent_path(EPOCH[1])] {
+            assert_eq!(ask(&inner, path).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_refused_where_more_may_be_told() {
+        let (_, inner) = served();
+        assert_eq!(ask(&inner, bucket_path(EPOCH[0], Prefix::WHOLE)).await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(ask(&inner, bucket_path(EPOCH[0], Prefix::new(1, 0).unwrap())).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_keeps_a_place_and_who_hangs_up_gives_it_back() {
+        let (_, inner) = served();
+        let path = || bucket_path(EPOCH[0], Prefix::new(2, 0).unwrap());
+        let mut unread = vec![ask(&inner, path()).await, ask(&inner, path()).await];
+        assert_eq!(ask(&inner, path()).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        unread.pop();
+        for _ in 0..500 {
+            if inner.places.available_permits() > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(ask(&inner, path()).await.status(), StatusCode::OK);
     }
 }

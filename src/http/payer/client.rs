@@ -19,6 +19,8 @@ use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefi
 
 /// Longest answer that is read, bytes.
 const MAX_ANSWER: usize = 64 << 20;
+/// Longest answer that is read of a gateway's or issuer's own, but for buckets: a directory's length, and some.
+const MAX_OWN: usize = (1 << 20) + 4_096;
 
 /// Sends requests. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ pub enum ClientError {
     /// The request or its answer did not get through.
     #[error("{0}")]
     Http(#[source] reqwest::Error),
-    /// The answer is longer than 64 MiB.
+    /// The answer is longer than such an answer can be; 64 MiB for one that was paid for.
     #[error("the answer is too long")]
     TooLong,
     /// The answer is a problem.
@@ -102,12 +104,23 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
+        self.send_up_to(MAX_ANSWER, method, url, headers, body).await
+    }
+
+    async fn send_up_to(
+        &self,
+        max: usize,
+        method: Method,
+        url: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
         let sent = self.0.request(method, url).headers(headers).body(body).send().await;
         let mut response = sent.map_err(ClientError::Http)?;
         let (status, headers) = (response.status(), core::mem::take(response.headers_mut()));
         let mut read = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(ClientError::Http)? {
-            if read.len() + chunk.len() > MAX_ANSWER {
+            if read.len() + chunk.len() > max {
                 return Err(ClientError::TooLong);
             }
             read.extend_from_slice(&chunk);
@@ -120,7 +133,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; [`ClientError::Status`] if it asks for no payment.
     pub async fn challenge(&self, origin: &str) -> Result<Challenge, ClientError> {
-        let answer = self.send(Method::GET, format!("{origin}/"), HeaderMap::new(), Bytes::new()).await?;
+        let answer = self.get(MAX_OWN, format!("{origin}/")).await?;
         if !matches!(answer.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) {
             return Err(ClientError::Status(answer.status));
         }
@@ -133,8 +146,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn directory(&self, origin: &str) -> Result<SignedDirectory, ClientError> {
-        let url = format!("{origin}{DIRECTORY_PATH}");
-        let bytes = self.send(Method::GET, url, HeaderMap::new(), Bytes::new()).await?.success()?;
+        let bytes = self.get(MAX_OWN, format!("{origin}{DIRECTORY_PATH}")).await?.success()?;
         Ok(SignedDirectory::from_bytes(&bytes)?)
     }
 
@@ -185,8 +197,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. No error says that none is.
     pub async fn spent_count(&self, origin: &str, epoch: EpochNumber) -> Result<u64, ClientError> {
-        let url = format!("{origin}{}", spent_path(epoch));
-        let bytes = self.send(Method::GET, url, HeaderMap::new(), Bytes::new()).await?.success()?;
+        let bytes = self.get(MAX_OWN, format!("{origin}{}", spent_path(epoch))).await?.success()?;
         let SpentCount { spent } = read_json(&bytes, "number of spent notes")?;
         Ok(spent)
     }
@@ -201,15 +212,23 @@ impl Client {
         epoch: EpochNumber,
         prefix: Prefix,
     ) -> Result<Vec<Nullifier>, ClientError> {
-        let url = format!("{origin}{}", bucket_path(epoch, prefix));
-        let bytes = self.send(Method::GET, url, HeaderMap::new(), Bytes::new()).await?.success()?;
-        Ok(read_pages(&bytes, prefix)?)
+        let answer = self.get(MAX_ANSWER, format!("{origin}{}", bucket_path(epoch, prefix))).await;
+        let answer = answer.map_err(|error| match error {
+            // The address has the prefix, which is no matter for a log.
+            ClientError::Http(error) => ClientError::Http(error.without_url()),
+            other => other,
+        });
+        Ok(read_pages(&answer?.success()?, prefix)?)
+    }
+
+    async fn get(&self, max: usize, url: String) -> Result<Answer, ClientError> {
+        self.send_up_to(max, Method::GET, url, HeaderMap::new(), Bytes::new()).await
     }
 
     async fn post(&self, url: String, body: Vec<u8>) -> Result<Bytes, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        self.send(Method::POST, url, headers, body.into()).await?.success()
+        self.send_up_to(MAX_OWN, Method::POST, url, headers, body.into()).await?.success()
     }
 
     /// Asks for a settlement with a credential that was signed for this very request.
@@ -217,7 +236,7 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, credential);
         let url = format!("{origin}{SETTLEMENT_PATH}");
-        let bytes = self.send(Method::POST, url, headers, Bytes::new()).await?.success()?;
+        let bytes = self.send_up_to(MAX_OWN, Method::POST, url, headers, Bytes::new()).await?.success()?;
         let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
         read_settlement(&answer.settlement)
     }
