@@ -13,7 +13,7 @@ use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
 use halometer::protocol::*;
 use halometer::store::MemoryMintBook;
 
-use crate::world::{Answer, QUESTION, TARGET, World, lane};
+use crate::world::{Answer, QUESTION, World, lane};
 
 /// The receipt of an answer, wherever it stands.
 fn signed(answer: &Answer) -> Receipt {
@@ -26,9 +26,8 @@ fn signed(answer: &Answer) -> Receipt {
 
 fn subject(world: &World, spend: SpendKey, body: &str) -> ReceiptSubject {
     let directory = world.stack.gateway().directory();
-    let host = world.host();
-    let request = Request::new(&host, "POST", TARGET, ContentDigest::of(body.as_bytes())).unwrap().digest();
-    ReceiptSubject { issuer: directory.issuer(), gateway: world.gateway(), spend, request }
+    let content = ContentDigest::of(body.as_bytes());
+    ReceiptSubject { issuer: directory.issuer(), gateway: world.gateway(), spend, content }
 }
 
 fn key(world: &World) -> GatewayKey {

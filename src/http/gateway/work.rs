@@ -72,7 +72,13 @@ impl Inner {
     }
 
     /// The signed receipt. None where the pricing reports a usage that no receipt can have.
-    fn receipt(&self, spend: SpendKey, request: Digest, usage: Vec<(String, u64)>, cost: Credits) -> Option<Vec<u8>> {
+    fn receipt(
+        &self,
+        spend: SpendKey,
+        content: ContentDigest,
+        usage: Vec<(String, u64)>,
+        cost: Credits,
+    ) -> Option<Vec<u8>> {
         let (issuer, gateway) = (self.gateway.directory().issuer(), self.gateway.id());
         let subject = ReceiptSubject { issuer, gateway, spend, content };
         let receipt = SignedReceipt::sign(&self.key, &subject, usage, cost, rand::random());
