@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = listen().await?;
     let root = RootSigningKey::generate(&mut rng);
     let (number, mut keys) = (EpochNumber::new(1), EpochKeys::new());
-    let id = GatewayId::from_bytes(rand::random());
+    let (id, key) = (GatewayId::from_bytes(rand::random()), GatewaySigningKey::generate(&mut rng));
     let month = Window { from: now(), until: now().after(30 * DAY) };
     let price = |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
     let directory = Directory::new(DirectoryParts {
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         gateways: vec![GatewayEntry {
             id,
             origins: vec![format!("http://{}", listener.address())],
-            key: GatewaySigningKey::generate(&mut rng).public_key(),
+            key: key.public_key(),
         }],
     })?;
 
@@ -95,6 +95,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         pricing: Box::new(ByKilobyte),
         observer: Arc::new(NoObserver),
         limits: GatewayLimits::default(),
+        key,
+        upkeep: None,
     })?;
     let server = listener.serve(paid_service.router());
 

@@ -62,6 +62,7 @@ macro_rules! spent_set_conformance {
             only_the_owner_settles_before_the_lease_is_over,
             another_context_finds_nothing,
             a_bucket_names_more_than_one,
+            a_bucket_is_read_page_by_page,
             a_record_that_is_not_new_is_not_inserted,
             what_is_metered_never_goes_down,
             many_at_once_are_decided_one_by_one,
@@ -203,7 +204,7 @@ fn assert_retired(set: &impl SpentSet) {
     assert!(matches!(set.insert_pair(pair(9, 9), T0), Err(StoreError::PartitionRetired(_))));
     assert!(matches!(set.settle(&key(1, 1), OWNER, T0, &settlement(4)), Err(StoreError::PartitionRetired(_))));
     assert!(matches!(set.find(EPOCH[0], &key(1, 1).nullifier), Err(StoreError::PartitionRetired(_))));
-    assert!(matches!(set.bucket(EPOCH[0], [1, 1]), Err(StoreError::PartitionRetired(_))));
+    assert!(matches!(set.bucket(EPOCH[0], Prefix::WHOLE, None, 1), Err(StoreError::PartitionRetired(_))));
     assert!(matches!(set.scan(EPOCH[0], None, 1), Err(StoreError::PartitionRetired(_))));
     assert!(matches!(set.lapsed(EPOCH[0], T0, 1), Err(StoreError::PartitionRetired(_))));
     // The books need its sums.
@@ -348,9 +349,46 @@ pub fn a_bucket_names_more_than_one<B: Backend>(backend: &B) {
     bytes[2] = 0;
     near.nullifier = Nullifier::from_bytes(&bytes).unwrap();
     insert(&set, near).unwrap();
-    assert_eq!(set.bucket(EPOCH[0], [2, 2]).unwrap(), [near.nullifier, key(2, 1).nullifier]);
-    assert!(set.bucket(EPOCH[0], [2, 3]).unwrap().is_empty());
-    assert!(set.bucket(EPOCH[0], [0xff, 0xff]).unwrap().is_empty());
+    let bucket = |bits, value| set.bucket(EPOCH[0], Prefix::new(bits, value).unwrap(), None, 9).unwrap();
+    let [one, two, three] = [1, 2, 3].map(|nullifier| key(nullifier, 1).nullifier);
+    assert_eq!(bucket(16, 0x0202), [near.nullifier, two]);
+    // 1, 2 and 3 differ in the last two bits of a byte.
+    assert_eq!(bucket(8, 3), [three]);
+    assert_eq!(bucket(7, 1), [near.nullifier, two, three]);
+    assert_eq!(bucket(6, 0), [one, near.nullifier, two, three]);
+    assert_eq!(bucket(0, 0), [one, near.nullifier, two, three]);
+    for (bits, value) in [(16, 0x0203), (16, 0xffff), (6, 1), (1, 1)] {
+        assert!(bucket(bits, value).is_empty());
+    }
+    assert!(set.bucket(EPOCH[1], Prefix::WHOLE, None, 9).unwrap().is_empty());
+    assert!(matches!(set.bucket(EpochNumber::new(3), Prefix::WHOLE, None, 9), Err(StoreError::PartitionMissing(_))));
+}
+
+/// Pages of any size add up to the bucket, whatever they begin behind.
+pub fn a_bucket_is_read_page_by_page<B: Backend>(backend: &B) {
+    let set = created(backend);
+    for nullifier in 1..=9 {
+        insert(&set, key(nullifier, 1)).unwrap();
+    }
+    // Of 1 to 9, those that begin with 000001: 4 to 7.
+    let prefix = Prefix::new(6, 1).unwrap();
+    let expected = [4, 5, 6, 7].map(|nullifier| key(nullifier, 1).nullifier);
+    for size in [1, 2, 4, 5] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = set.bucket(EPOCH[0], prefix, after.as_ref(), size).unwrap();
+            assert!(page.len() <= size);
+            let Some(last) = page.last() else { break };
+            after = Some(*last);
+            seen.extend(page);
+        }
+        assert_eq!(seen, expected);
+    }
+    let behind = |nullifier| set.bucket(EPOCH[0], prefix, Some(&key(nullifier, 1).nullifier), 9).unwrap();
+    assert_eq!((behind(1), behind(3)), (expected.to_vec(), expected.to_vec()));
+    assert_eq!(behind(5), expected[2..]);
+    assert!(behind(7).is_empty() && behind(9).is_empty());
+    assert!(set.bucket(EPOCH[0], prefix, None, 0).unwrap().is_empty());
 }
 
 /// Records begin open, with their evidence.

@@ -16,11 +16,15 @@ mod transfer;
 mod vouched;
 
 pub use cancel::Cancelled;
+#[cfg(feature = "http")]
+pub(crate) use cancel::Unpaid;
 pub use challenge::Challenge;
 pub(crate) use error::store_problem;
 pub use error::{AdmitError, FetchError};
 pub use fetch::Fetched;
 pub use open::{Opened, Screened};
+#[cfg(feature = "http")]
+pub(crate) use quota::Meter;
 pub use quota::{Quotas, Rate};
 
 use std::collections::BTreeMap;
@@ -195,6 +199,11 @@ impl Gateway {
     /// The spent set, for whoever settles.
     pub fn set(&self) -> &dyn SpentSet {
         &*self.set
+    }
+
+    /// The spent set, for whoever keeps it.
+    pub fn shared_set(&self) -> Arc<dyn SpentSet> {
+        Arc::clone(&self.set)
     }
 
     /// The verifying key of an epoch that can still be spent.

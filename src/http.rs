@@ -6,6 +6,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`payment`], [`problem`] | the `Payment` authentication scheme; problem details |
+//! | [`spent`] | which notes are spent, for wallets that name none |
 //! | [`gateway`] | [`Gateway`](crate::gateway::Gateway) and [`Issuer`](crate::issuer::Issuer) as a reverse proxy |
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
@@ -20,5 +21,6 @@ pub mod payment;
 pub mod pricing;
 pub mod problem;
 pub mod server;
+pub mod spent;
 pub mod upstream;
 pub mod usage;

@@ -17,6 +17,7 @@ mod memo;
 mod mint;
 mod prefix;
 mod problem;
+mod receipt;
 mod session;
 mod settlement;
 mod signed_directory;
@@ -41,6 +42,7 @@ pub use memo::Memo;
 pub use mint::{LANES, MintLane, MintRequest, MintResponse};
 pub use prefix::Prefix;
 pub use problem::{Fault, Problem};
+pub use receipt::{Receipt, ReceiptError, ReceiptSubject};
 pub use session::{
     Action, Authorisation, Cancellation, ContentDigest, Following, Opening, Request, RequestError, Transfer,
 };

@@ -13,8 +13,8 @@ use crate::store::{RecordKey, RecordState, StoreError};
 pub enum Cancelled {
     /// The spend was not in the set. It is now, so that it cannot be served any more: settle it at 0.
     Fresh(AdmittedSpend),
-    /// It had been left open by a process whose lease has run out, and is now this process's: settle it at
-    /// [`metered`](AdmittedSpend::metered).
+    /// It had been left open by a process whose lease has run out, and is now this process's: settle it at its
+    /// [`lapsed_cost`](AdmittedSpend::lapsed_cost), which is what was metered, as a multiple of the quantum.
     Lapsed(AdmittedSpend),
     /// It is settled already: answer with the settlement.
     Settled(SettledSpend),
@@ -23,6 +23,15 @@ pub enum Cancelled {
     Running(SpendKey),
     /// Another process works on it: `wrong-owner`. Ask that one, or ask again after the lease.
     Elsewhere,
+}
+
+/// What earns nothing and has a quota of its own.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unpaid {
+    Cancel,
+    Rollover,
+    Transfer,
 }
 
 impl Gateway {
@@ -95,6 +104,16 @@ impl Gateway {
             quota.give_back();
             error.into()
         })
+    }
+
+    /// For whoever verifies elsewhere: a proof did not hold, or was not looked at, and the quota gets back what was taken for it.
+    #[cfg(feature = "http")]
+    pub(crate) fn give_back(&self, kind: Unpaid) {
+        match kind {
+            Unpaid::Cancel => self.meters.cancels.give_back(),
+            Unpaid::Rollover => self.meters.rollovers.give_back(),
+            Unpaid::Transfer => self.meters.transfers.give_back(),
+        }
     }
 
     /// The cheap checks of a rollover.

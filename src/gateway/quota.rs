@@ -60,18 +60,18 @@ impl Meters {
 }
 
 /// A token bucket. A token is 60 parts, so that each second adds `per_minute` parts.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     rate: Rate,
     state: Mutex<(u64, Timestamp)>,
 }
 
 impl Meter {
-    fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         Self { rate, state: Mutex::new((u64::from(rate.burst) * 60, Timestamp::default())) }
     }
 
     /// Takes a token, if there is one. A clock that went back adds none and takes none away.
-    pub(super) fn take(&self, now: Timestamp) -> bool {
+    pub(crate) fn take(&self, now: Timestamp) -> bool {
         if self.rate == Rate::UNLIMITED {
             return true;
         }

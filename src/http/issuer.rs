@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `GET /.well-known/halometer/directory` | | the bytes of a [`SignedDirectory`](crate::protocol::SignedDirectory) |
 //! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`] | the bytes of a [`MintResponse`](crate::protocol::MintResponse) |
+//! | `GET /.well-known/halometer/spent/..` | | which notes are spent, where the set is at hand: [`spent`](super::spent) |
 //!
 //! A mint request holds secrets between the payer and the issuer: outside of one machine it travels over TLS.
 
@@ -21,9 +22,12 @@ use http::{StatusCode, header};
 use super::clock::now;
 use super::gateway::DIRECTORY_PATH;
 use super::problem::ProblemDetails;
+use super::spent::SpentBuckets;
+use crate::gateway::Rate;
 use crate::issuer::{Issuer, MintError};
 use crate::pipeline::TaskPool;
 use crate::protocol::{MintRequest, Problem};
+use crate::store::SpentSet;
 
 /// Where payments are minted.
 pub const MINT_PATH: &str = "/.well-known/halometer/mint";
@@ -37,6 +41,7 @@ const BYTES: (header::HeaderName, &str) = (header::CONTENT_TYPE, "application/oc
 pub struct IssuerService {
     issuer: Arc<Issuer>,
     workers: Arc<TaskPool>,
+    spent: Option<Arc<SpentBuckets>>,
 }
 
 impl IssuerService {
@@ -45,16 +50,27 @@ impl IssuerService {
     /// # Errors
     /// The system's, if it cannot be started.
     pub fn start(issuer: Arc<Issuer>) -> io::Result<Self> {
-        Ok(Self { issuer, workers: Arc::new(TaskPool::start("mint", 1, QUEUE)?) })
+        Ok(Self { issuer, workers: Arc::new(TaskPool::start("mint", 1, QUEUE)?), spent: None })
+    }
+
+    /// Tells as well which notes are spent, out of the set that the issuer settles in. `rate` is for all who ask.
+    ///
+    /// # Errors
+    /// The system's, if the thread that reads cannot be started.
+    pub fn with_spent_set(self, set: Arc<dyn SpentSet>, rate: Rate) -> io::Result<Self> {
+        let spent = SpentBuckets::start(set, self.issuer.directory(), rate)?;
+        Ok(Self { spent: Some(Arc::new(spent)), ..self })
     }
 
     /// The routes.
     pub fn router(&self) -> Router {
+        let spent = self.spent.as_ref().map(|spent| spent.router()).unwrap_or_default();
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
             .route(MINT_PATH, post(mint))
             .layer(DefaultBodyLimit::max(MintRequest::LENGTH))
             .with_state(self.clone())
+            .merge(spent)
     }
 }
 

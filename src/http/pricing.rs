@@ -34,12 +34,22 @@ pub enum Outcome<'a> {
     },
     /// It did not.
     Failed(&'a UpstreamError),
+    /// The caller cancelled the call while the upstream worked on it. The caller gets nothing of the answer, but the upstream may
+    /// have worked.
+    Stopped,
 }
 
 /// Turns a call into its cost. The gateway takes the least of it and the charge.
 pub trait Pricing: Send + Sync {
     /// The cost under the tariff that the caller agreed to, a multiple of `quantum`. `None` if the tariff gives none: the charge.
     fn cost(&self, call: &Call<'_>, tariff: &Tariff, quantum: Credits) -> Option<Credits>;
+
+    /// What was metered, for the receipt: how many units of which items of the tariff, of at most 32 items. None by default: the
+    /// receipt then says what the call cost and not why.
+    fn usage(&self, call: &Call<'_>) -> Vec<(String, u64)> {
+        let _ = call;
+        Vec::new()
+    }
 }
 
 /// Prices by tokens, as OpenAI's `usage` reports them: items [`INPUT_TOKEN`] and [`OUTPUT_TOKEN`] of the tariff.
@@ -50,7 +60,7 @@ pub trait Pricing: Send + Sync {
 /// | success without | by the gateway's estimate of both bodies, 3 bytes to a token |
 /// | the upstream answered with an error (4xx, 5xx) or a redirect | nothing |
 /// | the upstream could not be reached | nothing |
-/// | the answer broke off, came too late or was too long | by the gateway's estimate of the request, for it was worked on |
+/// | the answer broke off, came too late or was too long; the call was cancelled while it went on | by the gateway's estimate of the request, for it was worked on |
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenPricing;
 
@@ -63,7 +73,7 @@ impl TokenPricing {
             }
             Outcome::Answered { .. } => Usage::default(),
             Outcome::Failed(UpstreamError::Unreachable(_) | UpstreamError::Target) => Usage::default(),
-            Outcome::Failed(_) => Usage::estimated(call.request, b""),
+            Outcome::Failed(_) | Outcome::Stopped => Usage::estimated(call.request, b""),
         }
     }
 
@@ -76,6 +86,11 @@ impl TokenPricing {
 impl Pricing for TokenPricing {
     fn cost(&self, call: &Call<'_>, tariff: &Tariff, quantum: Credits) -> Option<Credits> {
         Self::price(Self::usage(call), tariff, quantum)
+    }
+
+    fn usage(&self, call: &Call<'_>) -> Vec<(String, u64)> {
+        let Usage { input, output } = Self::usage(call);
+        vec![(INPUT_TOKEN.to_owned(), input), (OUTPUT_TOKEN.to_owned(), output)]
     }
 }
 
@@ -114,5 +129,9 @@ mod tests {
             |error: &UpstreamError| TokenPricing::usage(&Call { request: &request, outcome: Outcome::Failed(error) });
         assert_eq!(usage(&UpstreamError::Timeout), Usage { input: 2, output: 0 });
         assert_eq!(usage(&UpstreamError::TooLong(1)), Usage { input: 2, output: 0 });
+        let stopped = Call { request: &request, outcome: Outcome::Stopped };
+        assert_eq!(TokenPricing::usage(&stopped), Usage { input: 2, output: 0 });
+        let items = Pricing::usage(&TokenPricing, &stopped);
+        assert_eq!(items, [(INPUT_TOKEN.to_owned(), 2), (OUTPUT_TOKEN.to_owned(), 0)]);
     }
 }

@@ -72,6 +72,9 @@ pub struct ProblemDetails {
     /// The settlement of this very spend, base64url, if it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settlement: Option<String>,
+    /// The gateway's signed [receipt](crate::protocol::Receipt) for it, base64url, where the call was worked on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
 }
 
 fn about_blank() -> String {
@@ -87,6 +90,7 @@ impl ProblemDetails {
             status: status(problem).as_u16(),
             detail: Some(detail.into()),
             settlement: None,
+            receipt: None,
         }
     }
 
@@ -98,6 +102,7 @@ impl ProblemDetails {
             status: status.as_u16(),
             detail: Some(detail.into()),
             settlement: None,
+            receipt: None,
         }
     }
 
@@ -111,6 +116,17 @@ impl ProblemDetails {
     #[must_use]
     pub fn with_settlement(self, settlement: &[u8]) -> Self {
         Self { settlement: Some(payment::encode(settlement)), ..self }
+    }
+
+    /// The same with the bytes of the gateway's signed receipt, if there is one.
+    #[must_use]
+    pub fn with_receipt(self, receipt: Option<&[u8]>) -> Self {
+        Self { receipt: receipt.map(payment::encode), ..self }
+    }
+
+    /// The bytes of the attached receipt, if there is one and it is base64url.
+    pub fn receipt(&self) -> Option<Vec<u8>> {
+        payment::decode(self.receipt.as_deref()?)
     }
 
     /// The type, if it is one of the protocol's.

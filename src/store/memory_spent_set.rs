@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use halometer_circuits::note::Nullifier;
 
 use super::rules;
-use crate::protocol::{Credits, EpochNumber, OwnerId, Settlement, Timestamp};
+use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
 use crate::store::{
     Insertion, Lease, PairInsertion, PartitionPhase, Record, RecordKey, RecordState, SpentSet, StoreError, Totals,
 };
@@ -228,12 +228,17 @@ impl SpentSet for MemorySpentSet {
         })
     }
 
-    fn bucket(&self, epoch: EpochNumber, prefix: [u8; 2]) -> Result<Vec<Nullifier>, StoreError> {
+    fn bucket(
+        &self,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        after: Option<&Nullifier>,
+        limit: usize,
+    ) -> Result<Vec<Nullifier>, StoreError> {
         self.with(epoch, |partition| {
-            let (mut low, mut high) = ([0; 32], [0xff; 32]);
-            low[..2].copy_from_slice(&prefix);
-            high[..2].copy_from_slice(&prefix);
-            Ok(partition.entries.range(low..=high).map(|(_, entry)| entry.record.key.nullifier).collect())
+            let Some(range) = rules::bucket_range(prefix, after) else { return Ok(Vec::new()) };
+            let entries = partition.entries.range(range);
+            Ok(entries.take(limit).map(|(_, entry)| entry.record.key.nullifier).collect())
         })
     }
 

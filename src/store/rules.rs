@@ -1,7 +1,22 @@
 //! The rules of a spent set that do not depend on where it is kept.
 
+use std::ops::Bound;
+
+use halometer_circuits::note::Nullifier;
+
 use super::{Lease, PairInsertion, Record, RecordEvidence, RecordState, StoreError, Totals};
-use crate::protocol::{Credits, OwnerId, Purpose, Settlement, Spend, Timestamp};
+use crate::protocol::{Credits, OwnerId, Prefix, Purpose, Settlement, Spend, Timestamp};
+
+/// Where the nullifiers of a page of a bucket lie. None if there cannot be any.
+pub(super) fn bucket_range(prefix: Prefix, after: Option<&Nullifier>) -> Option<(Bound<[u8; 32]>, Bound<[u8; 32]>)> {
+    let (low, high) = prefix.bounds();
+    let low = match after.map(Nullifier::to_bytes) {
+        Some(after) if after >= high => return None,
+        Some(after) if after >= low => Bound::Excluded(after),
+        _ => Bound::Included(low),
+    };
+    Some((low, Bound::Included(high)))
+}
 
 /// The charge of a record that may be inserted.
 pub(super) fn new_record(record: &Record) -> Result<Credits, StoreError> {

@@ -2,7 +2,7 @@
 
 use halometer_circuits::note::Nullifier;
 
-use crate::protocol::{Credits, EpochNumber, OwnerId, Settlement, Timestamp};
+use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
 use crate::store::{Lease, PartitionPhase, Record, RecordKey, RecordState, Totals};
 
 /// What became of an insertion.
@@ -144,12 +144,19 @@ pub trait SpentSet: Send + Sync {
     /// The partition is missing or retired; failures of the store.
     fn lapsed(&self, epoch: EpochNumber, now: Timestamp, limit: usize) -> Result<Vec<RecordKey>, StoreError>;
 
-    /// The nullifiers of a partition whose encoding begins with these two bytes, in order, so that a wallet can ask after one
-    /// without naming it.
+    /// The nullifiers of a partition that begin with a prefix, in the order of their bytes, at most `limit`, from behind `after`
+    /// on, so that a wallet can ask after one without naming it. With fewer than `limit` they are all that there are. Whatever was
+    /// inserted before the first page was asked for is in one of the pages.
     ///
     /// # Errors
     /// The partition is missing or retired; failures of the store.
-    fn bucket(&self, epoch: EpochNumber, prefix: [u8; 2]) -> Result<Vec<Nullifier>, StoreError>;
+    fn bucket(
+        &self,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        after: Option<&Nullifier>,
+        limit: usize,
+    ) -> Result<Vec<Nullifier>, StoreError>;
 
     /// The records of a partition in the order of their nullifiers' bytes, at most `limit`, from behind `after` on: for audits.
     ///

@@ -475,7 +475,7 @@ impl SpentSet for Tampered {
     fn lapsed(&self, _: EpochNumber, _: Timestamp, _: usize) -> Result<Vec<RecordKey>, StoreError> {
         unreachable!()
     }
-    fn bucket(&self, _: EpochNumber, _: [u8; 2]) -> Result<Vec<Nullifier>, StoreError> {
+    fn bucket(&self, _: EpochNumber, _: Prefix, _: Option<&Nullifier>, _: usize) -> Result<Vec<Nullifier>, StoreError> {
         unreachable!()
     }
 }

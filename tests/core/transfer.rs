@@ -483,7 +483,7 @@ impl SpentSet for Failing<'_> {
     fn lapsed(&self, _: EpochNumber, _: Timestamp, _: usize) -> Result<Vec<RecordKey>, StoreError> {
         unreachable!()
     }
-    fn bucket(&self, _: EpochNumber, _: [u8; 2]) -> Result<Vec<Nullifier>, StoreError> {
+    fn bucket(&self, _: EpochNumber, _: Prefix, _: Option<&Nullifier>, _: usize) -> Result<Vec<Nullifier>, StoreError> {
         unreachable!()
     }
     fn scan(&self, _: EpochNumber, _: Option<&Nullifier>, _: usize) -> Result<Vec<Record>, StoreError> {

@@ -427,8 +427,14 @@ impl<F: Fn(usize, Option<&RecordKey>) -> Fault + Send + Sync> SpentSet for Fault
     fn lapsed(&self, epoch: EpochNumber, now: Timestamp, limit: usize) -> Result<Vec<RecordKey>, StoreError> {
         self.call(None, |set| set.lapsed(epoch, now, limit))
     }
-    fn bucket(&self, epoch: EpochNumber, prefix: [u8; 2]) -> Result<Vec<Nullifier>, StoreError> {
-        self.call(None, |set| set.bucket(epoch, prefix))
+    fn bucket(
+        &self,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        after: Option<&Nullifier>,
+        limit: usize,
+    ) -> Result<Vec<Nullifier>, StoreError> {
+        self.call(None, |set| set.bucket(epoch, prefix, after, limit))
     }
     fn scan(&self, epoch: EpochNumber, after: Option<&Nullifier>, limit: usize) -> Result<Vec<Record>, StoreError> {
         self.call(None, |set| set.scan(epoch, after, limit))

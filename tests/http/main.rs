@@ -3,11 +3,16 @@
 #![cfg(feature = "cli")]
 #![allow(missing_docs)]
 
+mod cancel;
 mod demo;
 mod hang_ups;
 mod once;
 mod payer;
+mod receipts;
 mod refusals;
+mod spent;
+mod transfer;
+mod upkeep;
 mod upstreams;
 mod wire;
 mod world;

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use halometer::cli::demo::stack::{Stack, StackOptions, UpstreamOptions};
+use halometer::gateway::{Gateway, GatewayParts, Opened, Quotas};
 use halometer::http::clock::now;
+use halometer::http::gateway::CANCEL_PATH;
 use halometer::http::payment::{Challenge, Credential, Payload, Receipt};
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::{Listener, Server};
+use halometer::lifecycle::AdmittedSpend;
 use halometer::protocol::*;
 use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, RootSecret, Wallet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,11 +27,18 @@ pub(crate) struct World {
     pub(crate) stack: Stack,
     /// The service behind the gateway, where it is the test's own.
     _upstream: Option<Server>,
+    /// When payments are minted; now if it is not said.
+    pub(crate) minted: Option<Timestamp>,
+}
+
+/// A request to one of the gateway's own paths, whose body is a credential.
+pub(crate) fn errand<'a>(host: &'a str, target: &'a str) -> Request<'a> {
+    Request::new(host, "POST", target, ContentDigest::of(b"")).unwrap()
 }
 
 pub(crate) struct Caller {
     pub(crate) wallet: Wallet<MemoryJournal>,
-    keys: ProvingKeys,
+    pub(crate) keys: ProvingKeys,
 }
 
 pub(crate) fn lane(lane: u32) -> LaneId {
@@ -41,15 +51,19 @@ impl World {
     }
 
     pub(crate) async fn with(options: StackOptions) -> Self {
-        Self { stack: Stack::start(options).await.unwrap(), _upstream: None }
+        Self { stack: Stack::start(options).await.unwrap(), _upstream: None, minted: None }
     }
 
     /// With a service of the test's own.
     pub(crate) async fn selling(service: axum::Router) -> Self {
+        Self::selling_with(service, StackOptions::default()).await
+    }
+
+    pub(crate) async fn selling_with(service: axum::Router, options: StackOptions) -> Self {
         let server = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap().serve(service);
         let upstream = Some(UpstreamOptions { url: server.url(), api_key: Some("operator's key".to_owned()) });
-        let stack = Stack::start(StackOptions { upstream, ..StackOptions::default() }).await.unwrap();
-        Self { stack, _upstream: Some(server) }
+        let stack = Stack::start(StackOptions { upstream, ..options }).await.unwrap();
+        Self { stack, _upstream: Some(server), minted: None }
     }
 
     /// Somebody who has paid.
@@ -67,8 +81,54 @@ impl World {
         let root = RootSecret::from_bytes(secret);
         let mut wallet = Wallet::new(root, device, self.stack.root_key(), directory, MemoryJournal::new()).unwrap();
         let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES]).unwrap();
-        wallet.accept_mint(&payment, &issuer.mint(&request, now()).unwrap()).unwrap();
+        wallet.accept_mint(&payment, &issuer.mint(&request, self.minted.unwrap_or_else(now)).unwrap()).unwrap();
         Caller { wallet, keys: ProvingKeys::new() }
+    }
+
+    /// As callers know it.
+    pub(crate) fn origin(&self) -> String {
+        self.stack.gateway_url()
+    }
+
+    /// The cancel of a spend that was sent.
+    pub(crate) fn cancellation(&self, caller: &Caller, key: &SpendKey) -> Vec<u8> {
+        caller.wallet.cancel(key, &errand(&self.host(), CANCEL_PATH)).unwrap()
+    }
+
+    /// Bytes to one of the gateway's own paths.
+    pub(crate) async fn post_bytes(&self, target: &str, body: &[u8]) -> Answer {
+        let (host, length) = (self.host(), body.len());
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        self.raw(&[head.as_bytes(), body].concat()).await.expect("an answer")
+    }
+
+    pub(crate) async fn cancel(&self, caller: &Caller, key: &SpendKey) -> Answer {
+        self.post_bytes(CANCEL_PATH, &self.cancellation(caller, key)).await
+    }
+
+    /// Another process of the gateway, over the same set.
+    pub(crate) fn replica(&self) -> Gateway {
+        let (gateway, owner) = (self.stack.gateway(), OwnerId::from_bytes(*b"another process!"));
+        let parts = GatewayParts {
+            id: gateway.id(),
+            directory: gateway.directory().clone(),
+            set: gateway.shared_set(),
+            owner,
+            lease_seconds: gateway.lease_seconds(),
+            quotas: Quotas::default(),
+        };
+        Gateway::new(parts, now()).unwrap()
+    }
+
+    /// Admits a spend and does nothing for it, as a process that dies.
+    pub(crate) fn leave_open(&self, gateway: &Gateway, opening: &[u8], now: Timestamp) -> AdmittedSpend {
+        let host = self.host();
+        let request = Request::new(&host, "POST", TARGET, ContentDigest::of(QUESTION.as_bytes())).unwrap();
+        match gateway.open(opening, &request, now).unwrap() {
+            Opened::Admitted(spend) => spend,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn host(&self) -> String {
@@ -206,6 +266,11 @@ impl Answer {
 
     pub(crate) fn problem(&self) -> Option<Problem> {
         self.details().kind()
+    }
+
+    /// The kind of problem, if it is one.
+    pub(crate) fn problem_kind(&self) -> Option<Problem> {
+        (self.header("content-type") == Some("application/problem+json")).then(|| self.problem()).flatten()
     }
 
     /// The settlement, wherever it stands.

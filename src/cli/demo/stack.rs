@@ -14,9 +14,9 @@ use rand::rngs::SysRng;
 
 use super::chat;
 use super::kept::{KeepError, Kept};
-use crate::gateway::{Gateway, GatewayError, GatewayParts};
+use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
 use crate::http::clock::now;
-use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, Observer};
+use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, Observer, UpkeepTask};
 use crate::http::issuer::IssuerService;
 use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 use crate::http::server::{Listener, Server};
@@ -28,6 +28,7 @@ use crate::protocol::{
     Grid, Limits, OwnerId, PaymentId, Price, RootKey, RootSigningKey, Tariff, TariffError, Timestamp, Window,
 };
 use crate::store::{MemoryMintBook, MemorySpentSet, MintBook, MintRecord, SpentSet, StoreError};
+use crate::upkeep::{Upkeep, UpkeepParts};
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
@@ -37,6 +38,8 @@ const CLASSES: [u64; 5] = [4_000, 16_000, 64_000, 256_000, 1_000_000];
 const PRICES: [(&str, u64); 2] = [(INPUT_TOKEN, 2), (OUTPUT_TOKEN, 8)];
 /// The longest session, seconds.
 const SESSION: u32 = 600;
+/// For so long a process alone settles what it admitted, seconds.
+const LEASE: u32 = SESSION + 120;
 
 /// How the parties differ from what they are by themselves.
 #[derive(Default)]
@@ -49,6 +52,10 @@ pub struct StackOptions {
     pub adjust: Option<Adjust>,
     /// Where the records are kept; in memory if nowhere.
     pub keep: Option<PathBuf>,
+    /// How often there is upkeep; every minute if it is not said.
+    pub upkeep_every: Option<Duration>,
+    /// How often the gateway does what earns it nothing.
+    pub quotas: Quotas,
 }
 
 /// Changes a directory before it is signed.
@@ -168,7 +175,7 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions { upstream, limits, adjust, keep } = options;
+        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas } = options;
         let mut rng = UnwrapErr(SysRng);
         let (chat, upstream) = match upstream {
             Some(service) => (None, service),
@@ -210,20 +217,20 @@ impl Stack {
             kept.directory(issuer.signed_directory())?;
         }
         let owner = OwnerId::from_bytes(rng.random());
-        let gateway_parts = GatewayParts {
-            id: gateway_id,
-            directory,
-            set,
-            owner,
-            lease_seconds: SESSION + 120,
-            quotas: Default::default(),
-        };
+        let gateway_parts = GatewayParts { id: gateway_id, directory, set, owner, lease_seconds: LEASE, quotas };
         // Some 0.1 s of one core for each epoch that can be spent.
         let building = tokio::task::spawn_blocking(move || Gateway::new(gateway_parts, now()));
         let gateway = Arc::new(building.await.map_err(|_| StackError::Keys)??);
 
         let observed = Arc::new(Observed::default());
         let upstream_url = upstream.url().to_owned();
+        let upkeep = Upkeep::new(UpkeepParts {
+            owner,
+            lease_seconds: LEASE,
+            extra_grace_seconds: DAY as u32,
+            records_per_partition: 1_000,
+            warn_seconds: 7 * DAY as u32,
+        });
         let service = GatewayService::start(GatewayServiceParts {
             gateway: Arc::clone(&gateway),
             issuer: Arc::clone(&issuer),
@@ -231,9 +238,12 @@ impl Stack {
             pricing: Box::new(TokenPricing),
             observer: Arc::clone(&observed) as _,
             limits,
+            key: gateway_key,
+            upkeep: Some(UpkeepTask { upkeep, every: upkeep_every.unwrap_or(Duration::from_secs(60)) }),
         })?;
         let gateway_server = gateway_listener.serve(service.router());
-        let issuer_server = issuer_listener.serve(IssuerService::start(Arc::clone(&issuer))?.router());
+        let minting = IssuerService::start(Arc::clone(&issuer))?.with_spent_set(gateway.shared_set(), limits.spent)?;
+        let issuer_server = issuer_listener.serve(minting.router());
         Ok(Self {
             chat,
             gateway_server,

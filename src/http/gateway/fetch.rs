@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::Request as HttpRequest;
-use axum::response::{IntoResponse as _, Response};
-use http::header;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::received::{Signed, read_credential};
-use super::{Inner, work_problem};
+use super::{Inner, settled_answer, work_problem};
 use crate::gateway::Fetched;
-use crate::http::payment::{self, Payload};
+use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{Following, Problem};
 
-/// What [`SETTLEMENT_PATH`](super::SETTLEMENT_PATH) answers.
+/// What [`SETTLEMENT_PATH`](super::SETTLEMENT_PATH), [`CANCEL_PATH`](super::CANCEL_PATH) and
+/// [`ROLLOVER_PATH`](super::ROLLOVER_PATH) answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettlementAnswer {
     /// The settlement, base64url.
@@ -34,10 +34,7 @@ impl Inner {
         let signed = Signed::of(&received);
         let fetch = move || signed.with(|request| gateway.fetch(&following, request));
         match self.pipeline.run(fetch).await.map_err(work_problem)?? {
-            Ok(Fetched::Settled(settled)) => {
-                let settlement = payment::encode(&settled.settlement().to_bytes());
-                Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement })).into_response())
-            }
+            Ok(Fetched::Settled(settled)) => Ok(settled_answer(&settled)),
             Ok(Fetched::InProgress) => {
                 Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"))
             }

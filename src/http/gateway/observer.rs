@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::http::upstream::UpstreamError;
 use crate::lifecycle::Evidence;
+use crate::upkeep::{UpkeepError, UpkeepReport};
 
 /// Is told what happens at a gateway. Nothing that it is told may be logged with a time or address beside it, but for sums.
 pub trait Observer: Send + Sync {
@@ -15,6 +16,11 @@ pub trait Observer: Send + Sync {
     /// The service did not answer. Callers are told less.
     fn upstream_failed(&self, error: &UpstreamError) {
         let _ = error;
+    }
+
+    /// A round of upkeep is over. Its warnings and failures are for the operator.
+    fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
+        let _ = outcome;
     }
 
     /// Somebody spent a note twice, and here is the proof of it.

@@ -8,10 +8,11 @@ use http::StatusCode;
 
 use super::received::{Received, Signed, read_credential};
 use super::{Inner, work_problem};
-use crate::gateway::{AdmitError, Opened, Screened};
+use crate::gateway::{AdmitError, Opened, Screened, Unpaid};
 use crate::http::clock::now;
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
+use crate::lifecycle::AuthenticSpend;
 use crate::pipeline::{PipelineError, Source};
 use crate::protocol::{Opening, Problem};
 
@@ -29,10 +30,7 @@ impl Inner {
         if !self.upstream.accepts(&received.target) {
             return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, "there is no such path"));
         }
-        // From here on in a task of its own: a caller who hangs up does not stop what has to be settled.
-        let work = tokio::spawn(async move { self.open(opening, received, connection).await });
-        work.await
-            .unwrap_or_else(|_| Err(ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")))
+        self.apart(|inner| async move { inner.open(opening, received, connection).await }).await
     }
 
     async fn open(
@@ -44,21 +42,44 @@ impl Inner {
         let screened = {
             let gateway = Arc::clone(&self.gateway);
             let signed = Signed::of(&received);
-            let screen = move || signed.with(|request| gateway.screen(&opening, request, now()));
+            let screen = move || signed.with(|request| (gateway.screen(&opening, request, now()), request.content()));
             self.pipeline.run(screen).await.map_err(work_problem)?
         };
-        let spend = match screened?.map_err(|error| self.refusal(error))? {
+        let (screened, content) = screened?;
+        let spend = match screened.map_err(|error| self.refusal(error))? {
             Screened::Known(opened) => return self.known(opened).await,
             Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
         };
         let tariff = spend.spend().tariff;
-        match self.pipeline.verify(spend, &connection).await {
-            Ok(Opened::Admitted(spend)) => self.work(spend, &tariff, received).await,
-            Ok(opened) => self.known(opened).await,
-            Err(PipelineError::Admit(error)) => Err(self.refusal(error)),
-            Err(PipelineError::Work(error)) => Err(work_problem(error)),
-            Err(error) => Err(ProblemDetails::new(error.problem(), error.to_string())),
+        // Before it can be admitted, so that no cancel finds work that it cannot stop.
+        let entry = self.running.enter(spend.key());
+        match self.verify(spend, &connection, None).await? {
+            Opened::Admitted(spend) => self.work(spend, &tariff, content, received, &entry).await,
+            opened => self.known(opened).await,
         }
+    }
+
+    /// Verifies and admits on the pipeline's threads. `kind` is whose quota gets back what was taken for a proof that does not hold.
+    pub(super) async fn verify(
+        &self,
+        spend: AuthenticSpend,
+        source: &Source,
+        kind: Option<Unpaid>,
+    ) -> Result<Opened, ProblemDetails> {
+        self.pipeline.verify(spend, source).await.map_err(|error| match error {
+            PipelineError::Admit(error) => {
+                if let (AdmitError::Verify(_), Some(kind)) = (&error, kind) {
+                    self.gateway.give_back(kind);
+                }
+                self.refusal(error)
+            }
+            PipelineError::Work(error) => {
+                // Nothing was done for it.
+                kind.into_iter().for_each(|kind| self.gateway.give_back(kind));
+                work_problem(error)
+            }
+            error => ProblemDetails::new(error.problem(), error.to_string()),
+        })
     }
 
     /// Answers a spend that is in the set already. It is never served again.
@@ -77,7 +98,7 @@ impl Inner {
         Err(ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.settlement().to_bytes()))
     }
 
-    fn refusal(&self, error: AdmitError) -> ProblemDetails {
+    pub(super) fn refusal(&self, error: AdmitError) -> ProblemDetails {
         let details = ProblemDetails::new(error.problem(), error.to_string());
         if let AdmitError::DoubleSpend(evidence) = error {
             self.observer.double_spend(*evidence);

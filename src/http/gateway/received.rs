@@ -67,6 +67,11 @@ impl Signed {
         }
     }
 
+    /// For a request whose body is a credential: the signature is in it, and covers the digest of an empty body.
+    pub(super) fn without_body(received: &Received) -> Self {
+        Self { body: Bytes::new(), ..Self::of(received) }
+    }
+
     pub(super) fn with<T>(&self, action: impl FnOnce(&Request<'_>) -> T) -> Result<T, ProblemDetails> {
         let content = ContentDigest::of(&self.body);
         let request = Request::new(&self.authority, self.method.as_str(), &self.target, content)

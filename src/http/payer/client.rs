@@ -4,16 +4,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
 
-use crate::http::gateway::{DIRECTORY_PATH, SETTLEMENT_PATH, SettlementAnswer};
+use crate::circuits::note::Nullifier;
+use crate::http::gateway::{
+    CANCEL_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SETTLEMENT_PATH, SettlementAnswer, TRANSFER_PATH, TransferAnswer,
+};
 use crate::http::issuer::MINT_PATH;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
+use crate::http::spent::{SpentCount, bucket_path, read_pages, spent_path};
 use crate::http::upstream::without_tls;
-use crate::protocol::{DecodeError, MintRequest, MintResponse, Settlement, SignedDirectory};
+use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
 
 /// Longest answer that is read, bytes.
 const MAX_ANSWER: usize = 64 << 20;
+/// Longest answer that is read of a gateway's or issuer's own, but for buckets: a directory's length, and some.
+const MAX_OWN: usize = (1 << 20) + 4_096;
 
 /// Sends requests. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
@@ -29,7 +36,7 @@ pub enum ClientError {
     /// The request or its answer did not get through.
     #[error("{0}")]
     Http(#[source] reqwest::Error),
-    /// The answer is longer than 64 MiB.
+    /// The answer is longer than such an answer can be; 64 MiB for one that was paid for.
     #[error("the answer is too long")]
     TooLong,
     /// The answer is a problem.
@@ -97,12 +104,23 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
+        self.send_up_to(MAX_ANSWER, method, url, headers, body).await
+    }
+
+    async fn send_up_to(
+        &self,
+        max: usize,
+        method: Method,
+        url: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
         let sent = self.0.request(method, url).headers(headers).body(body).send().await;
         let mut response = sent.map_err(ClientError::Http)?;
         let (status, headers) = (response.status(), core::mem::take(response.headers_mut()));
         let mut read = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(ClientError::Http)? {
-            if read.len() + chunk.len() > MAX_ANSWER {
+            if read.len() + chunk.len() > max {
                 return Err(ClientError::TooLong);
             }
             read.extend_from_slice(&chunk);
@@ -115,7 +133,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; [`ClientError::Status`] if it asks for no payment.
     pub async fn challenge(&self, origin: &str) -> Result<Challenge, ClientError> {
-        let answer = self.send(Method::GET, format!("{origin}/"), HeaderMap::new(), Bytes::new()).await?;
+        let answer = self.get(MAX_OWN, format!("{origin}/")).await?;
         if !matches!(answer.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) {
             return Err(ClientError::Status(answer.status));
         }
@@ -128,8 +146,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn directory(&self, origin: &str) -> Result<SignedDirectory, ClientError> {
-        let url = format!("{origin}{DIRECTORY_PATH}");
-        let bytes = self.send(Method::GET, url, HeaderMap::new(), Bytes::new()).await?.success()?;
+        let bytes = self.get(MAX_OWN, format!("{origin}{DIRECTORY_PATH}")).await?.success()?;
         Ok(SignedDirectory::from_bytes(&bytes)?)
     }
 
@@ -138,11 +155,80 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. The same request can be sent again.
     pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintResponse, ClientError> {
+        let bytes = self.post(format!("{issuer}{MINT_PATH}"), request.to_bytes().to_vec()).await?;
+        Ok(MintResponse::from_bytes(&bytes)?)
+    }
+
+    /// Cancels a spend: `cancellation` is the bytes of a [`Cancellation`](crate::protocol::Cancellation) that was signed for a
+    /// `POST` to [`CANCEL_PATH`] with an empty body. Gives the settlement, whatever the spend came to.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same cancellation can be sent again.
+    pub async fn cancel(&self, origin: &str, cancellation: Vec<u8>) -> Result<Settlement, ClientError> {
+        let bytes = self.post(format!("{origin}{CANCEL_PATH}"), cancellation).await?;
+        let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
+        read_settlement(&answer.settlement)
+    }
+
+    /// Moves credit between two lanes: `transfer` is the bytes of a [`Transfer`](crate::protocol::Transfer) that was signed for a
+    /// `POST` to [`TRANSFER_PATH`] with an empty body. Gives the settlements of the giving and of the taking half.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same transfer can be sent again. `already-spent` says that one half was cancelled: cancel both.
+    pub async fn transfer(&self, origin: &str, transfer: Vec<u8>) -> Result<[Settlement; 2], ClientError> {
+        let bytes = self.post(format!("{origin}{TRANSFER_PATH}"), transfer).await?;
+        let TransferAnswer { settlements: [give, take] } = read_json(&bytes, "settlements")?;
+        Ok([read_settlement(&give)?, read_settlement(&take)?])
+    }
+
+    /// Rolls a note over: `opening` is the bytes of an [`Opening`](crate::protocol::Opening) of that purpose that was signed for a
+    /// `POST` to [`ROLLOVER_PATH`] with an empty body.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same rollover can be sent again.
+    pub async fn rollover(&self, origin: &str, opening: Vec<u8>) -> Result<Settlement, ClientError> {
+        let bytes = self.post(format!("{origin}{ROLLOVER_PATH}"), opening).await?;
+        let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
+        read_settlement(&answer.settlement)
+    }
+
+    /// About how many notes of an epoch are spent: see [`SpentCount`].
+    ///
+    /// # Errors
+    /// [`ClientError`]. No error says that none is.
+    pub async fn spent_count(&self, origin: &str, epoch: EpochNumber) -> Result<u64, ClientError> {
+        let bytes = self.get(MAX_OWN, format!("{origin}{}", spent_path(epoch))).await?.success()?;
+        let SpentCount { spent } = read_json(&bytes, "number of spent notes")?;
+        Ok(spent)
+    }
+
+    /// All spent nullifiers of an epoch that begin with a prefix, ascending. How many bits to tell: [`Prefix::bits_for`].
+    ///
+    /// # Errors
+    /// [`ClientError`], also for an answer that broke off. No error says that there are none.
+    pub async fn spent_bucket(
+        &self,
+        origin: &str,
+        epoch: EpochNumber,
+        prefix: Prefix,
+    ) -> Result<Vec<Nullifier>, ClientError> {
+        let answer = self.get(MAX_ANSWER, format!("{origin}{}", bucket_path(epoch, prefix))).await;
+        let answer = answer.map_err(|error| match error {
+            // The address has the prefix, which is no matter for a log.
+            ClientError::Http(error) => ClientError::Http(error.without_url()),
+            other => other,
+        });
+        Ok(read_pages(&answer?.success()?, prefix)?)
+    }
+
+    async fn get(&self, max: usize, url: String) -> Result<Answer, ClientError> {
+        self.send_up_to(max, Method::GET, url, HeaderMap::new(), Bytes::new()).await
+    }
+
+    async fn post(&self, url: String, body: Vec<u8>) -> Result<Bytes, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        let body = Bytes::copy_from_slice(&request.to_bytes());
-        let bytes = self.send(Method::POST, format!("{issuer}{MINT_PATH}"), headers, body).await?.success()?;
-        Ok(MintResponse::from_bytes(&bytes)?)
+        self.send_up_to(MAX_OWN, Method::POST, url, headers, body.into()).await?.success()
     }
 
     /// Asks for a settlement with a credential that was signed for this very request.
@@ -150,11 +236,17 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, credential);
         let url = format!("{origin}{SETTLEMENT_PATH}");
-        let bytes = self.send(Method::POST, url, headers, Bytes::new()).await?.success()?;
-        let settlement = serde_json::from_slice(&bytes)
-            .ok()
-            .and_then(|answer: SettlementAnswer| payment::decode(&answer.settlement))
-            .ok_or(DecodeError::Field("settlement"))?;
-        Ok(Settlement::from_bytes(&settlement)?)
+        let bytes = self.send_up_to(MAX_OWN, Method::POST, url, headers, Bytes::new()).await?.success()?;
+        let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
+        read_settlement(&answer.settlement)
     }
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8], name: &'static str) -> Result<T, ClientError> {
+    serde_json::from_slice(bytes).map_err(|_| DecodeError::Field(name).into())
+}
+
+fn read_settlement(text: &str) -> Result<Settlement, ClientError> {
+    let bytes = payment::decode(text).ok_or(DecodeError::Field("settlement"))?;
+    Ok(Settlement::from_bytes(&bytes)?)
 }

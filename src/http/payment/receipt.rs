@@ -17,6 +17,9 @@ pub struct Receipt {
     pub reference: String,
     /// The settlement, base64url.
     pub settlement: String,
+    /// The gateway's signed [receipt](crate::protocol::Receipt), base64url, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
     /// Always `success`: receipts are issued for nothing else.
     pub status: String,
     /// When it was settled, RFC 3339, UTC, whole seconds.
@@ -35,11 +38,26 @@ impl Receipt {
         Self {
             cost,
             method: METHOD.to_owned(),
+            receipt: None,
             reference: encode(hash.as_bytes()),
             settlement: encode(settlement),
             status: "success".to_owned(),
             timestamp: rfc3339(now),
         }
+    }
+
+    /// The same with the bytes of the gateway's signed receipt.
+    #[must_use]
+    pub fn with_signed(self, receipt: &[u8]) -> Self {
+        Self { receipt: Some(encode(receipt)), ..self }
+    }
+
+    /// The bytes of the gateway's signed receipt, if there is one.
+    ///
+    /// # Errors
+    /// [`ReceiptError`] if they are not base64url.
+    pub fn signed(&self) -> Result<Option<Vec<u8>>, ReceiptError> {
+        self.receipt.as_deref().map(|receipt| decode(receipt).ok_or(ReceiptError)).transpose()
     }
 
     /// The settlement's bytes.
@@ -89,7 +107,11 @@ mod tests {
     fn what_is_printed_is_read_back() {
         let receipt = Receipt::new(&[3; 80], 12, 1_800_000_000);
         assert_eq!(Receipt::from_header_value(&receipt.to_header_value()), Ok(receipt.clone()));
-        assert_eq!(receipt.settlement(), Ok(vec![3; 80]));
+        assert_eq!((receipt.settlement(), receipt.signed()), (Ok(vec![3; 80]), Ok(None)));
+        let receipt = receipt.with_signed(&[4; 9]);
+        let read = Receipt::from_header_value(&receipt.to_header_value()).unwrap();
+        assert_eq!(read.signed(), Ok(Some(vec![4; 9])));
+        assert_eq!(Receipt { receipt: Some("*".to_owned()), ..read }.signed(), Err(ReceiptError));
         assert_eq!(Receipt::from_header_value("e30"), Err(ReceiptError));
         assert_eq!(Receipt::from_header_value("*"), Err(ReceiptError));
     }

@@ -8,7 +8,7 @@ use halometer_circuits::note::Nullifier;
 use super::codec::{Row, evidence_to_bytes, nullifier};
 use super::transaction::{Sealed, Transaction, damaged, unseal};
 use super::{DurableStore, View, Views, read_error};
-use crate::protocol::{Credits, EpochNumber, OwnerId, Settlement, Timestamp};
+use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
 use crate::store::{
     Insertion, Lease, PairInsertion, PartitionPhase, Record, RecordKey, RecordState, SpentSet, StoreError, Totals,
     rules,
@@ -238,16 +238,22 @@ impl SpentSet for DurableSpentSet {
         })
     }
 
-    fn bucket(&self, epoch: EpochNumber, prefix: [u8; 2]) -> Result<Vec<Nullifier>, StoreError> {
+    fn bucket(
+        &self,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        after: Option<&Nullifier>,
+        limit: usize,
+    ) -> Result<Vec<Nullifier>, StoreError> {
         self.look(epoch, |view| {
-            let (mut low, mut high) = (vec![0; 32], vec![0xff; 32]);
-            low[..2].copy_from_slice(&prefix);
-            high[..2].copy_from_slice(&prefix);
+            let records = view.live(epoch)?;
+            let Some((low, high)) = rules::bucket_range(prefix, after) else { return Ok(Vec::new()) };
+            let range = (low.map(|low| low.to_vec()), high.map(|high| high.to_vec()));
             let read = |entry: Result<(Vec<u8>, Vec<u8>), _>| {
                 let (key, _) = entry.map_err(|error| read_error(error, Some(epoch)))?;
                 nullifier(&key).map_err(|error| damaged(epoch, error))
             };
-            view.live(epoch)?.range(low..=high).map(read).collect()
+            records.range(range).take(limit).map(read).collect()
         })
     }
 

@@ -59,7 +59,7 @@ fn read_all(store: &DurableStore, what: &str) -> bool {
         corrupt(set.insert(record(EPOCH[0], 500), T0).map(drop));
         corrupt(set.settle(&key(EPOCH[0], 1), OWNER, T0, &settlement(1, 1)).map(drop));
         corrupt(set.insert_pair(pair(501, 502), T0).map(drop));
-        corrupt(set.bucket(EPOCH[0], [0, 0]).map(drop));
+        corrupt(set.bucket(EPOCH[0], Prefix::WHOLE, None, 9).map(drop));
         corrupt(set.lapsed(EPOCH[0], T0, 1).map(drop));
         corrupt(set.erase_evidence(EPOCH[0], T0.after(99)).map(drop));
         let report = store.check().unwrap();

@@ -1,0 +1,80 @@
+//! Transfers.
+
+use std::sync::Arc;
+
+use axum::extract::Request as HttpRequest;
+use axum::response::{IntoResponse as _, Response};
+use http::header;
+use serde::{Deserialize, Serialize};
+
+use super::received::{Received, Signed};
+use super::{Inner, work_problem};
+use crate::gateway::{AdmitError, Unpaid};
+use crate::http::clock::now;
+use crate::http::payment;
+use crate::http::problem::ProblemDetails;
+use crate::issuer::SettleError;
+use crate::lifecycle::Transferred;
+use crate::pipeline::Source;
+use crate::protocol::{Problem, Transfer};
+
+/// What [`TRANSFER_PATH`](super::TRANSFER_PATH) answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferAnswer {
+    /// The settlements, base64url: of the giving half, then of the taking one.
+    pub settlements: [String; 2],
+}
+
+/// Why a transfer was not carried out.
+enum Failure {
+    Admit(AdmitError),
+    Settle(SettleError),
+}
+
+impl Inner {
+    pub(super) async fn transfer(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
+        let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
+        let received = self.receive(request, Transfer::LENGTH).await?;
+        self.apart(|inner| async move { inner.carry_out(received, source).await }).await
+    }
+
+    async fn carry_out(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
+        let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
+        let gateway = Arc::clone(&self.gateway);
+        let screen = move || signed.with(|request| gateway.screen_transfer(&bytes, request, now()));
+        let screened = self.pipeline.run(screen).await.map_err(work_problem)??;
+        let transfer = screened.map_err(|error| self.refusal(error))?;
+
+        let (gateway, issuer) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer));
+        // Two proofs and a commit in a row: on a thread of its own, so that calls are not held up by whoever sends many.
+        let worked = self.transfers.run(move || {
+            let verified = gateway.verify_transfer(transfer).map_err(Failure::Admit)?;
+            match issuer.transfer(gateway.set(), verified, now()).map_err(Failure::Settle)? {
+                Transferred::Conflict { spend, record } => Err(Failure::Admit(gateway.double_spend(*spend, &record))),
+                stored => Ok(stored),
+            }
+        });
+        let stored = worked.await.map_err(|error| {
+            self.gateway.give_back(Unpaid::Transfer);
+            work_problem(error)
+        })?;
+        match stored {
+            Ok(Transferred::Settled(settled)) => {
+                let settlements = settled.map(|settled| payment::encode(&settled.settlement().to_bytes()));
+                let headers = [(header::CACHE_CONTROL, "no-store")];
+                Ok((headers, axum::Json(TransferAnswer { settlements })).into_response())
+            }
+            Ok(_) => {
+                let detail = "one half was cancelled, so that nothing was moved: cancel the other half";
+                Err(ProblemDetails::new(Problem::AlreadySpent, detail))
+            }
+            Err(Failure::Admit(error)) => {
+                if error.problem() == Problem::ProofInvalid {
+                    source.suspect();
+                }
+                Err(self.refusal(error))
+            }
+            Err(Failure::Settle(error)) => Err(ProblemDetails::new(error.problem(), error.to_string())),
+        }
+    }
+}

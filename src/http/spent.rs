@@ -1,0 +1,412 @@
+//! Which notes are spent, for wallets that do not want to name theirs (protocol, section 5, "Journal").
+//!
+//! | route | answer |
+//! | --- | --- |
+//! | `GET /.well-known/halometer/spent/{epoch}` | `{"spent": N}`: about how many nullifiers the epoch's partition has, rounded down to a power of two |
+//! | `GET /.well-known/halometer/spent/{epoch}/{bits}/{value}` | those that begin with a [`Prefix`], in pages |
+//!
+//! An answer in pages is a run of pages, each behind the number of its nullifiers (4 bytes), of 32 bytes each and in ascending
+//! order, and ends with a page of none. So one that breaks off is never taken for a shorter one. It is read from the set page by
+//! page, so that it takes the same memory however long it is.
+//!
+//! Nobody has to say who he is. There is a rate limit over all who ask.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use halometer_circuits::note::Nullifier;
+use http::{StatusCode, header};
+use hyper::body::Frame;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::clock::now;
+use super::problem::ProblemDetails;
+use crate::gateway::{Meter, Rate, store_problem};
+use crate::pipeline::{TaskPool, WorkError};
+use crate::protocol::{DecodeError, Directory, EpochNumber, Prefix, Problem};
+use crate::store::{PartitionPhase, SpentSet, StoreError};
+
+/// What the addresses of spent nullifiers begin with.
+pub const SPENT_PATH: &str = "/.well-known/halometer/spent";
+
+/// The path at which it is told how many notes of an epoch are spent.
+pub fn spent_path(epoch: EpochNumber) -> String {
+    format!("{SPENT_PATH}/{epoch}")
+}
+
+/// The path of a bucket of an epoch's spent nullifiers.
+pub fn bucket_path(epoch: EpochNumber, prefix: Prefix) -> String {
+    format!("{SPENT_PATH}/{epoch}/{prefix}")
+}
+
+/// How many nullifiers there are in a page at most.
+const PAGE: usize = 1_024;
+/// Answers that are being read at a time; one more is refused as busy.
+const PLACES: usize = 64;
+/// How long whoever asked may take to read his answer.
+const READING: Duration = Duration::from_secs(120);
+/// Buckets that would be longer than this, by estimate, are refused where more bits may be told: 8 MiB.
+const MAX_BUCKET: u64 = 1 << 18;
+
+/// What [`spent_path`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpentCount {
+    /// About how many notes of the epoch are spent: 0, or the greatest power of two that is not above their number. Exact numbers,
+    /// asked for every second, would tell when each was spent.
+    pub spent: u64,
+}
+
+/// Answers which notes are spent.
+#[derive(Debug)]
+pub(crate) struct SpentBuckets(Arc<Inner>);
+
+struct Inner {
+    set: Arc<dyn SpentSet>,
+    /// The epochs that have or had a partition. That one of them is missing is the store's fault and no answer.
+    epochs: Vec<EpochNumber>,
+    workers: TaskPool,
+    rate: Meter,
+    places: Arc<Semaphore>,
+    page: usize,
+    max_bucket: u64,
+}
+
+impl core::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Inner").field("epochs", &self.epochs).finish_non_exhaustive()
+    }
+}
+
+impl SpentBuckets {
+    /// Starts the thread that reads.
+    pub(crate) fn start(set: Arc<dyn SpentSet>, directory: &Directory, rate: Rate) -> io::Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            set,
+            epochs: directory.epochs().iter().map(|epoch| epoch.number).collect(),
+            workers: TaskPool::start("spent", 1, 2 * PLACES)?,
+            rate: Meter::new(rate),
+            places: Arc::new(Semaphore::new(PLACES)),
+            page: PAGE,
+            max_bucket: MAX_BUCKET,
+        })))
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        Router::new()
+            .route(&format!("{SPENT_PATH}/{{epoch}}"), get(count))
+            .route(&format!("{SPENT_PATH}/{{epoch}}/{{bits}}/{{value}}"), get(bucket))
+            .with_state(Arc::clone(&self.0))
+    }
+}
+
+async fn count(State(inner): State<Arc<Inner>>, Path(epoch): Path<String>) -> Response {
+    let counted = async {
+        let _place = inner.enter()?;
+        let epoch = inner.epoch(&epoch)?;
+        let spent = inner.spent(epoch).await?;
+        Ok::<_, ProblemDetails>(axum::Json(SpentCount { spent: spent.checked_ilog2().map_or(0, |log| 1 << log) }))
+    };
+    match counted.await {
+        Ok(json) => ([(header::CACHE_CONTROL, "no-store")], json).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn bucket(
+    State(inner): State<Arc<Inner>>,
+    Path((epoch, bits, value)): Path<(String, String, String)>,
+) -> Response {
+    match inner.bucket(&epoch, &format!("{bits}/{value}")).await {
+        Ok(body) => {
+            let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
+            (headers, body).into_response()
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn refusal(problem: Problem, status: StatusCode, detail: impl Into<String>) -> ProblemDetails {
+    ProblemDetails::new(problem, detail).with_status(status)
+}
+
+impl Inner {
+    fn enter(&self) -> Result<OwnedSemaphorePermit, ProblemDetails> {
+        let busy = || ProblemDetails::new(Problem::Busy, "too many ask which notes are spent");
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        if self.rate.take(now()) { Ok(place) } else { Err(busy()) }
+    }
+
+    fn epoch(&self, text: &str) -> Result<EpochNumber, ProblemDetails> {
+        let known = self.epochs.iter().find(|epoch| epoch.to_string() == text);
+        known.copied().ok_or_else(|| refusal(Problem::UnknownEpoch, StatusCode::NOT_FOUND, "there is no such epoch"))
+    }
+
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&dyn SpentSet) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ProblemDetails> {
+        let inner = Arc::clone(self);
+        match self.workers.run(move || question(&*inner.set)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let details = ProblemDetails::new(store_problem(&error), error.to_string());
+                let gone = details.kind() == Some(Problem::UnknownEpoch);
+                Err(if gone { details.with_status(StatusCode::NOT_FOUND) } else { details })
+            }
+            Err(WorkError::Busy) => Err(ProblemDetails::new(Problem::Busy, "too many ask which notes are spent")),
+            Err(_) => Err(ProblemDetails::new(Problem::StoreUnavailable, "the spent set could not be asked")),
+        }
+    }
+
+    /// How many nullifiers a partition has, as long as it has them.
+    async fn spent(self: &Arc<Self>, epoch: EpochNumber) -> Result<u64, ProblemDetails> {
+        self.ask(move |set| {
+            let totals = set.totals(epoch)?;
+            match set.partitions()?.into_iter().find(|(number, _)| *number == epoch) {
+                None => Err(StoreError::PartitionMissing(epoch)),
+                // Its sums outlive its records.
+                Some((_, PartitionPhase::Retired)) => Err(StoreError::PartitionRetired(epoch)),
+                Some(_) => Ok(totals.open.saturating_add(totals.settled)),
+            }
+        })
+        .await
+    }
+
+    async fn page(
+        self: &Arc<Self>,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        after: Option<Nullifier>,
+    ) -> Result<Vec<Nullifier>, ProblemDetails> {
+        let limit = self.page;
+        self.ask(move |set| set.bucket(epoch, prefix, after.as_ref(), limit)).await
+    }
+
+    /// The body of an answer. Until its first page is read an error is a problem; from then on it breaks the body off.
+    async fn bucket(self: &Arc<Self>, epoch: &str, prefix: &str) -> Result<Body, ProblemDetails> {
+        let place = self.enter()?;
+        let epoch = self.epoch(epoch)?;
+        let prefix: Prefix = prefix
+            .parse()
+            .map_err(|_| refusal(Problem::Malformed, StatusCode::NOT_FOUND, "there is no such prefix"))?;
+        if prefix.bits() < Prefix::MAX_TOLD && self.spent(epoch).await? >> prefix.bits() > self.max_bucket {
+            let detail = "there are too many nullifiers with this prefix: ask for one with more bits";
+            return Err(refusal(Problem::Malformed, StatusCode::BAD_REQUEST, detail));
+        }
+        let first = self.page(epoch, prefix, None).await?;
+        let (send, receive) = mpsc::channel(1);
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            // Whoever does not read gives the place to somebody else.
+            let _ = tokio::time::timeout(READING, inner.feed(epoch, prefix, first, &send)).await;
+            drop(place);
+        });
+        Ok(Body::new(Pages(receive)))
+    }
+
+    async fn feed(
+        self: &Arc<Self>,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        first: Vec<Nullifier>,
+        send: &mpsc::Sender<io::Result<Bytes>>,
+    ) {
+        let mut page = first;
+        loop {
+            let last = page.last().copied().filter(|_| page.len() >= self.page);
+            let mut bytes = Vec::with_capacity(8 + 32 * page.len());
+            write_page(&mut bytes, &page);
+            if last.is_none() && !page.is_empty() {
+                write_page(&mut bytes, &[]);
+            }
+            // Nobody reads any more.
+            if send.send(Ok(bytes.into())).await.is_err() {
+                return;
+            }
+            if last.is_none() {
+                return;
+            }
+            page = match self.page(epoch, prefix, last).await {
+                Ok(page) => page,
+                Err(problem) => {
+                    let _ = send.send(Err(io::Error::other(problem.to_string()))).await;
+                    return;
+                }
+            };
+        }
+    }
+}
+
+/// The pages of an answer as they are read. Where the sender gave up, the last page is missing.
+struct Pages(mpsc::Receiver<io::Result<Bytes>>);
+
+impl hyper::body::Body for Pages {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0.poll_recv(context).map(|page| page.map(|page| page.map(Frame::data)))
+    }
+}
+
+fn write_page(out: &mut Vec<u8>, page: &[Nullifier]) {
+    let count = u32::try_from(page.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&count.to_be_bytes());
+    page.iter().for_each(|nullifier| out.extend_from_slice(&nullifier.to_bytes()));
+}
+
+/// Reads an answer in pages: all of it, in ascending order, every nullifier of the prefix, up to the page of none that ends it.
+pub(crate) fn read_pages(mut bytes: &[u8], prefix: Prefix) -> Result<Vec<Nullifier>, DecodeError> {
+    let mut all: Vec<Nullifier> = Vec::with_capacity(bytes.len() / 32);
+    loop {
+        let (count, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::Truncated)?;
+        let length = u64::from(u32::from_be_bytes(*count)) * 32;
+        let length = usize::try_from(length).map_err(|_| DecodeError::Truncated)?;
+        let (page, rest) = rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+        if page.is_empty() {
+            return if rest.is_empty() { Ok(all) } else { Err(DecodeError::Trailing) };
+        }
+        for bytes in page.as_chunks::<32>().0 {
+            let nullifier: Option<Nullifier> = Nullifier::from_bytes(bytes).into();
+            let nullifier = nullifier.filter(|nullifier| prefix.is_of(nullifier));
+            let nullifier = nullifier.ok_or(DecodeError::Field("nullifier"))?;
+            if all.last().is_some_and(|last| last.to_bytes() >= *bytes) {
+                return Err(DecodeError::Field("order of nullifiers"));
+            }
+            all.push(nullifier);
+        }
+        bytes = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::circuits::note::{ContextHash, ValueCommitment};
+    use crate::protocol::{Credits, Memo, OwnerId, SpendTag, Timestamp};
+    use crate::store::{Lease, MemorySpentSet, Record, RecordEvidence, RecordKey, RecordState};
+
+    const EPOCH: [EpochNumber; 2] = [EpochNumber::new(1), EpochNumber::new(2)];
+
+    fn nullifier(first: u8) -> Nullifier {
+        let mut bytes = [0; 32];
+        bytes[0] = first;
+        Option::from(Nullifier::from_bytes(&bytes)).unwrap()
+    }
+
+    fn record(first: u8) -> Record {
+        let change = Option::from(ValueCommitment::from_bytes(&[1; 32])).unwrap();
+        let context = Option::from(ContextHash::from_bytes(&[3; 32])).unwrap();
+        let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(first), tag: SpendTag::from_bytes([1; 16]) };
+        let lease = Lease { owner: OwnerId::from_bytes([1; 16]), until: Timestamp::MAX };
+        Record {
+            key,
+            memo: Memo::from_bytes([0; 64]),
+            evidence: Some(RecordEvidence { context, charge: Credits::from_micro(1), change, spend: Vec::new() }),
+            state: RecordState::Open { lease, metered: Credits::ZERO },
+        }
+    }
+
+    /// Nullifiers that begin with 0 to 63, a page for each.
+    fn served() -> (Arc<MemorySpentSet>, Arc<Inner>) {
+        let set = Arc::new(MemorySpentSet::new());
+        set.create(EPOCH[0]).unwrap();
+        let inserted = set.insert_all((0..64).map(record).collect(), Timestamp::default());
+        assert!(inserted.iter().all(Result::is_ok));
+        let inner = Inner {
+            set: Arc::clone(&set) as _,
+            epochs: EPOCH.to_vec(),
+            workers: TaskPool::start("spent", 1, 8).unwrap(),
+            rate: Meter::new(Rate::UNLIMITED),
+            places: Arc::new(Semaphore::new(2)),
+            page: 1,
+            max_bucket: 32,
+        };
+        (set, Arc::new(inner))
+    }
+
+    async fn ask(inner: &Arc<Inner>, path: String) -> Response {
+        let router = SpentBuckets(Arc::clone(inner)).router();
+        router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn pages_add_up_and_a_cut_is_noticed_anywhere() {
+        let (_, inner) = served();
+        let prefix = Prefix::new(3, 1).unwrap();
+        let response = ask(&inner, bucket_path(EPOCH[0], prefix)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let expected: Vec<_> = (32..64).map(nullifier).collect();
+        assert_eq!(read_pages(&body, prefix), Ok(expected));
+        for length in 0..body.len() {
+            assert_eq!(read_pages(&body[..length], prefix), Err(DecodeError::Truncated), "{length}");
+        }
+        assert_eq!(read_pages(&[&body[..], &[0]].concat(), prefix), Err(DecodeError::Trailing));
+        // What was not asked for, and what comes twice or in another order.
+        assert_eq!(read_pages(&body, Prefix::new(3, 2).unwrap()), Err(DecodeError::Field("nullifier")));
+        let mut twice = body[..36].to_vec();
+        twice.extend_from_slice(&body);
+        assert_eq!(read_pages(&twice, prefix), Err(DecodeError::Field("order of nullifiers")));
+        let huge = [&[0xff; 4][..], &body[4..]].concat();
+        assert_eq!(read_pages(&huge, prefix), Err(DecodeError::Truncated));
+    }
+
+    #[tokio::test]
+    async fn a_set_that_fails_meanwhile_breaks_the_answer_off() {
+        let (set, inner) = served();
+        let mut body = ask(&inner, bucket_path(EPOCH[0], Prefix::new(2, 0).unwrap())).await.into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        set.close(EPOCH[0]).unwrap();
+        set.retire(EPOCH[0]).unwrap();
+        assert!(body.collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_is_not_there_is_no_empty_one() {
+        let (_, inner) = served();
+        for path in [bucket_path(EPOCH[1], Prefix::WHOLE), spent_path(EPOCH[1])] {
+            assert_eq!(ask(&inner, path).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_long_is_refused_where_more_may_be_told() {
+        let (_, inner) = served();
+        assert_eq!(ask(&inner, bucket_path(EPOCH[0], Prefix::WHOLE)).await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(ask(&inner, bucket_path(EPOCH[0], Prefix::new(1, 0).unwrap())).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_keeps_a_place_and_who_hangs_up_gives_it_back() {
+        let (_, inner) = served();
+        let path = || bucket_path(EPOCH[0], Prefix::new(2, 0).unwrap());
+        let mut unread = vec![ask(&inner, path()).await, ask(&inner, path()).await];
+        assert_eq!(ask(&inner, path()).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        unread.pop();
+        for _ in 0..500 {
+            if inner.places.available_permits() > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(ask(&inner, path()).await.status(), StatusCode::OK);
+    }
+}
