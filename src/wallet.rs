@@ -20,6 +20,8 @@ mod accept;
 mod authorise;
 mod balance;
 mod dispute;
+#[cfg(feature = "durable")]
+pub mod file;
 mod gather;
 mod journal;
 mod lane;
