@@ -9,6 +9,7 @@
 
 mod child;
 mod parent;
+mod wallet;
 
 use std::path::Path;
 
