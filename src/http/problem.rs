@@ -74,7 +74,7 @@ pub struct ProblemDetails {
     pub settlement: Option<String>,
     /// The gateway's signed [receipt](crate::protocol::Receipt) for it, base64url, where the call was worked on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub receipt: Option<String>,
+    pub receipt: Option<Box<str>>,
 }
 
 fn about_blank() -> String {
@@ -121,7 +121,7 @@ impl ProblemDetails {
     /// The same with the bytes of the gateway's signed receipt, if there is one.
     #[must_use]
     pub fn with_receipt(self, receipt: Option<&[u8]>) -> Self {
-        Self { receipt: receipt.map(payment::encode), ..self }
+        Self { receipt: receipt.map(|bytes| payment::encode(bytes).into()), ..self }
     }
 
     /// The bytes of the attached receipt, if there is one and it is base64url.

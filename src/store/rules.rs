@@ -7,8 +7,11 @@ use halometer_circuits::note::Nullifier;
 use super::{Lease, PairInsertion, Record, RecordEvidence, RecordState, StoreError, Totals};
 use crate::protocol::{Credits, OwnerId, Prefix, Purpose, Settlement, Spend, Timestamp};
 
-/// Where the nullifiers of a page of a bucket lie. None if there cannot be any.
-pub(super) fn bucket_range(prefix: Prefix, after: Option<&Nullifier>) -> Option<(Bound<[u8; 32]>, Bound<[u8; 32]>)> {
+/// Where nullifiers lie, by their bytes.
+type Range = (Bound<[u8; 32]>, Bound<[u8; 32]>);
+
+/// Where those of a page of a bucket lie. None if there cannot be any.
+pub(super) fn bucket_range(prefix: Prefix, after: Option<&Nullifier>) -> Option<Range> {
     let (low, high) = prefix.bounds();
     let low = match after.map(Nullifier::to_bytes) {
         Some(after) if after >= high => return None,

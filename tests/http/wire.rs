@@ -25,6 +25,10 @@ async fn no_header_of_an_answer_names_the_spend() {
     secrets.extend([spend.change.to_bytes(), spend.session.to_bytes()]);
     for answer in [world.ask(&opening).await, world.ask(&opening).await, world.fetch(&mut caller, &key).await] {
         let receipt = answer.header("payment-receipt").map(|receipt| Receipt::from_header_value(receipt).unwrap());
+        let signed = receipt.as_ref().and_then(|receipt| receipt.signed().unwrap()).unwrap_or_default();
+        for secret in &secrets {
+            assert!(!signed.windows(32).any(|window| window == secret));
+        }
         let inside = receipt.map(|receipt| format!("{receipt:?}")).unwrap_or_default();
         let headers = format!("{:?}{inside}", answer.headers);
         let everything = format!("{headers}{}", String::from_utf8_lossy(&answer.body));
