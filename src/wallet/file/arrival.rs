@@ -26,6 +26,11 @@ const CHECK_LENGTH: usize = 4;
 pub struct ArrivalCode([u8; 32]);
 
 impl ArrivalCode {
+    #[cfg(test)]
+    pub(super) fn of_test(public: [u8; 32]) -> Self {
+        Self(public)
+    }
+
     pub(super) fn public(&self) -> PublicKey {
         PublicKey::from(self.0)
     }

@@ -47,7 +47,7 @@ impl FileJournal {
         Self { store: Mutex::new(store) }
     }
 
-    fn store(&self) -> MutexGuard<'_, Store> {
+    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
         // A panic in between leaves a transaction that was not committed, and a store that writes no more.
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }

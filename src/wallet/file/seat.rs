@@ -84,6 +84,12 @@ impl Seat {
         self.commits
     }
 
+    /// A disk that refuses.
+    #[cfg(test)]
+    pub(super) fn refuse_writes(&mut self) {
+        self.file = File::open("Cargo.toml").unwrap();
+    }
+
     /// Writes, durably, that the file has come so far.
     pub(super) fn advance(&mut self, commits: u64) -> io::Result<()> {
         if commits <= self.commits {

@@ -138,7 +138,7 @@ impl WalletFile {
             _ => WalletFileError::Io(error),
         })?;
         let (mut opener, arrival) = Opener::begin(BufReader::new(file), &self.seats)?;
-        let (wallet_id, seat_id) = opener.place;
+        let (wallet_id, seat_id) = place(&arrival.code);
         let mut header = Header::from_bytes(&opener.expect(HEADER)?)?;
         let moved = State::from_bytes(&opener.expect(STATE)?)?;
         header.wallet = wallet_id;
@@ -189,22 +189,23 @@ impl WalletFile {
     }
 }
 
-/// What two devices have in common: the cipher of a bundle, and the ids of the wallet and the seat that come of it.
-fn agree(
-    shared: &SharedSecret,
-    bundle: &PublicKey,
-    code: &ArrivalCode,
-) -> Result<(XChaCha20Poly1305, ([u8; WALLET_ID], [u8; SEAT_ID])), WalletFileError> {
+/// What two devices have in common: the cipher of a bundle.
+fn agree(shared: &SharedSecret, bundle: &PublicKey, code: &ArrivalCode) -> Result<XChaCha20Poly1305, WalletFileError> {
     if !shared.was_contributory() {
         return Err(WalletFileError::Code);
     }
     let key = keyed::<32>(shared.as_bytes(), CIPHER, &[bundle.as_bytes(), code.public().as_bytes()]);
-    // The same for whatever bundle is exported to a code: of several imports one wallet can come.
+    Ok(XChaCha20Poly1305::new(<&Key>::from(&*key)))
+}
+
+/// The ids of the wallet and the seat that come of a code: the same for whatever bundle is exported to it, so that of several
+/// imports one wallet can come.
+pub(super) fn place(code: &ArrivalCode) -> ([u8; WALLET_ID], [u8; SEAT_ID]) {
     let place = keyed::<{ WALLET_ID + SEAT_ID }>(&code.digest(), PLACE, &[]);
     let (mut wallet, mut seat) = ([0; WALLET_ID], [0; SEAT_ID]);
     wallet.copy_from_slice(&place[..WALLET_ID]);
     seat.copy_from_slice(&place[WALLET_ID..]);
-    Ok((XChaCha20Poly1305::new(<&Key>::from(&*key)), (wallet, seat)))
+    (wallet, seat)
 }
 
 fn nonce(piece: u64, last: bool) -> XNonce {
@@ -228,7 +229,7 @@ impl Sealer {
         rng.fill_bytes(&mut secret[..]);
         let secret = StaticSecret::from(*secret);
         let public = PublicKey::from(&secret);
-        let (cipher, _) = agree(&secret.diffie_hellman(&code.public()), &public, code)?;
+        let cipher = agree(&secret.diffie_hellman(&code.public()), &public, code)?;
         let mut head = [0; HEAD];
         head[..16].copy_from_slice(MAGIC);
         head[16] = VERSION;
@@ -286,7 +287,6 @@ struct Opener<R> {
     from: R,
     head: [u8; HEAD],
     cipher: XChaCha20Poly1305,
-    place: ([u8; WALLET_ID], [u8; SEAT_ID]),
     piece: u64,
     last: bool,
     buffer: Zeroizing<Vec<u8>>,
@@ -311,9 +311,9 @@ impl<R: Read> Opener<R> {
         digest.copy_from_slice(&head[17..49]);
         public.copy_from_slice(&head[49..]);
         let (arrival, public) = (Arrival::find(seats, &digest)?, PublicKey::from(public));
-        let (cipher, place) = agree(&arrival.secret.diffie_hellman(&public), &public, &arrival.code)?;
+        let cipher = agree(&arrival.secret.diffie_hellman(&public), &public, &arrival.code)?;
         let buffer = Zeroizing::new(Vec::new());
-        Ok((Self { from, head, cipher, place, piece: 0, last: false, buffer, at: 0 }, arrival))
+        Ok((Self { from, head, cipher, piece: 0, last: false, buffer, at: 0 }, arrival))
     }
 
     /// The next row; none at the end.

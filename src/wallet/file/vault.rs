@@ -102,27 +102,27 @@ mod tests {
     #[test]
     fn a_value_opens_in_its_place_and_unchanged() {
         let vault = Vault::new(&[1; 32]);
-        let sealed = vault.seal(Table::Entries, b"key", b"value");
+        let sealed = vault.seal(Table::Spends, b"key", b"value");
         assert_eq!(sealed.len(), 5 + OVERHEAD);
         let open = |vault: &Vault, table, key: &[u8], bytes: &[u8]| vault.open(table, key, bytes).map(|it| it.to_vec());
-        assert_eq!(open(&vault, Table::Entries, b"key", &sealed).unwrap(), b"value");
+        assert_eq!(open(&vault, Table::Spends, b"key", &sealed).unwrap(), b"value");
         assert_eq!(open(&vault, Table::Proofs, b"key", &sealed), None);
-        assert_eq!(open(&vault, Table::Entries, b"kez", &sealed), None);
-        assert_eq!(open(&Vault::new(&[2; 32]), Table::Entries, b"key", &sealed), None);
+        assert_eq!(open(&vault, Table::Spends, b"kez", &sealed), None);
+        assert_eq!(open(&Vault::new(&[2; 32]), Table::Spends, b"key", &sealed), None);
         for i in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[i] ^= 1;
-            assert_eq!(open(&vault, Table::Entries, b"key", &changed), None, "{i}");
-            assert_eq!(open(&vault, Table::Entries, b"key", &sealed[..i]), None, "{i}");
+            assert_eq!(open(&vault, Table::Spends, b"key", &changed), None, "{i}");
+            assert_eq!(open(&vault, Table::Spends, b"key", &sealed[..i]), None, "{i}");
         }
     }
 
     #[test]
     fn two_contents_of_one_place_share_no_nonce() {
         let vault = Vault::new(&[1; 32]);
-        let sealed = [b"a", b"b"].map(|value| vault.seal(Table::Entries, b"key", value));
+        let sealed = [b"a", b"b"].map(|value| vault.seal(Table::Spends, b"key", value));
         assert_ne!(sealed[0][..NONCE], sealed[1][..NONCE]);
-        let moved = vault.seal(Table::Entries, b"ke", b"ya");
+        let moved = vault.seal(Table::Spends, b"ke", b"ya");
         assert_ne!(sealed[0][..NONCE], moved[..NONCE], "where the place ends is told");
         assert_ne!(vault.name(Table::Pins, b"a"), vault.name(Table::Payments, b"a"));
     }
