@@ -173,15 +173,15 @@ impl<J: Journal + 'static> Payer<J> {
         let _waiting = shared.wait();
         loop {
             let changed = shared.changed.notified();
-            let status = self.status().await?;
+            let looking = Arc::clone(shared);
+            let look = move |wallet: &mut Wallet<J>| {
+                let (class, now) = (looking.policy.class, looking.clock.now());
+                (looking.status(wallet), wallet.lanes_to_prove(&looking.gateway, class, now).len())
+            };
+            let (status, able) = shared.keeper.ask(look).await?;
             if status.ready >= count {
                 return Ok(());
             }
-            let able = Arc::clone(shared);
-            let able = move |wallet: &mut Wallet<J>| {
-                wallet.lanes_to_prove(&able.gateway, able.policy.class, able.clock.now()).len()
-            };
-            let able = shared.keeper.ask(able).await?;
             if shared.state().prover_failed {
                 return Err(CallError::Prover);
             }
