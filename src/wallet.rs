@@ -55,7 +55,7 @@ pub use proving_keys::ProvingKeys;
 pub use pursuit::{Heard, Pursued, PursuitError, PursuitStep};
 pub use questions::Question;
 pub use ready::ReadySpend;
-pub use receipt::{ReceiptVerdict, Receipted};
+pub use receipt::ReceiptVerdict;
 pub use root_secret::RootSecret;
 pub use transfer::AuthorisedTransfer;
 

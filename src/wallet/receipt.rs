@@ -1,8 +1,7 @@
 //! Judging a gateway's receipt (protocol, section 5, "Receipt").
 
-use super::{Accepted, Dispute, DisputeKind, HeardNote, Journal, JournalEntry, JournalError, OutcomeNote, Wallet};
-use crate::hex;
-use crate::protocol::{Credits, Digest, Receipt, ReceiptSubject, Request, Spend, SpendKey, Tariff, Timestamp};
+use super::{Accepted, Dispute, DisputeKind, Journal, JournalEntry, JournalError, OutcomeNote, Wallet};
+use crate::protocol::{Credits, Receipt, ReceiptSubject, Spend, SpendKey, Tariff, Timestamp};
 
 /// What a receipt was found to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,30 +21,22 @@ pub enum ReceiptVerdict {
     Contradicted,
 }
 
-/// What is judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Receipted<'a> {
-    /// The spend.
-    pub key: &'a SpendKey,
-    /// What it came to.
-    pub accepted: &'a Accepted,
-    /// The request that was paid for.
-    pub request: &'a Request<'a>,
-    /// The bytes of the gateway's signed [`Receipt`], if it gave one.
-    pub receipt: Option<&'a [u8]>,
-}
-
 impl<J: Journal> Wallet<J> {
-    /// Judges the receipt of a settled spend, keeps it with the spend's history, and keeps a dispute where it shows that the
-    /// gateway took too much.
+    /// Judges the receipt of a settled spend, given its bytes if the gateway gave one; keeps it, and the time, with the spend's
+    /// history, and keeps a dispute where it shows that the gateway took too much.
     ///
     /// # Errors
     /// [`JournalError`]. The credit is not concerned: the settlement was taken before.
-    pub fn take_receipt(&mut self, receipted: &Receipted<'_>, now: Timestamp) -> Result<ReceiptVerdict, JournalError> {
-        let Receipted { key, accepted, request, receipt } = receipted;
-        let entry = self.journal.entry(&key.nullifier)?.filter(|entry| entry.key == **key);
+    pub fn take_receipt(
+        &mut self,
+        key: &SpendKey,
+        accepted: &Accepted,
+        receipt: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<ReceiptVerdict, JournalError> {
+        let entry = self.journal.entry(&key.nullifier)?.filter(|entry| entry.key == *key);
         let entry = entry.ok_or(JournalError::OtherContext)?;
-        let verdict = self.judge(&entry, accepted, request.digest(), *receipt);
+        let verdict = receipt.map_or(ReceiptVerdict::Absent, |bytes| self.judge(&entry, accepted, bytes));
         let receipt = receipt.map(<[u8]>::to_vec);
         let kind = match verdict {
             ReceiptVerdict::Overcharged => Some(DisputeKind::Overcharged),
@@ -53,32 +44,28 @@ impl<J: Journal> Wallet<J> {
             _ => None,
         };
         if let Some(kind) = kind {
-            self.put_receipt_dispute(kind, entry, receipt.clone(), request, now)?;
+            self.journal.put_dispute(&Dispute {
+                kind,
+                at: now,
+                gateway: Spend::from_bytes(&entry.spend).ok().map(|spend| spend.gateway),
+                content: entry.request.map(|request| request.content),
+                spend: Some(entry.spend),
+                settlement: entry.settlement,
+                receipt: receipt.clone(),
+                directories: vec![self.signed.clone()],
+                heard: Vec::new(),
+            })?;
         }
         self.journal.annotate(key, &OutcomeNote { settled_at: now, receipt })?;
         Ok(verdict)
     }
 
-    /// Keeps when a spend was settled, for the history, where there is no receipt: its settlement was asked for.
-    ///
-    /// # Errors
-    /// [`JournalError`]. The credit is not concerned.
-    pub fn settled_at(&mut self, key: &SpendKey, now: Timestamp) -> Result<(), JournalError> {
-        self.journal.annotate(key, &OutcomeNote { settled_at: now, receipt: None })
-    }
-
-    fn judge(
-        &self,
-        entry: &JournalEntry,
-        accepted: &Accepted,
-        request: Digest,
-        receipt: Option<&[u8]>,
-    ) -> ReceiptVerdict {
-        let Some(receipt) = receipt else { return ReceiptVerdict::Absent };
+    fn judge(&self, entry: &JournalEntry, accepted: &Accepted, receipt: &[u8]) -> ReceiptVerdict {
         let signed = || {
             let (receipt, spend) = (Receipt::from_bytes(receipt).ok()?, Spend::from_bytes(&entry.spend).ok()?);
+            let content = entry.request.as_ref()?.content;
             let gateway = self.directory.gateway(&spend.gateway)?;
-            let subject = ReceiptSubject { issuer: self.issuer(), gateway: gateway.id, spend: entry.key, request };
+            let subject = ReceiptSubject { issuer: self.issuer(), gateway: gateway.id, spend: entry.key, content };
             receipt.verify(&gateway.key, &subject).ok().map(|()| (receipt, spend))
         };
         let Some((receipt, spend)) = signed() else { return ReceiptVerdict::NotSigned };
@@ -90,30 +77,6 @@ impl<J: Journal> Wallet<J> {
         let Some(tariff) = tariff.filter(|_| !receipt.usage().is_empty()) else { return ReceiptVerdict::Unexplained };
         let price = price(&receipt, tariff, self.directory.quantum()).unwrap_or(spend.charge);
         if receipt.cost() > price { ReceiptVerdict::Overcharged } else { ReceiptVerdict::Fair }
-    }
-
-    fn put_receipt_dispute(
-        &mut self,
-        kind: DisputeKind,
-        entry: JournalEntry,
-        receipt: Option<Vec<u8>>,
-        request: &Request<'_>,
-        now: Timestamp,
-    ) -> Result<(), JournalError> {
-        // Whoever judges checks the receipt's signature with it, and learns no more of the request than that.
-        let what = format!("the request's digest is {}", hex::encode(request.digest().as_bytes()));
-        let gateway = Spend::from_bytes(&entry.spend).ok().map(|spend| spend.gateway);
-        self.journal.put_dispute(&Dispute {
-            kind,
-            at: now,
-            gateway,
-            spend: Some(entry.spend),
-            content: Some(request.content()),
-            settlement: entry.settlement,
-            receipt,
-            directories: vec![self.signed.clone()],
-            heard: vec![HeardNote { at: now, what }],
-        })
     }
 }
 

@@ -16,8 +16,7 @@ use crate::http::payment::{Payload, RECEIPT_HEADER, Receipt};
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Settlement};
 use crate::wallet::{
-    AcceptError, Accepted, AuthoriseError, DisputeKind, Heard, Journal, LaneStatus, PursuitStep, ReceiptVerdict,
-    Receipted, Wallet,
+    AcceptError, Accepted, AuthoriseError, DisputeKind, Heard, Journal, LaneStatus, PursuitStep, ReceiptVerdict, Wallet,
 };
 
 /// How long a call waits for a spend while nothing moves: no spend is taken, and none comes back.
@@ -242,7 +241,7 @@ impl<J: Journal + 'static> Shared<J> {
             },
         };
         let header_line = held.credential.as_ref().map_or(0, |value| "authorization: \r\n".len() + value.len());
-        let (accepted, receipt) = self.accept(held, settlement, signed_in(&answer), outgoing).await?;
+        let (accepted, receipt) = self.accept(held, settlement, signed_in(&answer)).await?;
         spent.answering = started.elapsed();
         if lost {
             return Err(CallError::Lost(accepted));
@@ -323,19 +322,17 @@ impl<J: Journal + 'static> Shared<J> {
         held: Held<J>,
         settlement: Settlement,
         receipt: Option<Vec<u8>>,
-        outgoing: &Arc<Outgoing>,
     ) -> Result<(Accepted, ReceiptVerdict), CallError> {
-        let (shared, outgoing) = (Arc::clone(self), Arc::clone(outgoing));
+        let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let key = held.key();
             match wallet.accept(&key, &settlement) {
                 Ok(accepted) => {
                     held.settled();
-                    let request = outgoing.signed(&held.terms.authority)?;
-                    let receipt = receipt.as_deref();
-                    let receipted = Receipted { key: &key, accepted: &accepted, request: &request, receipt };
                     // What cannot be written down of the history is lost to it, and nothing else.
-                    let verdict = wallet.take_receipt(&receipted, shared.clock.now()).unwrap_or(ReceiptVerdict::Absent);
+                    let verdict = wallet
+                        .take_receipt(&key, &accepted, receipt.as_deref(), shared.clock.now())
+                        .unwrap_or(ReceiptVerdict::Absent);
                     let dispute = match verdict {
                         ReceiptVerdict::Overcharged => Some(DisputeKind::Overcharged),
                         ReceiptVerdict::Contradicted => Some(DisputeKind::Contradicted),

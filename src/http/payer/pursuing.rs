@@ -117,7 +117,7 @@ impl<J: Journal + 'static> Shared<J> {
                 let pursued = wallet.heard(&key, step, &heard, now, &mut rand::rng());
                 if let Ok(Pursued::Settled(accepted)) = pursued {
                     // For the history alone.
-                    let _ = wallet.settled_at(&key, now);
+                    let _ = wallet.take_receipt(&key, &accepted, None, now);
                     shared.tell(&Event::Pursued(accepted));
                     shared.notes_came();
                 } else if !before && is_disputed(wallet, &key) {

@@ -233,9 +233,9 @@ impl<J: Journal + 'static> Shared<J> {
         let settlement = self.errand(self.client.rollover(&held.terms.origin, opening)).await?;
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
-            wallet.accept(&held.key(), &settlement).map_err(|_| Unfinished)?;
+            let accepted = wallet.accept(&held.key(), &settlement).map_err(|_| Unfinished)?;
             held.settled();
-            let _ = wallet.settled_at(&held.key(), shared.clock.now());
+            let _ = wallet.take_receipt(&held.key(), &accepted, None, shared.clock.now());
             shared.notes_came();
             Ok(())
         });
@@ -256,10 +256,10 @@ impl<J: Journal + 'static> Shared<J> {
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let keys = held.each_ref().map(Held::key);
-            wallet.accept_transfer(&keys, &settlements).map_err(|_| Unfinished)?;
-            for half in &held {
+            let accepted = wallet.accept_transfer(&keys, &settlements).map_err(|_| Unfinished)?;
+            for (half, accepted) in held.iter().zip(&accepted) {
                 half.settled();
-                let _ = wallet.settled_at(&half.key(), shared.clock.now());
+                let _ = wallet.take_receipt(&half.key(), accepted, None, shared.clock.now());
             }
             shared.notes_came();
             Ok(())
