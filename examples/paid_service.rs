@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use bytes::Bytes;
 use halometer::gateway::{Gateway, GatewayParts};
-use halometer::http::clock::{Clock, now};
+use halometer::http::clock::now;
 use halometer::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, NoObserver};
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::pricing::{Call, Outcome, Pricing};
@@ -24,7 +24,7 @@ use halometer::http::upstream::{Upstream, UpstreamLimits};
 use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
 use halometer::protocol::*;
 use halometer::store::{MemoryMintBook, MemorySpentSet, SpentSet as _};
-use halometer::wallet::{MemoryJournal, RootSecret, Wallet};
+use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
 use http::{HeaderMap, Method};
 
 const DAY: u64 = 86_400;
@@ -111,10 +111,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
 
     // Proofs are made ahead from here on; a call takes one that is ready.
-    let parts = PayerParts { gateway: id, class: CHARGE, provers: 1, client: Client::plain()?, clock: Clock::system() };
+    let parts = PayerParts::new(id, Policy::personal(CHARGE), Client::plain()?);
     let payer = Payer::start(wallet, parts).await?;
     let paid = payer.call(Method::GET, "/song", HeaderMap::new(), Bytes::new()).await?;
-    let balance = payer.with_wallet(|wallet| wallet.balance().total());
+    let balance = payer.with_wallet(|wallet| wallet.balance().total()).await?;
     println!("{}: {} bytes for {} micro-credits, {balance} left", paid.status, paid.body.len(), paid.accepted.cost);
 
     server.shutdown().await;

@@ -35,6 +35,7 @@ mod proving_keys;
 mod pursuit;
 mod questions;
 mod ready;
+mod receipt;
 mod root_secret;
 mod transfer;
 
@@ -42,6 +43,7 @@ pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight};
 pub use balance::Balance;
 pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote};
+pub use gather::Suggestion;
 pub use journal::{Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved};
 pub use lane::{LaneId, LaneStatus};
 pub use memo::MemoContents;
@@ -53,6 +55,7 @@ pub use proving_keys::ProvingKeys;
 pub use pursuit::{Heard, Pursued, PursuitError, PursuitStep};
 pub use questions::Question;
 pub use ready::ReadySpend;
+pub use receipt::ReceiptVerdict;
 pub use root_secret::RootSecret;
 pub use transfer::AuthorisedTransfer;
 

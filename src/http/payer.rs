@@ -2,154 +2,191 @@
 //!
 //! A [`Payer`] keeps a proof ready for every lane that can pay. Making one takes a core for a tenth of a second, so that it
 //! happens on threads of its own, one proof a thread, while nobody waits. A call takes a ready spend, signs, and sends: that
-//! costs some ten microseconds. Its settlement completes the lane's next note, for which the next proof is begun.
+//! costs some ten microseconds, and whatever the journal takes. Its settlement completes the lane's next note, for which the next
+//! proof is begun.
+//!
+//! Everything else goes on by itself:
+//!
+//! | task | what it does |
+//! | --- | --- |
+//! | prover | makes proofs ahead, and anew after each window, within the [`Policy`](crate::wallet::Policy) |
+//! | pursuit | gets the settlements of spends whose calls ended without one, those of before a crash included |
+//! | inquiry | asks whether notes from the wallet's file were spent elsewhere, before they are used |
+//! | quiet times | gathers credit, rolls notes over, looks for newer directories |
+//!
+//! What is done with the wallet is done on a thread of its own, and not on an async one: its journal may wait for a disk.
 
-mod background;
 mod call;
 mod client;
 mod error;
+mod events;
+mod inquiry;
+mod keeper;
+mod prover;
+mod pursuing;
+mod quiet;
+mod shared;
+mod terms;
 
 pub use call::{Paid, Spent};
 pub use client::{Client, ClientError};
-pub use error::{CallError, PayerError};
+pub use error::{CallError, CreditState, FundError, PayerError};
+pub use events::{Event, PayerObserver, Status, Unobserved};
+pub use keeper::Stopped;
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::payment::Challenge;
-use crate::pipeline::WorkerPool;
-use crate::protocol::{Credits, Digest, GatewayId};
-use crate::wallet::{Journal, LaneId, ProvingKeys, Wallet};
-use background::Proof;
+use crate::protocol::{Credits, GatewayId, LANES, PaymentId};
+use crate::wallet::{Journal, LaneStatus, Policy, Wallet};
+use keeper::Keeper;
+use prover::Provers;
+use shared::{Beginning, Shared};
+use terms::Terms;
 
 /// What a payer is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PayerParts {
     /// The gateway that is paid.
     pub gateway: GatewayId,
-    /// The charge class of every call: one for all, so that it tells calls apart by nothing.
-    pub class: Credits,
-    /// Threads that make proofs.
-    pub provers: usize,
+    /// How the wallet is used.
+    pub policy: Policy,
     /// How calls are sent.
     pub client: Client,
     /// By which windows are told apart.
     pub clock: Clock,
+    /// Who is told what happens.
+    pub observer: Arc<dyn PayerObserver>,
+    /// How long a call waits for its answer. After that its settlement is pursued without it.
+    pub answer_timeout: Duration,
 }
 
-/// A wallet that pays for requests to one gateway. Cheap to clone; the background work ends when the last clone is dropped.
+impl PayerParts {
+    /// With the system's clock, nobody who is told, and 330 seconds for an answer.
+    pub fn new(gateway: GatewayId, policy: Policy, client: Client) -> Self {
+        let (clock, observer) = (Clock::system(), Arc::new(Unobserved));
+        Self { gateway, policy, client, clock, observer, answer_timeout: Duration::from_secs(330) }
+    }
+}
+
+impl core::fmt::Debug for PayerParts {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { gateway, policy, .. } = self;
+        f.debug_struct("PayerParts").field("gateway", gateway).field("policy", policy).finish_non_exhaustive()
+    }
+}
+
+/// A wallet that pays for requests to one gateway. Cheap to clone; the background work ends when the last clone is dropped, or with
+/// [`shutdown`](Self::shutdown).
 pub struct Payer<J: Journal + 'static>(Arc<Inner<J>>);
 
 struct Inner<J: Journal + 'static> {
     shared: Arc<Shared<J>>,
-    client: Client,
-    origin: String,
-    authority: String,
-    challenge: Challenge,
-    background: JoinHandle<()>,
-}
-
-/// What calls and the background share.
-struct Shared<J> {
-    wallet: Mutex<Wallet<J>>,
-    keys: ProvingKeys,
-    gateway: GatewayId,
-    class: Credits,
-    /// Lanes whose proof is being made, or could not be made and is left alone for a while.
-    proving: Mutex<HashSet<LaneId>>,
-    proof_times: Mutex<VecDeque<Duration>>,
-    clock: Clock,
-    /// Something changed: a proof is ready, a lane can be proved for, nothing can be done any more.
-    changed: Notify,
-    /// Somebody waits for a proof.
-    wanted: Notify,
-    prover_failed: AtomicBool,
-}
-
-impl<J> Shared<J> {
-    /// What a panic under these locks leaves behind is whole: the wallet's methods change it in one step at their end.
-    fn wallet(&self) -> MutexGuard<'_, Wallet<J>> {
-        self.wallet.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn proving(&self) -> MutexGuard<'_, HashSet<LaneId>> {
-        self.proving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    background: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl<J: Journal + 'static> Payer<J> {
-    /// Compares the gateway's challenge and directory with the wallet's, then begins to make proofs.
+    /// Compares the gateway's challenge with the wallet's directory, and goes over to the gateway's if that is a newer one; then
+    /// begins to make proofs, to pursue what was in flight, and to ask about notes from the wallet's file. To be called within a
+    /// runtime.
     ///
     /// # Errors
-    /// [`PayerError`]. After [`PayerError::OtherDirectory`] fetch the directory and [adopt](Wallet::adopt) it: that tells a newer
-    /// one from one that was made for this caller alone.
+    /// [`PayerError`]. The wallet is dropped then; what it has in its journal stays there.
     pub async fn start(wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
-        let PayerParts { gateway, class, provers, client, clock } = parts;
-        let directory = wallet.directory();
-        if !directory.has_class(class) {
-            return Err(PayerError::UnknownClass(class));
-        }
-        let entry = directory.gateway(&gateway).ok_or(PayerError::UnknownGateway(gateway))?;
-        let origin = entry.origins.first().ok_or(PayerError::UnknownGateway(gateway))?;
-        let origin = origin.trim_end_matches('/').to_owned();
-        let authority = super::gateway::authorities(&origin).ok_or_else(|| PayerError::Origin(origin.clone()))?.0;
-        let challenge = Challenge::of(directory, &gateway);
-        check_gateway(&client, &origin, &challenge, directory.digest()).await?;
-
-        let shared = Arc::new(Shared {
-            wallet: Mutex::new(wallet),
-            keys: ProvingKeys::new(),
-            gateway,
-            class,
-            proving: Mutex::default(),
-            proof_times: Mutex::default(),
-            clock,
-            changed: Notify::new(),
-            wanted: Notify::new(),
-            prover_failed: AtomicBool::new(false),
-        });
-        let pool: WorkerPool<Proof<J>, ()> = background::pool(provers).map_err(PayerError::Threads)?;
-        let background = tokio::spawn(background::run(Arc::clone(&shared), pool, provers.max(1)));
-        Ok(Self(Arc::new(Inner { shared, client, origin, authority, challenge, background })))
+        let PayerParts { gateway, policy, client, clock, observer, answer_timeout } = parts;
+        let keeper = Keeper::start(wallet).map_err(PayerError::Threads)?;
+        let terms = check_gateway(&keeper, &client, gateway, policy.class).await?;
+        let threads = usize::try_from(policy.provers).unwrap_or(1).max(1);
+        let provers = Provers::start(threads).map_err(PayerError::Threads)?;
+        let beginning = Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms };
+        let shared = Arc::new(Shared::new(keeper, beginning));
+        let background = vec![
+            tokio::spawn(prover::run(Arc::clone(&shared))),
+            tokio::spawn(pursuing::run(Arc::clone(&shared))),
+            tokio::spawn(inquiry::run(Arc::clone(&shared))),
+            tokio::spawn(quiet::run(Arc::clone(&shared))),
+        ];
+        Ok(Self(Arc::new(Inner { shared, background: Mutex::new(background) })))
     }
 
-    /// Does something with the wallet: mints another payment, say, or adopts a newer directory. Not for long: calls wait
-    /// meanwhile.
-    pub fn with_wallet<T>(&self, action: impl FnOnce(&mut Wallet<J>) -> T) -> T {
-        let done = action(&mut self.0.shared.wallet());
-        self.0.shared.changed.notify_waiters();
-        done
-    }
-
-    /// How many spends are ready.
-    pub fn ready(&self) -> usize {
+    /// Has a payment minted: `amounts` are what the lanes are to be worth, together what was paid. With the same payment and
+    /// amounts it can be called as often as it takes; the lanes are opened once.
+    ///
+    /// The issuer learns who pays. So `client` should share no connection with calls, and the first call should not follow at once.
+    ///
+    /// # Errors
+    /// [`FundError`].
+    pub async fn fund(
+        &self,
+        client: &Client,
+        issuer: &str,
+        payment: PaymentId,
+        amounts: [Credits; LANES],
+    ) -> Result<(), FundError> {
         let shared = &self.0.shared;
-        shared.wallet().ready(&shared.gateway, shared.class, shared.clock.now())
+        let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts)).await??;
+        let response = shared.errand(client.mint(issuer.trim_end_matches('/'), &request)).await?;
+        shared.keeper.run(move |wallet| wallet.accept_mint(&payment, &response)).await??;
+        shared.notes_came();
+        Ok(())
+    }
+
+    /// Does something with the wallet, on its own thread. Not for long: calls wait meanwhile.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn with_wallet<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&mut Wallet<J>) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let shared = Arc::clone(&self.0.shared);
+        let acting = self.0.shared.keeper.run(move |wallet| {
+            let done = action(wallet);
+            shared.look_at_directory(wallet);
+            done
+        });
+        let done = acting.await?;
+        self.0.shared.pursue.notify_one();
+        self.0.shared.notes_came();
+        Ok(done)
+    }
+
+    /// How it is doing.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        let shared = Arc::clone(&self.0.shared);
+        self.0.shared.keeper.ask(move |wallet| shared.status(wallet)).await
     }
 
     /// Waits until `count` spends are ready.
     ///
     /// # Errors
-    /// [`CallError::Prover`] if proofs cannot be made, [`CallError::OutOfCredit`] if fewer lanes can pay.
+    /// [`CallError::Prover`] if proofs cannot be made, [`CallError::OutOfCredit`] if fewer lanes can pay or may be able to.
     pub async fn wait_ready(&self, count: usize) -> Result<(), CallError> {
         let shared = &self.0.shared;
+        let _waiting = shared.wait();
         loop {
             let changed = shared.changed.notified();
-            let ready = self.ready();
-            if ready >= count {
+            let looking = Arc::clone(shared);
+            let look = move |wallet: &mut Wallet<J>| {
+                let (class, now) = (looking.policy.class, looking.clock.now());
+                (looking.status(wallet), wallet.lanes_to_prove(&looking.gateway, class, now).len())
+            };
+            let (status, able) = shared.keeper.ask(look).await?;
+            if status.ready >= count {
                 return Ok(());
             }
-            let able = shared.lanes_to_prove();
-            if shared.prover_failed.load(Ordering::Relaxed) {
+            if shared.state().prover_failed {
                 return Err(CallError::Prover);
             }
-            if ready + able < count {
+            // What is in flight or not asked about may come.
+            if status.ready + able + status.in_flight + status.unchecked < count {
                 return Err(CallError::OutOfCredit);
             }
             shared.wanted.notify_one();
@@ -159,12 +196,71 @@ impl<J: Journal + 'static> Payer<J> {
 
     /// How long each of the last 65,536 proofs took.
     pub fn proof_times(&self) -> Vec<Duration> {
-        self.0.shared.proof_times.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.0.shared.proof_times()
     }
 
     /// The challenge that calls answer.
-    pub fn challenge(&self) -> &Challenge {
-        &self.0.challenge
+    pub fn challenge(&self) -> Challenge {
+        self.0.shared.terms().challenge.clone()
+    }
+
+    /// Ends all of it, at once: calls that are under way end with [`CallError::Stopped`], a proof that is being made is thrown away
+    /// when it is finished, and what is in flight is pursued when a payer is started with the wallet again. Gives the wallet back,
+    /// the first time.
+    pub async fn shutdown(&self) -> Option<Wallet<J>> {
+        self.0.stop();
+        let tasks = core::mem::take(&mut *self.0.background.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // It was told to stop; whatever it was at, it has let go of.
+            let _ = task.await;
+        }
+        self.0.shared.keeper.close(release_all).await
+    }
+}
+
+/// Calls and tasks that have stopped have let go of what they held, but that may not have come to the wallet yet.
+fn release_all<J: Journal>(wallet: &mut Wallet<J>) {
+    let in_flight = wallet.lanes().filter_map(|(_, status)| match status {
+        LaneStatus::InFlight { spend, .. } => Some(spend),
+        _ => None,
+    });
+    let in_flight: Vec<_> = in_flight.collect();
+    in_flight.iter().for_each(|key| wallet.release(key));
+}
+
+impl<J: Journal + 'static> Inner<J> {
+    fn stop(&self) {
+        self.shared.stop.send_replace(true);
+        self.shared.provers.stop();
+        self.background.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl<J: Journal + 'static> Shared<J> {
+    fn status(&self, wallet: &Wallet<J>) -> Status {
+        let mut status = Status {
+            balance: wallet.balance(),
+            ready: wallet.ready(&self.gateway, self.policy.class, self.clock.now()),
+            proving: self.proving().len(),
+            waiting_calls: self.waiting(),
+            quarantined_until: wallet.quarantined_until().filter(|until| self.clock.now() < *until),
+            contradicted: self.state().contradicted,
+            serial: wallet.directory().parts().serial,
+            ..Status::default()
+        };
+        for (_, lane) in wallet.lanes() {
+            status.lanes += 1;
+            match lane {
+                LaneStatus::InFlight { disputed, .. } => {
+                    status.in_flight += 1;
+                    status.disputed += usize::from(disputed);
+                }
+                LaneStatus::Unchecked { .. } => status.unchecked += 1,
+                LaneStatus::Frozen { .. } => status.frozen += 1,
+                LaneStatus::Idle { .. } => {}
+            }
+        }
+        status
     }
 }
 
@@ -176,26 +272,42 @@ impl<J: Journal + 'static> Clone for Payer<J> {
 
 impl<J: Journal + 'static> core::fmt::Debug for Payer<J> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Payer").field("origin", &self.0.origin).finish_non_exhaustive()
+        f.debug_struct("Payer").field("origin", &self.0.shared.terms().origin).finish_non_exhaustive()
     }
 }
 
 impl<J: Journal + 'static> Drop for Inner<J> {
     fn drop(&mut self) {
-        self.background.abort();
+        self.stop();
     }
 }
 
-/// A gateway that shows this caller another challenge or another directory than the pinned one would be marking him.
-async fn check_gateway(
+/// A gateway that shows this caller another challenge or another directory than the pinned one would be marking him; unless it is
+/// a newer one, signed by the issuer, that leaves every epoch as it was.
+async fn check_gateway<J: Journal + 'static>(
+    keeper: &Keeper<J>,
     client: &Client,
-    origin: &str,
-    challenge: &Challenge,
-    directory: Digest,
-) -> Result<(), PayerError> {
-    if client.challenge(origin).await? == *challenge {
-        return Ok(());
+    gateway: GatewayId,
+    class: Credits,
+) -> Result<Terms, PayerError> {
+    let look = move |wallet: &mut Wallet<J>| {
+        let directory = wallet.directory();
+        let listed = if directory.has_class(class) { Ok(()) } else { Err(PayerError::UnknownClass(class)) };
+        listed.and_then(|()| Ok(Terms::of(directory, &gateway)?))
+    };
+    let terms = keeper.run(look).await??;
+    if client.challenge(&terms.origin).await? == terms.challenge {
+        return Ok(terms);
     }
-    let shown = client.directory(origin).await?;
-    Err(PayerError::OtherDirectory { known: directory, shown: Box::new(shown) })
+    let shown = client.directory(&terms.origin).await?;
+    let newer = shown.clone();
+    let adopting = keeper.run(move |wallet| match wallet.adopt(&newer) {
+        Ok(()) => look(wallet).map(Some),
+        Err(crate::wallet::OpenError::Directory(crate::protocol::DirectoryError::Stale)) => Ok(None),
+        Err(error) => Err(PayerError::Directory(error)),
+    });
+    match adopting.await?? {
+        Some(newer) if client.challenge(&newer.origin).await? == newer.challenge => Ok(newer),
+        _ => Err(PayerError::OtherDirectory { known: terms.directory, shown: Box::new(shown) }),
+    }
 }

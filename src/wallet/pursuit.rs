@@ -26,7 +26,7 @@ use rand_core::{CryptoRng, Rng};
 use super::dispute::{Dispute, DisputeKind, HeardNote};
 use super::lane::{InFlight, Lane};
 use super::{AcceptError, Accepted, Journal, JournalError, LaneId, NotInFlight, Wallet};
-use crate::protocol::{Problem, Settlement, SpendKey, Timestamp};
+use crate::protocol::{GatewayId, Problem, Settlement, SpendKey, Timestamp};
 
 /// What to do next for a spend that has no settlement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,9 @@ pub enum Heard {
     Settlement(Settlement),
     /// One of the protocol's problems.
     Problem(Problem),
-    /// No answer, or one that says nothing.
+    /// An answer that is neither: whoever gave it does not keep to the protocol. It counts as a refusal.
+    Unusable,
+    /// No answer, or one of a proxy that reached nobody.
     Nothing,
 }
 
@@ -154,6 +156,11 @@ impl<J: Journal> Wallet<J> {
         self.flights().filter(|flight| !flight.pursuit.held).map(|flight| flight.pursuit.due).min()
     }
 
+    /// The gateway that a spend in flight is made out to: the one that knows it.
+    pub fn gateway_of(&self, key: &SpendKey) -> Option<GatewayId> {
+        self.in_flight(key).map(|(_, flight)| flight.spend.gateway)
+    }
+
     /// Number of spends that await a settlement, driven by a call or pursued.
     pub fn awaited(&self) -> usize {
         self.flights().count()
@@ -180,6 +187,7 @@ impl<J: Journal> Wallet<J> {
                 Err(error) => (format!("a settlement that is none: {error}"), Some(settlement.clone())),
             },
             Heard::Problem(problem) => (problem.as_str().to_owned(), None),
+            Heard::Unusable => ("an answer that is none of the protocol's".to_owned(), None),
             Heard::Nothing => ("nothing".to_owned(), None),
         };
         let flight = self.in_flight_mut(key).ok_or(PursuitError::NotInFlight(NotInFlight))?;
@@ -197,7 +205,7 @@ impl<J: Journal> Wallet<J> {
                 pursuit.later(now, rng);
             }
             // The gateway does not know the spend, or says so. A cancel settles the matter, and need not wait.
-            (Heard::Problem(_), PursuitStep::Fetch) if pursuit.refusals == 0 => {
+            (Heard::Problem(_) | Heard::Unusable, PursuitStep::Fetch) if pursuit.refusals == 0 => {
                 pursuit.step = PursuitStep::Cancel;
                 pursuit.refusals += 1;
                 pursuit.due = now;

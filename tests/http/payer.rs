@@ -8,23 +8,20 @@ use axum::Router;
 use bytes::Bytes;
 use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::{Clock, now};
-use halometer::http::payer::{CallError, Client, Payer, PayerError, PayerParts};
+use halometer::http::payer::{CallError, Client, CreditState, Payer, PayerError, PayerParts};
 use halometer::http::server::Listener;
 use halometer::protocol::*;
-use halometer::wallet::MemoryJournal;
+use halometer::wallet::{MemoryJournal, Policy};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::world::{CLASS, PAID, QUESTION, TARGET, World};
 
+fn payer_parts(world: &World, class: Credits) -> PayerParts {
+    PayerParts::new(world.gateway(), Policy::agent(class, 3), Client::plain().unwrap())
+}
+
 async fn payer(world: &World) -> Payer<MemoryJournal> {
-    let parts = PayerParts {
-        gateway: world.gateway(),
-        class: CLASS,
-        provers: 2,
-        client: Client::plain().unwrap(),
-        clock: Clock::system(),
-    };
-    Payer::start(world.caller().wallet, parts).await.unwrap()
+    Payer::start(world.caller().wallet, payer_parts(world, CLASS)).await.unwrap()
 }
 
 async fn ask(payer: &Payer<MemoryJournal>) -> Result<halometer::http::payer::Paid, CallError> {
@@ -49,7 +46,7 @@ async fn lanes_pay_in_parallel_and_the_balance_is_exact() {
         let paid = call.await.unwrap();
         assert_eq!((paid.status, paid.accepted.cost.micro()), (StatusCode::OK, 100));
     }
-    assert_eq!(payer.with_wallet(|wallet| wallet.balance().total()), u128::from(PAID - 1_000));
+    assert_eq!(payer.with_wallet(|wallet| wallet.balance().total()).await.unwrap(), u128::from(PAID - 1_000));
     assert_eq!(world.charged(), 1_000);
 }
 
@@ -94,7 +91,7 @@ async fn a_lost_answer_is_charged_once_and_its_change_is_not_lost() {
     assert_eq!(paid.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(paid.accepted.cost > Credits::ZERO);
     assert_eq!(world.charged(), paid.accepted.cost.micro());
-    assert_eq!(payer.with_wallet(|wallet| wallet.balance().total()), u128::from(PAID - world.charged()));
+    assert_eq!(payer.with_wallet(|wallet| wallet.balance().total()).await.unwrap(), u128::from(PAID - world.charged()));
     assert_eq!(swallowed.load(Ordering::SeqCst), 1);
 }
 
@@ -106,14 +103,7 @@ async fn a_gateway_that_shows_another_directory_is_not_paid() {
     parts.serial += 1;
     let newer = SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap();
     wallet.adopt(&newer).unwrap();
-    let parts = PayerParts {
-        gateway: world.gateway(),
-        class: CLASS,
-        provers: 1,
-        client: Client::plain().unwrap(),
-        clock: Clock::system(),
-    };
-    let refused = Payer::start(wallet, parts).await;
+    let refused = Payer::start(wallet, payer_parts(&world, CLASS)).await;
     assert!(matches!(refused, Err(PayerError::OtherDirectory { .. })), "{refused:?}");
 }
 
@@ -121,16 +111,18 @@ async fn a_gateway_that_shows_another_directory_is_not_paid() {
 async fn a_wallet_that_is_out_of_credit_says_so() {
     let world = World::new().await;
     let class = Credits::from_micro(64_000);
-    let parts = PayerParts {
-        gateway: world.gateway(),
-        class,
-        provers: 1,
-        client: Client::plain().unwrap(),
-        clock: Clock::system(),
-    };
-    let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
-    let refused = tokio::time::timeout(Duration::from_secs(5), ask(&payer)).await.expect("at once");
-    assert!(matches!(refused, Err(CallError::OutOfCredit)), "{refused:?}");
+    for gather in [true, false] {
+        let policy = Policy { gather, ..Policy::agent(class, 2) };
+        let parts = PayerParts { policy, ..payer_parts(&world, class) };
+        let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
+        let refused = tokio::time::timeout(Duration::from_secs(5), ask(&payer)).await.expect("at once");
+        let error = refused.unwrap_err();
+        assert_eq!(error.credit(), CreditState::Untouched);
+        match gather {
+            true => assert!(matches!(error, CallError::Spread), "{error:?}"),
+            false => assert!(matches!(error, CallError::OutOfCredit), "{error:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,15 +133,14 @@ async fn proofs_of_a_window_that_is_past_are_made_anew() {
         let ahead = Arc::clone(&ahead);
         Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
     };
-    let client = Client::plain().unwrap();
-    let parts = PayerParts { gateway: world.gateway(), class: CLASS, provers: 2, client, clock };
+    let parts = PayerParts { clock, ..payer_parts(&world, CLASS) };
     let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
     payer.wait_ready(8).await.unwrap();
     assert_eq!(payer.proof_times().len(), 8);
     // Well into the next window: there a gateway would refuse them.
     let step = u64::from(world.stack.gateway().directory().grid().step());
     ahead.store(step - now().seconds() % step + 400, Ordering::SeqCst);
-    assert_eq!(payer.ready(), 0);
+    assert_eq!(payer.status().await.unwrap().ready, 0);
     payer.wait_ready(8).await.unwrap();
     assert_eq!(payer.proof_times().len(), 16);
 }

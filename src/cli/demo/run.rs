@@ -20,12 +20,11 @@ use super::report::{Check, Money, Refusal, Report, Sample, Sizes, Times, Tokens}
 use super::stack::{Stack, StackError, StackOptions, UpstreamOptions};
 use crate::circuits::proof::Proof;
 use crate::cli::prompts::Prompts;
-use crate::http::clock::Clock;
 use crate::http::payer::{CallError, Client, ClientError, Paid, Payer, PayerError, PayerParts};
 use crate::http::pricing::{Call, Outcome, TokenPricing};
 use crate::http::usage::Usage;
 use crate::protocol::{Credits, DeviceId, Directory, LANES, Spend, Tariff};
-use crate::wallet::{AcceptMintError, MemoryJournal, OpenError, PaymentError, RootSecret, Wallet};
+use crate::wallet::{AcceptMintError, MemoryJournal, OpenError, PaymentError, Policy, RootSecret, Wallet};
 
 /// Where the questions go.
 pub const TARGET: &str = "/v1/chat/completions";
@@ -134,9 +133,10 @@ async fn with_stack(stack: &Stack, options: &Options, progress: &dyn Progress) -
     let provers = std::thread::available_parallelism().map_or(1, usize::from);
     let lane = Credits::from_micro(class.micro() * (1 + options.calls.div_ceil(LANES) as u64));
     let wallet = fund(stack, &client, [lane; LANES], RootSecret::generate(&mut UnwrapErr(SysRng))).await?;
-    let parts =
-        PayerParts { gateway: stack.gateway().id(), class, provers, client: client.clone(), clock: Clock::system() };
-    let payer = Payer::start(wallet, parts).await?;
+    let most = u32::try_from(provers).unwrap_or(u32::MAX);
+    // The sums are compared at the end: nothing is moved meanwhile.
+    let policy = Policy { provers: most, gather: false, ..Policy::agent(class, most) };
+    let payer = Payer::start(wallet, PayerParts::new(stack.gateway().id(), policy, client.clone())).await?;
     make_first_proofs(&payer, progress).await?;
 
     progress.begin("paying for the calls", options.calls);
@@ -145,8 +145,9 @@ async fn with_stack(stack: &Stack, options: &Options, progress: &dyn Progress) -
     let seconds = started.elapsed().as_secs_f64();
     let proof_times = payer.proof_times();
     let verify_times = stack.verify_times();
-    let balance = narrow(payer.with_wallet(|wallet| wallet.balance().total()));
-    drop(payer);
+    let balance = payer.with_wallet(|wallet| wallet.balance().total()).await.map_err(CallError::from)?;
+    let balance = narrow(balance);
+    payer.shutdown().await;
 
     progress.begin("attacking the gateway", 2);
     let mut mallory = Mallory::fund(stack, &client, class).await?;

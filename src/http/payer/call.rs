@@ -1,20 +1,26 @@
 //! Paid requests.
 
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
+use tokio::time::Instant;
 
 use super::client::Answer;
+use super::events::Event;
+use super::shared::{Held, Refreshed, Shared};
 use super::{CallError, ClientError, Payer};
 use crate::http::gateway::SETTLEMENT_PATH;
-use crate::http::payment::{Credential, Payload, RECEIPT_HEADER, Receipt};
-use crate::protocol::{ContentDigest, Problem, Request, Settlement, SpendKey};
-use crate::wallet::{Accepted, AuthoriseError, Journal, ReadySpend};
+use crate::http::payment::{Payload, RECEIPT_HEADER, Receipt};
+use crate::http::problem::ProblemDetails;
+use crate::protocol::{ContentDigest, Problem, Request, RequestError, Settlement};
+use crate::wallet::{
+    AcceptError, Accepted, AuthoriseError, DisputeKind, Heard, Journal, LaneStatus, PursuitStep, ReceiptVerdict, Wallet,
+};
 
-/// How long a call waits for a proof.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a call waits for a spend while nothing moves: no spend is taken, and none comes back.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a request is sent, and a settlement asked for, before the call is given up.
 const TRIES: u32 = 5;
 /// The pause before the second try; each further one is twice as long.
@@ -31,6 +37,8 @@ pub struct Paid {
     pub body: Bytes,
     /// Charge, cost and refund.
     pub accepted: Accepted,
+    /// What the gateway's signed receipt says.
+    pub receipt: ReceiptVerdict,
     /// How long it took.
     pub spent: Spent,
     /// Length of the `Authorization` header line, bytes.
@@ -48,154 +56,245 @@ pub struct Spent {
     pub answering: Duration,
 }
 
+/// What is to be sent.
+struct Outgoing {
+    method: Method,
+    target: String,
+    headers: HeaderMap,
+    body: Bytes,
+    content: ContentDigest,
+}
+
+impl Outgoing {
+    fn signed<'a>(&'a self, authority: &'a str) -> Result<Request<'a>, RequestError> {
+        Request::new(authority, self.method.as_str(), &self.target, self.content)
+    }
+}
+
 impl<J: Journal + 'static> Payer<J> {
     /// Sends a request to the gateway and pays for it.
     ///
     /// Answers of the service that are no success (a 404, say) are answers too; what they cost is in them. A request that gets
-    /// no answer is sent again, with the same spend: it is charged once.
+    /// no answer is sent again, with the same spend: it is charged once. Calls get their spends in the order in which they came.
+    ///
+    /// The future can be dropped at any time: then either nothing was sent, or the spend is pursued until it is settled, and its
+    /// lane can be used again.
+    ///
+    /// A request that is refused because a window has passed meanwhile, or because the directory has changed, is sent a second time
+    /// with another spend. No other refusal brings that about: a gateway that could have any call sent twice would see which two
+    /// lanes are one caller's.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError`], which says who is at fault, what became of the credit, and what happens next.
     pub async fn call(&self, method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Result<Paid, CallError> {
-        let request = Request::new(&self.0.authority, method.as_str(), target, ContentDigest::of(&body))?;
-        let mut spent = Spent::default();
-        let (key, opening) = self.authorise(&request, &mut spent).await?;
-        let header_line = "authorization: \r\n".len() + opening.len();
+        let mut stop = self.0.shared.stop.subscribe();
+        let content = ContentDigest::of(&body);
+        let outgoing = Arc::new(Outgoing { method, target: target.to_owned(), headers, body, content });
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => Err(CallError::Stopped),
+            outcome = Arc::clone(&self.0.shared).pay(outgoing) => outcome,
+        }
+    }
+}
 
+impl<J: Journal + 'static> Shared<J> {
+    async fn pay(self: Arc<Self>, outgoing: Arc<Outgoing>) -> Result<Paid, CallError> {
+        outgoing.signed(&self.terms().authority)?;
+        let _visit = self.enter().await;
+        let mut spent = Spent::default();
+        for first in [true, false] {
+            let held = self.hold(&outgoing, &mut spent).await?;
+            let window = held.window;
+            let outcome = self.drive(held, &outgoing, spent).await;
+            let Err(CallError::Refused(details)) = outcome else { return outcome };
+            self.tell(&Event::CallRefused(details.kind()));
+            match self.look_into(&details, window).await {
+                Again::Contradiction => return Err(CallError::Contradiction),
+                Again::Yes if first => {}
+                _ => return Err(CallError::Refused(details)),
+            }
+        }
+        Err(CallError::Stopped)
+    }
+
+    /// Whether another spend may fare better than one that was refused.
+    async fn look_into(self: &Arc<Self>, details: &ProblemDetails, window: crate::protocol::Timestamp) -> Again {
+        let changed = [Problem::Expired, Problem::UnknownEpoch, Problem::ClassUnknown, Problem::WrongGateway];
+        let Some(kind) = details.kind().filter(|kind| changed.contains(kind)) else { return Again::No };
+        match self.refresh_directory().await {
+            Refreshed::Contradiction => return Again::Contradiction,
+            Refreshed::Adopted => return Again::Yes,
+            _ => {}
+        }
+        let clock = self.clock.clone();
+        let current = self.keeper.ask(move |wallet| wallet.directory().grid().callers_not_after(clock.now())).await;
+        match kind {
+            Problem::Expired if current.is_ok_and(|current| current != window) => Again::Yes,
+            _ => Again::No,
+        }
+    }
+
+    /// Waits for its turn, then for a ready spend, and signs the request with it.
+    async fn hold(self: &Arc<Self>, outgoing: &Arc<Outgoing>, spent: &mut Spent) -> Result<Held<J>, CallError> {
+        let began = Instant::now();
+        let _waiting = self.wait();
+        let _turn = self.turn.lock().await;
+        loop {
+            let changed = self.changed.notified();
+            let (shared, outgoing) = (Arc::clone(self), Arc::clone(outgoing));
+            let started = Instant::now();
+            // Taken and pinned in one go: if nobody wants it any more by then, it is pursued.
+            let held = self.keeper.ask(move |wallet| shared.take(wallet, &outgoing)).await??;
+            if let Some(held) = held {
+                *spent = Spent { waiting: started - began, authorising: started.elapsed(), ..*spent };
+                self.progress();
+                return Ok(held);
+            }
+            self.wanted.notify_one();
+            self.pursue.notify_one();
+            let give_up = began.max(self.state().progress) + PATIENCE;
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(give_up) => return Err(CallError::NotReady),
+            }
+        }
+    }
+
+    /// Takes a ready spend and pins it, on the wallet's thread. None if there may be one later.
+    fn take(self: &Arc<Self>, wallet: &mut Wallet<J>, outgoing: &Outgoing) -> Result<Option<Held<J>>, CallError> {
+        if self.state().contradicted {
+            return Err(CallError::Contradiction);
+        }
+        let terms = self.terms();
+        let request = outgoing.signed(&terms.authority)?;
+        let now = self.clock.now();
+        while let Some(ready) = wallet.take(&self.gateway, self.policy.class, now, &mut rand::rng()) {
+            match wallet.authorise(ready, &request, now) {
+                Ok(authorised) => {
+                    let window = wallet.directory().grid().callers_not_after(now);
+                    let mut held = Held::new(self, authorised.key, Arc::clone(&terms), window);
+                    held.credential = Some(terms.credential(Payload::Opening(authorised.opening)));
+                    return Ok(Some(held));
+                }
+                Err(AuthoriseError::Journal(error)) => return Err(CallError::Journal(error)),
+                // It was thrown away. There are others.
+                Err(_) => {}
+            }
+        }
+        self.may_come(wallet).map(|()| None)
+    }
+
+    /// Whether there may be a ready spend later; if not, why.
+    fn may_come(&self, wallet: &Wallet<J>) -> Result<(), CallError> {
+        let (class, now) = (self.policy.class, self.clock.now());
+        let enough = |value: u64| value >= class.micro();
+        let on_its_way = wallet.lanes().any(|(_, status)| match status {
+            LaneStatus::InFlight { charge, rest, disputed: false, .. } => {
+                enough(charge.micro().saturating_add(rest.micro()))
+            }
+            _ => false,
+        });
+        let unchecked = wallet
+            .lanes()
+            .any(|(_, status)| matches!(status, LaneStatus::Unchecked { value, .. } if enough(value.micro())));
+        let able = !wallet.lanes_to_prove(&self.gateway, class, now).is_empty();
+        let (prover_failed, unlisted, unasked) = {
+            let state = self.state();
+            (state.prover_failed, state.unlisted, state.unasked)
+        };
+        match wallet.quarantined_until().filter(|until| now < *until) {
+            _ if unlisted => Err(CallError::Unlisted),
+            _ if able && prover_failed => Err(CallError::Prover),
+            _ if able || on_its_way => Ok(()),
+            Some(until) if unchecked => Err(CallError::Quarantined(until)),
+            None if unchecked && unasked => Err(CallError::Unchecked),
+            None if unchecked => Ok(()),
+            _ if wallet.suggest_transfer(&self.policy, now).is_some() => Err(CallError::Spread),
+            _ => Err(CallError::OutOfCredit),
+        }
+    }
+
+    /// Sends the request until it is answered, and takes the settlement.
+    async fn drive(
+        self: &Arc<Self>,
+        held: Held<J>,
+        outgoing: &Arc<Outgoing>,
+        mut spent: Spent,
+    ) -> Result<Paid, CallError> {
         let started = Instant::now();
-        let mut headers = headers;
-        headers.insert(header::AUTHORIZATION, opening);
-        let answer = self.send(&key, method, target, headers, body).await?;
-        let refused = || CallError::Refused(Box::new(answer.problem()));
-        let settlement = match settlement_in(&answer) {
-            Some(settlement) => settlement,
+        let (answer, tries) = self.send(&held, outgoing).await?;
+        let problem = answer.is_problem().then(|| answer.problem());
+        let kind = problem.as_ref().and_then(ProblemDetails::kind);
+        // Our own first try is being worked on, or was: its answer is lost, its settlement is not.
+        let lost = kind == Some(Problem::InProgress) || (kind == Some(Problem::AlreadySpent) && tries > 1);
+        let settlement = match (settlement_in(&answer), problem) {
+            (Some(settlement), _) => settlement,
+            (None, _) if lost => self.fetch(&held).await?,
             // One of the protocol's refusals: the spend was not admitted, or belongs to somebody else's session.
-            None if answer.is_problem() && answer.problem().kind().is_some() => return Err(refused()),
+            (None, Some(details)) if kind.is_some() => return Err(CallError::Refused(Box::new(details))),
             // The service's own failure, for which the scheme has no receipt; or a refusal before admission.
-            None => match self.fetch(&key).await {
-                Ok(settlement) => settlement,
-                Err(_) if answer.is_problem() => return Err(refused()),
-                Err(error) => return Err(error),
+            (None, problem) => match (self.fetch(&held).await, problem) {
+                (Ok(settlement), _) => settlement,
+                (Err(_), Some(details)) => return Err(CallError::Refused(Box::new(details))),
+                (Err(error), None) => return Err(error),
             },
         };
-        let accepted = self.accept(key, settlement).await?;
+        let header_line = held.credential.as_ref().map_or(0, |value| "authorization: \r\n".len() + value.len());
+        let (accepted, receipt) = self.accept(held, settlement, signed_in(&answer)).await?;
         spent.answering = started.elapsed();
+        if lost {
+            return Err(CallError::Lost(accepted));
+        }
         if answer.is_problem() && answer.problem().settlement.is_some() {
             return Err(CallError::Failed { details: Box::new(answer.problem()), accepted });
         }
         let Answer { status, headers, body } = answer;
-        Ok(Paid { status, headers, body, accepted, spent, header_line })
+        Ok(Paid { status, headers, body, accepted, receipt, spent, header_line })
     }
 
-    /// Takes a ready spend and signs the request with it.
-    async fn authorise(&self, request: &Request<'_>, spent: &mut Spent) -> Result<(SpendKey, HeaderValue), CallError> {
-        let shared = &self.0.shared;
-        let waiting = Instant::now();
-        loop {
-            let started;
-            let authorised = {
-                let ready = match tokio::time::timeout(PROOF_TIMEOUT, self.take()).await {
-                    Ok(taken) => taken?,
-                    Err(_) => return Err(CallError::NotReady),
-                };
-                started = Instant::now();
-                spent.waiting = started - waiting;
-                shared.wallet().authorise(ready, request, shared.clock.now())
-            };
-            match authorised {
-                Ok(authorised) => {
-                    let header = self.credential(Payload::Opening(authorised.opening))?;
-                    spent.authorising = started.elapsed();
-                    return Ok((authorised.key, header));
-                }
-                // It became old between the two: there are others.
-                Err(AuthoriseError::Stale | AuthoriseError::NotFrontier(_)) => shared.changed.notify_waiters(),
-                Err(error) => return Err(error.into()),
-            }
+    /// Sends the request until it is answered with something else than "later"; how often it was sent.
+    async fn send(&self, held: &Held<J>, outgoing: &Outgoing) -> Result<(Answer, u32), CallError> {
+        let url = format!("{}{}", held.terms.origin, outgoing.target);
+        let mut headers = outgoing.headers.clone();
+        if let Some(credential) = &held.credential {
+            headers.insert(header::AUTHORIZATION, credential.clone());
         }
-    }
-
-    async fn take(&self) -> Result<ReadySpend, CallError> {
-        let shared = &self.0.shared;
-        loop {
-            let changed = shared.changed.notified();
-            let (taken, waiting) = {
-                let mut wallet = shared.wallet();
-                let taken = wallet.take(&shared.gateway, shared.class, shared.clock.now(), &mut rand::rng());
-                (taken, wallet.balance().reserved > 0)
-            };
-            if let Some(ready) = taken {
-                return Ok(ready);
-            }
-            if shared.prover_failed.load(Ordering::Relaxed) {
-                return Err(CallError::Prover);
-            }
-            // A call that is on its way may bring its lane back above the class.
-            if !waiting && shared.lanes_to_prove() == 0 && self.ready() == 0 {
-                return Err(CallError::OutOfCredit);
-            }
-            shared.wanted.notify_one();
-            changed.await;
-        }
-    }
-
-    fn credential(&self, payload: Payload) -> Result<HeaderValue, CallError> {
-        let credential = Credential { challenge: self.0.challenge.clone(), payload };
-        let mut value = HeaderValue::from_str(&credential.to_header_value()).map_err(|_| CallError::Malformed)?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-
-    /// Sends the request until it is answered with something else than "later".
-    async fn send(
-        &self,
-        key: &SpendKey,
-        method: Method,
-        target: &str,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Answer, CallError> {
-        let url = format!("{}{target}", self.0.origin);
         let mut pause = PAUSE;
         let mut tries = 0;
         loop {
             tries += 1;
             let last = tries == TRIES;
-            match self.0.client.send(method.clone(), url.clone(), headers.clone(), body.clone()).await {
-                Ok(answer) => match answer.problem().kind().filter(|_| answer.is_problem()) {
+            let sent = self.client.send(outgoing.method.clone(), url.clone(), headers.clone(), outgoing.body.clone());
+            match tokio::time::timeout(self.answer_timeout, sent).await {
+                Ok(Ok(answer)) => match answer.is_problem().then(|| answer.problem().kind()).flatten() {
                     Some(Problem::Busy | Problem::StoreUnavailable) if !last => {}
-                    // Our own first try is being worked on, or was: its answer is lost, its settlement is not.
-                    Some(Problem::InProgress) => return Err(self.lost(key).await),
-                    Some(Problem::AlreadySpent) if tries > 1 => return Err(self.lost(key).await),
-                    _ => return Ok(answer),
+                    _ => return Ok((answer, tries)),
                 },
-                Err(error) if last => return Err(CallError::Unreachable(error)),
-                Err(_) => {}
+                Ok(Err(error)) if last => return Err(CallError::Unreachable(error)),
+                Ok(Err(_)) => {}
+                // As long again would be too long; the settlement is pursued without anybody waiting for it.
+                Err(_) => return Err(CallError::Unreachable(ClientError::Timeout)),
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
     }
 
-    /// The settlement of a call whose answer is lost, as the error that says so.
-    async fn lost(&self, key: &SpendKey) -> CallError {
-        match self.fetch(key).await {
-            Ok(settlement) => match self.accept(*key, settlement).await {
-                Ok(accepted) => CallError::Lost(accepted),
-                Err(error) => error,
-            },
-            Err(error) => error,
-        }
-    }
-
     /// Asks for a settlement until there is one.
-    async fn fetch(&self, key: &SpendKey) -> Result<Settlement, CallError> {
-        let request = Request::new(&self.0.authority, "POST", SETTLEMENT_PATH, ContentDigest::of(b""))?;
+    async fn fetch(self: &Arc<Self>, held: &Held<J>) -> Result<Settlement, CallError> {
         let mut pause = PAUSE;
-        for tries in 1.. {
-            let following = self.0.shared.wallet().fetch(key, &request).map_err(|_| CallError::Malformed)?;
-            let credential = self.credential(Payload::Following(following))?;
-            let error = match self.0.client.settlement(&self.0.origin, credential).await {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (terms, key) = (Arc::clone(&held.terms), held.key());
+            let asking = self.keeper.ask(move |wallet| {
+                let following = wallet.fetch(&key, &terms.request(SETTLEMENT_PATH)?);
+                let following = following.map_err(|_| CallError::Settlement(AcceptError::NotInFlight))?;
+                Ok::<_, CallError>(terms.credential(Payload::Following(following)))
+            });
+            let credential = asking.await??;
+            let error = match self.errand(self.client.settlement(&held.terms.origin, credential)).await {
                 Ok(settlement) => return Ok(settlement),
                 Err(error) => error,
             };
@@ -215,28 +314,75 @@ impl<J: Journal + 'static> Payer<J> {
             tokio::time::sleep(pause).await;
             pause *= 2;
         }
-        Err(CallError::Malformed)
     }
 
-    /// Checks the settlement, a fraction of a millisecond of curve arithmetic, on a thread that may take its time.
-    async fn accept(&self, key: SpendKey, settlement: Settlement) -> Result<Accepted, CallError> {
-        let shared = self.0.shared.clone();
-        let accepting = tokio::task::spawn_blocking(move || {
-            let accepted = shared.wallet().accept(&key, &settlement);
-            shared.changed.notify_waiters();
-            accepted
+    /// Checks the settlement and the receipt, whether or not somebody still waits for them.
+    async fn accept(
+        self: &Arc<Self>,
+        held: Held<J>,
+        settlement: Settlement,
+        receipt: Option<Vec<u8>>,
+    ) -> Result<(Accepted, ReceiptVerdict), CallError> {
+        let shared = Arc::clone(self);
+        let accepting = self.keeper.run(move |wallet| {
+            let key = held.key();
+            match wallet.accept(&key, &settlement) {
+                Ok(accepted) => {
+                    held.settled();
+                    // What cannot be written down of the history is lost to it, and nothing else.
+                    let verdict = wallet
+                        .take_receipt(&key, &accepted, receipt.as_deref(), shared.clock.now())
+                        .unwrap_or(ReceiptVerdict::Absent);
+                    let dispute = match verdict {
+                        ReceiptVerdict::Overcharged => Some(DisputeKind::Overcharged),
+                        ReceiptVerdict::Contradicted => Some(DisputeKind::Contradicted),
+                        _ => None,
+                    };
+                    dispute.iter().for_each(|kind| shared.tell(&Event::DisputeKept(*kind)));
+                    shared.tell(&Event::CallPaid { accepted, receipt: verdict });
+                    shared.notes_came();
+                    Ok((accepted, verdict))
+                }
+                Err(AcceptError::Journal(error)) => Err(CallError::Journal(error)),
+                Err(error) => {
+                    let heard = Heard::Settlement(settlement);
+                    // Said again for the dispute's sake. If that cannot be written, the pursuit comes to the same.
+                    let _ = wallet.heard(&key, PursuitStep::Fetch, &heard, shared.clock.now(), &mut rand::rng());
+                    shared.tell(&Event::DisputeKept(DisputeKind::BadSettlement));
+                    Err(CallError::Settlement(error))
+                }
+            }
         });
-        Ok(accepting.await.map_err(|_| CallError::Malformed)??)
+        accepting.await?
     }
+}
+
+enum Again {
+    Yes,
+    No,
+    Contradiction,
+}
+
+fn receipt_in(answer: &Answer) -> Option<Receipt> {
+    let value = answer.headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok())?;
+    Receipt::from_header_value(value).ok()
 }
 
 /// The settlement in an answer: in the receipt of a success, in the details of a problem.
 fn settlement_in(answer: &Answer) -> Option<Settlement> {
-    let receipt = answer.headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok());
-    let bytes = match receipt {
-        Some(receipt) => Receipt::from_header_value(receipt).ok()?.settlement().ok()?,
-        None if answer.is_problem() => answer.problem().settlement()?,
-        None => return None,
+    let bytes = match answer.headers.contains_key(RECEIPT_HEADER) {
+        true => receipt_in(answer)?.settlement().ok()?,
+        false if answer.is_problem() => answer.problem().settlement()?,
+        false => return None,
     };
     Settlement::from_bytes(&bytes).ok()
+}
+
+/// The bytes of the signed receipt in an answer.
+fn signed_in(answer: &Answer) -> Option<Vec<u8>> {
+    match receipt_in(answer) {
+        Some(receipt) => receipt.signed().ok()?,
+        None if answer.is_problem() => answer.problem().receipt(),
+        None => None,
+    }
 }

@@ -36,6 +36,9 @@ pub enum ClientError {
     /// The request or its answer did not get through.
     #[error("{0}")]
     Http(#[source] reqwest::Error),
+    /// There was no answer in time.
+    #[error("there was no answer in time")]
+    Timeout,
     /// The answer is longer than such an answer can be; 64 MiB for one that was paid for.
     #[error("the answer is too long")]
     TooLong,

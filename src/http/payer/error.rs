@@ -2,25 +2,25 @@
 
 use std::io;
 
-use super::ClientError;
+use super::{ClientError, Stopped};
 use crate::http::problem::ProblemDetails;
-use crate::protocol::{Credits, Digest, GatewayId, RequestError, SignedDirectory};
-use crate::wallet::{AcceptError, Accepted, AuthoriseError};
+use crate::protocol::{Credits, Digest, Fault, Problem, RequestError, SignedDirectory, Timestamp};
+use crate::wallet::{AcceptError, AcceptMintError, Accepted, JournalError, OpenError, PaymentError};
 
-/// Why no payer could be started.
+/// Why no payer could be started. Nothing was sent but questions for what everybody may know.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayerError {
     /// The class is none of the directory. The caller is at fault.
     #[error("{0} is no charge class of the directory")]
     UnknownClass(Credits),
-    /// The directory has no such gateway. The caller is at fault.
-    #[error("the directory has no gateway {0}")]
-    UnknownGateway(GatewayId),
+    /// The directory does not have the gateway. The caller is at fault.
+    #[error("the directory does not have this gateway")]
+    Unlisted,
     /// The gateway's origin is no URL. The issuer is at fault.
     #[error("the directory names `{0}` as the gateway's origin, which is no URL")]
     Origin(String),
-    /// The gateway goes by another directory than the wallet: a newer one, or one of this caller's own.
+    /// The gateway goes by another directory than the wallet, and not by a newer one: an older one, or one of this caller's own.
     #[error("the gateway goes by another directory than the wallet, which has {known}")]
     OtherDirectory {
         /// Digest of the wallet's directory.
@@ -28,37 +28,73 @@ pub enum PayerError {
         /// The directory that the gateway shows.
         shown: Box<SignedDirectory>,
     },
+    /// The gateway's directory is refused. If it contradicts the wallet's, the wallet has kept both as a dispute.
+    #[error("the gateway's directory is refused: {0}")]
+    Directory(#[source] OpenError),
     /// The gateway could not be asked.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The threads that make proofs cannot be started.
-    #[error("cannot start threads to make proofs: {0}")]
+    /// The threads cannot be started.
+    #[error("cannot start threads: {0}")]
     Threads(#[source] io::Error),
+    /// The wallet's thread is gone, by a bug.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }
 
-/// Why a call was not answered with success. Says whether it was paid for.
+/// What became of the credit of a call that was not answered with success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CreditState {
+    /// Nothing was sent, and nothing spent.
+    Untouched,
+    /// A spend was sent. What it does not cost comes back, by itself.
+    Safe,
+    /// It was settled, and is accounted for.
+    Spent(Accepted),
+    /// The gateway gave a settlement that is none. That is kept as a dispute; the right one is asked for, by itself.
+    Disputed,
+}
+
+/// Why a call was not answered with success. [`fault`](Self::fault), [`credit`](Self::credit) and [`next`](Self::next) say who is
+/// at fault, what became of the credit, and what happens next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// No lane can pay the class, now or later. Nothing was sent.
+    /// No lane can pay the class, now or later.
     #[error("no lane of the wallet can pay for this call")]
     OutOfCredit,
-    /// Proofs cannot be made. Nothing was sent.
-    #[error("the wallet's prover failed")]
+    /// No lane by itself can pay, though together they could.
+    #[error("the wallet's credit is spread over lanes of which none can pay for this call")]
+    Spread,
+    /// Whether the wallet's notes were spent by a copy of it could not be asked.
+    #[error("it is not known yet whether the wallet's notes were spent elsewhere")]
+    Unchecked,
+    /// The wallet was put back or moved, and spends of before may still arrive somewhere.
+    #[error("the wallet was put back or moved: its notes are not spent before {} (Unix time)", .0.seconds())]
+    Quarantined(Timestamp),
+    /// Proofs cannot be made.
+    #[error("the wallet cannot make proofs")]
     Prover,
-    /// No proof was ready in time. Nothing was sent.
-    #[error("no proof was ready in time")]
+    /// Nothing moved for a minute: no proof was ready, and no spend came back.
+    #[error("no spend was ready in time")]
     NotReady,
-    /// The request cannot be signed. Nothing was sent.
+    /// The directory has no such gateway or class any more, or no tariff for this time.
+    #[error("the directory does not let this gateway be paid now")]
+    Unlisted,
+    /// The issuer signed two directories that contradict each other.
+    #[error("the issuer shows different callers different directories")]
+    Contradiction,
+    /// The request cannot be signed.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The wallet refused to pay. Nothing was sent.
-    #[error(transparent)]
-    Authorise(#[from] AuthoriseError),
-    /// The gateway refused. Its spend stays pinned: the same can be sent again, and no other one.
+    /// The journal failed.
+    #[error("the wallet's journal refuses: {0}")]
+    Journal(#[source] JournalError),
+    /// The gateway refused.
     #[error("the gateway refuses: {0}")]
     Refused(Box<ProblemDetails>),
-    /// The gateway took the spend and could not get an answer from the service. The spend is settled.
+    /// The gateway took the spend and gave no answer of the service.
     #[error("{details}; the call cost {} micro-credits", .accepted.cost)]
     Failed {
         /// What the gateway says.
@@ -69,13 +105,97 @@ pub enum CallError {
     /// The answer was lost on the way, but the spend is settled.
     #[error("the answer was lost; the call cost {} micro-credits", .0.cost)]
     Lost(Accepted),
-    /// There is no answer and no settlement, after several tries. The spend stays pinned.
+    /// There is no answer and no settlement, after several tries.
     #[error("the gateway cannot be reached: {0}")]
     Unreachable(#[source] ClientError),
-    /// The settlement is not one: the gateway or the issuer is at fault.
-    #[error("the settlement is refused: {0}")]
-    Settlement(#[from] AcceptError),
-    /// The gateway answered with something that is no settlement.
-    #[error("the gateway's settlement cannot be read")]
-    Malformed,
+    /// The settlement is not one.
+    #[error("the gateway's settlement is refused: {0}")]
+    Settlement(#[source] AcceptError),
+    /// The payer was shut down.
+    #[error("the payer is shut down")]
+    Stopped,
+}
+
+impl From<Stopped> for CallError {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl CallError {
+    /// Who is at fault.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) => Fault::Caller,
+            Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
+            Self::Contradiction | Self::Settlement(_) | Self::Failed { .. } | Self::Unlisted => Fault::Operator,
+            // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
+            Self::Refused(details) => match details.kind().map(Problem::fault) {
+                Some(Fault::Nobody) => Fault::Nobody,
+                _ => Fault::Operator,
+            },
+            Self::Lost(_) | Self::Unreachable(_) => Fault::Nobody,
+        }
+    }
+
+    /// What became of the credit.
+    pub fn credit(&self) -> CreditState {
+        match self {
+            Self::OutOfCredit
+            | Self::Spread
+            | Self::Unchecked
+            | Self::Quarantined(_)
+            | Self::Prover
+            | Self::NotReady
+            | Self::Unlisted
+            | Self::Request(_) => CreditState::Untouched,
+            Self::Contradiction | Self::Journal(_) | Self::Refused(_) | Self::Unreachable(_) | Self::Stopped => {
+                CreditState::Safe
+            }
+            Self::Failed { accepted, .. } | Self::Lost(accepted) => CreditState::Spent(*accepted),
+            Self::Settlement(_) => CreditState::Disputed,
+        }
+    }
+
+    /// What happens next, and what can be done.
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::OutOfCredit => "fund the wallet, or wait for calls that are under way",
+            Self::Spread => "the credit is gathered in quiet times, where the policy allows it; or use a smaller class",
+            Self::Unchecked => "it is asked again by itself; call again later",
+            Self::Quarantined(_) => "nothing can be done but to wait",
+            Self::Prover => "it is tried again by itself; look to the machine's memory and processor",
+            Self::NotReady => "call again later; spends that are on their way are pursued",
+            Self::Unlisted => "newer directories are looked for by themselves; pay another gateway, or class",
+            Self::Contradiction => {
+                "no call is made any more; show the dispute to the issuer and to others of its callers"
+            }
+            Self::Request(_) => "call with shorter parts",
+            Self::Journal(_) => "look to the disk of the wallet's file, then open the wallet again",
+            Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
+            Self::Failed { .. } => "call again if the answer is needed; it is paid for again",
+            Self::Lost(_) => "call again if the answer is needed; it is paid for again",
+            Self::Unreachable(_) => "the settlement is asked for by itself until it comes; call again later",
+            Self::Settlement(_) => "the right settlement is asked for by itself; the wrong one is kept as a dispute",
+            Self::Stopped => "spends that were on their way are pursued when the wallet is used again",
+        }
+    }
+}
+
+/// Why a wallet was not funded. Nothing is lost: with the same payment and amounts it can be tried again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FundError {
+    /// No request could be made. The caller is at fault, or his disk.
+    #[error("the wallet cannot request the mint: {0}")]
+    Request(#[from] PaymentError),
+    /// The issuer could not be asked, or refuses.
+    #[error("the issuer does not mint: {0}")]
+    Client(#[from] ClientError),
+    /// The issuer's answer is refused: it is at fault, or whoever stands between.
+    #[error("the wallet refuses what was minted: {0}")]
+    Mint(#[from] AcceptMintError),
+    /// The payer was shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
 }

@@ -1,0 +1,119 @@
+//! Asking whether notes of the wallet's file were spent elsewhere.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use super::events::Event;
+use super::shared::Shared;
+use super::{ClientError, Stopped};
+use crate::protocol::EpochNumber;
+use crate::wallet::Journal;
+
+/// The pause before it is asked again; each further one is twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// How often the clock is looked at while the wallet is in quarantine.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Why it is not known.
+enum Unknown {
+    Stopped,
+    Client,
+    Journal,
+}
+
+impl From<Stopped> for Unknown {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<ClientError> for Unknown {
+    fn from(_: ClientError) -> Self {
+        Self::Client
+    }
+}
+
+/// Asks about every note that is not known to be unspent: at the start, after a quarantine, and whenever such notes come.
+pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let clock = shared.clock.clone();
+        let looking = shared.keeper.ask(move |wallet| {
+            let until = wallet.quarantined_until().filter(|until| clock.now() < *until);
+            (wallet.unchecked_epochs(), until.is_some())
+        });
+        let Ok((epochs, quarantined)) = looking.await else { return };
+        if epochs.is_empty() {
+            pause = FIRST_PAUSE;
+            shared.state().unasked = false;
+            shared.inquire.notified().await;
+            continue;
+        }
+        match shared.inquire_about(epochs).await {
+            Ok(()) => {
+                pause = FIRST_PAUSE;
+                shared.state().unasked = false;
+                // Lanes can be used now, or are frozen.
+                shared.progress();
+                shared.wanted.notify_one();
+                // In quarantine what was spent is frozen at once, and the rest is asked about again at its end.
+                if quarantined {
+                    shared.leave_quarantine().await;
+                } else {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Err(Unknown::Stopped) => return,
+            Err(Unknown::Client | Unknown::Journal) => {
+                shared.state().unasked = true;
+                shared.tell(&Event::QuestionsFailed);
+                shared.changed.notify_waiters();
+                let more = rand::rng().random_range(0..=pause.as_millis() as u64 / 2);
+                tokio::time::sleep(pause + Duration::from_millis(more)).await;
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+impl<J: Journal + 'static> Shared<J> {
+    async fn inquire_about(self: &Arc<Self>, epochs: Vec<EpochNumber>) -> Result<(), Unknown> {
+        let origin = self.terms().origin.clone();
+        for epoch in epochs {
+            let spent = self.errand(self.client.spent_count(&origin, epoch)).await?;
+            let questions = self.keeper.ask(move |wallet| wallet.questions(epoch, spent)).await?;
+            for question in questions {
+                let bucket = self.client.spent_bucket(&origin, epoch, question.prefix);
+                let bucket = self.errand(bucket).await?;
+                let shared = Arc::clone(self);
+                let answering = self.keeper.run(move |wallet| {
+                    let frozen = wallet.answer(&question, &bucket, shared.clock.now());
+                    for lane in frozen.map_err(|_| Unknown::Journal)? {
+                        shared.tell(&Event::LaneFrozen(lane));
+                    }
+                    Ok::<_, Unknown>(())
+                });
+                answering.await??;
+            }
+        }
+        Ok(())
+    }
+
+    async fn leave_quarantine(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TICK) => {}
+                () = self.inquire.notified() => return,
+            }
+            let clock = self.clock.clone();
+            let left =
+                self.keeper.ask(move |wallet| wallet.quarantined_until().is_none_or(|until| until <= clock.now()));
+            if left.await.unwrap_or(true) {
+                return;
+            }
+        }
+    }
+}
