@@ -15,6 +15,7 @@ mod machine;
 mod market;
 mod progress;
 mod store;
+mod wallet;
 
 use figures::Figures;
 use progress::Progress;
@@ -34,9 +35,13 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     pub entries: u64,
 
-    /// Where to put the files of the groups `core` and `store`; they are removed at the end. It is this disk that is measured.
+    /// Where to put the files of the groups `core`, `store` and `wallet`; they are removed at the end. It is this disk that is measured.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+
+    /// A process of the group `wallet` whose memory is measured.
+    #[arg(long, hide = true)]
+    pub resident: Option<PathBuf>,
 }
 
 /// What can be measured by itself.
@@ -48,6 +53,8 @@ pub enum Group {
     Core,
     /// The durable spent set by itself.
     Store,
+    /// A caller's wallet: its file, and calls over HTTP.
+    Wallet,
 }
 
 /// Measures, and prints what was measured. Takes about six minutes, most of which is making distinct proofs.
@@ -55,6 +62,10 @@ pub enum Group {
 /// # Errors
 /// What the user is to be told, as text.
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    if let Some(path) = args.resident {
+        wallet::resident(path)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut figures = Figures::default();
     let mut progress = Progress::new();
     machine::describe(&mut figures);
@@ -67,6 +78,9 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     if wanted(Group::Store) {
         store::measure(&mut figures, &mut progress, &args.dir, args.entries)?;
+    }
+    if wanted(Group::Wallet) {
+        wallet::measure(&mut figures, &mut progress, &args.dir)?;
     }
     figures.number("peak_rss_mb", machine::peak_rss_mb());
     progress.finish();

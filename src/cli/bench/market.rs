@@ -9,13 +9,16 @@ use rand_chacha::rand_core::SeedableRng as _;
 use super::progress::Progress;
 use crate::gateway::{Gateway, GatewayParts};
 use crate::issuer::{DevelopmentPayments, EpochKeys, Issuer};
+use crate::lifecycle::{AdmittedSpend, SettledSpend};
 use crate::protocol::{
     ContentDigest, Credits, DeviceId, Directory, DirectoryParts, Epoch, EpochNumber, GatewayEntry, GatewayId,
     GatewaySigningKey, Grid, Limits, OwnerId, PaymentId, Price, Request, RequestError, RootSigningKey, Tariff,
     Timestamp, Window,
 };
+use crate::sealed::Lock;
 use crate::store::{MemoryMintBook, SpentSet};
-use crate::wallet::{MemoryJournal, ProvingKeys, ReadySpend, RootSecret, Wallet};
+use crate::wallet::file::{FileJournal, WalletFile};
+use crate::wallet::{Journal, MemoryJournal, ProvingKeys, ReadySpend, RootSecret, Wallet};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -71,6 +74,28 @@ impl Market {
         let signed = self.issuer.signed_directory();
         let secret = RootSecret::generate(rng);
         let mut wallet = Wallet::new(secret, device, self.root.public_key(), signed, MemoryJournal::new())?;
+        self.fund(&mut wallet, payments)?;
+        Ok(wallet)
+    }
+
+    /// One in a file, with one payment.
+    pub(super) fn wallet_in(
+        &self,
+        file: &WalletFile,
+        lock: &Lock,
+        rng: &mut ChaCha20Rng,
+    ) -> Outcome<Wallet<FileJournal>> {
+        let mut wallet = file.create(lock, self.root.public_key(), self.issuer.signed_directory(), rng)?;
+        self.fund(&mut wallet, 1)?;
+        Ok(wallet)
+    }
+
+    /// Settles a spend at a small cost.
+    pub(super) fn settle(&self, gateway: &Gateway, spend: &AdmittedSpend) -> Outcome<SettledSpend> {
+        Ok(self.issuer.settle(gateway.set(), spend, Credits::from_micro(3), Self::NOW)?)
+    }
+
+    fn fund<J: Journal>(&self, wallet: &mut Wallet<J>, payments: u32) -> Outcome<()> {
         for payment in 0..payments {
             let id = PaymentId::of_reference(&payment.to_be_bytes());
             self.payments.grant(id, Credits::from_micro(8_000_000))?;
@@ -78,13 +103,13 @@ impl Market {
             let response = self.issuer.mint(&request, Self::NOW)?;
             wallet.accept_mint(&id, &response)?;
         }
-        Ok(wallet)
+        Ok(())
     }
 
     /// A proof for every lane.
-    pub(super) fn prove(
+    pub(super) fn prove<J: Journal>(
         &self,
-        wallet: &Wallet,
+        wallet: &Wallet<J>,
         workers: &Workers,
         progress: &mut Progress,
         what: &'static str,
