@@ -42,7 +42,7 @@ mod transfer;
 pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight};
 pub use balance::Balance;
-pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote};
+pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote, NotShown};
 pub use gather::Suggestion;
 pub use journal::{Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved};
 pub use lane::{LaneId, LaneStatus};

@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::receipt::fair_cost;
 use crate::hex;
-use crate::protocol::{ContentDigest, GatewayId, Settlement, SignedDirectory, Spend, Timestamp};
+use crate::protocol::{
+    ContentDigest, Directory, DirectoryError, GatewayId, Receipt, ReceiptSubject, RootKey, Settlement, SignedDirectory,
+    Spend, SpendKey, Timestamp,
+};
 
 /// What a wallet has against a gateway or an issuer, with what shows it (protocol, section 5). It names no account and holds no
 /// secret; but it holds a nullifier, by which the gateway knows the call again, so that it is shown to nobody who may not know
@@ -57,6 +61,18 @@ pub enum DisputeKind {
 }
 
 impl DisputeKind {
+    /// What is claimed, in words.
+    pub const fn claim(self) -> &'static str {
+        match self {
+            Self::Overcharged => "the gateway charged more than its tariff says for what it metered",
+            Self::Contradicted => "the gateway's receipt names another cost than was settled",
+            Self::TwoDirectories => "the issuer signed two directories that contradict each other",
+            Self::BadSettlement => "what was given as a settlement is none",
+            Self::Denied => "the gateway says that a note was spent otherwise which was spent once",
+            Self::Withheld => "the gateway gives neither settlement nor cancel",
+        }
+    }
+
     /// Whether the evidence shows it to anyone, without believing the wallet.
     pub const fn is_shown(self) -> bool {
         matches!(self, Self::Overcharged | Self::Contradicted | Self::TwoDirectories)
@@ -85,6 +101,30 @@ pub enum DisputeError {
     /// Another version wrote it.
     #[error("version {0} of dispute files is not known")]
     Version(u32),
+}
+
+/// Why a dispute shows nothing to whoever does not believe the wallet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotShown {
+    /// Its kind rests on the wallet's word. Whoever judges can ask the gateway, or have the issuer settle the spend.
+    #[error("a dispute of this kind rests on the word of the wallet")]
+    Word,
+    /// Something that its kind needs is not in it.
+    #[error("the dispute has no {0}")]
+    Missing(&'static str),
+    /// A directory in it is not the issuer's.
+    #[error("a directory in it is not signed by this issuer's root key")]
+    Directory,
+    /// The receipt is not the gateway's for this spend and request.
+    #[error("the receipt is not the gateway's for this spend and request")]
+    Receipt,
+    /// The settlement is not the issuer's for this spend.
+    #[error("the settlement is not the issuer's for this spend")]
+    Settlement,
+    /// All is genuine, and nothing is wrong with it.
+    #[error("what is in it does not contradict itself")]
+    Nothing,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,6 +161,49 @@ impl Dispute {
             && self.spend == newer.spend
             && self.directories == newer.directories
             && !self.kind.is_shown()
+    }
+
+    /// Whether it shows what it claims, to anyone who knows the issuer's root key and believes nobody. Of the spend it does not
+    /// matter whether its proof holds: the gateway's signature is over it.
+    ///
+    /// # Errors
+    /// [`NotShown`].
+    pub fn verify(&self, root: &RootKey) -> Result<(), NotShown> {
+        if !self.kind.is_shown() {
+            return Err(NotShown::Word);
+        }
+        let directories = self.directories.iter().map(|signed| signed.verify(root).map_err(|_| NotShown::Directory));
+        let directories = directories.collect::<Result<Vec<_>, _>>()?;
+        if self.kind == DisputeKind::TwoDirectories {
+            let [one, other] = directories.as_slice() else { return Err(NotShown::Missing("two directories")) };
+            let contradicts = |a: &Directory, b: &Directory| a.check_follows(b) == Err(DirectoryError::Contradiction);
+            // Of two serial numbers the lower one cannot follow in any case.
+            return if contradicts(one, other) || contradicts(other, one) { Ok(()) } else { Err(NotShown::Nothing) };
+        }
+        let directory = directories.first().ok_or(NotShown::Missing("directory"))?;
+        let spend = self.spend.as_ref().and_then(|bytes| Spend::from_bytes(bytes).ok());
+        let spend = spend.ok_or(NotShown::Missing("spend"))?;
+        let receipt = self.receipt.as_ref().and_then(|bytes| Receipt::from_bytes(bytes).ok());
+        let receipt = receipt.ok_or(NotShown::Missing("receipt"))?;
+        let content = self.content.ok_or(NotShown::Missing("digest of the request"))?;
+        let gateway = directory.gateway(&spend.gateway).ok_or(NotShown::Receipt)?;
+        let context = directory.epoch(spend.epoch).and_then(|epoch| spend.context(&directory.issuer(), epoch).hash());
+        let context = context.ok_or(NotShown::Receipt)?;
+        let key = SpendKey { epoch: spend.epoch, nullifier: spend.nullifier, context };
+        let subject = ReceiptSubject { issuer: directory.issuer(), gateway: gateway.id, spend: key, content };
+        receipt.verify(&gateway.key, &subject).map_err(|_| NotShown::Receipt)?;
+        let shown = if self.kind == DisputeKind::Overcharged {
+            let fair = fair_cost(&receipt, &spend, directory).ok_or(NotShown::Missing("tariff or usage"))?;
+            receipt.cost() > fair
+        } else {
+            let settlement = self.settlement.as_ref().ok_or(NotShown::Missing("settlement"))?;
+            let epoch = directory.epoch(settlement.epoch).ok_or(NotShown::Settlement)?;
+            if !epoch.key.verify(&spend.change.leaf(settlement.refund.micro()), &settlement.signature) {
+                return Err(NotShown::Settlement);
+            }
+            spend.charge.checked_sub(settlement.refund) != Some(receipt.cost())
+        };
+        if shown { Ok(()) } else { Err(NotShown::Nothing) }
     }
 
     /// JSON; bytes are hexadecimal.

@@ -1,7 +1,7 @@
 //! Judging a gateway's receipt (protocol, section 5, "Receipt").
 
 use super::{Accepted, Dispute, DisputeKind, Journal, JournalEntry, JournalError, OutcomeNote, Wallet};
-use crate::protocol::{Credits, Receipt, ReceiptSubject, Spend, SpendKey, Tariff, Timestamp};
+use crate::protocol::{Credits, Directory, Receipt, ReceiptSubject, Spend, SpendKey, Tariff, Timestamp};
 
 /// What a receipt was found to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,12 +72,21 @@ impl<J: Journal> Wallet<J> {
         if receipt.cost() != accepted.cost {
             return ReceiptVerdict::Contradicted;
         }
-        let tariff = self.directory.parts().tariffs.iter().find(|tariff| tariff.digest() == spend.tariff);
         // A directory that came meanwhile may have the tariff no more; and some gateways do not say what they metered.
-        let Some(tariff) = tariff.filter(|_| !receipt.usage().is_empty()) else { return ReceiptVerdict::Unexplained };
-        let price = price(&receipt, tariff, self.directory.quantum()).unwrap_or(spend.charge);
-        if receipt.cost() > price { ReceiptVerdict::Overcharged } else { ReceiptVerdict::Fair }
+        match fair_cost(&receipt, &spend, &self.directory) {
+            None => ReceiptVerdict::Unexplained,
+            Some(fair) if receipt.cost() > fair => ReceiptVerdict::Overcharged,
+            Some(_) => ReceiptVerdict::Fair,
+        }
     }
+}
+
+/// The most that a tariff of the directory lets the receipt's usage cost. None where the directory has the tariff no more, or the
+/// receipt does not say what was used.
+pub(super) fn fair_cost(receipt: &Receipt, spend: &Spend, directory: &Directory) -> Option<Credits> {
+    let tariff = directory.parts().tariffs.iter().find(|tariff| tariff.digest() == spend.tariff);
+    let tariff = tariff.filter(|_| !receipt.usage().is_empty())?;
+    Some(price(receipt, tariff, directory.quantum()).unwrap_or(spend.charge))
 }
 
 /// The most that the tariff lets such a usage cost. What it has no price for costs nothing. None where that does not fit 64 bits.

@@ -6,6 +6,7 @@ mod audit;
 mod cancel;
 mod clearing;
 mod directory;
+mod disputes;
 mod double_spend;
 mod journal;
 mod linkability;
