@@ -108,7 +108,10 @@ impl Arrival {
         key.copy_from_slice(&bytes);
         let secret = StaticSecret::from(*key);
         let code = ArrivalCode(PublicKey::from(&secret).to_bytes());
-        // One that was being destroyed is all zeros.
+        if bytes.iter().all(|byte| *byte == 0) {
+            // The process ended while it destroyed it: the wallet is there.
+            std::fs::remove_file(&path).and_then(|()| sync(directory(&path))).map_err(WalletFileError::Io)?;
+        }
         if code.digest() == *digest { Ok(Self { path, secret, code }) } else { Err(WalletFileError::NoArrival) }
     }
 

@@ -3,6 +3,7 @@
 mod damage;
 mod disks;
 mod guard;
+mod killed;
 mod life;
 mod model;
 mod travel;

@@ -235,7 +235,7 @@ impl Sealer {
         head[16] = VERSION;
         head[17..49].copy_from_slice(&code.digest());
         head[49..].copy_from_slice(public.as_bytes());
-        // A row more than fits is sealed in pieces as well; the buffer never grows.
+        // The buffer never grows: it would leave copies behind.
         Ok(Self { head, cipher, piece: 0, buffer: Zeroizing::new(Vec::with_capacity(PIECE)) })
     }
 
