@@ -1,11 +1,12 @@
 //! A payer behind a gateway, or a network, that lies on a script.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use halometer::cli::demo::stack::StackOptions;
+use halometer::http::clock::{Clock, now};
 use halometer::http::gateway::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH};
 use halometer::http::payer::{CallError, Client, CreditState, Event, Paid, Payer, PayerParts, Status};
 use halometer::protocol::*;
@@ -88,7 +89,12 @@ async fn whatever_a_gateway_answers_every_lane_comes_back_and_no_note_is_spent_t
     for seed in [1, 2] {
         let script = move |_: &str, index| if index < 50 { any_lie(chance(seed, index)) } else { Act::Pass };
         let (world, front) = behind(StackOptions::default(), script).await;
-        let payer = started(world.caller().wallet, impatient(&world)).await;
+        let ahead = Arc::new(AtomicU64::new(0));
+        let clock = {
+            let ahead = Arc::clone(&ahead);
+            Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
+        };
+        let payer = started(world.caller().wallet, PayerParts { clock, ..impatient(&world) }).await;
         let calls: Vec<_> = (0..16)
             .map(|_| {
                 let payer = payer.clone();
@@ -104,6 +110,15 @@ async fn whatever_a_gateway_answers_every_lane_comes_back_and_no_note_is_spent_t
                 }
             }
         }
+        // Who was lied to often comes back late: time passes, a minute in no time.
+        for _ in 0..600 {
+            ahead.fetch_add(60, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if payer.status().await.unwrap().in_flight == 0 {
+                break;
+            }
+        }
+        ahead.store(0, Ordering::SeqCst);
         dust_settles(&world, &payer, &front).await;
         // And all of them can be used again.
         payer.wait_ready(LANES).await.unwrap();
