@@ -13,6 +13,7 @@ mod linkability;
 mod mint;
 mod one_call;
 mod pipeline;
+mod receipts;
 mod restarts;
 mod retry;
 mod rollover;

@@ -5,9 +5,12 @@
 
 mod cancel;
 mod demo;
+mod front;
 mod hang_ups;
 mod once;
 mod payer;
+mod payer_hostile;
+mod payer_parallel;
 mod receipts;
 mod refusals;
 mod spent;

@@ -1,0 +1,234 @@
+//! A payer behind a gateway, or a network, that lies on a script.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use halometer::cli::demo::stack::StackOptions;
+use halometer::http::clock::{Clock, now};
+use halometer::http::gateway::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH};
+use halometer::http::payer::{CallError, Client, CreditState, Event, Paid, Payer, PayerParts, Status};
+use halometer::protocol::*;
+use halometer::wallet::{DisputeKind, Journal as _, MemoryJournal, Policy, Wallet};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use crate::front::{Act, Front, behind};
+use crate::world::{CLASS, PAID, QUESTION, TARGET, World};
+
+pub(crate) type TestPayer = Payer<MemoryJournal>;
+
+/// All lanes, no pauses, and two seconds for an answer.
+pub(crate) fn impatient(world: &World) -> PayerParts {
+    let policy = Policy { jitter_seconds: 0, gather: false, provers: 2, ..Policy::agent(CLASS, 2) };
+    let answer_timeout = Duration::from_secs(2);
+    PayerParts { answer_timeout, ..PayerParts::new(world.gateway(), policy, Client::plain().unwrap()) }
+}
+
+pub(crate) async fn started(wallet: Wallet<MemoryJournal>, parts: PayerParts) -> TestPayer {
+    Payer::start(wallet, parts).await.unwrap()
+}
+
+pub(crate) async fn ask(payer: &TestPayer) -> Result<Paid, CallError> {
+    let json = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    payer.call(Method::POST, TARGET, json, Bytes::from_static(QUESTION.as_bytes())).await
+}
+
+/// Waits until the payer is in some state.
+pub(crate) async fn until(payer: &TestPayer, what: &str, reached: impl Fn(&Status) -> bool) -> Status {
+    for _ in 0..1_200 {
+        let status = payer.status().await.unwrap();
+        if reached(&status) {
+            return status;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{what}: not in 60 seconds: {:?}", payer.status().await);
+}
+
+/// Every lane came back or is disputed, the books balance, and no note was spent in two ways.
+pub(crate) async fn dust_settles(world: &World, payer: &TestPayer, front: &Front) -> Status {
+    let status = until(payer, "spends are in flight", |status| status.in_flight == 0).await;
+    assert_eq!((status.frozen, status.unchecked, status.lanes), (0, 0, LANES));
+    assert_eq!(status.balance.total(), u128::from(PAID - world.charged()));
+    assert_eq!(world.held(), 0);
+    assert_eq!(front.second_shares(), Vec::<String>::new());
+    status
+}
+
+/// Numbers by chance that are the same each time.
+fn chance(seed: u64, index: usize) -> u64 {
+    let mut x = seed ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..3 {
+        x ^= x >> 31;
+        x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    }
+    x >> 16
+}
+
+fn any_lie(number: u64) -> Act {
+    let problem = Problem::ALL[(number / 16) as usize % Problem::ALL.len()];
+    match number % 16 {
+        0..=2 => Act::Refuse(problem),
+        3..=5 => Act::Lie(problem),
+        6 => Act::Lose(StatusCode::INTERNAL_SERVER_ERROR),
+        7 => Act::Lose(StatusCode::BAD_GATEWAY),
+        8 => Act::Withhold,
+        9 => Act::Double,
+        10 => Act::Delay(Duration::from_millis(300)),
+        11 => Act::Hang,
+        12 => Act::Answer(StatusCode::OK, Bytes::from_static(b"{\"settlement\":\"AAAA\"}")),
+        13 => Act::Answer(StatusCode::NOT_FOUND, Bytes::from_static(b"<html>")),
+        14 => Act::Spoil,
+        _ => Act::Pass,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_gateway_answers_every_lane_comes_back_and_no_note_is_spent_twice() {
+    for seed in [1, 2] {
+        let script = move |_: &str, index| if index < 50 { any_lie(chance(seed, index)) } else { Act::Pass };
+        let (world, front) = behind(StackOptions::default(), script).await;
+        let ahead = Arc::new(AtomicU64::new(0));
+        let clock = {
+            let ahead = Arc::clone(&ahead);
+            Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
+        };
+        let payer = started(world.caller().wallet, PayerParts { clock, ..impatient(&world) }).await;
+        let calls: Vec<_> = (0..16)
+            .map(|_| {
+                let payer = payer.clone();
+                tokio::spawn(async move { ask(&payer).await })
+            })
+            .collect();
+        for call in calls {
+            if let Err(error) = call.await.unwrap() {
+                // Nobody was told that his credit is gone.
+                assert!(!error.next().is_empty() && !error.to_string().is_empty());
+                if let CreditState::Spent(accepted) = error.credit() {
+                    assert!(accepted.cost <= CLASS);
+                }
+            }
+        }
+        // Who was lied to often comes back late: time passes, a minute in no time.
+        for _ in 0..600 {
+            ahead.fetch_add(60, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if payer.status().await.unwrap().in_flight == 0 {
+                break;
+            }
+        }
+        ahead.store(0, Ordering::SeqCst);
+        dust_settles(&world, &payer, &front).await;
+        // And all of them can be used again.
+        payer.wait_ready(LANES).await.unwrap();
+        ask(&payer).await.unwrap();
+        dust_settles(&world, &payer, &front).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_says_whose_fault_it_is_and_its_lane_comes_back() {
+    let at = Arc::new(AtomicUsize::new(0));
+    let script = {
+        let at = Arc::clone(&at);
+        move |path: &str, _| match path {
+            TARGET => Act::Refuse(Problem::ALL[at.load(Ordering::SeqCst)]),
+            _ => Act::Pass,
+        }
+    };
+    let (world, front) = behind(StackOptions::default(), script).await;
+    let payer = started(world.caller().wallet, impatient(&world)).await;
+    for (index, problem) in Problem::ALL.into_iter().enumerate() {
+        at.store(index, Ordering::SeqCst);
+        let sent = front.notes();
+        let error = ask(&payer).await.unwrap_err();
+        assert_eq!(error.credit(), CreditState::Safe, "{problem}: {error:?}");
+        assert!(matches!(error, CallError::Refused(_) | CallError::Unreachable(_)), "{problem}: {error:?}");
+        // A gateway does not get to see two lanes by refusing one.
+        assert_eq!(front.notes(), sent + 1, "{problem}");
+        dust_settles(&world, &payer, &front).await;
+    }
+    assert_eq!(world.charged(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_that_is_none_is_kept_as_a_dispute_and_the_right_one_is_fetched() {
+    let script = |path: &str, _| if path == TARGET { Act::Spoil } else { Act::Pass };
+    let (world, front) = behind(StackOptions::default(), script).await;
+    let payer = started(world.caller().wallet, impatient(&world)).await;
+    let error = ask(&payer).await.unwrap_err();
+    assert_eq!((error.credit(), error.fault()), (CreditState::Disputed, Fault::Operator), "{error:?}");
+    dust_settles(&world, &payer, &front).await;
+    let kept = payer.with_wallet(|wallet| wallet.journal().disputes().unwrap()).await.unwrap();
+    assert_eq!(kept.iter().map(|dispute| dispute.kind).collect::<Vec<_>>(), [DisputeKind::BadSettlement]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_neither_settlement_nor_cancel_is_disputed_and_other_lanes_go_on() {
+    // One call is answered, and its settlement denied for as long as the test lasts.
+    let script = |path: &str, index| match path {
+        TARGET if index == 0 => Act::Lie(Problem::ProofInvalid),
+        CANCEL_PATH => Act::Refuse(Problem::AlreadySpent),
+        SETTLEMENT_PATH => Act::Refuse(Problem::Malformed),
+        _ => Act::Pass,
+    };
+    let (world, front) = behind(StackOptions::default(), script).await;
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&events);
+    let observer = Arc::new(move |event: &Event| told.lock().unwrap().push(event.clone()));
+    let payer = started(world.caller().wallet, PayerParts { observer, ..impatient(&world) }).await;
+    ask(&payer).await.unwrap_err();
+    let status = until(&payer, "no dispute", |status| status.disputed == 1).await;
+    assert_eq!(status.in_flight, 1);
+    for _ in 0..3 {
+        ask(&payer).await.unwrap();
+    }
+    let events = events.lock().unwrap();
+    assert_eq!(events.iter().filter(|event| **event == Event::DisputeKept(DisputeKind::Denied)).count(), 1);
+    assert_eq!(front.second_shares(), Vec::<String>::new());
+}
+
+/// Two directories after the world's: one that follows it, and one that says otherwise under the same number.
+fn directories(world: &World) -> [SignedDirectory; 2] {
+    [7_200, 3_600].map(|evidence| {
+        let mut parts = world.stack.gateway().directory().parts().clone();
+        parts.serial += 1;
+        parts.evidence_seconds += evidence;
+        SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer() {
+    let shown = Arc::new(Mutex::new(None::<SignedDirectory>));
+    let script = {
+        let (shown, refusals) = (Arc::clone(&shown), AtomicUsize::new(0));
+        move |path: &str, _| match path {
+            TARGET if refusals.fetch_add(1, Ordering::SeqCst) % 2 == 0 => Act::Refuse(Problem::ClassUnknown),
+            DIRECTORY_PATH => match &*shown.lock().unwrap() {
+                Some(directory) => Act::Answer(StatusCode::OK, directory.to_bytes().into()),
+                None => Act::Pass,
+            },
+            _ => Act::Pass,
+        }
+    };
+    let (world, front) = behind(StackOptions::default(), script).await;
+    let payer = started(world.caller().wallet, impatient(&world)).await;
+    let [newer, contradiction] = directories(&world);
+    *shown.lock().unwrap() = Some(newer);
+    // Refused once, then paid with another lane under the newer directory.
+    ask(&payer).await.unwrap();
+    assert_eq!(front.notes(), 2);
+    dust_settles(&world, &payer, &front).await;
+
+    *shown.lock().unwrap() = Some(contradiction);
+    let error = ask(&payer).await.unwrap_err();
+    assert!(matches!(error, CallError::Contradiction), "{error:?}");
+    assert_eq!((error.fault(), error.credit()), (Fault::Operator, CreditState::Safe));
+    assert!(matches!(ask(&payer).await, Err(CallError::Contradiction)));
+    let status = dust_settles(&world, &payer, &front).await;
+    assert!(status.contradicted);
+    let kept = payer.with_wallet(|wallet| wallet.journal().disputes().unwrap()).await.unwrap();
+    assert!(kept.iter().any(|dispute| dispute.kind == DisputeKind::TwoDirectories));
+}
