@@ -59,7 +59,7 @@ pub use receipt::ReceiptVerdict;
 pub use root_secret::RootSecret;
 pub use transfer::AuthorisedTransfer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::{DeviceId, Directory, IssuerId, PaymentId, RootKey, SignedDirectory, Timestamp};
 use lane::Lane;
@@ -77,6 +77,9 @@ pub struct Wallet<J = MemoryJournal> {
     ready: Vec<ReadySpend>,
     /// Whether the journal was empty: then no copy of this wallet can have spent what comes into being now.
     fresh: bool,
+    /// Lanes whose spend the journal may have or not: it failed as it was to write it. They are left alone until the wallet is
+    /// opened again.
+    uncertain: BTreeSet<LaneId>,
     /// Until then no note that came from the journal is spent.
     quarantined_until: Option<Timestamp>,
     journal: J,

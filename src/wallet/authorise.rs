@@ -103,6 +103,7 @@ impl<J: Journal> Wallet<J> {
                 if let Some(Lane::Idle(note)) = self.lanes.get_mut(&entry.lane) {
                     note.unspent = false;
                 }
+                self.uncertain.insert(entry.lane);
             }
             return Err(error);
         }

@@ -1,6 +1,6 @@
 //! Beginning with what the journal has, and going over to newer directories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroizing;
 
@@ -57,6 +57,7 @@ impl<J: Journal> Wallet<J> {
             lanes: BTreeMap::new(),
             ready: Vec::new(),
             fresh: saved.directory.is_none(),
+            uncertain: BTreeSet::new(),
             quarantined_until: saved.quarantined_until,
             journal,
         };

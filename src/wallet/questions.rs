@@ -79,7 +79,7 @@ impl<J: Journal> Wallet<J> {
     /// Lanes of which it is not known whether a copy spent them, with epoch and nullifier.
     fn unchecked(&self) -> impl Iterator<Item = (LaneId, EpochNumber, Nullifier)> + '_ {
         self.lanes.iter().filter_map(|(id, lane)| match lane {
-            Lane::Idle(note) if !note.unspent => {
+            Lane::Idle(note) if !note.unspent && !self.uncertain.contains(id) => {
                 let path = NotePath { payment: self.payment_path(id.payment), lane: id.lane, index: note.index };
                 let nullifier = self.root.account(&path.payment).nullifier(&self.root.note(&path));
                 Some((*id, note.epoch, nullifier))

@@ -7,6 +7,7 @@ mod cancel;
 mod demo;
 mod front;
 mod hang_ups;
+mod linkability;
 mod once;
 mod payer;
 mod payer_hostile;
