@@ -67,18 +67,16 @@ pub(super) fn engine(backend: impl StorageBackend) -> Result<Database, WalletFil
     Ok(builder.create_with_backend(backend)?)
 }
 
+/// Is shown the key and value of a row, and says whether it wants the next one.
+pub(super) type See<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool, WalletFileError>;
+
 /// What can be read from: a transaction of either kind.
 pub(super) trait Rows {
     /// A value as it stands there.
     fn raw(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, WalletFileError>;
 
     /// Shows all rows of a table in their order, or against it, until told to stop.
-    fn each(
-        &self,
-        table: Table,
-        backwards: bool,
-        see: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, WalletFileError>,
-    ) -> Result<(), WalletFileError>;
+    fn each(&self, table: Table, backwards: bool, see: See<'_>) -> Result<(), WalletFileError>;
 }
 
 macro_rules! rows {
@@ -89,12 +87,7 @@ macro_rules! rows {
                 Ok(table.get(key)?.map(|value| value.value().to_vec()))
             }
 
-            fn each(
-                &self,
-                table: Table,
-                backwards: bool,
-                see: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, WalletFileError>,
-            ) -> Result<(), WalletFileError> {
+            fn each(&self, table: Table, backwards: bool, see: See<'_>) -> Result<(), WalletFileError> {
                 let table = self.open_table(table.definition())?;
                 let mut range = table.range::<&[u8]>(..)?;
                 while let Some(row) = if backwards { range.next_back() } else { range.next() } {

@@ -105,6 +105,10 @@ impl Disk {
         Self(Arc::new(Mutex::new(Platter { synced: bytes.clone(), now: bytes, ..Platter::default() })))
     }
 
+    fn operations(&self) -> u64 {
+        self.0.lock().unwrap().done
+    }
+
     /// What a crash can leave: of what was not synced nothing, all, any part, in any order, and the last of it torn.
     fn after_a_crash(&self, rng: &mut ChaCha20Rng) -> Vec<Vec<u8>> {
         let platter = self.0.lock().unwrap();
@@ -164,8 +168,7 @@ fn after_a_disk_failed_at_any_point_what_was_acknowledged_is_there() {
         let mut journal = new_on(&disk).unwrap();
         disk.0.lock().unwrap().done = 0;
         assert_eq!(work(&mut journal, 0), (24, 24));
-        let done = disk.0.lock().unwrap().done;
-        done
+        disk.operations()
     };
     assert!(whole > 100);
     let mut rng = rng(9);
@@ -205,8 +208,7 @@ fn a_file_that_was_not_made_to_its_end_is_no_wallet() {
     let done = {
         let disk = Disk::default();
         new_on(&disk).unwrap();
-        let done = disk.0.lock().unwrap().done;
-        done
+        disk.operations()
     };
     let mut rng = rng(10);
     for k in 0..done {

@@ -44,7 +44,7 @@ pub(super) fn entry(n: u8, other: bool) -> JournalEntry {
         nullifier: Nullifier::from_bytes(&[n + 1; 32]).unwrap(),
         context: ContextHash::from_bytes(&[n + 1 + u8::from(other); 32]).unwrap(),
     };
-    let request = (n % 3 > 0).then(|| RequestNote {
+    let request = (!n.is_multiple_of(3)).then(|| RequestNote {
         method: "POST".to_owned(),
         target: "/".repeat(usize::from(n)),
         content: ContentDigest::of(&[n]),
