@@ -141,18 +141,18 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
     assert_eq!((&born["root_key"], born["classes"].as_array().unwrap().len()), (&root.as_str().into(), 5));
     assert!(owner.fails("w", &birth)["error"].as_str().unwrap().contains("already"), "nothing is overwritten");
 
-    let payment = stack.pay(Credits::from_micro(80_003)).unwrap().to_string();
-    let fund = ["fund", &payment, "80003"];
+    let payment = stack.pay(Credits::from_micro(160_003)).unwrap().to_string();
+    let fund = ["fund", &payment, "160003"];
     assert_eq!(owner.json("w", &fund, 0)["already_minted"], false);
-    let again = owner.json("w", &["fund", &payment, "80003", "--lanes", "2"], 0);
-    assert_eq!((&again["already_minted"], &again["total"]), (&true.into(), &"80003".into()), "the credit comes once");
-    assert!(owner.fails("w", &["fund", &payment, "80004"])["error"].as_str().unwrap().contains("other amounts"));
+    let again = owner.json("w", &["fund", &payment, "160003", "--lanes", "2"], 0);
+    assert_eq!((&again["already_minted"], &again["total"]), (&true.into(), &"160003".into()), "the credit comes once");
+    assert!(owner.fails("w", &["fund", &payment, "160004"])["error"].as_str().unwrap().contains("other amounts"));
     let unknown = owner.fails("w", &["fund", "nobody paid this", "5"]);
     assert_eq!((&unknown["fault"], &unknown["credit"]), (&"nobody".into(), &"safe".into()), "{unknown}");
 
     let lanes = owner.json("w", &["lanes"], 0);
     assert_eq!(states(&lanes), ["unchecked"; 8]);
-    assert_eq!((micro(&lanes[0]["value"]), micro(&lanes[7]["value"])), (10_003, 10_000));
+    assert_eq!((micro(&lanes[0]["value"]), micro(&lanes[7]["value"])), (20_003, 20_000));
 
     let answer = owner.json("w", &["call", CHAT, "-d", QUESTION], 0);
     assert_eq!((&answer["status"], &answer["receipt"]), (&200.into(), &"fair".into()), "{answer}");
@@ -160,7 +160,7 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
     assert_eq!(body["object"], "chat.completion");
     let (charge, cost) = (micro(&answer["charge"]), micro(&answer["cost"]));
     assert_eq!((charge, micro(&answer["refund"])), (4_000, charge - cost));
-    assert_eq!(owner.total("w"), 80_003 - cost);
+    assert_eq!(owner.total("w"), 160_003 - cost);
 
     // As somebody at a terminal has it: the body alone on standard output.
     std::fs::write(owner.path("question"), QUESTION).unwrap();
@@ -182,7 +182,7 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
     assert_eq!((&newest["state"], &newest["kind"]), (&"settled".into(), &"call".into()));
     let all = owner.json("w", &["history"], 0);
     let spent: u64 = all.as_array().unwrap().iter().map(|row| micro(&row["cost"])).sum();
-    assert_eq!(owner.total("w"), 80_003 - spent);
+    assert_eq!(owner.total("w"), 160_003 - spent);
 
     assert_eq!(owner.json("w", &["disputes", "--save", &owner.text("evidence")], 0), Value::Array(Vec::new()));
     assert_eq!(owner.json("w", &["cancel", "--all"], 0), Value::Array(Vec::new()));
@@ -345,7 +345,7 @@ fn without_the_others_what_is_local_works_and_calls_say_so() {
     let call = owner.fails("w", &["call", CHAT, "-d", QUESTION]);
     assert_eq!((&call["fault"], &call["credit"]), (&"nobody".into(), &"untouched".into()), "{call}");
     let fund = owner.fails("w", &["fund", "later", "5"]);
-    assert_eq!((&fund["fault"], &fund["credit"]), (&"nobody".into(), &"safe".into()), "{fund}");
+    assert_eq!((&fund["fault"], &fund["credit"]), (&"nobody".into(), &"untouched".into()), "{fund}");
     let health = owner.json("w", &["doctor"], 1);
     assert!(health["findings"].as_array().unwrap().iter().all(|finding| finding["fault"] == "nobody"), "{health}");
 }

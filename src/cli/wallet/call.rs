@@ -1,6 +1,6 @@
 //! A paid request.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -135,6 +135,10 @@ fn answered(place: &Place, args: &CallArgs, paid: &Paid) -> Outcome {
             say::bytes(head.as_bytes())?;
         }
         say::bytes(&paid.body)?;
+        // Two lines on one screen, of which the first may have no end.
+        if std::io::stdout().is_terminal() && !paid.body.ends_with(b"\n") {
+            eprintln!();
+        }
         eprintln!("halometer: cost {} of {} micro-credits{}", accepted.cost, accepted.charge, remark(paid.receipt));
     }
     Ok(if paid.status.is_success() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -144,7 +148,12 @@ fn failed(place: &Place, error: CallError) -> Outcome {
     // It is settled: an error, but none that leaves anything open.
     let settled = matches!(error.credit(), CreditState::Spent(_));
     let too_small = matches!(&error, CallError::Refused(details) if details.kind() == Some(Problem::CapReached));
+    let spread = matches!(error, CallError::Spread);
     let mut trouble = Trouble::from(error);
+    if spread {
+        trouble = trouble
+            .next("use a smaller --class; a program that keeps the wallet open gathers the credit in quiet times");
+    }
     if too_small {
         trouble = trouble.next("the class is too small for what may be asked: use a larger --class for all calls");
     }

@@ -22,6 +22,8 @@ use crate::wallet::{Journal as _, LaneStatus, Policy, Wallet};
 /// How long others are given to answer, and for rollovers that are urgent.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_TO_ROLL: Duration = Duration::from_secs(60);
+/// How long it takes, most likely, to ask about notes that are not to be spent yet: nothing says when it is done.
+const TO_ASK: Duration = Duration::from_secs(3);
 /// What has to be typed.
 const SENTENCE: &str = "no other copy";
 
@@ -226,7 +228,7 @@ async fn ask(mut wallet: Wallet<FileJournal>, args: &DoctorArgs, findings: &mut 
     let issuing = wallet.directory().issuing(now()).map(|epoch| epoch.number);
     let urgent = soon(&wallet, &policy, issuing);
     // Nobody makes calls meanwhile: what is urgent need not wait for a quiet time.
-    let policy = if urgent > 0 { Policy { quiet_seconds: 0, ..policy } } else { policy };
+    let policy = if urgent > 0 { Policy { quiet_seconds: 0, gather: false, ..policy } } else { policy };
     let online = match Online::start(wallet, gateway, policy).await {
         Ok(online) => online,
         Err(trouble) => {
@@ -242,6 +244,9 @@ async fn ask(mut wallet: Wallet<FileJournal>, args: &DoctorArgs, findings: &mut 
         asked && status.in_flight <= status.disputed
     };
     let mut status = online.wait(PATIENCE, done).await?;
+    if status.quarantined_until.is_some() {
+        status = online.wait(TO_ASK, |status, _| status.unchecked == 0).await?;
+    }
     if urgent > 0 {
         let rolled = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::RolledOver(_))).count();
         let all = |_: &Status, events: &[Event]| rolled(events) >= urgent;

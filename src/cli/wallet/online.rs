@@ -136,10 +136,10 @@ pub(super) fn smallest_class(directory: &Directory) -> Result<Credits, Trouble> 
     smallest.ok_or_else(|| Trouble::new("the issuer's directory has no charge class", Fault::Operator))
 }
 
-/// How a wallet is used by a command: it makes one proof, for the call that it is there for, and does nothing that would have to
-/// wait for a quiet time.
+/// How a wallet is used by a command: it makes one proof, for the call that it is there for. It does not last long enough for a
+/// quiet time.
 pub(super) fn policy(class: Credits) -> Policy {
-    Policy { ready: 1, provers: 1, jitter_seconds: 2, gather: false, ..Policy::personal(class) }
+    Policy { ready: 1, provers: 1, jitter_seconds: 2, ..Policy::personal(class) }
 }
 
 /// What happened while a payer ran.
@@ -208,7 +208,7 @@ pub(super) fn news(events: &[Event]) -> Vec<String> {
     let line = |event: &Event| {
         Some(match event {
             Event::Pursued(accepted) => {
-                format!("an earlier spend of lane {} was settled: it cost {}", accepted.lane, accepted.cost)
+                format!("a spend of lane {} that had no answer was settled: it cost {}", accepted.lane, accepted.cost)
             }
             Event::DisputeKept(kind) => format!("a dispute is kept: the other side {}", disputes::words(*kind)),
             Event::LaneFrozen(lane) => {
