@@ -218,6 +218,10 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
         }
     }
     assert!(!heard.contains(PASSPHRASE));
+    // Whose wallet it is, its file says to nobody; where the issuer is went along with the move.
+    let bytes = std::fs::read(owner.path("new")).unwrap();
+    assert!(!bytes.windows(issuer.len()).any(|window| window == issuer.as_bytes()));
+    assert_eq!(wallet.journal().note("issuer-url").unwrap(), Some(issuer));
 }
 
 #[test]
