@@ -15,6 +15,7 @@ pub mod issuer;
 pub mod prompts;
 pub mod published;
 pub mod store;
+pub mod wallet;
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
         args::Command::Store(args) => store::run(&args),
         args::Command::Issuer(args) => issuer::run(&args),
         args::Command::Evidence(args) => evidence::run(&args),
+        args::Command::Wallet(args) => Ok(wallet::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
         eprint!("halometer: {error}");

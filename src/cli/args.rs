@@ -1,5 +1,6 @@
 //! What the program understands on its command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -38,6 +39,8 @@ pub enum Command {
     Issuer(super::issuer::Args),
     /// Check, offline, that somebody spent a note twice.
     Evidence(super::evidence::Args),
+    /// Hold credit and pay for calls: new, fund, balance, lanes, call, history, cancel, export, import, doctor, disputes.
+    Wallet(super::wallet::Args),
 }
 
 /// The arguments of `halometer demo`.
@@ -58,7 +61,7 @@ pub struct DemoArgs {
     ///
     /// It must speak OpenAI's chat completions. If it wants an API key, set the environment variable HALOMETER_UPSTREAM_KEY:
     /// the gateway sends it on as a bearer token. The calls are real, and the service may charge for them.
-    #[arg(long, value_name = "URL", requires = "model")]
+    #[arg(long, value_name = "URL", requires = "model", conflicts_with = "serve")]
     pub upstream: Option<String>,
 
     /// The model to ask for. The demo's own service takes any.
@@ -73,6 +76,14 @@ pub struct DemoArgs {
     /// a note twice; for `halometer store`, `issuer audit` and `evidence verify`. Without it everything is in memory.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
+
+    /// Keep the service, the gateway and the issuer running until Ctrl-C, for `halometer wallet` to be tried with; nothing is called.
+    #[arg(long, conflicts_with_all = ["calls", "prompts", "model", "max_tokens"])]
+    pub serve: bool,
+
+    /// Where --serve listens: the gateway there, the issuer at the next port. With port 0, or without it, at free ones.
+    #[arg(long, value_name = "ADDRESS", requires = "serve")]
+    pub listen: Option<SocketAddr>,
 
     /// Print one JSON object instead of the table.
     #[arg(long)]

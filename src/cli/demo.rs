@@ -6,6 +6,7 @@ pub mod figures;
 mod kept;
 pub mod report;
 pub mod run;
+mod serve;
 pub mod stack;
 
 use std::error::Error;
@@ -33,6 +34,9 @@ const MODEL: &str = "parrot-1";
 /// What the user is to be told: unusable arguments, or something on this machine that does not work. A figure that does not
 /// reconcile is no error but exit code 1.
 pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
+    if args.serve {
+        return serve::run(args);
+    }
     let prompts = Prompts::load(args.prompts.as_deref())?;
     let upstream = match &args.upstream {
         None => None,

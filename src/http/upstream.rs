@@ -131,14 +131,8 @@ impl Upstream {
             .timeout(limits.timeout)
             // A redirect would carry the operator's key, or a caller's question, to a place the operator did not name.
             .redirect(reqwest::redirect::Policy::none());
-        let client = if base.scheme() == "https" {
-            // The provider is per process. Whoever embeds this crate may have chosen one already; then theirs is used.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            builder.build()
-        } else {
-            without_tls(builder).build()
-        }
-        .map_err(UpstreamConfigError::Client)?;
+        let client = if base.scheme() == "https" { with_tls(builder).build() } else { without_tls(builder).build() }
+            .map_err(UpstreamConfigError::Client)?;
         Ok(Self { client, base, authorization, max_response: limits.max_response, timeout: limits.timeout })
     }
 
@@ -211,6 +205,13 @@ impl core::fmt::Debug for Upstream {
 }
 
 /// A client that only ever speaks plain HTTP needs no certificate authorities: it starts faster, and on machines without any.
+/// TLS against the system's certificate authorities.
+pub(crate) fn with_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    // The provider is per process. Whoever embeds this crate may have chosen one already; then theirs is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    builder
+}
+
 pub(crate) fn without_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     builder.tls_certs_only([])

@@ -1,5 +1,7 @@
 //! The program as its users run it: its output, its exit codes, and what it does with files that are not what they should be.
 
+mod wallet;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;

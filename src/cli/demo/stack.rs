@@ -56,6 +56,8 @@ pub struct StackOptions {
     pub upkeep_every: Option<Duration>,
     /// How often the gateway does what earns it nothing.
     pub quotas: Quotas,
+    /// Where the gateway listens, and at the next port the issuer; at free ports of loopback if it is not said or the port is 0.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Changes a directory before it is signed.
@@ -175,7 +177,7 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas } = options;
+        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas, listen: address } = options;
         let mut rng = UnwrapErr(SysRng);
         let (chat, upstream) = match upstream {
             Some(service) => (None, service),
@@ -186,7 +188,10 @@ impl Stack {
             }
         };
         let upstream = Upstream::new(&upstream.url, upstream.api_key.as_deref(), UpstreamLimits::default())?;
-        let (gateway_listener, issuer_listener) = (listen().await?, listen().await?);
+        let (gateway_listener, issuer_listener) = match address {
+            Some(address) => (Listener::bind(address).await?, Listener::bind(next_port(address)?).await?),
+            None => (listen().await?, listen().await?),
+        };
 
         let root = RootSigningKey::generate(&mut rng);
         let gateway_key = GatewaySigningKey::generate(&mut rng);
@@ -363,6 +368,15 @@ impl core::fmt::Debug for Stack {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Stack").field("gateway", &self.gateway_server).finish_non_exhaustive()
     }
+}
+
+fn next_port(address: SocketAddr) -> io::Result<SocketAddr> {
+    let port = match address.port() {
+        0 => Some(0),
+        port => port.checked_add(1),
+    };
+    let port = port.ok_or_else(|| io::Error::other("there is no next port for the issuer"))?;
+    Ok(SocketAddr::new(address.ip(), port))
 }
 
 async fn listen() -> io::Result<Listener> {

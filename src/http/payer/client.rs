@@ -14,7 +14,7 @@ use crate::http::issuer::MINT_PATH;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
 use crate::http::spent::{SpentCount, bucket_path, read_pages, spent_path};
-use crate::http::upstream::without_tls;
+use crate::http::upstream::{with_tls, without_tls};
 use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
 
 /// Longest answer that is read, bytes.
@@ -92,12 +92,15 @@ impl Client {
     /// # Errors
     /// [`ClientError::Setup`].
     pub fn plain() -> Result<Self, ClientError> {
-        let builder = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(330))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        without_tls(builder).build().map(Self).map_err(ClientError::Setup)
+        without_tls(builder()).build().map(Self).map_err(ClientError::Setup)
+    }
+
+    /// A client for services anywhere: TLS is checked against the system's certificate authorities. It takes no proxy.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`].
+    pub fn secure() -> Result<Self, ClientError> {
+        with_tls(builder()).build().map(Self).map_err(ClientError::Setup)
     }
 
     pub(crate) async fn send(
@@ -252,4 +255,13 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8], name: &'static str) -> Result<T,
 fn read_settlement(text: &str) -> Result<Settlement, ClientError> {
     let bytes = payment::decode(text).ok_or(DecodeError::Field("settlement"))?;
     Ok(Settlement::from_bytes(&bytes)?)
+}
+
+/// What all clients have in common. A redirect would carry a payment to a place that the directory does not name.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(Duration::from_secs(330))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
 }

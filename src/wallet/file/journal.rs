@@ -66,6 +66,29 @@ impl FileJournal {
         self.store().read(read).map_err(JournalError::from)
     }
 
+    /// A note that its owner's program has put there under a name, such as the issuer's address.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    pub fn note(&self, name: &str) -> Result<Option<String>, JournalError> {
+        self.read(|view| {
+            let bytes = view.value(Table::Meta, &view.name(Table::Meta, name.as_bytes()))?;
+            let text = bytes.map(|bytes| core::str::from_utf8(&bytes).map(str::to_owned));
+            text.transpose().map_err(|_| WalletFileError::Damaged("a note is no text"))
+        })
+    }
+
+    /// Puts a note under a name, in the place of what was there. Neither is in the clear in the file; both move with it.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    pub fn put_note(&self, name: &str, text: &str) -> Result<(), JournalError> {
+        self.write(|view, _| {
+            view.put(Table::Meta, &view.name(Table::Meta, name.as_bytes()), text.as_bytes())?;
+            Ok(((), Keep::Now))
+        })
+    }
+
     /// Takes the proofs, 3,712 bytes each, from settled spends that were pinned before an instant and are not the newest of their
     /// lane: `spend` then ends where the proof began. That the nullifier is pinned, and to what, is kept for ever. A spend
     /// without its proof is no evidence in a dispute any more; disputes that are kept have spends of their own. The room is
