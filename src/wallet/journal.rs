@@ -106,8 +106,8 @@ pub trait Journal: Send {
     /// Pins nullifiers to contexts, all of them or none. Pinning one to the same context again changes nothing.
     ///
     /// # Errors
-    /// [`JournalError::OtherContext`] when one is pinned to another one; [`JournalError::Failed`], and then nothing may be
-    /// sent.
+    /// [`JournalError::OtherContext`] when one is pinned to another one, or is of a note that its lane has passed;
+    /// [`JournalError::Failed`], and then nothing may be sent.
     fn pin(&mut self, entries: &[JournalEntry]) -> Result<(), JournalError>;
 
     /// The entry of a nullifier.
@@ -225,20 +225,25 @@ impl Journal for MemoryJournal {
     }
 
     fn pin(&mut self, entries: &[JournalEntry]) -> Result<(), JournalError> {
-        let other =
-            |entry: &JournalEntry| self.entries.get(&entry.key.nullifier).is_some_and(|pinned| pinned.key != entry.key);
-        if entries.iter().any(other) {
-            return Err(JournalError::OtherContext);
+        for (i, entry) in entries.iter().enumerate() {
+            let before = entries[..i].iter().find(|before| before.key.nullifier == entry.key.nullifier);
+            let refused = match before.or(self.entries.get(&entry.key.nullifier)) {
+                Some(pinned) => pinned.key != entry.key,
+                None => {
+                    let newest = self.newest.get(&entry.lane).and_then(|newest| self.entries.get(newest));
+                    newest.is_some_and(|newest| newest.index >= entry.index)
+                }
+            };
+            if refused {
+                return Err(JournalError::OtherContext);
+            }
         }
         for entry in entries {
             let nullifier = entry.key.nullifier;
             if self.entries.contains_key(&nullifier) {
                 continue;
             }
-            let newest = self.newest.get(&entry.lane).and_then(|newest| self.entries.get(newest));
-            if newest.is_none_or(|newest| newest.index < entry.index) {
-                self.newest.insert(entry.lane, nullifier);
-            }
+            self.newest.insert(entry.lane, nullifier);
             self.entries.insert(nullifier, entry.clone());
             self.order.push(nullifier);
         }
