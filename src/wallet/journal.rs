@@ -225,18 +225,20 @@ impl Journal for MemoryJournal {
     }
 
     fn pin(&mut self, entries: &[JournalEntry]) -> Result<(), JournalError> {
+        let mut newest: BTreeMap<LaneId, u64> = BTreeMap::new();
         for (i, entry) in entries.iter().enumerate() {
             let before = entries[..i].iter().find(|before| before.key.nullifier == entry.key.nullifier);
-            let refused = match before.or(self.entries.get(&entry.key.nullifier)) {
-                Some(pinned) => pinned.key != entry.key,
-                None => {
-                    let newest = self.newest.get(&entry.lane).and_then(|newest| self.entries.get(newest));
-                    newest.is_some_and(|newest| newest.index >= entry.index)
+            if let Some(pinned) = before.or(self.entries.get(&entry.key.nullifier)) {
+                if pinned.key != entry.key {
+                    return Err(JournalError::OtherContext);
                 }
-            };
-            if refused {
+                continue;
+            }
+            let passed = self.newest.get(&entry.lane).map(|nullifier| self.entries[nullifier].index);
+            if newest.get(&entry.lane).copied().or(passed).is_some_and(|passed| passed >= entry.index) {
                 return Err(JournalError::OtherContext);
             }
+            newest.insert(entry.lane, entry.index);
         }
         for entry in entries {
             let nullifier = entry.key.nullifier;
