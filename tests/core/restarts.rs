@@ -4,8 +4,8 @@ use halometer::circuits::note::Nullifier;
 use halometer::protocol::*;
 use halometer::store::SpentSet as _;
 use halometer::wallet::{
-    DisputeKind, Heard, Journal as _, LaneId, LaneStatus, MemoryJournal, OpenError, PlanError, Pursued, PursuitStep,
-    RootSecret, Wallet,
+    DisputeKind, Heard, Journal as _, LaneId, LaneStatus, MemoryJournal, OpenError, PaymentEntry, PlanError, Pursued,
+    PursuitStep, RootSecret, Wallet,
 };
 
 use crate::world::*;
@@ -256,4 +256,39 @@ fn a_call_that_is_waited_for_is_not_pursued() {
     assert!(wallet.pursuits(Timestamp::MAX).is_empty());
     wallet.release(&paid.key);
     assert_eq!(wallet.pursuits(T0), [(paid.key, PursuitStep::Fetch)]);
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_holds_no_pursuit_up() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    wallet.release(&paid.key);
+    let ahead = T0.after(20 * 365 * DAY);
+    for _ in 0..20 {
+        wallet.heard(&paid.key, PursuitStep::Fetch, &Heard::Nothing, ahead, &mut rng(1)).unwrap();
+    }
+    assert!(wallet.pursuits(ahead).is_empty(), "by that clock it is not due yet");
+    assert_eq!(wallet.pursuits(T0), [(paid.key, PursuitStep::Fetch)], "by the right one it is");
+    wallet.heard(&paid.key, PursuitStep::Fetch, &Heard::Nothing, T0, &mut rng(1)).unwrap();
+    assert!(wallet.pursuits(T0).is_empty());
+}
+
+/// Nobody but the wallet writes its journal; but who knows a code of a move can make a whole wallet for it.
+#[test]
+fn a_journal_whose_numbers_are_out_of_range_is_refused() {
+    let world = World::new();
+    let mut journal = world.funded(1).into_journal();
+    let (payment, minted) = (PaymentId::from_bytes([7; 32]), None);
+    let last = PaymentEntry { number: u64::MAX, payment, amounts: sixty_and_forty(), minted };
+    journal.put_payment(&last).unwrap();
+    assert!(matches!(reopened(&world, journal), Err(OpenError::Damaged(_))), "there is no number after it");
+
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    let mut settlement = world.settle(&world.admit(&paid), 3).settlement().clone();
+    settlement.refund = micro(u64::MAX);
+    let mut journal = wallet.into_journal();
+    journal.settle(&[(paid.key, settlement)]).unwrap();
+    assert!(matches!(reopened(&world, journal), Err(OpenError::Damaged(_))), "no note is worth so much");
 }
