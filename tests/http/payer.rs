@@ -144,3 +144,31 @@ async fn proofs_of_a_window_that_is_past_are_made_anew() {
     payer.wait_ready(8).await.unwrap();
     assert_eq!(payer.proof_times().len(), 16);
 }
+
+/// A gateway that sees two calls on one connection knows that they are one caller's, whatever was proved, and however the packets
+/// came to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_requests_share_a_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let adjust = move |parts: &mut DirectoryParts| parts.gateways[0].origins.insert(0, origin);
+    let world = World::with(StackOptions { adjust: Some(Box::new(adjust)), ..StackOptions::default() }).await;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (host, count) = (world.host(), Arc::clone(&connections));
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let host = host.clone();
+            count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(host).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    let payer = payer(&world).await;
+    for calls in 1..=3 {
+        ask(&payer).await.unwrap();
+        assert!(connections.load(Ordering::SeqCst) > calls, "the challenge, and each call");
+    }
+}
