@@ -176,7 +176,12 @@ impl<J: Journal + 'static> Payer<J> {
             let looking = Arc::clone(shared);
             let look = move |wallet: &mut Wallet<J>| {
                 let (class, now) = (looking.policy.class, looking.clock.now());
-                (looking.status(wallet), wallet.lanes_to_prove(&looking.gateway, class, now).len())
+                let unchecked = wallet.lanes().filter(|(_, lane)| match lane {
+                    LaneStatus::Unchecked { value, epoch } => *value >= class && wallet.is_spendable(*epoch, now),
+                    _ => false,
+                });
+                let able = wallet.lanes_to_prove(&looking.gateway, class, now).len();
+                (looking.status(wallet), able + unchecked.count())
             };
             let (status, able) = shared.keeper.ask(look).await?;
             if status.ready >= count {
@@ -186,7 +191,7 @@ impl<J: Journal + 'static> Payer<J> {
                 return Err(CallError::Prover);
             }
             // What is in flight or not asked about may come.
-            if status.ready + able + status.in_flight + status.unchecked < count {
+            if status.ready + able + status.in_flight < count {
                 return Err(CallError::OutOfCredit);
             }
             shared.wanted.notify_one();

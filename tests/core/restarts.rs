@@ -18,7 +18,7 @@ fn reopened(world: &World, journal: MemoryJournal) -> Result<Wallet, OpenError> 
 /// What the issuer answers to the wallet's questions.
 fn ask(world: &World, wallet: &mut Wallet, now: Timestamp) -> Vec<LaneId> {
     let mut frozen = Vec::new();
-    for epoch in wallet.unchecked_epochs() {
+    for epoch in wallet.unchecked_epochs(now) {
         let all = world.set.scan(epoch, None, usize::MAX).unwrap();
         let all: Vec<Nullifier> = all.into_iter().map(|record| record.key.nullifier).collect();
         for question in wallet.questions(epoch, all.len() as u64) {
@@ -165,6 +165,8 @@ fn an_answer_frees_only_the_lanes_that_it_covers() {
     assert!(questions.len() > 1 && questions.iter().all(|question| question.prefix.bits() == 12));
     assert!(questions.is_sorted(), "not in the order of lanes");
     wallet.answer(&questions[0], &[], T0).unwrap();
+    assert_eq!(wallet.unchecked_epochs(T0), [EPOCH[0]]);
+    assert_eq!(wallet.unchecked_epochs(T0.after(30 * DAY)), [], "of what is over nobody knows any more");
     let unchecked = wallet.lanes().filter(|(_, status)| matches!(status, LaneStatus::Unchecked { .. })).count();
     assert!((1..LANES).contains(&unchecked), "{unchecked}");
     // Nor does one about another epoch.

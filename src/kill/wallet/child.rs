@@ -76,7 +76,7 @@ impl Child {
 
     /// At the start, when nobody reads the answers yet but this.
     fn ask(&self) {
-        let epochs = self.wallet().unchecked_epochs();
+        let epochs = self.wallet().unchecked_epochs(self.now);
         for epoch in epochs {
             self.say(0, &format!("ask {}", epoch.number()));
             let mut line = String::new();
@@ -102,7 +102,7 @@ impl Child {
         if let Some((key, step)) = pursued.filter(|_| below(rng, 2) == 0) {
             return self.pursue(&key, step, rng);
         }
-        let unchecked = self.wallet().unchecked_epochs().into_iter().next();
+        let unchecked = self.wallet().unchecked_epochs(self.now).into_iter().next();
         if let Some(epoch) = unchecked.filter(|_| below(rng, 4) == 0) {
             if let Some(answer) = self.send(&format!("ask {}", epoch.number())) {
                 self.take(epoch, &answer);
