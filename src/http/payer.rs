@@ -116,7 +116,8 @@ impl<J: Journal + 'static> Payer<J> {
     /// Has a payment minted: `amounts` are what the lanes are to be worth, together what was paid. With the same payment and
     /// amounts it can be called as often as it takes; the lanes are opened once.
     ///
-    /// The issuer learns who pays. So `client` should share no connection with calls, and the first call should not follow at once.
+    /// The issuer learns who pays. So `client` should not come from the address that calls come from, and the first call should not
+    /// follow at once.
     ///
     /// # Errors
     /// [`FundError`].
