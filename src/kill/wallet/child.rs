@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -68,10 +68,7 @@ impl Child {
         let (answered, answer) = mpsc::channel();
         self.waiting.lock().unwrap().insert(id, answered);
         self.say(id, what);
-        match answer.recv_timeout(Duration::from_millis(30)) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        answer.recv_timeout(Duration::from_millis(30)).ok()
     }
 
     /// At the start, when nobody reads the answers yet but this.
