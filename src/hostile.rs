@@ -352,7 +352,7 @@ impl Play {
     /// Asks the spent set after notes of which it is not known whether they are spent.
     fn ask(&mut self) {
         let now = self.outside.now;
-        for epoch in self.wallet().unchecked_epochs() {
+        for epoch in EPOCH {
             let bucket = self.outside.spent(epoch);
             for question in self.wallet().questions(epoch, bucket.len() as u64) {
                 let frozen = self.wallet().answer(&question, &bucket, now).unwrap();

@@ -61,7 +61,7 @@ pub use transfer::AuthorisedTransfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::{DeviceId, Directory, IssuerId, PaymentId, RootKey, SignedDirectory, Timestamp};
+use crate::protocol::{DeviceId, Directory, EpochNumber, IssuerId, PaymentId, RootKey, SignedDirectory, Timestamp};
 use lane::Lane;
 use payment::Payment;
 
@@ -100,6 +100,11 @@ impl<J: Journal> Wallet<J> {
     /// The issuer whose notes it holds.
     pub fn issuer(&self) -> IssuerId {
         self.directory.issuer()
+    }
+
+    /// Whether notes of an epoch can be spent now.
+    pub fn is_spendable(&self, epoch: EpochNumber, now: Timestamp) -> bool {
+        self.directory.epoch(epoch).is_some_and(|epoch| epoch.spend.contains(now))
     }
 
     /// The journal.

@@ -116,7 +116,8 @@ impl<J: Journal + 'static> Payer<J> {
     /// Has a payment minted: `amounts` are what the lanes are to be worth, together what was paid. With the same payment and
     /// amounts it can be called as often as it takes; the lanes are opened once.
     ///
-    /// The issuer learns who pays. So `client` should share no connection with calls, and the first call should not follow at once.
+    /// The issuer learns who pays. So `client` should not come from the address that calls come from, and the first call should not
+    /// follow at once.
     ///
     /// # Errors
     /// [`FundError`].
@@ -176,7 +177,12 @@ impl<J: Journal + 'static> Payer<J> {
             let looking = Arc::clone(shared);
             let look = move |wallet: &mut Wallet<J>| {
                 let (class, now) = (looking.policy.class, looking.clock.now());
-                (looking.status(wallet), wallet.lanes_to_prove(&looking.gateway, class, now).len())
+                let unchecked = wallet.lanes().filter(|(_, lane)| match lane {
+                    LaneStatus::Unchecked { value, epoch } => *value >= class && wallet.is_spendable(*epoch, now),
+                    _ => false,
+                });
+                let able = wallet.lanes_to_prove(&looking.gateway, class, now).len();
+                (looking.status(wallet), able + unchecked.count())
             };
             let (status, able) = shared.keeper.ask(look).await?;
             if status.ready >= count {
@@ -186,7 +192,7 @@ impl<J: Journal + 'static> Payer<J> {
                 return Err(CallError::Prover);
             }
             // What is in flight or not asked about may come.
-            if status.ready + able + status.in_flight + status.unchecked < count {
+            if status.ready + able + status.in_flight < count {
                 return Err(CallError::OutOfCredit);
             }
             shared.wanted.notify_one();

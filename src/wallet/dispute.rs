@@ -47,7 +47,9 @@ impl core::fmt::Debug for Dispute {
 pub enum DisputeKind {
     /// The receipt's cost is above what the tariff says for its usage. The gateway's signature shows it.
     Overcharged,
-    /// The receipt's cost is not what was settled. Two signatures show it.
+    /// The receipt's cost is not what was settled. The gateway's signature shows the one; the issuer's shows what came back, but not
+    /// of which spend: a settlement signs a change note, and who makes two spends with one change note gets two of them.
+    /// Whoever judges asks the issuer what the spend was settled at.
     Contradicted,
     /// Two directories of the issuer's contradict each other. Its signatures show it.
     TwoDirectories,
@@ -75,7 +77,7 @@ impl DisputeKind {
 
     /// Whether the evidence shows it to anyone, without believing the wallet.
     pub const fn is_shown(self) -> bool {
-        matches!(self, Self::Overcharged | Self::Contradicted | Self::TwoDirectories)
+        matches!(self, Self::Overcharged | Self::TwoDirectories)
     }
 }
 
@@ -119,9 +121,6 @@ pub enum NotShown {
     /// The receipt is not the gateway's for this spend and request.
     #[error("the receipt is not the gateway's for this spend and request")]
     Receipt,
-    /// The settlement is not the issuer's for this spend.
-    #[error("the settlement is not the issuer's for this spend")]
-    Settlement,
     /// All is genuine, and nothing is wrong with it.
     #[error("what is in it does not contradict itself")]
     Nothing,
@@ -155,12 +154,13 @@ struct Line {
 }
 
 impl Dispute {
-    /// Whether `newer` takes its place: it is about the same spend and of the same kind. One that shows something is kept.
+    /// Whether `newer` takes its place: it is about the same spend and of the same kind. One that shows something is kept, unless
+    /// the other shows the same.
     pub(super) fn replaced_by(&self, newer: &Self) -> bool {
         self.kind == newer.kind
             && self.spend == newer.spend
             && self.directories == newer.directories
-            && !self.kind.is_shown()
+            && (!self.kind.is_shown() || self.receipt == newer.receipt)
     }
 
     /// Whether it shows what it claims, to anyone who knows the issuer's root key and believes nobody. Of the spend it does not
@@ -192,18 +192,8 @@ impl Dispute {
         let key = SpendKey { epoch: spend.epoch, nullifier: spend.nullifier, context };
         let subject = ReceiptSubject { issuer: directory.issuer(), gateway: gateway.id, spend: key, content };
         receipt.verify(&gateway.key, &subject).map_err(|_| NotShown::Receipt)?;
-        let shown = if self.kind == DisputeKind::Overcharged {
-            let fair = fair_cost(&receipt, &spend, directory).ok_or(NotShown::Missing("tariff or usage"))?;
-            receipt.cost() > fair
-        } else {
-            let settlement = self.settlement.as_ref().ok_or(NotShown::Missing("settlement"))?;
-            let epoch = directory.epoch(settlement.epoch).ok_or(NotShown::Settlement)?;
-            if !epoch.key.verify(&spend.change.leaf(settlement.refund.micro()), &settlement.signature) {
-                return Err(NotShown::Settlement);
-            }
-            spend.charge.checked_sub(settlement.refund) != Some(receipt.cost())
-        };
-        if shown { Ok(()) } else { Err(NotShown::Nothing) }
+        let fair = fair_cost(&receipt, &spend, directory).ok_or(NotShown::Missing("tariff or usage"))?;
+        if receipt.cost() > fair { Ok(()) } else { Err(NotShown::Nothing) }
     }
 
     /// JSON; bytes are hexadecimal.

@@ -73,10 +73,7 @@ impl<J: Journal> Wallet<J> {
     }
 
     fn spendable(&self, now: Timestamp) -> impl Iterator<Item = (LaneId, u64)> + '_ {
-        let usable = move |note: &&Note| {
-            let epoch = self.directory().epoch(note.epoch);
-            note.unspent && epoch.is_some_and(|epoch| epoch.spend.contains(now))
-        };
+        let usable = move |note: &&Note| note.unspent && self.is_spendable(note.epoch, now);
         self.lanes.iter().filter_map(move |(id, lane)| match lane {
             Lane::Idle(note) => Some(note).filter(usable).map(|note| (*id, note.value())),
             _ => None,

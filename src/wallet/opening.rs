@@ -118,6 +118,9 @@ impl<J: Journal> Wallet<J> {
         let Saved { payments, newest, frozen, .. } = saved;
         for payment in payments {
             let number = payment.number;
+            if number == u64::MAX {
+                return Err(OpenError::Damaged("the number of a payment is out of range"));
+            }
             if let Some(minted) = &payment.minted {
                 let notes = (0..LANES).map(|lane| Note {
                     index: 0,
@@ -139,6 +142,9 @@ impl<J: Journal> Wallet<J> {
             let flight = self.flight(&entry)?;
             let lane = match entry.settlement {
                 None => Lane::InFlight(Box::new(flight)),
+                Some(settlement) if flight.hidden.checked_add(settlement.refund.micro()).is_none() => {
+                    return Err(OpenError::Damaged("a note is worth more than one can be"));
+                }
                 Some(settlement) => Lane::Idle(flight.note(&settlement)),
             };
             if self.lanes.insert(entry.lane, lane).is_none() {

@@ -306,10 +306,7 @@ impl<J: Journal> Wallet<J> {
     /// The lanes that could pay this class now and have no ready spend for it: those to plan for.
     pub fn lanes_to_prove(&self, gateway: &GatewayId, class: Credits, now: Timestamp) -> Vec<LaneId> {
         let able = |lane: &Lane| match lane {
-            Lane::Idle(note) => {
-                let epoch = self.directory.epoch(note.epoch);
-                note.unspent && note.value() >= class.micro() && epoch.is_some_and(|epoch| epoch.spend.contains(now))
-            }
+            Lane::Idle(note) => note.unspent && note.value() >= class.micro() && self.is_spendable(note.epoch, now),
             Lane::InFlight(_) | Lane::Frozen(_) => false,
         };
         let is_ready =

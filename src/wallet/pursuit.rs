@@ -119,6 +119,11 @@ impl Pursuit {
         self.disputed
     }
 
+    /// Whether a step is due. A time that no pause reaches was set by a clock that was ahead.
+    fn is_due(&self, now: Timestamp) -> bool {
+        !self.held && (self.due <= now || self.due > now.after(2 * LONGEST_PAUSE))
+    }
+
     fn note(&mut self, at: Timestamp, what: String) {
         // The beginning tells more than the end, of which the last line is kept up to date.
         if self.heard.len() == MOST_HEARD {
@@ -147,8 +152,10 @@ impl<J: Journal> Wallet<J> {
 
     /// The spends to be pursued now, and how. Oldest notes of a lane are all there is: a lane has one spend in flight.
     pub fn pursuits(&self, now: Timestamp) -> Vec<(SpendKey, PursuitStep)> {
-        let due = |flight: &&InFlight| !flight.pursuit.held && flight.pursuit.due <= now;
-        self.flights().filter(due).map(|flight| (flight.key, flight.pursuit.step)).collect()
+        self.flights()
+            .filter(|flight| flight.pursuit.is_due(now))
+            .map(|flight| (flight.key, flight.pursuit.step))
+            .collect()
     }
 
     /// When the next pursuit is due; none when nothing is to be pursued.
@@ -169,8 +176,8 @@ impl<J: Journal> Wallet<J> {
     /// Takes what came of a step of a pursuit.
     ///
     /// # Errors
-    /// [`PursuitError::NotInFlight`] when the spend is settled already; [`PursuitError::Journal`], after which the same can be
-    /// tried again.
+    /// [`PursuitError::NotInFlight`] when the spend is settled already; [`PursuitError::Journal`], after which the same is tried
+    /// again after a pause.
     pub fn heard<R: Rng + CryptoRng>(
         &mut self,
         key: &SpendKey,
@@ -183,7 +190,13 @@ impl<J: Journal> Wallet<J> {
             Heard::Settlement(settlement) => match self.accept(key, settlement) {
                 Ok(accepted) => return Ok(Pursued::Settled(accepted)),
                 Err(AcceptError::NotInFlight) => return Err(PursuitError::NotInFlight(NotInFlight)),
-                Err(AcceptError::Journal(error)) => return Err(PursuitError::Journal(error)),
+                Err(AcceptError::Journal(error)) => {
+                    // The disk's fault and not the gateway's, which is not to be asked without pause for it.
+                    if let Some(flight) = self.in_flight_mut(key) {
+                        flight.pursuit.later(now, rng);
+                    }
+                    return Err(PursuitError::Journal(error));
+                }
                 Err(error) => (format!("a settlement that is none: {error}"), Some(settlement.clone())),
             },
             Heard::Problem(problem) => (problem.as_str().to_owned(), None),

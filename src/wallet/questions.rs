@@ -8,6 +8,7 @@
 use halometer_circuits::note::Nullifier;
 
 use super::lane::Lane;
+use super::note::Note;
 use super::root_secret::NotePath;
 use super::{Journal, JournalError, LaneId, Wallet};
 use crate::protocol::{EpochNumber, Prefix, Timestamp};
@@ -22,9 +23,11 @@ pub struct Question {
 }
 
 impl<J: Journal> Wallet<J> {
-    /// The epochs that there is something to ask about: those of unchecked lanes.
-    pub fn unchecked_epochs(&self) -> Vec<EpochNumber> {
-        let mut epochs: Vec<_> = self.unchecked().map(|(_, epoch, _)| epoch).collect();
+    /// The epochs that there is something to ask about: those of unchecked lanes that can be spent in now. Of an epoch that is
+    /// over nobody has the nullifiers any more, and nothing hangs on them.
+    pub fn unchecked_epochs(&self, now: Timestamp) -> Vec<EpochNumber> {
+        let epochs = self.doubtful().map(|(_, note)| note.epoch);
+        let mut epochs: Vec<_> = epochs.filter(|epoch| self.is_spendable(*epoch, now)).collect();
         epochs.sort_unstable();
         epochs.dedup();
         epochs
@@ -33,10 +36,9 @@ impl<J: Journal> Wallet<J> {
     /// What is to be asked about an epoch with so many spent nullifiers: each question once, in an order that says nothing of
     /// the lanes. To be asked over the same anonymous path as calls.
     pub fn questions(&self, epoch: EpochNumber, spent: u64) -> Vec<Question> {
-        let of = self.unchecked().filter(|(_, other, _)| *other == epoch);
         let bits = Prefix::bits_for(spent);
         let ask = |nullifier: &Nullifier| Question { epoch, prefix: Prefix::of(nullifier, bits) };
-        let mut questions: Vec<_> = of.map(|(_, _, nullifier)| ask(&nullifier)).collect();
+        let mut questions: Vec<_> = self.unchecked(epoch).map(|(_, nullifier)| ask(&nullifier)).collect();
         questions.sort_unstable();
         questions.dedup();
         questions
@@ -54,11 +56,11 @@ impl<J: Journal> Wallet<J> {
         spent: &[Nullifier],
         now: Timestamp,
     ) -> Result<Vec<LaneId>, JournalError> {
-        let mut covered: Vec<_> = self.unchecked().collect();
-        covered.retain(|(_, epoch, nullifier)| *epoch == question.epoch && question.prefix.is_of(nullifier));
+        let mut covered: Vec<_> = self.unchecked(question.epoch).collect();
+        covered.retain(|(_, nullifier)| question.prefix.is_of(nullifier));
         let quarantined = self.quarantined_until.is_some_and(|until| now < until);
         let mut frozen = Vec::new();
-        for (lane, _, nullifier) in covered {
+        for (lane, nullifier) in covered {
             if spent.contains(&nullifier) {
                 self.freeze(lane)?;
                 frozen.push(lane);
@@ -76,14 +78,17 @@ impl<J: Journal> Wallet<J> {
         self.quarantined_until
     }
 
-    /// Lanes of which it is not known whether a copy spent them, with epoch and nullifier.
-    fn unchecked(&self) -> impl Iterator<Item = (LaneId, EpochNumber, Nullifier)> + '_ {
+    /// Lanes of an epoch of which it is not known whether a copy spent them, with their nullifier.
+    fn unchecked(&self, epoch: EpochNumber) -> impl Iterator<Item = (LaneId, Nullifier)> + '_ {
+        self.doubtful().filter(move |(_, note)| note.epoch == epoch).map(|(id, note)| {
+            let path = NotePath { payment: self.payment_path(id.payment), lane: id.lane, index: note.index };
+            (id, self.root.account(&path.payment).nullifier(&self.root.note(&path)))
+        })
+    }
+
+    fn doubtful(&self) -> impl Iterator<Item = (LaneId, &Note)> {
         self.lanes.iter().filter_map(|(id, lane)| match lane {
-            Lane::Idle(note) if !note.unspent && !self.uncertain.contains(id) => {
-                let path = NotePath { payment: self.payment_path(id.payment), lane: id.lane, index: note.index };
-                let nullifier = self.root.account(&path.payment).nullifier(&self.root.note(&path));
-                Some((*id, note.epoch, nullifier))
-            }
+            Lane::Idle(note) if !note.unspent && !self.uncertain.contains(id) => Some((*id, note)),
             _ => None,
         })
     }

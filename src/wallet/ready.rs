@@ -105,8 +105,9 @@ impl<J: Journal> Wallet<J> {
             && directory.callers_tariff(now).is_some_and(|tariff| tariff.digest() == spend.tariff)
     }
 
+    /// Whether its note is its lane's newest and known to be unspent, which it may be no longer since the proof was begun.
     pub(super) fn is_frontier(&self, ready: &ReadySpend) -> bool {
-        matches!(self.lanes.get(&ready.lane), Some(Lane::Idle(note)) if note.index == ready.index)
+        matches!(self.lanes.get(&ready.lane), Some(Lane::Idle(note)) if note.unspent && note.index == ready.index)
     }
 }
 

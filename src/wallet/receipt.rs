@@ -22,8 +22,8 @@ pub enum ReceiptVerdict {
 }
 
 impl<J: Journal> Wallet<J> {
-    /// Judges the receipt of a settled spend, given its bytes if the gateway gave one; keeps it, and the time, with the spend's
-    /// history, and keeps a dispute where it shows that the gateway took too much.
+    /// Judges the receipt of a settled spend, given its bytes if the gateway gave one; keeps it, if it has the form of one, and
+    /// the time, with the spend's history, and keeps a dispute where it shows that the gateway took too much.
     ///
     /// # Errors
     /// [`JournalError`]. The credit is not concerned: the settlement was taken before.
@@ -37,7 +37,8 @@ impl<J: Journal> Wallet<J> {
         let entry = self.journal.entry(&key.nullifier)?.filter(|entry| entry.key == *key);
         let entry = entry.ok_or(JournalError::OtherContext)?;
         let verdict = receipt.map_or(ReceiptVerdict::Absent, |bytes| self.judge(&entry, accepted, bytes));
-        let receipt = receipt.map(<[u8]>::to_vec);
+        // What has not even the form of one may be of any length, and shows nothing.
+        let receipt = receipt.filter(|bytes| Receipt::from_bytes(bytes).is_ok()).map(<[u8]>::to_vec);
         let kind = match verdict {
             ReceiptVerdict::Overcharged => Some(DisputeKind::Overcharged),
             ReceiptVerdict::Contradicted => Some(DisputeKind::Contradicted),

@@ -1,10 +1,13 @@
 //! Getting a second share out of a wallet (protocol, section 5, "Journal").
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use halometer::circuits::note::Nullifier;
 use halometer::protocol::*;
 use halometer::wallet::{
-    AuthoriseError, Dispute, Journal, JournalEntry, JournalError, LaneId, MemoryJournal, OutcomeNote, PaymentEntry,
-    PlanError, ProvingKeys, ReadySpend, RootSecret, Saved, Wallet,
+    AuthoriseError, Dispute, Heard, Journal, JournalEntry, JournalError, LaneId, MemoryJournal, OutcomeNote,
+    PaymentEntry, PlanError, ProvingKeys, PursuitError, PursuitStep, ReadySpend, RootSecret, Saved, Wallet,
 };
 
 use crate::world::*;
@@ -12,9 +15,6 @@ use crate::world::*;
 /// What these journals do as the one inside does it.
 macro_rules! rest_as_inside {
     () => {
-        fn settle(&mut self, settled: &[(SpendKey, Settlement)]) -> Result<(), JournalError> {
-            self.inside.settle(settled)
-        }
         fn annotate(&mut self, key: &SpendKey, outcome: &OutcomeNote) -> Result<(), JournalError> {
             self.inside.annotate(key, outcome)
         }
@@ -129,6 +129,9 @@ impl Journal for Forgetful {
     fn load(&self) -> Result<Saved, JournalError> {
         Ok(Saved::default())
     }
+    fn settle(&mut self, settled: &[(SpendKey, Settlement)]) -> Result<(), JournalError> {
+        self.inside.settle(settled)
+    }
     rest_as_inside!();
 }
 
@@ -145,14 +148,31 @@ fn fund<J: Journal>(world: &World, wallet: &mut Wallet<J>) {
     wallet.accept_mint(&payment, &response).unwrap();
 }
 
-/// A journal whose disk is full.
+/// A journal whose disk is full, at times.
 struct Full {
     inside: MemoryJournal,
+    full: Arc<AtomicBool>,
+}
+
+impl Full {
+    fn new(full: bool) -> (Self, Arc<AtomicBool>) {
+        let full = Arc::new(AtomicBool::new(full));
+        (Self { inside: MemoryJournal::new(), full: Arc::clone(&full) }, full)
+    }
+
+    fn room(&self) -> Result<(), JournalError> {
+        if self.full.load(Ordering::Relaxed) { Err(JournalError::Failed("no space left".into())) } else { Ok(()) }
+    }
 }
 
 impl Journal for Full {
-    fn pin(&mut self, _: &[JournalEntry]) -> Result<(), JournalError> {
-        Err(JournalError::Failed("no space left".into()))
+    fn pin(&mut self, entries: &[JournalEntry]) -> Result<(), JournalError> {
+        self.room()?;
+        self.inside.pin(entries)
+    }
+    fn settle(&mut self, settled: &[(SpendKey, Settlement)]) -> Result<(), JournalError> {
+        self.room()?;
+        self.inside.settle(settled)
     }
     fn entry(&self, nullifier: &Nullifier) -> Result<Option<JournalEntry>, JournalError> {
         self.inside.entry(nullifier)
@@ -166,8 +186,37 @@ impl Journal for Full {
 #[test]
 fn nothing_leaves_before_the_journal_has_it() {
     let world = World::new();
-    let mut wallet = wallet_with(&world, Full { inside: MemoryJournal::new() });
+    let (journal, full) = Full::new(true);
+    let mut wallet = wallet_with(&world, journal);
     fund(&world, &mut wallet);
-    let ready = prove(&wallet, 10);
-    assert!(matches!(wallet.authorise(ready, &request(), T0), Err(AuthoriseError::Journal(JournalError::Failed(_)))));
+    let (first, second) = (prove(&wallet, 10), prove(&wallet, 20));
+    assert!(matches!(wallet.authorise(first, &request(), T0), Err(AuthoriseError::Journal(JournalError::Failed(_)))));
+    // The first may be on the disk for all that. Another proof of the note, which was made before, is not even tried.
+    full.store(false, Ordering::Relaxed);
+    assert!(matches!(wallet.authorise(second, &request(), T0), Err(AuthoriseError::NotFrontier(_))));
+}
+
+#[test]
+fn a_full_disk_does_not_have_the_gateway_asked_without_pause() {
+    let world = World::new();
+    let (journal, full) = Full::new(false);
+    let mut wallet = wallet_with(&world, journal);
+    fund(&world, &mut wallet);
+    let paid = wallet.authorise(prove(&wallet, 10), &request(), T0).unwrap();
+    let settled = world.settle(&world.admit(&paid), 3);
+    wallet.release(&paid.key);
+    full.store(true, Ordering::Relaxed);
+    let heard = Heard::Settlement(settled.settlement().clone());
+    let mut now = T0;
+    for _ in 0..40 {
+        assert_eq!(wallet.pursuits(now), [(paid.key, PursuitStep::Fetch)]);
+        let refused = wallet.heard(&paid.key, PursuitStep::Fetch, &heard, now, &mut rng(1));
+        assert!(matches!(refused, Err(PursuitError::Journal(_))));
+        assert!(wallet.pursuits(now).is_empty(), "at once again");
+        now = wallet.next_pursuit().unwrap();
+    }
+    assert!(now >= T0.after(HOUR), "ever more slowly");
+    full.store(false, Ordering::Relaxed);
+    assert!(wallet.heard(&paid.key, PursuitStep::Fetch, &heard, now, &mut rng(1)).is_ok());
+    assert_eq!(wallet.journal().disputes().unwrap(), [], "the gateway did nothing wrong");
 }

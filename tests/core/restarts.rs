@@ -4,8 +4,8 @@ use halometer::circuits::note::Nullifier;
 use halometer::protocol::*;
 use halometer::store::SpentSet as _;
 use halometer::wallet::{
-    DisputeKind, Heard, Journal as _, LaneId, LaneStatus, MemoryJournal, OpenError, PlanError, Pursued, PursuitStep,
-    RootSecret, Wallet,
+    DisputeKind, Heard, Journal as _, LaneId, LaneStatus, MemoryJournal, OpenError, PaymentEntry, PlanError, Pursued,
+    PursuitStep, RootSecret, Wallet,
 };
 
 use crate::world::*;
@@ -18,7 +18,7 @@ fn reopened(world: &World, journal: MemoryJournal) -> Result<Wallet, OpenError> 
 /// What the issuer answers to the wallet's questions.
 fn ask(world: &World, wallet: &mut Wallet, now: Timestamp) -> Vec<LaneId> {
     let mut frozen = Vec::new();
-    for epoch in wallet.unchecked_epochs() {
+    for epoch in wallet.unchecked_epochs(now) {
         let all = world.set.scan(epoch, None, usize::MAX).unwrap();
         let all: Vec<Nullifier> = all.into_iter().map(|record| record.key.nullifier).collect();
         for question in wallet.questions(epoch, all.len() as u64) {
@@ -165,6 +165,8 @@ fn an_answer_frees_only_the_lanes_that_it_covers() {
     assert!(questions.len() > 1 && questions.iter().all(|question| question.prefix.bits() == 12));
     assert!(questions.is_sorted(), "not in the order of lanes");
     wallet.answer(&questions[0], &[], T0).unwrap();
+    assert_eq!(wallet.unchecked_epochs(T0), [EPOCH[0]]);
+    assert_eq!(wallet.unchecked_epochs(T0.after(30 * DAY)), [], "of what is over nobody knows any more");
     let unchecked = wallet.lanes().filter(|(_, status)| matches!(status, LaneStatus::Unchecked { .. })).count();
     assert!((1..LANES).contains(&unchecked), "{unchecked}");
     // Nor does one about another epoch.
@@ -256,4 +258,39 @@ fn a_call_that_is_waited_for_is_not_pursued() {
     assert!(wallet.pursuits(Timestamp::MAX).is_empty());
     wallet.release(&paid.key);
     assert_eq!(wallet.pursuits(T0), [(paid.key, PursuitStep::Fetch)]);
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_holds_no_pursuit_up() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    wallet.release(&paid.key);
+    let ahead = T0.after(20 * 365 * DAY);
+    for _ in 0..20 {
+        wallet.heard(&paid.key, PursuitStep::Fetch, &Heard::Nothing, ahead, &mut rng(1)).unwrap();
+    }
+    assert!(wallet.pursuits(ahead).is_empty(), "by that clock it is not due yet");
+    assert_eq!(wallet.pursuits(T0), [(paid.key, PursuitStep::Fetch)], "by the right one it is");
+    wallet.heard(&paid.key, PursuitStep::Fetch, &Heard::Nothing, T0, &mut rng(1)).unwrap();
+    assert!(wallet.pursuits(T0).is_empty());
+}
+
+/// Nobody but the wallet writes its journal; but who knows a code of a move can make a whole wallet for it.
+#[test]
+fn a_journal_whose_numbers_are_out_of_range_is_refused() {
+    let world = World::new();
+    let mut journal = world.funded(1).into_journal();
+    let (payment, minted) = (PaymentId::from_bytes([7; 32]), None);
+    let last = PaymentEntry { number: u64::MAX, payment, amounts: sixty_and_forty(), minted };
+    journal.put_payment(&last).unwrap();
+    assert!(matches!(reopened(&world, journal), Err(OpenError::Damaged(_))), "there is no number after it");
+
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    let mut settlement = world.settle(&world.admit(&paid), 3).settlement().clone();
+    settlement.refund = micro(u64::MAX);
+    let mut journal = wallet.into_journal();
+    journal.settle(&[(paid.key, settlement)]).unwrap();
+    assert!(matches!(reopened(&world, journal), Err(OpenError::Damaged(_))), "no note is worth so much");
 }

@@ -11,7 +11,7 @@ use halometer::http::clock::{Clock, now};
 use halometer::http::payer::{CallError, Client, CreditState, Payer, PayerError, PayerParts};
 use halometer::http::server::Listener;
 use halometer::protocol::*;
-use halometer::wallet::{MemoryJournal, Policy};
+use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use crate::world::{CLASS, PAID, QUESTION, TARGET, World};
@@ -143,4 +143,65 @@ async fn proofs_of_a_window_that_is_past_are_made_anew() {
     assert_eq!(payer.status().await.unwrap().ready, 0);
     payer.wait_ready(8).await.unwrap();
     assert_eq!(payer.proof_times().len(), 16);
+}
+
+/// A gateway that sees two calls on one connection knows that they are one caller's, whatever was proved, and however the packets
+/// came to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_requests_share_a_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let adjust = move |parts: &mut DirectoryParts| parts.gateways[0].origins.insert(0, origin);
+    let world = World::with(StackOptions { adjust: Some(Box::new(adjust)), ..StackOptions::default() }).await;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (host, count) = (world.host(), Arc::clone(&connections));
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let host = host.clone();
+            count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(host).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    let payer = payer(&world).await;
+    for calls in 1..=3 {
+        ask(&payer).await.unwrap();
+        assert!(connections.load(Ordering::SeqCst) > calls, "the challenge, and each call");
+    }
+}
+
+/// A wallet that was away for a while: of its notes, some are of an epoch of which the gateways know nothing any more. Empty lanes
+/// stay behind in every epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_of_an_epoch_that_is_over_do_not_keep_the_others_from_being_used() {
+    let (begun, over) = (now().before(86_400), now().before(60));
+    let adjust = move |parts: &mut DirectoryParts| {
+        (parts.epochs[0].issue, parts.epochs[0].spend) =
+            (Window { from: begun.before(86_400), until: begun }, Window { from: begun.before(86_400), until: over });
+        (parts.epochs[1].issue.from, parts.epochs[1].spend.from) = (begun, begun);
+    };
+    let mut world = World::with(StackOptions { adjust: Some(Box::new(adjust)), ..StackOptions::default() }).await;
+    let (old, new) = (world.stack.pay(Credits::from_micro(PAID)).unwrap(), world.stack.pay(CLASS).unwrap());
+    world.minted = Some(begun.before(60));
+    let (secret, device) = ([7; 32], DeviceId::from_bytes([1; 8]));
+    let mut wallet = world.caller_with(secret, device, old).wallet;
+    let amounts = core::array::from_fn(|lane| if lane == 0 { CLASS } else { Credits::ZERO });
+    let request = wallet.request_mint(new, amounts).unwrap();
+    wallet.accept_mint(&new, &world.stack.issuer().mint(&request, now()).unwrap()).unwrap();
+    let set = world.stack.gateway().shared_set();
+    set.close(EpochNumber::new(1)).unwrap();
+    set.retire(EpochNumber::new(1)).unwrap();
+
+    let (root, directory) = (world.stack.root_key(), world.stack.issuer().signed_directory());
+    let journal = wallet.into_journal();
+    let wallet = Wallet::new(RootSecret::from_bytes(secret), device, root, directory, journal).unwrap();
+    let payer = Payer::start(wallet, payer_parts(&world, CLASS)).await.unwrap();
+    let paid = tokio::time::timeout(Duration::from_secs(30), ask(&payer)).await.expect("in time").unwrap();
+    assert_eq!(paid.status, StatusCode::OK);
+    // Nothing is waited for that cannot come.
+    let none = tokio::time::timeout(Duration::from_secs(30), payer.wait_ready(8)).await.expect("in time");
+    assert!(matches!(none, Err(CallError::OutOfCredit)), "{none:?}");
 }

@@ -195,9 +195,10 @@ impl<J: Journal + 'static> Shared<J> {
             }
             _ => false,
         });
-        let unchecked = wallet
-            .lanes()
-            .any(|(_, status)| matches!(status, LaneStatus::Unchecked { value, .. } if enough(value.micro())));
+        let unchecked = wallet.lanes().any(|(_, status)| match status {
+            LaneStatus::Unchecked { value, epoch } => enough(value.micro()) && wallet.is_spendable(epoch, now),
+            _ => false,
+        });
         let able = !wallet.lanes_to_prove(&self.gateway, class, now).is_empty();
         let (prover_failed, unlisted, unasked) = {
             let state = self.state();

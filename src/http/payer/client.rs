@@ -22,7 +22,8 @@ const MAX_ANSWER: usize = 64 << 20;
 /// Longest answer that is read of a gateway's or issuer's own, but for buckets: a directory's length, and some.
 const MAX_OWN: usize = (1 << 20) + 4_096;
 
-/// Sends requests. Cheap to clone; clones share their connections.
+/// Sends requests, each over a connection of its own: whoever saw two calls come over one would know that they are one caller's.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client(reqwest::Client);
 
@@ -263,5 +264,8 @@ fn builder() -> reqwest::ClientBuilder {
         .connect_timeout(Duration::from_secs(10))
         .timeout(Duration::from_secs(330))
         .redirect(reqwest::redirect::Policy::none())
+        // No connection is kept for another request, nor shared by two that are sent at one time.
+        .pool_max_idle_per_host(0)
+        .http1_only()
         .no_proxy()
 }

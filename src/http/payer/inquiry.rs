@@ -42,14 +42,15 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
     loop {
         let clock = shared.clock.clone();
         let looking = shared.keeper.ask(move |wallet| {
-            let until = wallet.quarantined_until().filter(|until| clock.now() < *until);
-            (wallet.unchecked_epochs(), until.is_some())
+            let now = clock.now();
+            (wallet.unchecked_epochs(now), wallet.quarantined_until().is_some_and(|until| now < until))
         });
         let Ok((epochs, quarantined)) = looking.await else { return };
         if epochs.is_empty() {
             pause = FIRST_PAUSE;
             shared.state().unasked = false;
-            shared.inquire.notified().await;
+            // A clock that is put right may make an epoch one that can be spent in.
+            let _ = tokio::time::timeout(LONGEST_PAUSE, shared.inquire.notified()).await;
             continue;
         }
         match shared.inquire_about(epochs).await {
@@ -70,7 +71,9 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
             Err(Unknown::Client | Unknown::Journal) => {
                 shared.state().unasked = true;
                 shared.tell(&Event::QuestionsFailed);
+                // Those of another epoch may be known.
                 shared.changed.notify_waiters();
+                shared.wanted.notify_one();
                 let more = rand::rng().random_range(0..=pause.as_millis() as u64 / 2);
                 tokio::time::sleep(pause + Duration::from_millis(more)).await;
                 pause = (2 * pause).min(LONGEST_PAUSE);
@@ -80,24 +83,32 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
 }
 
 impl<J: Journal + 'static> Shared<J> {
+    /// Asks about each epoch, whatever comes of the others: that one is over at the gateway already does not keep notes of the
+    /// others from being used.
     async fn inquire_about(self: &Arc<Self>, epochs: Vec<EpochNumber>) -> Result<(), Unknown> {
-        let origin = self.terms().origin.clone();
+        let mut outcome = Ok(());
         for epoch in epochs {
-            let spent = self.errand(self.client.spent_count(&origin, epoch)).await?;
-            let questions = self.keeper.ask(move |wallet| wallet.questions(epoch, spent)).await?;
-            for question in questions {
-                let bucket = self.client.spent_bucket(&origin, epoch, question.prefix);
-                let bucket = self.errand(bucket).await?;
-                let shared = Arc::clone(self);
-                let answering = self.keeper.run(move |wallet| {
-                    let frozen = wallet.answer(&question, &bucket, shared.clock.now());
-                    for lane in frozen.map_err(|_| Unknown::Journal)? {
-                        shared.tell(&Event::LaneFrozen(lane));
-                    }
-                    Ok::<_, Unknown>(())
-                });
-                answering.await??;
-            }
+            outcome = outcome.and(self.inquire_about_one(epoch).await);
+        }
+        outcome
+    }
+
+    async fn inquire_about_one(self: &Arc<Self>, epoch: EpochNumber) -> Result<(), Unknown> {
+        let origin = self.terms().origin.clone();
+        let spent = self.errand(self.client.spent_count(&origin, epoch)).await?;
+        let questions = self.keeper.ask(move |wallet| wallet.questions(epoch, spent)).await?;
+        for question in questions {
+            let bucket = self.client.spent_bucket(&origin, epoch, question.prefix);
+            let bucket = self.errand(bucket).await?;
+            let shared = Arc::clone(self);
+            let answering = self.keeper.run(move |wallet| {
+                let frozen = wallet.answer(&question, &bucket, shared.clock.now());
+                for lane in frozen.map_err(|_| Unknown::Journal)? {
+                    shared.tell(&Event::LaneFrozen(lane));
+                }
+                Ok::<_, Unknown>(())
+            });
+            answering.await??;
         }
         Ok(())
     }

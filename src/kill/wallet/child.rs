@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -68,15 +68,12 @@ impl Child {
         let (answered, answer) = mpsc::channel();
         self.waiting.lock().unwrap().insert(id, answered);
         self.say(id, what);
-        match answer.recv_timeout(Duration::from_millis(30)) {
-            Ok(answer) => Some(answer),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        answer.recv_timeout(Duration::from_millis(30)).ok()
     }
 
     /// At the start, when nobody reads the answers yet but this.
     fn ask(&self) {
-        let epochs = self.wallet().unchecked_epochs();
+        let epochs = self.wallet().unchecked_epochs(self.now);
         for epoch in epochs {
             self.say(0, &format!("ask {}", epoch.number()));
             let mut line = String::new();
@@ -102,7 +99,7 @@ impl Child {
         if let Some((key, step)) = pursued.filter(|_| below(rng, 2) == 0) {
             return self.pursue(&key, step, rng);
         }
-        let unchecked = self.wallet().unchecked_epochs().into_iter().next();
+        let unchecked = self.wallet().unchecked_epochs(self.now).into_iter().next();
         if let Some(epoch) = unchecked.filter(|_| below(rng, 4) == 0) {
             if let Some(answer) = self.send(&format!("ask {}", epoch.number())) {
                 self.take(epoch, &answer);

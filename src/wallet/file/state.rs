@@ -6,6 +6,8 @@ use crate::protocol::Timestamp;
 use crate::protocol::codec::Reader;
 
 const VERSION: u8 = 1;
+/// No file counts so far by itself.
+const MOST: u64 = 1 << 62;
 const LENGTH: usize = 1 + 8 + SEAT_ID + 4 * 8 + (1 + 8) + (1 + 32);
 
 /// Where the file stands.
@@ -78,6 +80,10 @@ impl State {
             };
             let quarantined = flag(reader.u8().ok()?)?;
             let until = Timestamp::from_seconds(reader.u64().ok()?);
+            // Counted up with every write: what another makes of them must not bring them to their end.
+            if [commits, spends, disputes].iter().any(|count| *count > MOST) {
+                return None;
+            }
             let moved = flag(reader.u8().ok()?)?;
             let code = reader.array().ok()?;
             Some(Self {
@@ -92,5 +98,23 @@ impl State {
             })
         };
         read().ok_or(WalletFileError::Damaged("its state cannot be read"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_counts_to_the_end_is_refused() {
+        let state = State::new([1; SEAT_ID]);
+        assert_eq!(State::from_bytes(&state.to_bytes()).unwrap(), state);
+        for at_the_end in [
+            State { commits: u64::MAX - 1, ..state.clone() },
+            State { spends: u64::MAX, ..state.clone() },
+            State { disputes: u64::MAX, ..state.clone() },
+        ] {
+            assert!(matches!(State::from_bytes(&at_the_end.to_bytes()), Err(WalletFileError::Damaged(_))));
+        }
     }
 }

@@ -83,7 +83,7 @@ impl WalletFile {
         rng: &mut R,
     ) -> Result<(), WalletFileError> {
         Self { path: out.to_owned(), seats: self.seats.clone() }.vacant()?;
-        // Whether it can be sealed to the code is seen before anything is closed.
+        // Whether it can be sealed to the code, and all of it be moved, is seen before anything is closed.
         let mut sealer = Sealer::to(code, rng)?;
         let (mut store, header) = self.unlock(lock)?;
         match store.state.moved {
@@ -91,6 +91,7 @@ impl WalletFile {
             Some(_) => return Err(WalletFileError::OtherArrival),
             None => {
                 self.sit(&mut store, &header)?;
+                store.read(all_fit)?;
                 store.write(|_, state| {
                     state.moved = Some(code.digest());
                     Ok::<_, WalletFileError>(((), Keep::Now))
@@ -189,6 +190,17 @@ impl WalletFile {
     }
 }
 
+/// Sees that every row can be moved.
+fn all_fit<T: Rows>(view: &View<'_, T>) -> Result<(), WalletFileError> {
+    for table in TABLES {
+        view.rows.each(table, false, &mut |_, value| match value.len() <= LONGEST_VALUE {
+            true => Ok(true),
+            false => Err(TOO_LONG),
+        })?;
+    }
+    Ok(())
+}
+
 /// What two devices have in common: the cipher of a bundle.
 fn agree(shared: &SharedSecret, bundle: &PublicKey, code: &ArrivalCode) -> Result<XChaCha20Poly1305, WalletFileError> {
     if !shared.was_contributory() {
@@ -245,7 +257,7 @@ impl Sealer {
 
     fn row(&mut self, table: u8, key: &[u8], value: &[u8], out: &mut impl Write) -> Result<(), WalletFileError> {
         let (Ok(key_length), true) = (u16::try_from(key.len()), value.len() <= LONGEST_VALUE) else {
-            return Err(WalletFileError::Damaged("a value is too long to be moved"));
+            return Err(TOO_LONG);
         };
         let length = u32::try_from(value.len()).map_err(|_| WalletFileError::Damaged("a value is too long"))?;
         self.bytes(&[table], out)?;
@@ -295,6 +307,7 @@ struct Opener<R> {
 
 type Row = (u8, Vec<u8>, Zeroizing<Vec<u8>>);
 
+const TOO_LONG: WalletFileError = WalletFileError::Damaged("a value is too long to be moved");
 const CUT_OFF: WalletFileError = WalletFileError::Bundle("it is cut off");
 
 impl<R: Read> Opener<R> {

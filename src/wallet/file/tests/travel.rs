@@ -1,7 +1,7 @@
 //! Moving.
 
 use super::*;
-use crate::wallet::{DisputeKind, file};
+use crate::wallet::{DisputeKind, OutcomeNote, file};
 
 /// A wallet with something of everything in it, closed; what it tells.
 fn lived(world: &World, file: &WalletFile) -> (String, Authorised) {
@@ -210,4 +210,21 @@ fn a_slip_of_the_pen_in_a_code_is_noticed() {
     let out = device.path("bundle");
     let export = device.file("wallet").export(&lock(), &weak, &out, &mut rng(2));
     assert!(matches!(export, Err(WalletFileError::Code)));
+}
+
+#[test]
+fn a_wallet_that_cannot_be_moved_is_not_closed() {
+    let (world, old, new) = (World::without_keys(), Device::new(), Device::new());
+    let (from, to) = (old.file("wallet"), new.file("wallet"));
+    let mut wallet = create(&world, &from);
+    fund(&world, &mut wallet, 1);
+    let key = call(&world, &mut wallet, LANE0);
+    let mut journal = wallet.into_journal();
+    let too_long = OutcomeNote { settled_at: T0, receipt: Some(vec![0; 17 << 20]) };
+    journal.annotate(&key, &too_long).unwrap();
+    drop(journal);
+    let code = to.prepare(&mut rng(2)).unwrap();
+    let refused = from.export(&lock(), &code, &new.path("bundle"), &mut rng(3));
+    assert!(matches!(refused, Err(WalletFileError::Damaged(_))), "{refused:?}");
+    assert!(from.open(&lock()).is_ok(), "it was closed for nothing");
 }
