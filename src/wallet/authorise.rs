@@ -62,12 +62,13 @@ impl<J: Journal> Wallet<J> {
         }
         self.check_ready(&ready, now)?;
         let (key, lane) = (ready.key(), ready.lane);
-        let note = RequestNote {
+        // A rollover is no request of its owner's.
+        let note = (ready.spend.purpose == Purpose::Session).then(|| RequestNote {
             method: request.method().to_owned(),
             target: request.target().to_owned(),
             content: request.content(),
-        };
-        self.pin([ready], Some(note), now)?;
+        });
+        self.pin([ready], note, now)?;
         let (_, flight) = self.in_flight(&key).ok_or(AuthoriseError::NotFrontier(lane))?;
         Ok(Authorised { key, lane, opening: flight.opening(request).to_bytes() })
     }

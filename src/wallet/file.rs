@@ -139,8 +139,10 @@ impl WalletFile {
         // Held until the new one has its place: no other copy runs beside this.
         let old = Seat::take(&path)?;
         let directory = store.read(journal::directory)?.ok_or(WalletFileError::Damaged("its directory is missing"))?;
-        let grid = directory.verify(&header.pinned).map_err(super::OpenError::from)?.parts().grid;
-        let until = grid.callers_not_after(now).after(Grid::GRACE + QUARANTINE_SKEW);
+        let directory = directory.verify(&header.pinned).map_err(super::OpenError::from)?;
+        // A clock that is behind would end it too early; that much is known of the time.
+        let now = now.max(directory.parts().published);
+        let until = directory.parts().grid.callers_not_after(now).after(Grid::GRACE + QUARANTINE_SKEW);
         let mut id = [0; seat::SEAT_ID];
         rng.fill_bytes(&mut id);
         // The file first: should the seat not follow, this file is a copy still, and the one that was used last is in order.

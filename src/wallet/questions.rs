@@ -5,6 +5,8 @@
 //! in the spent set. It is not named: what is asked for is all nullifiers with a certain prefix, so short that thousands
 //! share it.
 
+use std::collections::HashSet;
+
 use halometer_circuits::note::Nullifier;
 
 use super::lane::Lane;
@@ -58,6 +60,7 @@ impl<J: Journal> Wallet<J> {
     ) -> Result<Vec<LaneId>, JournalError> {
         let mut covered: Vec<_> = self.unchecked(question.epoch).collect();
         covered.retain(|(_, nullifier)| question.prefix.is_of(nullifier));
+        let spent: HashSet<&Nullifier> = spent.iter().collect();
         let quarantined = self.quarantined_until.is_some_and(|until| now < until);
         let mut frozen = Vec::new();
         for (lane, nullifier) in covered {

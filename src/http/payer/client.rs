@@ -1,5 +1,6 @@
 //! Plain requests to gateways and issuers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use crate::circuits::note::Nullifier;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+
 use crate::http::gateway::{
     CANCEL_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SETTLEMENT_PATH, SettlementAnswer, TRANSFER_PATH, TransferAnswer,
 };
@@ -14,7 +17,7 @@ use crate::http::issuer::MINT_PATH;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
 use crate::http::spent::{SpentCount, bucket_path, read_pages, spent_path};
-use crate::http::upstream::{with_tls, without_tls};
+use crate::http::upstream::without_tls;
 use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
 
 /// Longest answer that is read, bytes.
@@ -34,6 +37,9 @@ pub enum ClientError {
     /// The client cannot be set up.
     #[error("cannot set up an HTTP client: {0}")]
     Setup(#[source] reqwest::Error),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[source] rustls::Error),
     /// The request or its answer did not get through.
     #[error("{0}")]
     Http(#[source] reqwest::Error),
@@ -55,6 +61,17 @@ pub enum ClientError {
     /// There is no challenge in it.
     #[error(transparent)]
     Challenge(#[from] ChallengeError),
+}
+
+/// TLS against the system's certificate authorities, without tickets: a server knows by a ticket which connections are one
+/// client's, and each request has a connection of its own so that it does not.
+fn unlinked_tls() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = versions.with_platform_verifier()?.with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// A whole answer.
@@ -101,7 +118,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Setup`].
     pub fn secure() -> Result<Self, ClientError> {
-        with_tls(builder()).build().map(Self).map_err(ClientError::Setup)
+        let tls = unlinked_tls().map_err(ClientError::Tls)?;
+        builder().tls_backend_preconfigured(tls).build().map(Self).map_err(ClientError::Setup)
     }
 
     pub(crate) async fn send(
@@ -268,4 +286,16 @@ fn builder() -> reqwest::ClientBuilder {
         .pool_max_idle_per_host(0)
         .http1_only()
         .no_proxy()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secure_client_is_made_and_takes_up_no_session_again() {
+        Client::secure().unwrap();
+        let config = unlinked_tls().unwrap();
+        assert!(format!("{:?}", config.resumption).contains("NoClientSessionStorage"), "{:?}", config.resumption);
+    }
 }
