@@ -18,7 +18,7 @@ use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::clock::now;
 use halometer::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, NoObserver};
 use halometer::http::payer::{Client, Payer, PayerParts};
-use halometer::http::pricing::{Call, Outcome, Pricing};
+use halometer::http::pricing::{Call, End, Meter, Metered, NotSold, Pricing};
 use halometer::http::server::Listener;
 use halometer::http::upstream::{Upstream, UpstreamLimits};
 use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
@@ -34,14 +34,41 @@ const CHARGE: Credits = Credits::from_micro(1_000);
 struct ByKilobyte;
 
 impl Pricing for ByKilobyte {
-    fn cost(&self, call: &Call<'_>, tariff: &Tariff, quantum: Credits) -> Option<Credits> {
-        match &call.outcome {
-            Outcome::Answered { status, body } if status.is_success() => {
-                let kilobytes = body.len().div_ceil(1_000) as u64;
-                tariff.cost([("call", 1), ("kilobyte", kilobytes)], quantum).ok()
-            }
-            _ => Some(Credits::ZERO),
+    fn meter(&self, _: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
+        Ok(Box::new(Kilobytes { success: false, bytes: 0 }))
+    }
+}
+
+/// One call, as far as it has come.
+struct Kilobytes {
+    success: bool,
+    bytes: usize,
+}
+
+impl Meter for Kilobytes {
+    fn head(&mut self, head: &mut http::response::Parts) {
+        self.success = head.status.is_success();
+    }
+
+    fn chunk(&mut self, chunk: Bytes) -> Bytes {
+        self.bytes += chunk.len();
+        chunk
+    }
+
+    fn metered(&self) -> Metered {
+        match self.success {
+            true => Metered::usage([("call", 1), ("kilobyte", self.bytes.div_ceil(1_000) as u64)]),
+            false => Metered::NOTHING,
         }
+    }
+
+    // A longer answer than the charge pays for is stopped there.
+    fn least(&self) -> Metered {
+        self.metered()
+    }
+
+    fn end(&mut self, _: End) -> Metered {
+        self.metered()
     }
 }
 
@@ -93,6 +120,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         issuer: Arc::clone(&issuer),
         upstream: Upstream::new(&service.url(), None, UpstreamLimits::default())?,
         pricing: Box::new(ByKilobyte),
+        free: Vec::new(),
         observer: Arc::new(NoObserver),
         limits: GatewayLimits::default(),
         key,
@@ -125,4 +153,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn listen() -> std::io::Result<Listener> {
     Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn it_does_what_it_says() {
+        super::main().unwrap();
+    }
 }

@@ -8,6 +8,7 @@
 //! | [`payment`], [`problem`] | the `Payment` authentication scheme; problem details |
 //! | [`spent`] | which notes are spent, for wallets that name none |
 //! | [`gateway`] | [`Gateway`](crate::gateway::Gateway) and [`Issuer`](crate::issuer::Issuer) as a reverse proxy |
+//! | [`layer`], [`pattern`] | the same around any service of yours; which requests are meant |
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
@@ -16,11 +17,14 @@
 pub mod clock;
 pub mod gateway;
 pub mod issuer;
+pub mod layer;
+pub mod pattern;
 pub mod payer;
 pub mod payment;
 pub mod pricing;
 pub mod problem;
 pub mod server;
 pub mod spent;
+mod sse;
 pub mod upstream;
 pub mod usage;

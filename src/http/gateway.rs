@@ -10,23 +10,32 @@
 //! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`spent`](super::spent) |
 //! | anything else | the service behind it, for a payment |
 //!
-//! The way of a paid request: its credential is read; its body is read, within limits; then, in a task of its own that goes on
-//! when the caller hangs up, it is screened and its proof is verified and admitted by worker threads, it is sent on, its answer
-//! is metered, and its spend is settled. So whatever the caller does, a spend that was admitted is settled.
+//! The way of a paid request: its credential is read; its body is read whole, within limits, for its digest is signed; then, in a task
+//! of its own that goes on when the caller hangs up, it is screened and its proof is verified and admitted by worker threads, it is sent
+//! on, its answer is metered, and its spend is settled. So whatever the caller does, a spend that was admitted is settled.
+//!
+//! A short answer is kept until it is whole and settled, and has its receipt in a header. A stream, or what is long or takes long, is
+//! passed on as it comes: it has its receipt in a trailer for who takes trailers, and its settlement can be fetched. Who hangs up on it
+//! stops it. [`layer`](super::layer) does the same around any other service.
 
 mod cancel;
 mod fetch;
+mod forward;
 mod limits;
+mod metering;
 mod observer;
 mod open;
 mod received;
 mod rollover;
 mod running;
+mod serve;
+mod stream;
 mod transfer;
 mod upkeep;
 mod work;
 
 pub use fetch::SettlementAnswer;
+pub(in crate::http) use forward::Next;
 pub use limits::GatewayLimits;
 pub use observer::{NoObserver, Observer};
 pub(crate) use received::authorities;
@@ -46,11 +55,14 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
+use tower::Layer as _;
 
+use super::layer::{PaymentLayer, PaymentLayerParts};
+use super::pattern::RoutePattern;
 use super::payment::{self, Challenge};
-use super::pricing::Pricing;
+use super::pricing::{Call, Meter, NotSold, Pricing};
 use super::problem::ProblemDetails;
-use super::spent::SpentBuckets;
+use super::spent::{SPENT_PATH, SpentBuckets};
 use super::upstream::Upstream;
 use crate::gateway::Gateway;
 use crate::http::clock::now;
@@ -82,6 +94,8 @@ pub struct GatewayServiceParts {
     pub upstream: Upstream,
     /// What calls cost.
     pub pricing: Box<dyn Pricing>,
+    /// Requests that cost nothing; none is right, but for health checks and the like.
+    pub free: Vec<RoutePattern>,
     /// Who is told.
     pub observer: Arc<dyn Observer>,
     /// Limits.
@@ -98,20 +112,27 @@ impl core::fmt::Debug for GatewayServiceParts {
     }
 }
 
-/// What a call may take besides the upstream's time: to be queued, and to be settled, a few tries included.
+/// What a call may take besides the service's time: to be queued, and to be settled, a few tries included.
 const SETTLING: Duration = Duration::from_secs(30);
 /// Transfers that wait to be verified; one more is answered `busy`.
 const TRANSFERS: usize = 64;
+/// Notes of what was metered that wait to be written; one more has to wait for the next.
+const NOTES: usize = 256;
 
-/// A gateway as an HTTP service. Cheap to clone.
-#[derive(Clone)]
-pub struct GatewayService(Arc<Inner>);
+/// A gateway as an HTTP service: the [`PaymentLayer`] around a reverse proxy. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct GatewayService {
+    layer: PaymentLayer,
+    upstream: Upstream,
+}
 
-struct Inner {
+/// What all calls of a gateway share.
+pub(in crate::http) struct Inner {
     gateway: Arc<Gateway>,
     issuer: Arc<Issuer>,
-    upstream: Upstream,
     pricing: Box<dyn Pricing>,
+    free: Vec<RoutePattern>,
+    call_timeout: Duration,
     observer: Arc<dyn Observer>,
     limits: GatewayLimits,
     challenge: HeaderValue,
@@ -121,6 +142,8 @@ struct Inner {
     pipeline: Pipeline,
     /// Settles. Its queue has no bound of its own: what was admitted is bounded, and must be settled.
     back: TaskPool,
+    /// Writes down what was metered. Apart from what settles, which does not wait for it.
+    notes: TaskPool,
     places: Arc<Semaphore>,
     running: Arc<Running>,
     /// Verifies and stores transfers.
@@ -136,9 +159,9 @@ impl Drop for Inner {
     }
 }
 
-impl core::fmt::Debug for GatewayService {
+impl core::fmt::Debug for Inner {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("GatewayService").field("gateway", &self.0.gateway).finish_non_exhaustive()
+        f.debug_struct("Inner").field("gateway", &self.gateway).finish_non_exhaustive()
     }
 }
 
@@ -147,13 +170,43 @@ impl GatewayService {
     /// last clone of the service, routers included.
     ///
     /// # Errors
-    /// The system's, if a thread cannot be started. [`io::ErrorKind::InvalidInput`] if a call to the upstream may take so long that
-    /// the lease of its spend can run out meanwhile: a retry would then settle it at nothing; or if the key is not the one that the
-    /// directory names: nobody would believe its receipts.
+    /// Those of [`PaymentLayer::start`]; the time that a call may take is the upstream's.
     pub fn start(parts: GatewayServiceParts) -> io::Result<Self> {
-        let GatewayServiceParts { gateway, issuer, upstream, pricing, observer, limits, key, upkeep } = parts;
-        if upstream.timeout() + SETTLING >= Duration::from_secs(gateway.lease_seconds().into()) {
-            let what = "the lease of a spend must outlast the time-out of the upstream";
+        let GatewayServiceParts { gateway, issuer, upstream, pricing, free, observer, limits, key, upkeep } = parts;
+        let call_timeout = upstream.timeout();
+        let pricing = Box::new(Reachable { pricing, upstream: upstream.clone() });
+        let parts = PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep };
+        Ok(Self { layer: PaymentLayer::start(parts)?, upstream })
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        Router::new().fallback_service(self.layer.layer(self.upstream.clone()))
+    }
+
+    /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
+    pub async fn drain(&self) {
+        self.layer.drain().await;
+    }
+}
+
+/// Sells what the upstream has a path for.
+struct Reachable {
+    pricing: Box<dyn Pricing>,
+    upstream: Upstream,
+}
+
+impl Pricing for Reachable {
+    fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
+        if self.upstream.accepts(call.target) { self.pricing.meter(call) } else { Err(NotSold) }
+    }
+}
+
+impl Inner {
+    pub(in crate::http) fn start(parts: PaymentLayerParts) -> io::Result<Self> {
+        let PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep } = parts;
+        if call_timeout.saturating_add(SETTLING) >= Duration::from_secs(gateway.lease_seconds().into()) {
+            let what = "the lease of a spend must outlast the time-out of a call";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let directory = gateway.directory();
@@ -176,12 +229,13 @@ impl GatewayService {
             verified: Arc::new(move |spends, elapsed| told.verified(spends, elapsed)),
             limits: limits.pipeline,
         })?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self {
             challenge: HeaderValue::from_str(&challenge).map_err(io::Error::other)?,
             directory: issuer.signed_directory().to_bytes().into(),
             authorities: origins.iter().filter_map(|origin| authorities(origin)).collect(),
             pipeline,
             back: TaskPool::start("settle", 1, usize::MAX)?,
+            notes: TaskPool::start("meter", 1, NOTES)?,
             places: Arc::new(Semaphore::new(limits.requests)),
             running: Arc::default(),
             transfers: TaskPool::start("transfer", 1, TRANSFERS)?,
@@ -193,61 +247,64 @@ impl GatewayService {
                 .transpose()?,
             gateway,
             issuer,
-            upstream,
             pricing,
+            free,
+            call_timeout,
             observer,
             limits,
-        })))
+        })
     }
 
-    /// The routes.
-    pub fn router(&self) -> Router {
+    /// The routes of the gateway's own.
+    pub(in crate::http) fn own_routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
             .route(SETTLEMENT_PATH, post(settlement))
             .route(CANCEL_PATH, post(cancel))
             .route(TRANSFER_PATH, post(transfer))
             .route(ROLLOVER_PATH, post(rollover))
-            .fallback(serve)
-            .with_state(self.clone())
-            .merge(self.0.spent.router())
+            .with_state(Arc::clone(self))
+            .merge(self.spent.router())
     }
 
-    /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
-    pub async fn drain(&self) {
-        let all = u32::try_from(self.0.limits.requests).unwrap_or(u32::MAX);
-        let _ = self.0.places.acquire_many(all).await;
+    /// Waits until nobody has a place.
+    pub(in crate::http) async fn drain(&self) {
+        let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await;
     }
 }
 
-async fn directory(State(service): State<GatewayService>) -> Response {
+/// Whether a path is one of the gateway's own.
+pub(in crate::http) fn is_own(path: &str) -> bool {
+    let own = [DIRECTORY_PATH, SETTLEMENT_PATH, CANCEL_PATH, TRANSFER_PATH, ROLLOVER_PATH];
+    // An epoch, or a bucket of one.
+    let spent = path.strip_prefix(SPENT_PATH).is_some_and(|rest| matches!(rest.matches('/').count(), 1 | 3));
+    own.contains(&path) || (spent && !path.ends_with('/'))
+}
+
+async fn directory(State(inner): State<Arc<Inner>>) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, service.0.directory.clone()).into_response()
+    (headers, inner.directory.clone()).into_response()
 }
 
-async fn settlement(State(service): State<GatewayService>, request: HttpRequest) -> Response {
-    let outcome = service.0.clone().fetch(request).await;
-    outcome.unwrap_or_else(|problem| service.0.refuse(problem))
+async fn settlement(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+    let outcome = Arc::clone(&inner).fetch(request).await;
+    outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn cancel(State(service): State<GatewayService>, request: HttpRequest) -> Response {
-    let outcome = service.0.clone().cancel(request).await;
-    outcome.unwrap_or_else(|problem| service.0.refuse(problem))
+async fn cancel(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+    let outcome = Arc::clone(&inner).cancel(request).await;
+    outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn transfer(State(service): State<GatewayService>, request: HttpRequest) -> Response {
-    let outcome = service.0.clone().transfer(request).await;
-    outcome.unwrap_or_else(|problem| service.0.refuse(problem))
+async fn transfer(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+    let outcome = Arc::clone(&inner).transfer(request).await;
+    outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn rollover(State(service): State<GatewayService>, request: HttpRequest) -> Response {
-    let outcome = service.0.clone().rollover(request).await;
-    outcome.unwrap_or_else(|problem| service.0.refuse(problem))
-}
-
-async fn serve(State(service): State<GatewayService>, request: HttpRequest) -> Response {
-    let outcome = service.0.clone().call(request).await;
-    outcome.unwrap_or_else(|problem| service.0.refuse(problem))
+async fn rollover(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+    let outcome = Arc::clone(&inner).rollover(request).await;
+    outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
 impl Inner {
@@ -264,9 +321,12 @@ impl Inner {
     where
         F: Future<Output = Result<Response, ProblemDetails>> + Send + 'static,
     {
-        let failed = || ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed");
         tokio::spawn(work(self)).await.unwrap_or_else(|_| Err(failed()))
     }
+}
+
+fn failed() -> ProblemDetails {
+    ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")
 }
 
 /// A settlement for whoever asked for it.

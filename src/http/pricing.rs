@@ -1,137 +1,167 @@
 //! What a call costs.
+//!
+//! A [`Pricing`] makes a [`Meter`] for each call, before anything is done for it. The meter sees the request, the head of the answer,
+//! each chunk of its body and how it ended, and says at any time what was [`Metered`] so far: that is written into the spend's record
+//! while a long answer runs, and what the call is settled at when it ends early. It counts; the gateway turns what was counted into
+//! credits, by the tariff that the caller agreed to, rounds up to the quantum, and never takes more than the charge.
+//!
+//! | what happened | [`FixedPricing`] | [`BytePricing`] | [`HeaderPricing`], [`ReportedPricing`] | [`TokenPricing`] |
+//! | --- | --- | --- | --- | --- |
+//! | a whole answer | the route's item | its bytes and the request's | what was reported | the answer's `usage` |
+//! | the same, and nothing was reported | | | what is set for it, or the charge | an estimate of request and answer |
+//! | an answer that is no success (3xx, 4xx, 5xx) | nothing | nothing | what was reported, or nothing | nothing |
+//! | the service could not be reached, or failed before its answer | nothing | nothing | nothing | nothing; the estimate of the request if it may have worked |
+//! | the service broke off in its answer | nothing | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
+//! | the caller hung up on a stream, or cancelled, before the answer | the route's item | the request's bytes | what was reported, or what is set for it | the estimate of the request |
+//! | the same, in the answer | the route's item | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
+//! | the cap was reached | not served: see [`Meter::least`] | the charge | the charge | the charge |
+//!
+//! What a caller cancels before the service was asked costs nothing, whatever the pricing says.
 
-use bytes::Bytes;
-use http::StatusCode;
+mod bytes;
+mod fixed;
+mod header;
+mod rates;
+mod reported;
+mod tokens;
 
-use super::upstream::UpstreamError;
-use super::usage::Usage;
-use crate::protocol::{Credits, Tariff};
+pub use self::bytes::BytePricing;
+pub use fixed::FixedPricing;
+pub use header::HeaderPricing;
+pub(crate) use rates::Rates;
+pub use reported::{Report, ReportedPricing};
+pub use tokens::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 
-/// Name of the tariff's item for tokens of the request.
-pub const INPUT_TOKEN: &str = "input_token";
-/// Name of the tariff's item for tokens of the answer.
-pub const OUTPUT_TOKEN: &str = "output_token";
+use ::bytes::Bytes;
+use http::{HeaderMap, Method, request, response};
 
-/// A call that is over, as far as its price depends on it.
-#[derive(Debug)]
+/// A request that is paid for and not yet worked on, as far as its price may depend on it.
+#[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// Body of the request.
-    pub request: &'a Bytes,
-    /// What came of it.
-    pub outcome: Outcome<'a>,
+    /// Its method.
+    pub method: &'a Method,
+    /// Its path and query, as they were sent.
+    pub target: &'a str,
+    /// Its headers, the payment's included.
+    pub headers: &'a HeaderMap,
+    /// Its body.
+    pub body: &'a Bytes,
 }
 
-/// What came of a call.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Outcome<'a> {
-    /// The upstream answered.
-    Answered {
-        /// With this status,
-        status: StatusCode,
-        /// and this body.
-        body: &'a Bytes,
-    },
-    /// It did not.
-    Failed(&'a UpstreamError),
-    /// The caller cancelled the call while the upstream worked on it. The caller gets nothing of the answer, but the upstream may
-    /// have worked.
-    Stopped,
-}
-
-/// Turns a call into its cost. The gateway takes the least of it and the charge.
-pub trait Pricing: Send + Sync {
-    /// The cost under the tariff that the caller agreed to, a multiple of `quantum`. `None` if the tariff gives none: the charge.
-    fn cost(&self, call: &Call<'_>, tariff: &Tariff, quantum: Credits) -> Option<Credits>;
-
-    /// What was metered, for the receipt: how many units of which items of the tariff, of at most 32 items. None by default: the
-    /// receipt then says what the call cost and not why.
-    fn usage(&self, call: &Call<'_>) -> Vec<(String, u64)> {
-        let _ = call;
-        Vec::new()
+impl<'a> Call<'a> {
+    /// Its path, as it was sent.
+    pub fn path(&self) -> &'a str {
+        self.target.split('?').next().unwrap_or_default()
     }
 }
 
-/// Prices by tokens, as OpenAI's `usage` reports them: items [`INPUT_TOKEN`] and [`OUTPUT_TOKEN`] of the tariff.
-///
-/// | what happened | price |
-/// | --- | --- |
-/// | success with a usable `usage` | by that |
-/// | success without | by the gateway's estimate of both bodies, 3 bytes to a token |
-/// | the upstream answered with an error (4xx, 5xx) or a redirect | nothing |
-/// | the upstream could not be reached | nothing |
-/// | the answer broke off, came too late or was too long; the call was cancelled while it went on | by the gateway's estimate of the request, for it was worked on |
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokenPricing;
+/// What was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Metered {
+    /// So many units of these items of the tariff; of at most 32 items, as that is what a receipt can say.
+    Usage(Vec<(String, u64)>),
+    /// A cost, said outright. It is rounded up to the quantum.
+    Cost(crate::protocol::Credits),
+    /// It cannot be told: the whole charge.
+    Charge,
+}
 
-impl TokenPricing {
-    /// The tokens to be paid for.
-    pub fn usage(call: &Call<'_>) -> Usage {
-        match call.outcome {
-            Outcome::Answered { status, body } if status.is_success() => {
-                Usage::reported(body).unwrap_or_else(|| Usage::estimated(call.request, body))
-            }
-            Outcome::Answered { .. } => Usage::default(),
-            Outcome::Failed(UpstreamError::Unreachable(_) | UpstreamError::Target) => Usage::default(),
-            Outcome::Failed(_) | Outcome::Stopped => Usage::estimated(call.request, b""),
+impl Metered {
+    /// Nothing, which costs nothing.
+    pub const NOTHING: Self = Self::Cost(crate::protocol::Credits::ZERO);
+
+    /// Units of items of the tariff.
+    pub fn usage<'a>(items: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
+        Self::Usage(items.into_iter().map(|(item, units)| (item.to_owned(), units)).collect())
+    }
+
+    /// What a receipt says: the units, if there are any. One that names none says what the call cost and not why.
+    pub(crate) fn units(self) -> Vec<(String, u64)> {
+        match self {
+            Self::Usage(units) => units,
+            Self::Cost(_) | Self::Charge => Vec::new(),
         }
     }
-
-    /// What so many tokens cost. `None` if the tariff has no price for them, or the cost does not fit 64 bits.
-    pub fn price(usage: Usage, tariff: &Tariff, quantum: Credits) -> Option<Credits> {
-        tariff.cost([(INPUT_TOKEN, usage.input), (OUTPUT_TOKEN, usage.output)], quantum).ok()
-    }
 }
 
-impl Pricing for TokenPricing {
-    fn cost(&self, call: &Call<'_>, tariff: &Tariff, quantum: Credits) -> Option<Credits> {
-        Self::price(Self::usage(call), tariff, quantum)
-    }
-
-    fn usage(&self, call: &Call<'_>) -> Vec<(String, u64)> {
-        let Usage { input, output } = Self::usage(call);
-        vec![(INPUT_TOKEN.to_owned(), input), (OUTPUT_TOKEN.to_owned(), output)]
-    }
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The answer is whole.
+    Complete,
+    /// The service could not be reached: it did nothing.
+    Unreached,
+    /// The service failed, before its answer or in the midst of it, or took too long. It may have worked.
+    Failed,
+    /// The caller hung up on a stream, or did not read it.
+    Gone,
+    /// The caller cancelled the call after the service was asked.
+    Cancelled,
+    /// The call costs more than its charge, and was stopped.
+    CapReached,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::{Price, Timestamp, Window};
+/// A request that is not for sale. It is answered 404, and nothing is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no such path")]
+pub struct NotSold;
 
-    fn cost(status: u16, request: &'static str, body: &'static str) -> Option<u64> {
-        let valid = Window { from: Timestamp::from_seconds(0), until: Timestamp::MAX };
-        let price =
-            |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
-        let tariff = Tariff::new(valid, vec![price(INPUT_TOKEN, 2), price(OUTPUT_TOKEN, 8)]).unwrap();
-        let (request, body) = (Bytes::from_static(request.as_bytes()), Bytes::from_static(body.as_bytes()));
-        let outcome = Outcome::Answered { status: StatusCode::from_u16(status).unwrap(), body: &body };
-        TokenPricing.cost(&Call { request: &request, outcome }, &tariff, Credits::from_micro(5)).map(Credits::micro)
+/// What calls cost.
+pub trait Pricing: Send + Sync {
+    /// A meter for this call. Nothing is done yet, and nothing spent.
+    ///
+    /// # Errors
+    /// [`NotSold`].
+    fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold>;
+}
+
+/// Meters one call. What it holds must be bounded, however long the answer.
+pub trait Meter: Send {
+    /// What the service is sent, which the meter may change. The length of the body is set afterwards.
+    fn request(&mut self, head: &mut request::Parts, body: &mut Bytes) {
+        let _ = (head, body);
     }
 
-    #[test]
-    fn every_outcome_has_a_price() {
-        let usage = r#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
-        assert_eq!(cost(200, "", usage), Some(40));
-        assert_eq!(cost(500, "", usage), Some(0));
-        assert_eq!(cost(404, "abc", ""), Some(0));
-        assert_eq!(cost(302, "abc", ""), Some(0));
-        // 2 tokens in and 1 out, to the next multiple of 5.
-        assert_eq!(cost(200, "abcd", "{}"), Some(15));
-        assert_eq!(cost(200, "abcd", r#"{"usage":null}"#), Some(2 * 2 + 8 * 5 + 1));
-        assert_eq!(cost(200, "", r#"{"usage":{"prompt_tokens":18446744073709551615}}"#), None);
+    /// What the call costs at least, by what is known so far. Where that is above the charge before the service was asked,
+    /// the call is refused and costs nothing; where it becomes so later, the answer is stopped. Nothing by default: the call is never
+    /// stopped.
+    fn least(&self) -> Metered {
+        Metered::NOTHING
     }
 
-    #[test]
-    fn work_that_was_done_is_estimated() {
-        let request = Bytes::from_static(b"abcdef");
-        let usage =
-            |error: &UpstreamError| TokenPricing::usage(&Call { request: &request, outcome: Outcome::Failed(error) });
-        assert_eq!(usage(&UpstreamError::Timeout), Usage { input: 2, output: 0 });
-        assert_eq!(usage(&UpstreamError::TooLong(1)), Usage { input: 2, output: 0 });
-        let stopped = Call { request: &request, outcome: Outcome::Stopped };
-        assert_eq!(TokenPricing::usage(&stopped), Usage { input: 2, output: 0 });
-        let items = Pricing::usage(&TokenPricing, &stopped);
-        assert_eq!(items, [(INPUT_TOKEN.to_owned(), 2), (OUTPUT_TOKEN.to_owned(), 0)]);
+    /// What the call may cost at most, by its request: what a session has to hold ready for it. None if nothing less than the whole
+    /// charge is sure to be enough.
+    fn most(&self) -> Option<Metered> {
+        None
     }
+
+    /// The head of the answer, of which the meter may take things out.
+    fn head(&mut self, head: &mut response::Parts) {
+        let _ = head;
+    }
+
+    /// A chunk of the answer's body. Gives what of it is passed on, which may be empty, and less or more than came.
+    fn chunk(&mut self, chunk: Bytes) -> Bytes {
+        chunk
+    }
+
+    /// The trailers of the answer, of which the meter may take things out.
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        let _ = trailers;
+    }
+
+    /// What was metered so far: what the call comes to if everything stops here.
+    fn metered(&self) -> Metered;
+
+    /// What the body ends with: after a whole answer what was held back, after another what tells its reader, in a form that he
+    /// understands. None, the default for what is not whole, if there is no such form: then the answer is broken off. It is asked for
+    /// before [`end`](Self::end), of answers whose head was passed on, and of whole ones.
+    fn last_words(&mut self, end: End) -> Option<Bytes> {
+        (end == End::Complete).then(Bytes::new)
+    }
+
+    /// What the call comes to, now that it is over.
+    fn end(&mut self, end: End) -> Metered;
 }

@@ -1,13 +1,17 @@
 //! The service behind the gateway: where paid requests go, and what is taken off them on the way.
 
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::BoxError;
+use axum::body::Body;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use reqwest::Url;
-
-use super::payment::RECEIPT_HEADER;
 
 /// Headers that belong to one connection and are never passed on (RFC 9110, section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -37,7 +41,7 @@ pub struct Upstream {
 pub struct UpstreamLimits {
     /// To get a connection, TLS included.
     pub connect_timeout: Duration,
-    /// From the request to the last byte of the answer.
+    /// From the request to the last byte of the answer, streams included.
     pub timeout: Duration,
     /// Longest answer, bytes.
     pub max_response: usize,
@@ -87,17 +91,26 @@ pub enum UpstreamError {
     /// The answer is longer than the limit. It worked.
     #[error("the upstream's answer is longer than {0} bytes")]
     TooLong(usize),
+    /// A service of another kind, in this process, failed. It may have worked.
+    #[error("the service failed")]
+    Service(#[source] BoxError),
 }
 
-/// A whole answer.
-#[derive(Clone, Debug)]
-pub struct UpstreamAnswer {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its end-to-end headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
+impl UpstreamError {
+    /// The error in what a service, or the body of its answer, failed with.
+    pub(crate) fn from_service(error: BoxError) -> Self {
+        // The body of an axum response wraps the error of the body that was put into it.
+        let error = match error.downcast::<axum::Error>() {
+            Ok(wrapped) => wrapped.into_inner(),
+            Err(error) => error,
+        };
+        error.downcast::<Self>().map_or_else(Self::Service, |error| *error)
+    }
+
+    /// Whether nothing can have been done.
+    pub(crate) fn is_unreached(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Target)
+    }
 }
 
 impl Upstream {
@@ -159,42 +172,68 @@ impl Upstream {
         self.address(target).is_some()
     }
 
-    /// Sends a request on and reads the whole answer. `target` is its path and query.
-    ///
-    /// # Errors
-    /// [`UpstreamError`].
-    pub async fn send(
-        &self,
-        method: Method,
-        target: &str,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<UpstreamAnswer, UpstreamError> {
+    /// Sends a request on, whose body is read whole first.
+    async fn forward(self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+        let (parts, body) = request.into_parts();
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let url = self.address(target).ok_or(UpstreamError::Target)?;
-        let mut request_headers = end_to_end(headers);
+        let mut headers = end_to_end(&parts.headers);
         for name in [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE, header::EXPECT] {
-            request_headers.remove(name);
-        }
-        // What cannot be read cannot be metered.
-        request_headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if let Some(authorization) = &self.authorization {
-            request_headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
-        let sent = self.client.request(method, url).headers(request_headers).body(body).send().await;
-        let mut response = sent.map_err(classify)?;
-        let mut read = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(classify)? {
-            if read.len() + chunk.len() > self.max_response {
-                return Err(UpstreamError::TooLong(self.max_response));
-            }
-            read.extend_from_slice(&chunk);
-        }
-        let mut headers = end_to_end(response.headers());
-        // A cookie would tell a caller's next call from the others.
-        for name in [header::CONTENT_LENGTH, header::SET_COOKIE, RECEIPT_HEADER] {
             headers.remove(name);
         }
-        Ok(UpstreamAnswer { status: response.status(), headers, body: read.into() })
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
+        let body = body.collect().await.map_err(|error| UpstreamError::from_service(error.into()))?.to_bytes();
+        let sent = self.client.request(parts.method, url).headers(headers).body(body).send().await;
+        let (mut parts, body) = Response::<reqwest::Body>::from(sent.map_err(classify)?).into_parts();
+        parts.headers = end_to_end(&parts.headers);
+        Ok(Response::from_parts(parts, Body::new(Answer { body, read: 0, max: self.max_response })))
+    }
+}
+
+/// An upstream takes requests as they are to be sent, but for what is of a connection, of its own host or of a caller's authority; its
+/// answers come as the service gives them, up to the limit on their length.
+impl tower::Service<Request<Body>> for Upstream {
+    type Response = Response<Body>;
+    type Error = UpstreamError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, UpstreamError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().forward(request))
+    }
+}
+
+/// The body of an answer.
+struct Answer {
+    body: reqwest::Body,
+    read: usize,
+    max: usize,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let frame = core::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(classify)?;
+            self.read = self.read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+            if self.read > self.max { Err(UpstreamError::TooLong(self.max)) } else { Ok(frame) }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -218,7 +257,7 @@ pub(crate) fn without_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBui
 }
 
 /// The headers of a message that are meant for its receiver.
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

@@ -1,6 +1,11 @@
 //! What a call used, by OpenAI's `usage`, and the gateway's own estimate where the upstream does not say.
 
+mod ask;
+mod tap;
+
+pub(crate) use ask::{Asked, ask_for_usage};
 use serde::Deserialize;
+pub(crate) use tap::UsageTap;
 
 /// Bytes of text to a token, for estimates. Low for English, so that an estimate is above the truth rather than below; never
 /// above the cap, whatever it says.
@@ -15,33 +20,43 @@ pub struct Usage {
     pub output: u64,
 }
 
-/// A request that goes to a model, as far as metering reads it.
-#[derive(Deserialize)]
-struct Answer {
-    usage: Option<Wire>,
-}
-
 /// Chat completions and completions say `prompt` and `completion`; responses say `input` and `output`; embeddings have no output.
+/// Services that say both mean the same by them.
 #[derive(Deserialize)]
 struct Wire {
-    #[serde(alias = "input_tokens")]
-    prompt_tokens: u64,
-    #[serde(alias = "output_tokens", default)]
-    completion_tokens: u64,
+    prompt_tokens: Option<u64>,
+    input_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    output_tokens: Option<u64>,
 }
 
 impl Usage {
-    /// Reads the `usage` of a response body. `None` if the body is no JSON object, or has no usable `usage`: it is missing,
+    /// Reads the `usage` of a response body. None if the body is no JSON object, or has no usable `usage`: it is missing,
     /// null, negative or fractional.
     pub fn reported(response: &[u8]) -> Option<Self> {
-        let usage = serde_json::from_slice::<Answer>(response).ok()?.usage?;
-        Some(Self { input: usage.prompt_tokens, output: usage.completion_tokens })
+        let mut tap = UsageTap::default();
+        tap.push(response);
+        tap.usage()
     }
 
-    /// What request and response would have used, by their length.
-    pub fn estimated(request: &[u8], response: &[u8]) -> Self {
-        let tokens = |bytes: &[u8]| (bytes.len() as u64).div_ceil(BYTES_PER_TOKEN);
-        Self { input: tokens(request), output: tokens(response) }
+    /// What request and response would have used, by their length in bytes.
+    pub fn estimated(request: u64, response: u64) -> Self {
+        Self { input: request.div_ceil(BYTES_PER_TOKEN), output: response.div_ceil(BYTES_PER_TOKEN) }
+    }
+
+    /// Reads a `usage` by itself.
+    pub(crate) fn read(usage: &[u8]) -> Option<Self> {
+        Self::of(serde_json::from_slice(usage).ok()?)
+    }
+
+    /// The same of one that is parsed.
+    pub(crate) fn of_value(usage: &serde_json::Value) -> Option<Self> {
+        Self::of(Wire::deserialize(usage).ok()?)
+    }
+
+    fn of(wire: Wire) -> Option<Self> {
+        let input = wire.prompt_tokens.or(wire.input_tokens)?;
+        Some(Self { input, output: wire.completion_tokens.or(wire.output_tokens).unwrap_or(0) })
     }
 }
 
@@ -54,6 +69,7 @@ mod tests {
         for (body, input, output) in [
             (r#"{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#, 3, 4),
             (r#"{"usage":{"input_tokens":3,"output_tokens":4}}"#, 3, 4),
+            (r#"{"usage":{"prompt_tokens":3,"input_tokens":3,"completion_tokens":4,"output_tokens":4}}"#, 3, 4),
             (r#"{"usage":{"prompt_tokens":3,"total_tokens":3}}"#, 3, 0),
         ] {
             assert_eq!(Usage::reported(body.as_bytes()), Some(Usage { input, output }), "{body}");
@@ -70,12 +86,14 @@ mod tests {
             "data: {}",
             r#"{"usage":null}"#,
             r#"{"usage":{}}"#,
+            r#"{"usage":{"completion_tokens":1}}"#,
             r#"{"usage":{"prompt_tokens":-1}}"#,
+            r#"{"usage":{"prompt_tokens":1,"completion_tokens":-1}}"#,
             r#"{"usage":{"prompt_tokens":1.5}}"#,
             r#"{"usage":{"prompt_tokens":99999999999999999999}}"#,
         ] {
             assert_eq!(Usage::reported(body.as_bytes()), None, "{body}");
         }
-        assert_eq!(Usage::estimated(b"1234", b""), Usage { input: 2, output: 0 });
+        assert_eq!(Usage::estimated(4, 0), Usage { input: 2, output: 0 });
     }
 }

@@ -86,6 +86,7 @@ async fn a_service_whose_receipts_nobody_would_believe_does_not_start() {
         issuer: Arc::new(issuer.unwrap()),
         upstream: Upstream::new(world.stack.upstream_url(), None, UpstreamLimits::default()).unwrap(),
         pricing: Box::new(TokenPricing),
+        free: Vec::new(),
         observer: Arc::new(NoObserver),
         limits: GatewayLimits::default(),
         key: GatewaySigningKey::from_bytes(&[1; 32]),

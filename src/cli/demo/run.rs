@@ -21,7 +21,7 @@ use super::stack::{Stack, StackError, StackOptions, UpstreamOptions};
 use crate::circuits::proof::Proof;
 use crate::cli::prompts::Prompts;
 use crate::http::payer::{CallError, Client, ClientError, Paid, Payer, PayerError, PayerParts};
-use crate::http::pricing::{Call, Outcome, TokenPricing};
+use crate::http::pricing::TokenPricing;
 use crate::http::usage::Usage;
 use crate::protocol::{Credits, DeviceId, Directory, LANES, Spend, Tariff};
 use crate::wallet::{AcceptMintError, MemoryJournal, OpenError, PaymentError, Policy, RootSecret, Wallet};
@@ -329,8 +329,11 @@ impl Tally {
             }
         };
         self.count(&paid.accepted);
-        let call = Call { request, outcome: Outcome::Answered { status: paid.status, body: &paid.body } };
-        let usage = TokenPricing::usage(&call);
+        let estimated = || Usage::estimated(request.len() as u64, paid.body.len() as u64);
+        let usage = match paid.status.is_success() {
+            true => Usage::reported(&paid.body).unwrap_or_else(estimated),
+            false => Usage::default(),
+        };
         let price = |tariff: &Tariff| TokenPricing::price(usage, tariff, directory.quantum());
         let price = directory.parts().tariffs.first().and_then(price).unwrap_or(paid.accepted.charge);
         self.priced += price.min(paid.accepted.charge).micro();

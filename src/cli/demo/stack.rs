@@ -18,7 +18,7 @@ use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
 use crate::http::clock::now;
 use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, Observer, UpkeepTask};
 use crate::http::issuer::IssuerService;
-use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
+use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, Pricing, TokenPricing};
 use crate::http::server::{Listener, Server};
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamError, UpstreamLimits};
 use crate::issuer::{Books, BooksError, DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};
@@ -58,6 +58,8 @@ pub struct StackOptions {
     pub quotas: Quotas,
     /// Where the gateway listens, and at the next port the issuer; at free ports of loopback if it is not said or the port is 0.
     pub listen: Option<SocketAddr>,
+    /// What calls cost; by tokens if it is not said.
+    pub pricing: Option<Box<dyn Pricing>>,
 }
 
 /// Changes a directory before it is signed.
@@ -177,7 +179,8 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas, listen: address } = options;
+        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas, listen: address, pricing } = options;
+        let pricing = pricing.unwrap_or_else(|| Box::new(TokenPricing));
         let mut rng = UnwrapErr(SysRng);
         let (chat, upstream) = match upstream {
             Some(service) => (None, service),
@@ -240,7 +243,8 @@ impl Stack {
             gateway: Arc::clone(&gateway),
             issuer: Arc::clone(&issuer),
             upstream,
-            pricing: Box::new(TokenPricing),
+            pricing,
+            free: Vec::new(),
             observer: Arc::clone(&observed) as _,
             limits,
             key: gateway_key,
@@ -326,6 +330,11 @@ impl Stack {
     /// The issuer's root signing key, to sign other directories with.
     pub fn root_signing_key(&self) -> &RootSigningKey {
         &self.root
+    }
+
+    /// The issuer, for others to share.
+    pub fn shared_issuer(&self) -> Arc<Issuer> {
+        Arc::clone(&self.issuer)
     }
 
     /// The issuer.

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use http::StatusCode;
+use http::request::Parts;
 
+use super::forward::Next;
 use super::received::{Received, Signed, read_credential};
-use super::{Inner, work_problem};
+use super::work::{Reply, Work};
+use super::{Inner, failed, work_problem};
 use crate::gateway::{AdmitError, Opened, Screened, Unpaid};
 use crate::http::clock::now;
 use crate::http::payment::Payload;
+use crate::http::pricing::{Call, Meter};
 use crate::http::problem::ProblemDetails;
 use crate::lifecycle::AuthenticSpend;
 use crate::pipeline::{PipelineError, Source};
 use crate::protocol::{Opening, Problem};
 
 impl Inner {
-    pub(super) async fn call(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
+    pub(super) async fn call(self: Arc<Self>, request: HttpRequest, next: Next) -> Result<Response, ProblemDetails> {
         let Payload::Opening(opening) = read_credential(request.headers())? else {
             return Err(ProblemDetails::new(Problem::Malformed, "this credential opens no session"));
         };
@@ -27,10 +31,18 @@ impl Inner {
         }
         let connection = request.extensions().get::<Source>().cloned().unwrap_or_default();
         let received = self.receive(request, self.limits.max_body).await?;
-        if !self.upstream.accepts(&received.target) {
-            return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, "there is no such path"));
-        }
-        self.apart(|inner| async move { inner.open(opening, received, connection).await }).await
+        let Parts { method, headers, .. } = &received.parts;
+        let call = Call { method, target: &received.target, headers, body: &received.body };
+        let meter = self.pricing.meter(&call);
+        let meter = meter.map_err(|error| ProblemDetails::plain(StatusCode::NOT_FOUND, error.to_string()))?;
+        // In a task of its own: a caller who hangs up does not stop what has to be settled.
+        let (mut reply, answer) = Reply::new();
+        tokio::spawn(async move {
+            if let Err(problem) = self.open(opening, received, connection, meter, next, &mut reply).await {
+                reply.send(Err(problem));
+            }
+        });
+        answer.await.unwrap_or_else(|_| Err(failed()))
     }
 
     async fn open(
@@ -38,7 +50,10 @@ impl Inner {
         opening: Vec<u8>,
         received: Received,
         connection: Source,
-    ) -> Result<Response, ProblemDetails> {
+        meter: Box<dyn Meter>,
+        next: Next,
+        reply: &mut Reply,
+    ) -> Result<(), ProblemDetails> {
         let screened = {
             let gateway = Arc::clone(&self.gateway);
             let signed = Signed::of(&received);
@@ -47,15 +62,18 @@ impl Inner {
         };
         let (screened, content) = screened?;
         let spend = match screened.map_err(|error| self.refusal(error))? {
-            Screened::Known(opened) => return self.known(opened).await,
+            Screened::Known(opened) => return Err(self.known(opened).await),
             Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
         };
         let tariff = spend.spend().tariff;
         // Before it can be admitted, so that no cancel finds work that it cannot stop.
         let entry = self.running.enter(spend.key());
         match self.verify(spend, &connection, None).await? {
-            Opened::Admitted(spend) => self.work(spend, &tariff, content, received, &entry).await,
-            opened => self.known(opened).await,
+            Opened::Admitted(spend) => {
+                let work = Work { received, content, tariff, meter, next };
+                self.work(spend, work, &entry, reply).await
+            }
+            opened => Err(self.known(opened).await),
         }
     }
 
@@ -83,19 +101,22 @@ impl Inner {
     }
 
     /// Answers a spend that is in the set already. It is never served again.
-    async fn known(&self, opened: Opened) -> Result<Response, ProblemDetails> {
+    async fn known(&self, opened: Opened) -> ProblemDetails {
         let settled = match opened {
             Opened::Settled(settled) => settled,
             Opened::Lapsed(spend) | Opened::Admitted(spend) => {
                 let cost = spend.lapsed_cost(self.gateway.directory().quantum());
-                self.settle(spend, cost).await?
+                match self.settle(spend, cost).await {
+                    Ok(settled) => settled,
+                    Err(problem) => return problem,
+                }
             }
             Opened::InProgress => {
-                return Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"));
+                return ProblemDetails::new(Problem::InProgress, "this very spend is being worked on");
             }
         };
         let detail = "this very spend was settled; its settlement is attached, and nothing more was charged";
-        Err(ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.settlement().to_bytes()))
+        ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.settlement().to_bytes())
     }
 
     pub(super) fn refusal(&self, error: AdmitError) -> ProblemDetails {

@@ -92,7 +92,7 @@ pub(super) fn read_credential(headers: &HeaderMap) -> Result<Payload, ProblemDet
     }
 }
 
-async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
+pub(super) async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
     let read = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
     match read {
         Err(_) => Err(ProblemDetails::plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),

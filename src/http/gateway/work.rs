@@ -3,19 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header, response};
+use hyper::body::Body as _;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::forward::{self, Answering, Next};
+use super::metering::Bill;
 use super::received::Received;
 use super::running::Entry;
+use super::stream::{Inflow, Outflow, Part, Step, tail};
 use super::{Inner, work_problem};
 use crate::http::clock::now;
 use crate::http::payment::{RECEIPT_HEADER, Receipt};
-use crate::http::pricing::{Call, Outcome};
+use crate::http::pricing::{End, Meter, Metered, Rates};
 use crate::http::problem::ProblemDetails;
-use crate::http::upstream::{UpstreamAnswer, UpstreamError};
+use crate::http::upstream::UpstreamError;
 use crate::issuer::SettleError;
 use crate::lifecycle::{AdmittedSpend, SettledSpend};
 use crate::protocol::{
@@ -23,52 +30,242 @@ use crate::protocol::{
     Tariff,
 };
 
+/// How long it is waited for the end of an answer whose length is not known, before it is passed on as it comes.
+const GATHERING: Duration = Duration::from_secs(1);
+
+/// What is to be done for a spend.
+pub(super) struct Work {
+    pub(super) received: Received,
+    pub(super) content: ContentDigest,
+    pub(super) tariff: Digest,
+    pub(super) meter: Box<dyn Meter>,
+    pub(super) next: Next,
+}
+
+/// Whoever waits for the answer. The work goes on when he does not any more.
+pub(super) struct Reply(Option<oneshot::Sender<Result<Response, ProblemDetails>>>);
+
+impl Reply {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Result<Response, ProblemDetails>>) {
+        let (send, receive) = oneshot::channel();
+        (Self(Some(send)), receive)
+    }
+
+    /// Answers, if that was not done yet.
+    pub(super) fn send(&mut self, answer: Result<Response, ProblemDetails>) {
+        if let Some(send) = self.0.take() {
+            // A body that is not taken is seen to be dropped.
+            let _ = send.send(answer);
+        }
+    }
+}
+
+/// A spend that was worked for and settled.
+struct Closed {
+    settlement: Settlement,
+    receipt: Option<Vec<u8>>,
+    cost: Credits,
+}
+
+/// What became of asking the service.
+enum Asked {
+    Answer(Response),
+    Failed(UpstreamError),
+    Cancelled,
+}
+
+/// What has come of an answer before it is decided how it is passed on.
+enum Gathered {
+    Whole(Bytes),
+    Open(Vec<Bytes>),
+    Over(End),
+}
+
 impl Inner {
     /// Serves, meters and settles an admitted spend.
     pub(super) async fn work(
         &self,
         spend: AdmittedSpend,
-        tariff: &Digest,
-        content: ContentDigest,
-        received: Received,
+        work: Work,
         entry: &Entry,
-    ) -> Result<Response, ProblemDetails> {
-        let Received { parts, body, target, place, .. } = received;
-        let Parts { method, headers, .. } = parts;
-        let (charge, key) = (spend.charge(), spend.key());
+        reply: &mut Reply,
+    ) -> Result<(), ProblemDetails> {
+        let Work { received, content, tariff, meter, next } = work;
+        // The place is kept until all is settled.
+        let Received { parts, mut body, place: _place, .. } = received;
+        let directory = self.gateway.directory();
+        let rates = Rates::new(find_tariff(directory, &tariff).cloned(), directory.quantum(), spend.charge());
+        let mut bill = Bill::new(spend, rates, meter, content);
+
         // What was cancelled before it was begun is not begun.
-        let (cost, usage, answer) = if entry.is_stopped() {
-            (Credits::ZERO, Vec::new(), None)
-        } else {
-            let answer = tokio::select! {
-                biased;
-                answer = self.upstream.send(method, &target, &headers, body.clone()) => Some(answer),
-                // The request to the upstream is dropped, and its connection with it.
-                () = entry.stopped() => None,
-            };
-            let (cost, usage) = self.meter(&body, answer.as_ref(), tariff, charge);
-            (cost, usage, answer)
-        };
-        if let Some(Err(error)) = &answer {
-            self.observer.upstream_failed(error);
+        if entry.is_stopped() {
+            let closed = self.close(&mut bill, Metered::NOTHING).await?;
+            return Err(closed.refusal(cancelled()));
         }
-        let settled = self.settle(spend, cost).await?;
-        // What counts is what the set holds, which another may have settled.
-        let settlement = settled.settlement();
-        let cost = charge.checked_sub(settlement.refund).unwrap_or(Credits::ZERO);
-        let receipt = self.receipt(key, content, usage, cost);
-        drop(place);
-        let refused = |problem: ProblemDetails| {
-            Err(problem.with_settlement(&settlement.to_bytes()).with_receipt(receipt.as_deref()))
+        if bill.is_over() {
+            let closed = self.close(&mut bill, Metered::NOTHING).await?;
+            let detail = "the charge is below the price of this call; nothing was done, and its settlement is attached";
+            return Err(closed.refusal(ProblemDetails::new(Problem::CapReached, detail)));
+        }
+
+        let takes_trailers = forward::takes_trailers(&parts.headers);
+        let mut parts = forward::head(parts);
+        // What cannot be read cannot be metered.
+        parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        bill.meter.request(&mut parts, &mut body);
+        let deadline = Instant::now() + self.call_timeout;
+        let answer = match self.ask(next(forward::request(parts, body)), entry, deadline).await {
+            Asked::Answer(answer) => answer,
+            Asked::Failed(error) => {
+                self.observer.upstream_failed(&error);
+                let end = if error.is_unreached() { End::Unreached } else { End::Failed };
+                return Err(self.end(&mut bill, end).await?.refusal(upstream_problem(&error)));
+            }
+            Asked::Cancelled => return Err(self.end(&mut bill, End::Cancelled).await?.refusal(cancelled())),
         };
-        match answer {
-            Some(Ok(answer)) => paid_response(answer, settlement, receipt.as_deref(), cost).or_else(refused),
-            Some(Err(error)) => refused(upstream_problem(&error)),
-            None => {
-                let detail = "the call was cancelled; its settlement is attached";
-                refused(ProblemDetails::new(Problem::AlreadySpent, detail))
+        let (mut head, body) = answer.into_parts();
+        bill.meter.head(&mut head);
+        forward::answer(&mut head);
+        if let Some(problem) = upstream_refuses(head.status) {
+            drop(body);
+            return Err(self.end(&mut bill, End::Complete).await?.refusal(problem));
+        }
+
+        let idle = self.limits.idle_timeout;
+        let mut inflow = Inflow { body, trailers: HeaderMap::new(), error: None, deadline, idle };
+        let here = match self.gather(&mut bill, &mut inflow, &head, entry).await {
+            Gathered::Whole(body) => {
+                let closed = self.end(&mut bill, End::Complete).await?;
+                reply.send(Ok(closed.response(head, body)));
+                return Ok(());
+            }
+            Gathered::Over(end) => {
+                let problem = match inflow.error.take() {
+                    Some(error) => {
+                        self.observer.upstream_failed(&error);
+                        upstream_problem(&error)
+                    }
+                    None => cancelled(),
+                };
+                drop(inflow);
+                return Err(self.end(&mut bill, end).await?.refusal(problem));
+            }
+            Gathered::Open(here) => here,
+        };
+
+        // From here on nothing but the answer itself can say what goes wrong.
+        if head.status.is_success() {
+            head.headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+        }
+        if takes_trailers {
+            head.headers.insert(header::TRAILER, HeaderValue::from_name(RECEIPT_HEADER));
+        }
+        let (send, outflow) = Outflow::new();
+        reply.send(Ok(Response::from_parts(head, Body::new(outflow))));
+        let end = self.pass_on(&mut bill, &mut inflow, &send, entry, here).await;
+        self.finish(bill, inflow, end, send, takes_trailers).await
+    }
+
+    /// Settles a call whose answer was passed on, and says how that ends.
+    async fn finish(
+        &self,
+        mut bill: Bill,
+        inflow: Inflow,
+        end: End,
+        send: Sender<Part>,
+        takes_trailers: bool,
+    ) -> Result<(), ProblemDetails> {
+        let Inflow { body, mut trailers, error, idle, .. } = inflow;
+        // The service stops before anything else happens.
+        drop(body);
+        if let Some(error) = error {
+            self.observer.upstream_failed(&error);
+        }
+        bill.meter.trailers(&mut trailers);
+        let words = bill.meter.last_words(end);
+        let closed = self.end(&mut bill, end).await;
+        if let Some(words) = words {
+            forward::trailers(&mut trailers);
+            let receipt = closed.as_ref().ok().and_then(Closed::receipt_header);
+            trailers.extend(receipt.map(|receipt| (RECEIPT_HEADER, receipt)));
+            let trailers = takes_trailers.then_some(trailers);
+            // In its own time: what is settled does not wait for who is slow to read.
+            tokio::spawn(tail(send, words, trailers, idle));
+        }
+        closed.map(drop)
+    }
+
+    /// Asks the service. In a task of its own, as it may panic, and this one has to settle.
+    async fn ask(&self, answering: Answering, entry: &Entry, deadline: Instant) -> Asked {
+        let mut asking = tokio::spawn(answering);
+        let asked = tokio::select! {
+            biased;
+            answer = timeout_at(deadline, &mut asking) => match answer {
+                Ok(Ok(Ok(answer))) => Asked::Answer(answer),
+                Ok(Ok(Err(error))) => Asked::Failed(UpstreamError::from_service(error)),
+                Ok(Err(panic)) => Asked::Failed(UpstreamError::Service(panic.into())),
+                Err(_) => Asked::Failed(UpstreamError::Timeout),
+            },
+            () = entry.stopped() => Asked::Cancelled,
+        };
+        asking.abort();
+        asked
+    }
+
+    /// Waits for the whole answer, unless it is a stream, or long.
+    async fn gather(&self, bill: &mut Bill, inflow: &mut Inflow, head: &response::Parts, entry: &Entry) -> Gathered {
+        let (max, length) = (self.limits.max_whole, inflow.body.size_hint());
+        if is_stream(&head.headers) || length.lower() > max as u64 {
+            return Gathered::Open(Vec::new());
+        }
+        let by = match length.exact() {
+            Some(_) => inflow.deadline,
+            None => inflow.deadline.min(Instant::now() + GATHERING),
+        };
+        let (mut here, mut size) = (Vec::new(), 0);
+        loop {
+            let until = inflow.patience();
+            let step = tokio::select! {
+                biased;
+                step = inflow.next(entry, until) => step,
+                () = sleep_until(by), if by < until => return Gathered::Open(here),
+            };
+            match step {
+                Step::Chunk(chunk) => {
+                    let passed = bill.meter.chunk(chunk);
+                    if bill.is_over() {
+                        return Gathered::Open(here);
+                    }
+                    size += passed.len();
+                    here.push(passed);
+                    if size > max {
+                        return Gathered::Open(here);
+                    }
+                }
+                Step::Over(End::Complete) => {
+                    bill.meter.trailers(&mut inflow.trailers);
+                    here.extend(bill.meter.last_words(End::Complete));
+                    return Gathered::Whole(here.concat().into());
+                }
+                Step::Over(end) => return Gathered::Over(end),
             }
         }
+    }
+
+    /// Settles a call that is over.
+    async fn end(&self, bill: &mut Bill, end: End) -> Result<Closed, ProblemDetails> {
+        let metered = bill.meter.end(end);
+        self.close(bill, metered).await
+    }
+
+    async fn close(&self, bill: &mut Bill, metered: Metered) -> Result<Closed, ProblemDetails> {
+        let (charge, key) = (bill.spend.charge(), bill.spend.key());
+        let settled = self.settle(Arc::clone(&bill.spend), bill.rates.cost(&metered)).await?;
+        // What counts is what the set holds, which another may have settled.
+        let settlement = settled.settlement().clone();
+        let cost = charge.checked_sub(settlement.refund).unwrap_or(Credits::ZERO);
+        let receipt = self.receipt(key, bill.content, metered.units(), cost);
+        Ok(Closed { settlement, receipt, cost })
     }
 
     /// The signed receipt. None where the pricing reports a usage that no receipt can have.
@@ -85,31 +282,12 @@ impl Inner {
         receipt.ok().map(|receipt| receipt.to_bytes())
     }
 
-    /// What the call cost, and of what.
-    fn meter(
+    pub(super) async fn settle(
         &self,
-        request: &Bytes,
-        answer: Option<&Result<UpstreamAnswer, UpstreamError>>,
-        tariff: &Digest,
-        charge: Credits,
-    ) -> (Credits, Vec<(String, u64)>) {
-        let outcome = match answer {
-            Some(Ok(answer)) => Outcome::Answered { status: answer.status, body: &answer.body },
-            Some(Err(error)) => Outcome::Failed(error),
-            None => Outcome::Stopped,
-        };
-        let directory = self.gateway.directory();
-        let quantum = directory.quantum();
-        let call = Call { request, outcome };
-        let cost = find_tariff(directory, tariff)
-            .and_then(|tariff| self.pricing.cost(&call, tariff, quantum))
-            .and_then(|cost| cost.round_up(quantum));
-        // The charge is a class of the directory, and so a multiple of the quantum.
-        (cost.map_or(charge, |cost| cost.min(charge)), self.pricing.usage(&call))
-    }
-
-    pub(super) async fn settle(&self, spend: AdmittedSpend, cost: Credits) -> Result<SettledSpend, ProblemDetails> {
-        let spend = Arc::new(spend);
+        spend: impl Into<Arc<AdmittedSpend>>,
+        cost: Credits,
+    ) -> Result<SettledSpend, ProblemDetails> {
+        let spend = spend.into();
         let mut pause = Duration::from_millis(50);
         for _ in 0..5 {
             let (gateway, issuer, spend) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer), Arc::clone(&spend));
@@ -137,41 +315,56 @@ impl Inner {
     }
 }
 
+impl Closed {
+    /// A problem with what it came to attached.
+    fn refusal(&self, problem: ProblemDetails) -> ProblemDetails {
+        problem.with_settlement(&self.settlement.to_bytes()).with_receipt(self.receipt.as_deref())
+    }
+
+    fn receipt_header(&self) -> Option<HeaderValue> {
+        let receipt = Receipt::new(&self.settlement.to_bytes(), self.cost.micro(), now().seconds());
+        let receipt = match &self.receipt {
+            Some(signed) => receipt.with_signed(signed),
+            None => receipt,
+        };
+        HeaderValue::from_str(&receipt.to_header_value()).ok()
+    }
+
+    /// What the service answered, with the receipt if it was a success (the scheme allows it nowhere else; after a failure the
+    /// settlement is asked for).
+    fn response(&self, mut head: response::Parts, body: Bytes) -> Response {
+        if head.status.is_success() {
+            head.headers.extend(self.receipt_header().map(|receipt| (RECEIPT_HEADER, receipt)));
+            head.headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+        }
+        (head.status, head.headers, body).into_response()
+    }
+}
+
+/// Whether the answer is to be passed on as it comes, however short.
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(kind.as_str(), "text/event-stream" | "application/x-ndjson" | "application/jsonl")
+}
+
 /// The tariff that the caller agreed to. It was valid when the spend was admitted; by now it may be gone from `accepted_tariff`.
 fn find_tariff<'a>(directory: &'a Directory, digest: &Digest) -> Option<&'a Tariff> {
     directory.parts().tariffs.iter().find(|tariff| tariff.digest() == *digest)
 }
 
-/// What the service answered, with the receipt if it was a success (the scheme allows it nowhere else; after a failure the
-/// settlement is asked for).
-fn paid_response(
-    answer: UpstreamAnswer,
-    settlement: &Settlement,
-    signed: Option<&[u8]>,
-    cost: Credits,
-) -> Result<Response, ProblemDetails> {
-    let UpstreamAnswer { status, mut headers, body } = answer;
-    // These would tell the caller that *he* lacks a permission, when it is the gateway's that the service refused.
-    let ours = [StatusCode::UNAUTHORIZED, StatusCode::PAYMENT_REQUIRED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
-    if ours.contains(&status) {
-        let detail = format!("the upstream refuses the gateway: {status}");
-        return Err(ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail));
-    }
-    if status.is_success() {
-        let receipt = Receipt::new(&settlement.to_bytes(), cost.micro(), now().seconds());
-        let receipt = match signed {
-            Some(signed) => receipt.with_signed(signed),
-            None => receipt,
-        };
-        if let Ok(value) = HeaderValue::from_str(&receipt.to_header_value()) {
-            headers.insert(RECEIPT_HEADER, value);
-        }
-        headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
-    }
-    Ok((status, headers, body).into_response())
+fn cancelled() -> ProblemDetails {
+    ProblemDetails::new(Problem::AlreadySpent, "the call was cancelled; its settlement is attached")
 }
 
-fn upstream_problem(error: &UpstreamError) -> ProblemDetails {
+/// These would tell the caller that *he* lacks a permission, when it is the gateway's that the service refused.
+fn upstream_refuses(status: StatusCode) -> Option<ProblemDetails> {
+    let ours = [StatusCode::UNAUTHORIZED, StatusCode::PAYMENT_REQUIRED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+    let detail = || format!("the upstream refuses the gateway: {status}");
+    ours.contains(&status).then(|| ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail()))
+}
+
+pub(super) fn upstream_problem(error: &UpstreamError) -> ProblemDetails {
     let status = match error {
         UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::BAD_GATEWAY,

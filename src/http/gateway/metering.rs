@@ -1,0 +1,80 @@
+//! One call's meter, and the record that it is written into while the call goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Inner;
+use crate::http::clock::now;
+use crate::http::pricing::{Meter, Rates};
+use crate::lifecycle::AdmittedSpend;
+use crate::protocol::{ContentDigest, Credits};
+
+/// How often what was metered is written down. It is what a crash can make a call cheaper by.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// A call that is worked on: what it has come to, and what it is settled by.
+pub(super) struct Bill {
+    pub(super) spend: Arc<AdmittedSpend>,
+    pub(super) rates: Rates,
+    pub(super) meter: Box<dyn Meter>,
+    pub(super) content: ContentDigest,
+    noted: Credits,
+    next_note: Instant,
+    /// Whether a note is being written.
+    noting: Arc<AtomicBool>,
+}
+
+impl Bill {
+    pub(super) fn new(spend: AdmittedSpend, rates: Rates, meter: Box<dyn Meter>, content: ContentDigest) -> Self {
+        Self {
+            spend: Arc::new(spend),
+            rates,
+            meter,
+            content,
+            noted: Credits::ZERO,
+            next_note: Instant::now() + EVERY,
+            noting: Arc::default(),
+        }
+    }
+
+    /// Whether the call costs more than its charge by now.
+    pub(super) fn is_over(&self) -> bool {
+        self.rates.exceeds(&self.meter.least())
+    }
+
+    /// When it is to be written down next. None if nothing has been metered since it was.
+    pub(super) fn note_at(&self) -> Option<Instant> {
+        (self.so_far() > self.noted).then_some(self.next_note)
+    }
+
+    fn so_far(&self) -> Credits {
+        self.rates.cost(&self.meter.metered())
+    }
+}
+
+impl Inner {
+    /// Has what was metered so far written into the record, if it is time to; by a thread that may take its time. Whoever settles
+    /// the spend after this process has died does so at that.
+    pub(super) fn note(&self, bill: &mut Bill) {
+        let due = bill.note_at().is_some_and(|at| at <= Instant::now());
+        if !due || bill.noting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        bill.next_note = Instant::now() + EVERY;
+        let (so_far, spend, noting) = (bill.so_far(), Arc::clone(&bill.spend), Arc::clone(&bill.noting));
+        let gateway = Arc::clone(&self.gateway);
+        let noted = self.notes.leave(move || {
+            // If it fails there is the next one, and the settlement.
+            let _ = spend.meter(gateway.set(), so_far, now());
+            noting.store(false, Ordering::Release);
+        });
+        match noted {
+            Ok(()) => bill.noted = so_far,
+            // Too many are waiting: the next one says it all.
+            Err(_) => bill.noting.store(false, Ordering::Release),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The whole exchange as a tower layer: challenge, admission, metering, settlement and receipts around any service.
+#![doc = include_str!("../../docs/embed.md")]
+
+use core::convert::Infallible;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::{BoxError, Router};
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::{Layer, Service, ServiceExt as _};
+
+use super::gateway::{GatewayLimits, Inner, Next, Observer, UpkeepTask, is_own};
+use super::pattern::RoutePattern;
+use super::pricing::Pricing;
+use crate::gateway::Gateway;
+use crate::issuer::Issuer;
+use crate::protocol::GatewaySigningKey;
+
+/// What a payment layer is made of.
+pub struct PaymentLayerParts {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The issuer that settles, which shares the gateway's directory.
+    pub issuer: Arc<Issuer>,
+    /// What calls cost.
+    pub pricing: Box<dyn Pricing>,
+    /// Requests that cost nothing: health checks, `OPTIONS` of browsers. The gateway's own paths are free without being named.
+    pub free: Vec<RoutePattern>,
+    /// Who is told.
+    pub observer: Arc<dyn Observer>,
+    /// Limits.
+    pub limits: GatewayLimits,
+    /// How long a call may take, from its admission to the last byte of its answer, streams included.
+    pub call_timeout: Duration,
+    /// The key that the directory names for the gateway: it signs receipts.
+    pub key: GatewaySigningKey,
+    /// Upkeep, if this layer is to see to it.
+    pub upkeep: Option<UpkeepTask>,
+}
+
+impl core::fmt::Debug for PaymentLayerParts {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("PaymentLayerParts").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
+
+/// Lets requests through to a service for a payment. Cheap to clone; what clones wrap is one gateway.
+///
+/// It answers the gateway's own paths below `/.well-known/halometer/` itself: [`gateway`](super::gateway) lists them.
+#[derive(Clone, Debug)]
+pub struct PaymentLayer {
+    inner: Arc<Inner>,
+    own: Router,
+}
+
+impl PaymentLayer {
+    /// Starts the worker threads, and upkeep where it is given, for which it has to be called within a runtime. Upkeep ends with the
+    /// last clone of the layer, services included.
+    ///
+    /// # Errors
+    /// The system's, if a thread cannot be started. [`io::ErrorKind::InvalidInput`] if a call may take so long that the lease of its
+    /// spend can run out meanwhile: a retry would then settle it at nothing; or if the key is not the one that the directory names:
+    /// nobody would believe its receipts.
+    pub fn start(parts: PaymentLayerParts) -> io::Result<Self> {
+        let inner = Arc::new(Inner::start(parts)?);
+        Ok(Self { own: inner.own_routes(), inner })
+    }
+
+    /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
+    pub async fn drain(&self) {
+        self.inner.drain().await;
+    }
+}
+
+impl<S> Layer<S> for PaymentLayer {
+    type Service = PaidService<S>;
+
+    fn layer(&self, service: S) -> PaidService<S> {
+        PaidService { layer: self.clone(), service }
+    }
+}
+
+/// A service that is paid for. It is always ready: whether the service inside is, is asked call by call.
+#[derive(Clone, Debug)]
+pub struct PaidService<S> {
+    layer: PaymentLayer,
+    service: S,
+}
+
+impl<S, B, R> Service<Request<B>> for PaidService<S>
+where
+    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: hyper::body::Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let request = request.map(Body::new);
+        if is_own(request.uri().path()) {
+            return Box::pin(self.layer.own.clone().oneshot(request));
+        }
+        let (inner, service) = (Arc::clone(&self.layer.inner), self.service.clone());
+        let next: Next = Box::new(move |request| {
+            Box::pin(async move {
+                let answer = service.oneshot(request).await.map_err(Into::into)?;
+                Ok(answer.map(Body::new))
+            })
+        });
+        Box::pin(async move { Ok(inner.serve(request, next).await) })
+    }
+}

@@ -1,0 +1,177 @@
+//! Which requests are meant: a method and a pattern of paths.
+
+use std::str::FromStr;
+
+use http::Method;
+
+/// A method and a pattern of paths, as in `GET /v1/models`, `* /images/*` or `POST /v1/**`.
+///
+/// `*` in the place of the method is any method; `GET` is `HEAD` as well. `*` in the path is any one segment, and `**`, at its end, any
+/// number of them, none included. Everything else is compared byte by byte.
+///
+/// Services differ in what they make of `..`, of empty segments and of encoded slashes. So that no path is one thing to the gateway and
+/// another to the service, a path with any of them (or with `.`, a backslash, or one of these encoded) matches no pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutePattern {
+    method: Option<Method>,
+    segments: Vec<Segment>,
+    /// Whether it ends with `**`.
+    open: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Any,
+    Exactly(String),
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a method and a pattern of paths, as `GET /v1/*`")]
+pub struct PatternError(String);
+
+impl FromStr for RoutePattern {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        let error = || PatternError(text.to_owned());
+        let (method, path) = text.split_once(' ').ok_or_else(error)?;
+        let method = match method {
+            "*" => None,
+            method => Some(Method::from_bytes(method.as_bytes()).map_err(|_| error())?),
+        };
+        let path = path.strip_prefix('/').ok_or_else(error)?;
+        let (path, open) = match path.strip_suffix("**") {
+            Some("") => ("", true),
+            Some(path) => (path.strip_suffix('/').ok_or_else(error)?, true),
+            None => (path, false),
+        };
+        let mut segments = Vec::new();
+        for segment in path.split('/').filter(|_| !(path.is_empty() && open)) {
+            segments.push(match segment {
+                "*" => Segment::Any,
+                text if text.contains(['*', '?', '#', ' ']) => return Err(error()),
+                text => Segment::Exactly(text.to_owned()),
+            });
+        }
+        let plain = |index: usize, segment: &Segment| match segment {
+            Segment::Any => true,
+            // `/` and a trailing slash are empty segments, at the end only.
+            Segment::Exactly(text) => is_plain(text) && (!text.is_empty() || (index + 1 == segments.len() && !open)),
+        };
+        if !segments.iter().enumerate().all(|(index, segment)| plain(index, segment)) {
+            return Err(error());
+        }
+        Ok(Self { method, segments, open })
+    }
+}
+
+impl RoutePattern {
+    /// Whether a request is meant, by its method and its path as it was sent.
+    pub fn matches(&self, method: &Method, path: &str) -> bool {
+        let alike = |own: &Method| own == method || (*own == Method::GET && *method == Method::HEAD);
+        let Some(path) = path.strip_prefix('/').filter(|_| self.method.as_ref().is_none_or(alike)) else {
+            return false;
+        };
+        let parts: Vec<&str> = path.split('/').collect();
+        let last = parts.len() - 1;
+        if !parts.iter().enumerate().all(|(index, part)| is_plain(part) && (!part.is_empty() || index == last)) {
+            return false;
+        }
+        let fits = if self.open { parts.len() >= self.segments.len() } else { parts.len() == self.segments.len() };
+        fits && self.segments.iter().zip(parts).all(|(segment, part)| match segment {
+            Segment::Any => !part.is_empty(),
+            Segment::Exactly(text) => text == part,
+        })
+    }
+}
+
+/// Whether a segment is the same to everybody who reads it.
+fn is_plain(segment: &str) -> bool {
+    let lower = segment.to_ascii_lowercase();
+    let dots = lower.replace("%2e", ".");
+    let odd = ["%2f", "%5c", "%00", "%25", "\\", ";"].iter().any(|odd| lower.contains(odd));
+    !odd && dots != "." && dots != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, method: Method, path: &str) -> bool {
+        pattern.parse::<RoutePattern>().unwrap().matches(&method, path)
+    }
+
+    #[test]
+    fn methods_and_segments() {
+        for (pattern, path) in [
+            ("GET /", "/"),
+            ("GET /health", "/health"),
+            ("* /health", "/health"),
+            ("GET /v1/*", "/v1/models"),
+            ("GET /*/models", "/v1/models"),
+            ("GET /v1/**", "/v1/a/b/"),
+            ("GET /v1/**", "/v1"),
+            ("GET /**", "/"),
+            ("GET /**", "/a/b"),
+            ("GET /a/", "/a/"),
+        ] {
+            assert!(matches(pattern, Method::GET, path), "{pattern} {path}");
+            assert!(matches(pattern, Method::HEAD, path), "{pattern} {path}");
+            assert_eq!(matches(pattern, Method::POST, path), pattern.starts_with('*'));
+        }
+        for (pattern, path) in [
+            ("GET /health", "/health/"),
+            ("GET /health", "/Health"),
+            ("GET /health", "/healthy"),
+            ("GET /v1/*", "/v1/"),
+            ("GET /v1/*", "/v1/a/b"),
+            ("GET /v1/**", "/v2/a"),
+            ("GET /v1/**", "/v1x"),
+            ("GET /a/", "/a"),
+            ("GET /**", "*"),
+        ] {
+            assert!(!matches(pattern, Method::GET, path), "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_others_read_differently_matches_nothing() {
+        for path in [
+            "/free/../dear",
+            "/free/%2e%2E/dear",
+            "/free/.%2e/dear",
+            "/free/./x",
+            "/free//x",
+            "//free/x",
+            "/free/..%2fdear",
+            "/free/x%5c..",
+            "/free/..\\dear",
+            "/free/%252e%252e/dear",
+            "/free/..;/dear",
+            "/free/..",
+        ] {
+            assert!(!matches("GET /free/**", Method::GET, path), "{path}");
+            assert!(!matches("* /**", Method::GET, path), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern() {
+        for text in [
+            "",
+            "GET",
+            "/x",
+            "GET x",
+            "G(T /x",
+            "GET /a//b",
+            "GET /a*",
+            "GET /**/x",
+            "GET /x**",
+            "GET /../x",
+            "GET /x?y",
+        ] {
+            assert!(text.parse::<RoutePattern>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! From what was counted to what it costs.
+
+use super::Metered;
+use crate::protocol::{Credits, Tariff, TariffError};
+
+/// What one spend is priced by: the tariff that its caller agreed to, and its charge.
+#[derive(Clone, Debug)]
+pub(crate) struct Rates {
+    tariff: Option<Tariff>,
+    quantum: Credits,
+    charge: Credits,
+}
+
+impl Rates {
+    /// `charge` is a class of the directory, and so a multiple of its quantum.
+    pub(crate) fn new(tariff: Option<Tariff>, quantum: Credits, charge: Credits) -> Self {
+        Self { tariff, quantum, charge }
+    }
+
+    /// The cost, a multiple of the quantum, at most the charge. The charge if the tariff has no price for what was counted.
+    pub(crate) fn cost(&self, metered: &Metered) -> Credits {
+        self.price(metered).map_or(self.charge, |price| price.min(self.charge))
+    }
+
+    /// Whether this costs more than the charge. What has no price does not.
+    pub(crate) fn exceeds(&self, metered: &Metered) -> bool {
+        self.price(metered).is_some_and(|price| price > self.charge)
+    }
+
+    fn price(&self, metered: &Metered) -> Option<Credits> {
+        match metered {
+            Metered::Charge => None,
+            Metered::Cost(cost) => Some(cost.round_up(self.quantum).unwrap_or(Credits::from_micro(u64::MAX))),
+            Metered::Usage(units) => {
+                let units = units.iter().map(|(item, units)| (item.as_str(), *units));
+                match self.tariff.as_ref()?.cost(units, self.quantum) {
+                    Ok(price) => Some(price),
+                    Err(TariffError::Overflow) => Some(Credits::from_micro(u64::MAX)),
+                    Err(_) => None,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Price, Timestamp, Window};
+
+    fn rates(charge: u64) -> Rates {
+        let valid = Window { from: Timestamp::from_seconds(0), until: Timestamp::MAX };
+        let price = Price { item: "call".to_owned(), credits: Credits::from_micro(7), per: 1 };
+        Rates::new(Tariff::new(valid, vec![price]).ok(), Credits::from_micro(5), Credits::from_micro(charge))
+    }
+
+    #[test]
+    fn a_cost_is_a_multiple_of_the_quantum_and_never_above_the_charge() {
+        let usage = |units| Metered::usage([("call", units)]);
+        for (metered, cost, exceeds) in [
+            (Metered::NOTHING, 0, false),
+            (usage(0), 0, false),
+            (usage(1), 10, false),
+            (usage(14), 100, false),
+            (usage(15), 100, true),
+            (usage(u64::MAX), 100, true),
+            (Metered::Cost(Credits::from_micro(1)), 5, false),
+            (Metered::Cost(Credits::from_micro(101)), 100, true),
+            (Metered::Cost(Credits::from_micro(u64::MAX)), 100, true),
+            (Metered::Charge, 100, false),
+            (Metered::usage([("unknown", 1)]), 100, false),
+        ] {
+            let rates = rates(100);
+            assert_eq!((rates.cost(&metered).micro(), rates.exceeds(&metered)), (cost, exceeds), "{metered:?}");
+        }
+        // A tariff that is not known prices nothing.
+        let unknown = Rates { tariff: None, ..rates(100) };
+        assert_eq!((unknown.cost(&usage(1)).micro(), unknown.exceeds(&usage(1))), (100, false));
+        assert_eq!(unknown.cost(&Metered::NOTHING), Credits::ZERO);
+    }
+}
