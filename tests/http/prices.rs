@@ -1,0 +1,107 @@
+//! Prices that are fixed, or that the service says, over HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use halometer::cli::demo::stack::StackOptions;
+use halometer::http::pricing::{BytePricing, FixedPricing, HeaderPricing, INPUT_TOKEN, OUTPUT_TOKEN, Pricing};
+use halometer::protocol::*;
+use http::HeaderName;
+
+use crate::world::{Answer, CLASS, QUESTION, TARGET, World, assert_refused, lane};
+
+async fn world<B>(pricing: impl Pricing + 'static, answer: B) -> World
+where
+    B: IntoResponse + Clone + Send + Sync + 'static,
+{
+    let service = Router::new().fallback(move || async move { answer });
+    World::selling_with(service, StackOptions { pricing: Some(Box::new(pricing)), ..StackOptions::default() }).await
+}
+
+/// Pays for the question; the answer, and what it cost.
+async fn call(world: &World) -> (Answer, u64) {
+    let mut caller = world.caller();
+    let (key, opening) = caller.pay(world, lane(0));
+    let answer = world.ask(&opening).await;
+    let settlement = world.fetch(&mut caller, &key).await.fetched();
+    let cost = caller.wallet.accept(&key, &settlement).unwrap().cost.micro();
+    assert_eq!((world.charged(), world.held()), (cost, 0));
+    (answer, cost)
+}
+
+fn fixed(route: &str, item: &str) -> FixedPricing {
+    FixedPricing::new().route(route.parse().unwrap(), item)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_has_its_price_and_an_error_none() {
+    let (answer, cost) = call(&world(fixed("POST /v1/**", OUTPUT_TOKEN), "here").await).await;
+    assert_eq!((answer.status, &answer.body[..], cost), (200, &b"here"[..], 8));
+    let (answer, cost) = call(&world(fixed("POST /v1/**", OUTPUT_TOKEN), StatusCode::NOT_FOUND).await).await;
+    assert_eq!((answer.status, cost), (404, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_for_sale_costs_nothing_and_spends_nothing() {
+    let world = world(fixed("POST /v1/images", OUTPUT_TOKEN), "here").await;
+    let (_, opening) = world.caller().pay(&world, lane(0));
+    let answer = world.ask(&opening).await;
+    assert_eq!((answer.status, answer.problem()), (404, None));
+    assert_eq!((world.charged(), world.held()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_below_the_price_is_given_back_before_anything_is_done() {
+    let adjust = |parts: &mut DirectoryParts| {
+        let mut prices = parts.tariffs[0].prices().to_vec();
+        prices.push(Price {
+            item: "dear".to_owned(),
+            credits: CLASS.checked_add(Credits::from_micro(1)).unwrap(),
+            per: 1,
+        });
+        parts.tariffs[0] = Tariff::new(parts.tariffs[0].valid(), prices).unwrap();
+    };
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = asked.clone();
+    let service = Router::new().fallback(move || async move { seen.store(true, Ordering::SeqCst) });
+    let pricing = Some(Box::new(fixed("* /**", "dear")) as _);
+    let options = StackOptions { pricing, adjust: Some(Box::new(adjust)), ..StackOptions::default() };
+    let world = World::selling_with(service, options).await;
+    let (answer, cost) = call(&world).await;
+    assert_refused(&answer, Problem::CapReached);
+    assert_eq!((answer.settlement().refund, cost, asked.load(Ordering::SeqCst)), (CLASS, 0, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_of_both_ways_are_counted() {
+    let pricing = BytePricing::new().request(INPUT_TOKEN).answer(OUTPUT_TOKEN);
+    let (_, cost) = call(&world(pricing, "12345").await).await;
+    assert_eq!(cost, 2 * QUESTION.len() as u64 + 8 * 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_says_the_price_in_a_header_that_the_caller_does_not_see() {
+    let name = HeaderName::from_static("x-cost");
+    let pricing = || HeaderPricing::credits(name.clone());
+    let (answer, cost) = call(&world(pricing(), ([("x-cost", "77")], "here")).await).await;
+    assert_eq!((answer.header("x-cost"), cost), (None, 77));
+    // More than the charge, twice, nonsense, or nothing: the charge. An error: nothing.
+    for value in ["4001", "18446744073709551616", "-1", ""] {
+        let (answer, cost) = call(&world(pricing(), ([("x-cost", value)], "here")).await).await;
+        assert_eq!((answer.status, answer.header("x-cost"), cost), (200, None, CLASS.micro()), "{value}");
+    }
+    let (_, cost) = call(&world(pricing(), (StatusCode::BAD_REQUEST, "no")).await).await;
+    assert_eq!(cost, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_the_tariff_does_not_have_costs_the_charge() {
+    let (answer, cost) = call(&world(fixed("* /**", "forgotten"), "here").await).await;
+    assert_eq!((answer.status, cost), (200, CLASS.micro()));
+    let world = world(fixed("* /**", OUTPUT_TOKEN), "here").await;
+    let answer = world.send("POST", TARGET, &world.host(), None, QUESTION).await;
+    assert_refused(&answer, Problem::Unpaid);
+}
