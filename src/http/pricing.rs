@@ -10,8 +10,9 @@
 //! | a whole answer | the route's item | its bytes and the request's | what was reported | the answer's `usage` |
 //! | the same, and nothing was reported | | | what is set for it, or the charge | an estimate of request and answer |
 //! | an answer that is no success (3xx, 4xx, 5xx) | nothing | nothing | what was reported, or nothing | nothing |
-//! | the service could not be reached, or failed before its answer | nothing | nothing | nothing | nothing; the estimate of the request if it may have worked |
-//! | the service broke off in its answer | nothing | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
+//! | the service could not be reached | nothing | nothing | nothing | nothing |
+//! | it failed, and the caller got nothing of its answer | nothing | nothing | nothing | the estimate of the request |
+//! | it broke off in an answer that was passed on | nothing | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
 //! | the caller hung up on a stream, or cancelled, before the answer | the route's item | the request's bytes | what was reported, or what is set for it | the estimate of the request |
 //! | the same, in the answer | the route's item | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
 //! | the cap was reached | not served: see [`Meter::least`] | the charge | the charge | the charge |
@@ -93,8 +94,10 @@ pub enum End {
     Complete,
     /// The service could not be reached: it did nothing.
     Unreached,
-    /// The service failed, before its answer or in the midst of it, or took too long. It may have worked.
+    /// The service failed, or took too long, before anything of its answer was passed on. It may have worked.
     Failed,
+    /// The service broke off, or took too long, in an answer that was being passed on.
+    BrokenOff,
     /// The caller hung up on a stream, or did not read it.
     Gone,
     /// The caller cancelled the call after the service was asked.

@@ -12,11 +12,13 @@ use axum::body::{Body, Bytes};
 use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::now;
 use halometer::http::gateway::GatewayLimits;
+use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::payment::{RECEIPT_HEADER, Receipt};
 use halometer::http::pricing::{BytePricing, INPUT_TOKEN, OUTPUT_TOKEN};
 use halometer::protocol::*;
 use halometer::store::RecordState;
-use http::{HeaderMap, Response, Version};
+use halometer::wallet::Policy;
+use http::{HeaderMap, Method, Response, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
@@ -436,4 +438,38 @@ async fn an_answer_above_the_limit_of_whole_ones_is_passed_on() {
     let (key, opening) = pay(&world, &mut caller, ASKING);
     assert!(ask_plainly(&world, &opening).await.rest().await.unwrap().0 == body);
     assert_eq!(settled(&world, &mut caller, &key).await, 280);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_before_any_of_it_was_passed_on_is_a_bad_gateway_and_free() {
+    let mut script = Script::new("application/octet-stream");
+    let pricing = Some(Box::new(BytePricing::new().answer(OUTPUT_TOKEN)) as _);
+    let world = script.world_with(StackOptions { pricing, ..StackOptions::default() }).await;
+    let (_, opening) = world.caller().pay(&world, lane(0));
+    let asking = tokio::spawn({
+        let (world, opening) = (world.clone(), opening.clone());
+        async move { world.ask(&opening).await }
+    });
+    script.say("some bytes").await;
+    script.break_off().await;
+    let answer = asking.await.unwrap();
+    assert_eq!((answer.status, answer.settlement().refund), (502, CLASS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_payer_takes_a_stream_and_fetches_its_settlement() {
+    let mut script = Script::events();
+    let world = script.world().await;
+    let parts = PayerParts::new(world.gateway(), Policy::agent(CLASS, 1), Client::plain().unwrap());
+    let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
+    let call = payer.call(Method::POST, TARGET, HeaderMap::new(), Bytes::from_static(ASKING.as_bytes()));
+    let talk = async {
+        script.say(said("one")).await;
+        script.say(USAGE).await;
+        script.say(DONE).await;
+        script.end();
+    };
+    let (paid, ()) = tokio::join!(call, talk);
+    let paid = paid.unwrap();
+    assert_eq!((paid.body, paid.accepted.cost.micro()), (format!("{}{DONE}", said("one")).into(), 280));
 }

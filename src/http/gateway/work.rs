@@ -162,7 +162,10 @@ impl Inner {
         }
         let (send, outflow) = Outflow::new();
         reply.send(Ok(Response::from_parts(head, Body::new(outflow))));
-        let end = self.pass_on(&mut bill, &mut inflow, &send, entry, here).await;
+        let end = match self.pass_on(&mut bill, &mut inflow, &send, entry, here).await {
+            End::Failed => End::BrokenOff,
+            end => end,
+        };
         self.finish(bill, inflow, end, send, takes_trailers).await
     }
 

@@ -34,7 +34,7 @@ impl BytePricing {
 impl Pricing for BytePricing {
     fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
         let counts = (call.body.len() as u64, 0);
-        Ok(Box::new(ByteMeter { pricing: self.clone(), counts, free: false, answered: false }))
+        Ok(Box::new(ByteMeter { pricing: self.clone(), counts, free: false }))
     }
 }
 
@@ -44,7 +44,6 @@ struct ByteMeter {
     counts: (u64, u64),
     /// Whether the answer is no success.
     free: bool,
-    answered: bool,
 }
 
 impl Meter for ByteMeter {
@@ -53,7 +52,6 @@ impl Meter for ByteMeter {
     }
 
     fn head(&mut self, head: &mut http::response::Parts) {
-        self.answered = true;
         self.free = !head.status.is_success();
     }
 
@@ -81,8 +79,7 @@ impl Meter for ByteMeter {
 
     fn end(&mut self, end: End) -> Metered {
         match end {
-            End::Unreached => Metered::NOTHING,
-            End::Failed if !self.answered => Metered::NOTHING,
+            End::Unreached | End::Failed => Metered::NOTHING,
             _ => self.metered(),
         }
     }
@@ -110,12 +107,13 @@ mod tests {
     fn bytes_of_both_ways_are_counted_as_far_as_they_came() {
         let both = BytePricing::new().request("in").answer("out");
         let usage = Metered::usage([("in", 3), ("out", 5)]);
-        for end in [End::Complete, End::Failed, End::Gone, End::Cancelled, End::CapReached] {
+        for end in [End::Complete, End::BrokenOff, End::Gone, End::Cancelled, End::CapReached] {
             assert_eq!(metered(&both, Some(200), end), usage, "{end:?}");
             assert_eq!(metered(&both, Some(500), end), Metered::NOTHING, "{end:?}");
         }
         assert_eq!(metered(&both, None, End::Unreached), Metered::NOTHING);
         assert_eq!(metered(&both, None, End::Failed), Metered::NOTHING);
+        assert_eq!(metered(&both, Some(200), End::Failed), Metered::NOTHING);
         assert_eq!(metered(&both, None, End::Cancelled), Metered::usage([("in", 3), ("out", 0)]));
         assert_eq!(metered(&BytePricing::new().answer("x"), Some(200), End::Complete), Metered::usage([("x", 5)]));
         let one = BytePricing::new().request("x").answer("x");

@@ -64,7 +64,7 @@ impl Meter for FixedMeter {
     fn end(&mut self, end: End) -> Metered {
         match end {
             // Whose fault it is pays.
-            End::Unreached | End::Failed => Metered::NOTHING,
+            End::Unreached | End::Failed | End::BrokenOff => Metered::NOTHING,
             End::Complete | End::Gone | End::Cancelled | End::CapReached => self.least(),
         }
     }
@@ -103,6 +103,7 @@ mod tests {
             (200, End::Complete, &price),
             (200, End::Gone, &price),
             (200, End::Failed, &Metered::NOTHING),
+            (200, End::BrokenOff, &Metered::NOTHING),
             (404, End::Complete, &Metered::NOTHING),
             (302, End::Gone, &Metered::NOTHING),
         ] {

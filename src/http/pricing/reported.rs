@@ -92,8 +92,9 @@ impl Meter for ReportedMeter {
     }
 
     fn end(&mut self, end: End) -> Metered {
-        match (end, self.answered) {
-            (End::Unreached, _) | (End::Failed, None) => Metered::NOTHING,
+        match end {
+            // Whose fault it is pays.
+            End::Unreached | End::Failed => Metered::NOTHING,
             _ => self.metered(),
         }
     }

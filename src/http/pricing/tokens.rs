@@ -253,6 +253,7 @@ impl Meter for TokenMeter {
     fn end(&mut self, end: End) -> Metered {
         match end {
             End::Unreached => metered(Usage::default()),
+            End::Failed if !matches!(self.answer, Answer::Free) => metered(Usage::estimated(self.request, 0)),
             _ => metered(self.usage()),
         }
     }
@@ -272,7 +273,7 @@ impl Meter for TokenMeter {
             End::Gone => return None,
             End::CapReached => ("cap-reached", "the charge of this call is used up"),
             End::Cancelled => ("cancelled", "the call was cancelled"),
-            End::Unreached | End::Failed => ("upstream-failed", "the service broke off"),
+            End::Unreached | End::Failed | End::BrokenOff => ("upstream-failed", "the service broke off"),
         };
         let error = serde_json::json!({ "error": { "message": message, "type": "halometer", "code": code } });
         let before = if lost { "\n\n" } else { "" };

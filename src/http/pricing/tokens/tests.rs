@@ -53,7 +53,8 @@ fn every_end_of_a_whole_answer_has_a_price() {
     }
     assert_eq!(price(200, "abcd", "{}", End::Complete), used(2, 1));
     assert_eq!(price(200, "abcd", r#"{"usage":null}"#, End::Complete), used(2, 5));
-    for end in [End::Failed, End::Cancelled, End::Gone] {
+    assert_eq!(price(200, "abcd", "1234", End::Failed), used(2, 0));
+    for end in [End::BrokenOff, End::Cancelled, End::Gone] {
         assert_eq!(price(200, "abcd", "1234", end), used(2, 2), "{end:?}");
     }
     for (end, expected) in [(End::Unreached, used(0, 0)), (End::Failed, used(2, 0)), (End::Cancelled, used(2, 0))] {
@@ -145,7 +146,7 @@ fn responses_report_at_their_end() {
 #[test]
 fn a_reader_is_told_why_his_stream_ends() {
     for (end, code) in
-        [(End::CapReached, "cap-reached"), (End::Cancelled, "cancelled"), (End::Failed, "upstream-failed")]
+        [(End::CapReached, "cap-reached"), (End::Cancelled, "cancelled"), (End::BrokenOff, "upstream-failed")]
     {
         let mut meter = meter(CHAT, "");
         meter.head(&mut head(200, STREAM));
@@ -157,7 +158,7 @@ fn a_reader_is_told_why_his_stream_ends() {
     }
     let mut whole = meter(CHAT, "");
     whole.head(&mut head(200, "application/json"));
-    assert_eq!((whole.last_words(End::Failed), whole.last_words(End::Complete)), (None, Some(Bytes::new())));
+    assert_eq!((whole.last_words(End::BrokenOff), whole.last_words(End::Complete)), (None, Some(Bytes::new())));
 }
 
 #[test]
