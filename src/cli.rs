@@ -13,6 +13,7 @@ pub mod demo;
 pub mod evidence;
 pub mod issuer;
 pub mod prompts;
+pub mod proxy;
 pub mod published;
 pub mod store;
 pub mod wallet;
@@ -26,6 +27,7 @@ pub fn main() -> ExitCode {
         args::Command::Issuer(args) => issuer::run(&args),
         args::Command::Evidence(args) => evidence::run(&args),
         args::Command::Wallet(args) => Ok(wallet::run(&args)),
+        args::Command::Proxy(args) => Ok(proxy::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
         eprint!("halometer: {error}");

@@ -12,6 +12,7 @@
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
+//! | [`proxy`] | the paying client as a proxy, for clients that know nothing of payments |
 //! | [`server`], [`clock`] | what they stand on |
 
 pub mod clock;
@@ -23,6 +24,7 @@ pub mod payer;
 pub mod payment;
 pub mod pricing;
 pub mod problem;
+pub mod proxy;
 pub mod server;
 pub mod spent;
 mod sse;

@@ -41,6 +41,12 @@ pub enum Command {
     Evidence(super::evidence::Args),
     /// Hold credit and pay for calls: new, fund, balance, lanes, call, history, cancel, export, import, doctor, disputes.
     Wallet(super::wallet::Args),
+    /// Let unchanged programs call a paid API: listen on this machine, and pay for whatever is asked.
+    ///
+    /// Point a client of OpenAI's API at the base URL that is printed; its API key is ignored, and goes nowhere. Whoever can reach the
+    /// address can spend the wallet's credit: it is on loopback unless you say otherwise. The first Ctrl-C, or SIGTERM, lets what is under
+    /// way finish; the second does not.
+    Proxy(super::proxy::Args),
 }
 
 /// The arguments of `halometer demo`.

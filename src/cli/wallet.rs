@@ -9,11 +9,11 @@ mod doctor;
 mod fund;
 mod history;
 mod look;
-mod online;
+pub(super) mod online;
 mod place;
-mod say;
+pub(super) mod say;
 mod travel;
-mod trouble;
+pub(super) mod trouble;
 
 use std::process::ExitCode;
 

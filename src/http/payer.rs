@@ -26,6 +26,7 @@ mod prover;
 mod pursuing;
 mod quiet;
 mod shared;
+mod stream;
 mod terms;
 
 pub use call::{Paid, Spent};
@@ -33,6 +34,7 @@ pub use client::{Client, ClientError};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
+pub use stream::{PaidBody, Settled, Streamed};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -3,17 +3,25 @@
 //! Answers are a function of the request, so that a run can be repeated; they differ in length, so that the calls differ in
 //! price. The service knows nothing of payments.
 
+use core::convert::Infallible;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
+use http::header;
+use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Tokens that an answer has at most, when the request sets no limit.
 const DEFAULT_MAX_TOKENS: u64 = 256;
@@ -34,8 +42,15 @@ struct Request {
     messages: Vec<Message>,
     #[serde(default)]
     stream: bool,
+    stream_options: Option<StreamOptions>,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,9 +70,6 @@ async fn complete(request: Result<Json<Request>, JsonRejection>) -> Response {
         Ok(request) => request,
         Err(rejection) => return refusal(rejection.status(), &rejection.body_text()),
     };
-    if request.stream {
-        return refusal(StatusCode::BAD_REQUEST, "this service does not stream");
-    }
     let Some(question) = request.messages.iter().rev().find(|m| m.role == "user") else {
         return refusal(StatusCode::BAD_REQUEST, "there is no message of the role `user`");
     };
@@ -67,23 +79,67 @@ async fn complete(request: Result<Json<Request>, JsonRejection>) -> Response {
     // Four tokens a message for its frame, as the real tokenizers have it.
     let prompt: u64 = request.messages.iter().map(|m| count_tokens(&m.content) + 4).sum();
     let completion = count_tokens(&answer);
+    let usage = json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    });
+    let id = format!("chatcmpl-{seed:016x}");
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let reason = if complete { "stop" } else { "length" };
+    if request.stream {
+        let with_usage = request.stream_options.is_some_and(|options| options.include_usage);
+        return stream(&id, created, &request.model, &answer, reason, with_usage.then_some(usage));
+    }
     Json(json!({
-        "id": format!("chatcmpl-{seed:016x}"),
+        "id": id,
         "object": "chat.completion",
-        "created": SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        "created": created,
         "model": request.model,
         "choices": [{
             "index": 0,
             "message": Message { role: "assistant".to_owned(), content: answer },
-            "finish_reason": if complete { "stop" } else { "length" },
+            "finish_reason": reason,
         }],
-        "usage": {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        },
+        "usage": usage,
     }))
     .into_response()
+}
+
+/// The answer word by word, as server-sent events.
+fn stream(id: &str, created: u64, model: &str, answer: &str, reason: &str, usage: Option<Value>) -> Response {
+    let event = |choices: Value, usage: Value| {
+        let chunk = json!({
+            "id": id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+            "choices": choices,
+            "usage": usage,
+        });
+        Bytes::from(format!("data: {chunk}\n\n"))
+    };
+    let delta = |delta: Value, reason: Option<&str>| {
+        event(json!([{ "index": 0, "delta": delta, "finish_reason": reason }]), Value::Null)
+    };
+    let mut events = VecDeque::from([delta(json!({ "role": "assistant", "content": "" }), None)]);
+    events.extend(answer.split_inclusive(' ').map(|word| delta(json!({ "content": word }), None)));
+    events.push_back(delta(json!({}), Some(reason)));
+    events.extend(usage.map(|usage| event(json!([]), usage)));
+    events.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(Events(events))).into_response()
+}
+
+/// A body of one event after the other.
+struct Events(VecDeque<Bytes>);
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|event| Ok(Frame::data(event))))
+    }
 }
 
 /// An error in OpenAI's form.

@@ -84,7 +84,7 @@ fn is_private(host: &str) -> bool {
 }
 
 /// A client for these addresses. TLS is set up only if one of them needs it: it reads all of the system's authorities.
-pub(super) fn client<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Client, Trouble> {
+pub(in crate::cli) fn client<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Client, Trouble> {
     let secure = urls.into_iter().any(|url| !url.starts_with("http://"));
     Ok(if secure { Client::secure()? } else { Client::plain()? })
 }
@@ -102,7 +102,7 @@ pub(super) fn go_over(wallet: &mut Wallet<FileJournal>, shown: &SignedDirectory)
 }
 
 /// The gateway that is meant: the one that is named, or that has this origin, or the only one.
-pub(super) fn choose(
+pub(in crate::cli) fn choose(
     directory: &Directory,
     named: Option<GatewayId>,
     origin: Option<&str>,
@@ -131,7 +131,7 @@ pub(super) fn choose(
 }
 
 /// The class of calls that nobody has given one.
-pub(super) fn smallest_class(directory: &Directory) -> Result<Credits, Trouble> {
+pub(in crate::cli) fn smallest_class(directory: &Directory) -> Result<Credits, Trouble> {
     let smallest = directory.classes().iter().min().copied();
     smallest.ok_or_else(|| Trouble::new("the issuer's directory has no charge class", Fault::Operator))
 }
@@ -204,7 +204,7 @@ impl Online {
 }
 
 /// What the owner should know of what happened, a line each.
-pub(super) fn news(events: &[Event]) -> Vec<String> {
+pub(in crate::cli) fn news(events: &[Event]) -> Vec<String> {
     let line = |event: &Event| {
         Some(match event {
             Event::Pursued(accepted) => {

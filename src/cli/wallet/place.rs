@@ -80,7 +80,7 @@ impl Place {
     }
 
     /// Opens it.
-    pub(super) fn open(&self) -> Result<Wallet<FileJournal>, Trouble> {
+    pub(in crate::cli) fn open(&self) -> Result<Wallet<FileJournal>, Trouble> {
         let file = self.file()?;
         // Before anybody is asked for a passphrase.
         if !file.path().exists() {

@@ -8,7 +8,7 @@ use super::trouble::Trouble;
 use crate::protocol::{Credits, Timestamp};
 
 /// Prints the one value, or the lines.
-pub(super) fn say(json: bool, value: &Value, lines: impl IntoIterator<Item = String>) -> Result<(), Trouble> {
+pub(in crate::cli) fn say(json: bool, value: &Value, lines: impl IntoIterator<Item = String>) -> Result<(), Trouble> {
     let mut text = String::new();
     if json {
         text = format!("{value}\n");

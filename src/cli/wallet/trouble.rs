@@ -15,7 +15,7 @@ use crate::wallet::{AcceptMintError, JournalError, OpenError, PaymentError};
 
 /// An error of a command.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(in crate::cli) struct Trouble {
     what: String,
     fault: Fault,
     credit: CreditState,
@@ -30,7 +30,7 @@ const COPIED: &str = "use the wallet where it was last, and move it with export 
 
 impl Trouble {
     /// Of the wallet's owner, or his machine; nothing was sent.
-    pub(super) fn yours(what: impl Into<String>) -> Self {
+    pub(in crate::cli) fn yours(what: impl Into<String>) -> Self {
         Self::new(what, Fault::Caller)
     }
 
@@ -43,7 +43,7 @@ impl Trouble {
         Self::yours(format!("{}: {error}", path.display())).next(DISK)
     }
 
-    pub(super) fn next(self, next: impl Into<String>) -> Self {
+    pub(in crate::cli) fn next(self, next: impl Into<String>) -> Self {
         Self { next: next.into(), ..self }
     }
 
@@ -64,7 +64,7 @@ impl Trouble {
     }
 
     /// Tells it, on standard error, and as JSON on standard output if that was asked for. Gives the exit code.
-    pub(super) fn tell(&self, as_json: bool) -> ExitCode {
+    pub(in crate::cli) fn tell(&self, as_json: bool) -> ExitCode {
         let Self { what, fault, credit, next } = self;
         if as_json {
             let mut value = json!({

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
-use tokio::time::Instant;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use tokio::time::{Instant, timeout};
 
-use super::client::Answer;
+use super::client::{Answer, MAX_ANSWER, is_problem};
 use super::events::Event;
-use super::shared::{Held, Refreshed, Shared};
+use super::shared::{Held, Refreshed, Shared, Visit};
+use super::stream::{Left, PaidBody, Settled, Streamed};
 use super::{CallError, ClientError, Payer};
 use crate::http::gateway::SETTLEMENT_PATH;
 use crate::http::payment::{Payload, RECEIPT_HEADER, Receipt};
@@ -66,6 +67,11 @@ struct Outgoing {
 }
 
 impl Outgoing {
+    fn new(method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Arc<Self> {
+        let content = ContentDigest::of(&body);
+        Arc::new(Self { method, target: target.to_owned(), headers, body, content })
+    }
+
     fn signed<'a>(&'a self, authority: &'a str) -> Result<Request<'a>, RequestError> {
         Request::new(authority, self.method.as_str(), &self.target, self.content)
     }
@@ -84,30 +90,92 @@ impl<J: Journal + 'static> Payer<J> {
     /// with another spend. No other refusal brings that about: a gateway that could have any call sent twice would see which two
     /// lanes are one caller's.
     ///
+    /// The answer is read whole, up to 64 MiB: [`stream`](Self::stream) gives it as it comes.
+    ///
     /// # Errors
     /// [`CallError`], which says who is at fault, what became of the credit, and what happens next.
     pub async fn call(&self, method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Result<Paid, CallError> {
+        let shared = &self.0.shared;
+        let answering = async {
+            let streamed = Arc::clone(shared).pay(Outgoing::new(method, target, headers, body)).await?;
+            let Streamed { status, headers, body, mut spent, header_line, .. } = streamed;
+            let began = Instant::now();
+            let read = timeout(shared.answer_timeout, body.whole(MAX_ANSWER)).await;
+            let (body, Settled { accepted, receipt }) =
+                read.unwrap_or(Err(CallError::Unreachable(ClientError::Timeout)))?;
+            spent.answering += began.elapsed();
+            Ok(Paid { status, headers, body, accepted, receipt, spent, header_line })
+        };
+        self.unless_stopped(answering).await
+    }
+
+    /// The same, with the answer given as it comes: its head as soon as it is there, its body chunk by chunk, no faster than it is
+    /// taken.
+    ///
+    /// An answer of success whose settlement does not come with its head is settled when its body is over, by the trailer or by
+    /// asking. Whoever drops the body before that hangs up: the work is stopped, and the spend pursued until it is settled. Answers
+    /// of failure are read whole before this returns, up to 64 MiB.
+    ///
+    /// # Errors
+    /// [`CallError`], as of [`call`](Self::call).
+    pub async fn stream(
+        &self,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Streamed, CallError> {
+        let outgoing = Outgoing::new(method, target, headers, body);
+        self.unless_stopped(Arc::clone(&self.0.shared).pay(outgoing)).await
+    }
+
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
         let mut stop = self.0.shared.stop.subscribe();
-        let content = ContentDigest::of(&body);
-        let outgoing = Arc::new(Outgoing { method, target: target.to_owned(), headers, body, content });
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => Err(CallError::Stopped),
-            outcome = Arc::clone(&self.0.shared).pay(outgoing) => outcome,
+            outcome = work => outcome,
         }
     }
 }
 
+/// An answer, and how far its spend has come.
+struct Driven<J: Journal + 'static> {
+    status: StatusCode,
+    headers: HeaderMap,
+    rest: Rest<J>,
+    spent: Spent,
+    header_line: usize,
+}
+
+/// What is still to come of an answer.
+enum Rest<J: Journal + 'static> {
+    Nothing(Bytes, Settled),
+    Body(reqwest::Body, Settled),
+    BodyAndSettlement(reqwest::Body, Box<Held<J>>),
+}
+
+/// What came of sending a request.
+enum Arrived {
+    /// An answer of success that has begun.
+    Open(Response<reqwest::Body>),
+    /// Any other, whole.
+    Whole(Answer),
+}
+
 impl<J: Journal + 'static> Shared<J> {
-    async fn pay(self: Arc<Self>, outgoing: Arc<Outgoing>) -> Result<Paid, CallError> {
+    async fn pay(self: Arc<Self>, outgoing: Arc<Outgoing>) -> Result<Streamed, CallError> {
         outgoing.signed(&self.terms().authority)?;
-        let _visit = self.enter().await;
+        let visit = self.enter().await;
         let mut spent = Spent::default();
         for first in [true, false] {
             let held = self.hold(&outgoing, &mut spent).await?;
             let window = held.window;
-            let outcome = self.drive(held, &outgoing, spent).await;
-            let Err(CallError::Refused(details)) = outcome else { return outcome };
+            let details = match self.drive(held, &outgoing, spent).await {
+                Ok(driven) => return Ok(self.hand_over(driven, visit)),
+                Err(CallError::Refused(details)) => details,
+                Err(error) => return Err(error),
+            };
             self.tell(&Event::CallRefused(details.kind()));
             match self.look_into(&details, window).await {
                 Again::Contradiction => return Err(CallError::Contradiction),
@@ -116,6 +184,16 @@ impl<J: Journal + 'static> Shared<J> {
             }
         }
         Err(CallError::Stopped)
+    }
+
+    fn hand_over(self: &Arc<Self>, driven: Driven<J>, visit: Visit<J>) -> Streamed {
+        let Driven { status, headers, rest, spent, header_line } = driven;
+        let (settled, body) = match rest {
+            Rest::Nothing(whole, settled) => (Some(settled), PaidBody::of_whole(whole, settled)),
+            Rest::Body(body, settled) => (Some(settled), self.passing(body, visit, Left::Nothing(settled))),
+            Rest::BodyAndSettlement(body, held) => (None, self.passing(body, visit, Left::Settlement(*held))),
+        };
+        Streamed { status, headers, settled, body, spent, header_line }
     }
 
     /// Whether another spend may fare better than one that was refused.
@@ -216,48 +294,79 @@ impl<J: Journal + 'static> Shared<J> {
         }
     }
 
-    /// Sends the request until it is answered, and takes the settlement.
+    /// Sends the request until it is answered, and takes the settlement if it is there.
     async fn drive(
         self: &Arc<Self>,
         held: Held<J>,
         outgoing: &Arc<Outgoing>,
         mut spent: Spent,
-    ) -> Result<Paid, CallError> {
+    ) -> Result<Driven<J>, CallError> {
         let started = Instant::now();
-        let (answer, tries) = self.send(&held, outgoing).await?;
+        let header_line = held.credential.as_ref().map_or(0, |value| "authorization: \r\n".len() + value.len());
+        let (arrived, tries) = self.send(&held, outgoing).await?;
+        let (status, headers, rest) = match arrived {
+            Arrived::Open(answer) => {
+                let (head, body) = answer.into_parts();
+                let rest = match settlement_in(&head.headers) {
+                    Some(settlement) => {
+                        let signed = signed_in(&head.headers);
+                        Rest::Body(body, self.accept(held, settlement, signed).await?)
+                    }
+                    None => Rest::BodyAndSettlement(body, Box::new(held)),
+                };
+                (head.status, head.headers, rest)
+            }
+            Arrived::Whole(answer) => {
+                let settled = self.conclude(held, &answer, tries > 1).await?;
+                (answer.status, answer.headers, Rest::Nothing(answer.body, settled))
+            }
+        };
+        spent.answering = started.elapsed();
+        Ok(Driven { status, headers, rest, spent, header_line })
+    }
+
+    /// Takes the settlement of an answer that is no success, wherever it is.
+    async fn conclude(self: &Arc<Self>, held: Held<J>, answer: &Answer, again: bool) -> Result<Settled, CallError> {
         let problem = answer.is_problem().then(|| answer.problem());
         let kind = problem.as_ref().and_then(ProblemDetails::kind);
         // Our own first try is being worked on, or was: its answer is lost, its settlement is not.
-        let lost = kind == Some(Problem::InProgress) || (kind == Some(Problem::AlreadySpent) && tries > 1);
-        let settlement = match (settlement_in(&answer), problem) {
+        let lost = kind == Some(Problem::InProgress) || (kind == Some(Problem::AlreadySpent) && again);
+        let attached = match &problem {
+            Some(details) => details.settlement().and_then(|bytes| Settlement::from_bytes(&bytes).ok()),
+            None => settlement_in(&answer.headers),
+        };
+        let settlement = match (attached, &problem) {
             (Some(settlement), _) => settlement,
             (None, _) if lost => self.fetch(&held).await?,
             // One of the protocol's refusals: the spend was not admitted, or belongs to somebody else's session.
-            (None, Some(details)) if kind.is_some() => return Err(CallError::Refused(Box::new(details))),
+            (None, Some(details)) if kind.is_some() => return Err(CallError::Refused(Box::new(details.clone()))),
             // The service's own failure, for which the scheme has no receipt; or a refusal before admission.
             (None, problem) => match (self.fetch(&held).await, problem) {
                 (Ok(settlement), _) => settlement,
-                (Err(_), Some(details)) => return Err(CallError::Refused(Box::new(details))),
+                (Err(_), Some(details)) => return Err(CallError::Refused(Box::new(details.clone()))),
                 (Err(error), None) => return Err(error),
             },
         };
-        let header_line = held.credential.as_ref().map_or(0, |value| "authorization: \r\n".len() + value.len());
-        let (accepted, receipt) = self.accept(held, settlement, signed_in(&answer)).await?;
-        spent.answering = started.elapsed();
-        if lost {
-            return Err(CallError::Lost(accepted));
+        let signed = match &problem {
+            Some(details) => details.receipt(),
+            None => signed_in(&answer.headers),
+        };
+        let settled = self.accept(held, settlement, signed).await?;
+        match problem {
+            _ if lost => Err(CallError::Lost(settled.accepted)),
+            Some(details) if details.settlement.is_some() => {
+                Err(CallError::Failed { details: Box::new(details), accepted: settled.accepted })
+            }
+            _ => Ok(settled),
         }
-        if answer.is_problem() && answer.problem().settlement.is_some() {
-            return Err(CallError::Failed { details: Box::new(answer.problem()), accepted });
-        }
-        let Answer { status, headers, body } = answer;
-        Ok(Paid { status, headers, body, accepted, receipt, spent, header_line })
     }
 
     /// Sends the request until it is answered with something else than "later"; how often it was sent.
-    async fn send(&self, held: &Held<J>, outgoing: &Outgoing) -> Result<(Answer, u32), CallError> {
+    async fn send(&self, held: &Held<J>, outgoing: &Outgoing) -> Result<(Arrived, u32), CallError> {
         let url = format!("{}{}", held.terms.origin, outgoing.target);
         let mut headers = outgoing.headers.clone();
+        // No `Connection: te` beside it: over HTTP/2 that would take it out again.
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
         if let Some(credential) = &held.credential {
             headers.insert(header::AUTHORIZATION, credential.clone());
         }
@@ -266,11 +375,11 @@ impl<J: Journal + 'static> Shared<J> {
         loop {
             tries += 1;
             let last = tries == TRIES;
-            let sent = self.client.send(outgoing.method.clone(), url.clone(), headers.clone(), outgoing.body.clone());
-            match tokio::time::timeout(self.answer_timeout, sent).await {
-                Ok(Ok(answer)) => match answer.is_problem().then(|| answer.problem().kind()).flatten() {
+            let arriving = self.arrive(held, outgoing, url.clone(), headers.clone());
+            match timeout(self.answer_timeout, arriving).await {
+                Ok(Ok(arrived)) => match arrived.problem() {
                     Some(Problem::Busy | Problem::StoreUnavailable) if !last => {}
-                    _ => return Ok((answer, tries)),
+                    _ => return Ok((arrived, tries)),
                 },
                 Ok(Err(error)) if last => return Err(CallError::Unreachable(error)),
                 Ok(Err(_)) => {}
@@ -282,8 +391,24 @@ impl<J: Journal + 'static> Shared<J> {
         }
     }
 
+    async fn arrive(
+        &self,
+        held: &Held<J>,
+        outgoing: &Outgoing,
+        url: String,
+        headers: HeaderMap,
+    ) -> Result<Arrived, ClientError> {
+        let (method, body) = (outgoing.method.clone(), outgoing.body.clone());
+        let within = self.answer_timeout.saturating_add(held.terms.longest);
+        let answer = self.client.begin(method, url, headers, body, Some(within)).await?;
+        if answer.status().is_success() && !is_problem(answer.headers()) {
+            return Ok(Arrived::Open(answer));
+        }
+        Ok(Arrived::Whole(Answer::read(answer, MAX_ANSWER).await?))
+    }
+
     /// Asks for a settlement until there is one.
-    async fn fetch(self: &Arc<Self>, held: &Held<J>) -> Result<Settlement, CallError> {
+    pub(super) async fn fetch(self: &Arc<Self>, held: &Held<J>) -> Result<Settlement, CallError> {
         let mut pause = PAUSE;
         let mut tries = 0;
         loop {
@@ -318,12 +443,12 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Checks the settlement and the receipt, whether or not somebody still waits for them.
-    async fn accept(
+    pub(super) async fn accept(
         self: &Arc<Self>,
         held: Held<J>,
         settlement: Settlement,
         receipt: Option<Vec<u8>>,
-    ) -> Result<(Accepted, ReceiptVerdict), CallError> {
+    ) -> Result<Settled, CallError> {
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let key = held.key();
@@ -342,7 +467,7 @@ impl<J: Journal + 'static> Shared<J> {
                     dispute.iter().for_each(|kind| shared.tell(&Event::DisputeKept(*kind)));
                     shared.tell(&Event::CallPaid { accepted, receipt: verdict });
                     shared.notes_came();
-                    Ok((accepted, verdict))
+                    Ok(Settled { accepted, receipt: verdict })
                 }
                 Err(AcceptError::Journal(error)) => Err(CallError::Journal(error)),
                 Err(error) => {
@@ -364,26 +489,27 @@ enum Again {
     Contradiction,
 }
 
-fn receipt_in(answer: &Answer) -> Option<Receipt> {
-    let value = answer.headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok())?;
+impl Arrived {
+    /// The kind of problem, if it is one of the protocol's.
+    fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Whole(answer) if answer.is_problem() => answer.problem().kind(),
+            _ => None,
+        }
+    }
+}
+
+fn receipt_in(headers: &HeaderMap) -> Option<Receipt> {
+    let value = headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok())?;
     Receipt::from_header_value(value).ok()
 }
 
-/// The settlement in an answer: in the receipt of a success, in the details of a problem.
-fn settlement_in(answer: &Answer) -> Option<Settlement> {
-    let bytes = match answer.headers.contains_key(RECEIPT_HEADER) {
-        true => receipt_in(answer)?.settlement().ok()?,
-        false if answer.is_problem() => answer.problem().settlement()?,
-        false => return None,
-    };
-    Settlement::from_bytes(&bytes).ok()
+/// The settlement in the receipt of an answer, in its head or in its trailers.
+pub(super) fn settlement_in(headers: &HeaderMap) -> Option<Settlement> {
+    Settlement::from_bytes(&receipt_in(headers)?.settlement().ok()?).ok()
 }
 
-/// The bytes of the signed receipt in an answer.
-fn signed_in(answer: &Answer) -> Option<Vec<u8>> {
-    match receipt_in(answer) {
-        Some(receipt) => receipt.signed().ok()?,
-        None if answer.is_problem() => answer.problem().receipt(),
-        None => None,
-    }
+/// The bytes of the signed receipt there.
+pub(super) fn signed_in(headers: &HeaderMap) -> Option<Vec<u8>> {
+    receipt_in(headers)?.signed().ok()?
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
 use crate::circuits::note::Nullifier;
@@ -20,8 +21,8 @@ use crate::http::spent::{SpentCount, bucket_path, read_pages, spent_path};
 use crate::http::upstream::without_tls;
 use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
 
-/// Longest answer that is read, bytes.
-const MAX_ANSWER: usize = 64 << 20;
+/// Longest answer that is read to be had whole, bytes.
+pub(super) const MAX_ANSWER: usize = 64 << 20;
 /// Longest answer that is read of a gateway's or issuer's own, but for buckets: a directory's length, and some.
 const MAX_OWN: usize = (1 << 20) + 4_096;
 
@@ -46,9 +47,12 @@ pub enum ClientError {
     /// There was no answer in time.
     #[error("there was no answer in time")]
     Timeout,
-    /// The answer is longer than such an answer can be; 64 MiB for one that was paid for.
+    /// The answer is longer than such an answer can be; 64 MiB for one that was paid for and is wanted whole.
     #[error("the answer is too long")]
     TooLong,
+    /// The answer began and broke off.
+    #[error("the answer broke off")]
+    BrokenOff,
     /// The answer is a problem.
     #[error("{0}")]
     Problem(Box<ProblemDetails>),
@@ -83,6 +87,20 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Reads the rest of an answer that has begun.
+    pub(crate) async fn read(answer: Response<reqwest::Body>, max: usize) -> Result<Self, ClientError> {
+        let (head, mut body) = answer.into_parts();
+        let mut read = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(chunk) = frame.map_err(ClientError::Http)?.into_data() else { continue };
+            if read.len() + chunk.len() > max {
+                return Err(ClientError::TooLong);
+            }
+            read.extend_from_slice(&chunk);
+        }
+        Ok(Self { status: head.status, headers: head.headers, body: read.into() })
+    }
+
     /// The problem in it. An answer that is none makes one of its status.
     pub(crate) fn problem(&self) -> ProblemDetails {
         serde_json::from_slice(&self.body)
@@ -92,8 +110,7 @@ impl Answer {
     }
 
     pub(crate) fn is_problem(&self) -> bool {
-        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        kind.is_some_and(|kind| kind.starts_with(crate::http::problem::CONTENT_TYPE))
+        is_problem(&self.headers)
     }
 
     fn success(self) -> Result<Bytes, ClientError> {
@@ -122,6 +139,24 @@ impl Client {
         builder().tls_backend_preconfigured(tls).build().map(Self).map_err(ClientError::Setup)
     }
 
+    /// Sends a request, and comes back when its answer begins. `within` is the time for all of it, its body included.
+    pub(crate) async fn begin(
+        &self,
+        method: Method,
+        url: String,
+        headers: HeaderMap,
+        body: Bytes,
+        within: Option<Duration>,
+    ) -> Result<Response<reqwest::Body>, ClientError> {
+        let request = self.0.request(method, url).headers(headers).body(body);
+        let request = match within {
+            Some(within) => request.timeout(within),
+            None => request,
+        };
+        Ok(request.send().await.map_err(ClientError::Http)?.into())
+    }
+
+    /// Sends a request, and reads the whole answer.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -140,17 +175,7 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
-        let sent = self.0.request(method, url).headers(headers).body(body).send().await;
-        let mut response = sent.map_err(ClientError::Http)?;
-        let (status, headers) = (response.status(), core::mem::take(response.headers_mut()));
-        let mut read = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(ClientError::Http)? {
-            if read.len() + chunk.len() > max {
-                return Err(ClientError::TooLong);
-            }
-            read.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status, headers, body: read.into() })
+        Answer::read(self.begin(method, url, headers, body, None).await?, max).await
     }
 
     /// The challenge of a gateway: what an unpaid request to its root is answered with.
@@ -265,6 +290,12 @@ impl Client {
         let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
         read_settlement(&answer.settlement)
     }
+}
+
+/// Whether an answer is a refusal of the gateway's.
+pub(super) fn is_problem(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with(crate::http::problem::CONTENT_TYPE))
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8], name: &'static str) -> Result<T, ClientError> {

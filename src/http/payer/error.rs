@@ -108,6 +108,9 @@ pub enum CallError {
     /// There is no answer and no settlement, after several tries.
     #[error("the gateway cannot be reached: {0}")]
     Unreachable(#[source] ClientError),
+    /// The answer was not read to its end: whoever asked has hung up.
+    #[error("the answer was not read to its end")]
+    HungUp,
     /// The settlement is not one.
     #[error("the gateway's settlement is refused: {0}")]
     Settlement(#[source] AcceptError),
@@ -126,7 +129,9 @@ impl CallError {
     /// Who is at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) => Fault::Caller,
+            Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => {
+                Fault::Caller
+            },
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::Settlement(_) | Self::Failed { .. } | Self::Unlisted => Fault::Operator,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
@@ -149,9 +154,12 @@ impl CallError {
             | Self::NotReady
             | Self::Unlisted
             | Self::Request(_) => CreditState::Untouched,
-            Self::Contradiction | Self::Journal(_) | Self::Refused(_) | Self::Unreachable(_) | Self::Stopped => {
-                CreditState::Safe
-            }
+            Self::Contradiction
+            | Self::Journal(_)
+            | Self::Refused(_)
+            | Self::Unreachable(_)
+            | Self::HungUp
+            | Self::Stopped => CreditState::Safe,
             Self::Failed { accepted, .. } | Self::Lost(accepted) => CreditState::Spent(*accepted),
             Self::Settlement(_) => CreditState::Disputed,
         }
@@ -176,6 +184,7 @@ impl CallError {
             Self::Failed { .. } => "call again if the answer is needed; it is paid for again",
             Self::Lost(_) => "call again if the answer is needed; it is paid for again",
             Self::Unreachable(_) => "the settlement is asked for by itself until it comes; call again later",
+            Self::HungUp => "the work is stopped by itself, and what it did not cost comes back",
             Self::Settlement(_) => "the right settlement is asked for by itself; the wrong one is kept as a dispute",
             Self::Stopped => "spends that were on their way are pursued when the wallet is used again",
         }

@@ -1,5 +1,7 @@
 //! Where a gateway is, and what it asks for.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 
 use crate::http::payment::{Challenge, Credential, Payload};
@@ -15,6 +17,8 @@ pub(super) struct Terms {
     pub(super) origin: String,
     /// As session signatures have it.
     pub(super) authority: String,
+    /// How long a call may last at most: by then the gateway has settled it.
+    pub(super) longest: Duration,
 }
 
 /// Why there are none.
@@ -32,7 +36,9 @@ impl Terms {
         let origin = origin.trim_end_matches('/').to_owned();
         let (authority, _) =
             crate::http::gateway::authorities(&origin).ok_or_else(|| NoTerms::Origin(origin.clone()))?;
-        Ok(Self { directory: directory.digest(), challenge: Challenge::of(directory, gateway), origin, authority })
+        let longest = Duration::from_secs(directory.parts().limits.session_seconds.into());
+        let challenge = Challenge::of(directory, gateway);
+        Ok(Self { directory: directory.digest(), challenge, origin, authority, longest })
     }
 
     /// The header that pays.

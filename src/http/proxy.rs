@@ -1,0 +1,164 @@
+//! The caller's side as a proxy: clients that know nothing of payments talk to it, and it pays.
+//!
+//! ```text
+//! client --any request--> proxy (this machine) --paid request--> gateway
+//! client <--the answer, as the service gave it-- proxy <-- ... --'
+//! ```
+//!
+//! It is for one wallet and whoever may use it: it asks for no password. So it is to listen on loopback; requests that a browser
+//! makes for a web page, and names that only lead here, are refused.
+//!
+//! What reaches the gateway of a request is its method, path, query and body as they are, and of its headers `Content-Type`,
+//! `Content-Encoding` and `Range`, in this order, and what [`ProxyOptions::pass_headers`] names. All others would tell one client from
+//! another: there is no `User-Agent`, and `Accept` is `*/*` for everybody. A client's key goes nowhere.
+//!
+//! The answer comes back as it is but for what is of a connection, cookies, and the payment's receipt. Where its cost is known before its
+//! body it has [`COST_HEADER`]. Errors that are the payment's own are JSON objects as clients of OpenAI's API read them, with a status, and
+//! say in `error.fault`, `error.credit` and `error.next` whose fault it is, what became of the credit, and what to do.
+//!
+//! [`HEALTH_PATH`] and [`STATUS_PATH`] are the proxy's own.
+
+mod local;
+mod outgoing;
+mod passing;
+mod refusal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderName, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::Semaphore;
+
+use super::payer::Payer;
+use crate::wallet::Journal;
+use outgoing::Outgoing;
+use refusal::Refusal;
+
+/// What begins the paths of the proxy's own.
+pub const OWN_PREFIX: &str = "/.halometer/";
+/// `GET`: 200 while the proxy runs.
+pub const HEALTH_PATH: &str = "/.halometer/healthz";
+/// `GET`: how the wallet is doing, as JSON.
+pub const STATUS_PATH: &str = "/.halometer/status";
+/// Header of an answer: what the call cost, micro-credits.
+pub const COST_HEADER: HeaderName = HeaderName::from_static("halometer-cost");
+
+/// How long the body of a request may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How a proxy is used.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    /// Longest body of a request, bytes. It is read whole, for its digest is signed.
+    pub max_body: usize,
+    /// Requests at a time, those included that wait for a spend; one more is answered with 503.
+    pub max_requests: u32,
+    /// Headers of requests that are passed on as well. Each makes the calls that have it look like one another, and unlike all others.
+    pub pass_headers: Vec<HeaderName>,
+    /// Whether requests for any host name are taken. Otherwise it is addresses and `localhost`, so that no web page can lead a browser here
+    /// under a name of its own.
+    pub any_host: bool,
+}
+
+impl Default for ProxyOptions {
+    /// 32 MiB, 256 requests, no further headers, no other host names.
+    fn default() -> Self {
+        Self { max_body: 32 << 20, max_requests: 256, pass_headers: Vec::new(), any_host: false }
+    }
+}
+
+/// Why there is no proxy. The caller is at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// The header is the payment's, or of a connection.
+    #[error("the header `{0}` cannot be passed on")]
+    Header(HeaderName),
+}
+
+/// Pays for whatever it is asked. Cheap to clone.
+pub struct Proxy<J: Journal + 'static>(Arc<Inner<J>>);
+
+struct Inner<J: Journal + 'static> {
+    payer: Payer<J>,
+    options: ProxyOptions,
+    places: Arc<Semaphore>,
+}
+
+impl<J: Journal + 'static> Proxy<J> {
+    /// A proxy that pays with this payer.
+    ///
+    /// # Errors
+    /// [`ProxyError`].
+    pub fn new(payer: Payer<J>, options: ProxyOptions) -> Result<Self, ProxyError> {
+        if let Some(name) = options.pass_headers.iter().find(|name| !outgoing::may_pass(name)) {
+            return Err(ProxyError::Header(name.clone()));
+        }
+        let places = Arc::new(Semaphore::new(options.max_requests as usize));
+        Ok(Self(Arc::new(Inner { payer, options, places })))
+    }
+
+    /// What is to be served.
+    pub fn router(&self) -> Router {
+        let inner = Arc::clone(&self.0);
+        Router::new().fallback(move |request: Request| {
+            let inner = Arc::clone(&inner);
+            async move { inner.answer(request).await }
+        })
+    }
+
+    /// Waits until no request is under way any more, for so long at most. To be called after the server took its last one, before the payer
+    /// is shut down. True if none is left.
+    pub async fn drain(&self, within: Duration) -> bool {
+        let all = self.0.places.acquire_many(self.0.options.max_requests);
+        tokio::time::timeout(within, all).await.is_ok()
+    }
+}
+
+impl<J: Journal + 'static> Inner<J> {
+    async fn answer(&self, request: Request) -> Response {
+        self.serve(request).await.unwrap_or_else(Refusal::into_response)
+    }
+
+    async fn serve(&self, request: Request) -> Result<Response, Refusal> {
+        if outgoing::is_foreign(&request, self.options.any_host) {
+            return Err(Refusal::request(
+                StatusCode::FORBIDDEN,
+                "not_from_here",
+                "web pages, and other names than localhost, may not use this wallet",
+                "call the address that the proxy printed, from a program",
+            ));
+        }
+        let (parts, body) = request.into_parts();
+        if parts.uri.path().starts_with(OWN_PREFIX) {
+            return Ok(self.local(&parts.method, parts.uri.path()).await);
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::busy())?;
+        let Outgoing { method, target, headers } = outgoing::read(parts, &self.options.pass_headers)?;
+        let body = Limited::new(body, self.options.max_body).collect();
+        let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::too_long(self.options.max_body)),
+            Ok(Err(_)) => return Err(Refusal::broken_body(StatusCode::BAD_REQUEST)),
+            Err(_) => return Err(Refusal::broken_body(StatusCode::REQUEST_TIMEOUT)),
+        };
+        let streamed = self.payer.stream(method, &target, headers, body).await?;
+        Ok(passing::answer(streamed, place))
+    }
+}
+
+impl<J: Journal + 'static> Clone for Proxy<J> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<J: Journal + 'static> core::fmt::Debug for Proxy<J> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Proxy").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}

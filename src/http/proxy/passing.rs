@@ -1,0 +1,54 @@
+//! An answer on its way back to the client.
+
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::COST_HEADER;
+use crate::http::payer::{ClientError, PaidBody, Streamed};
+use crate::http::payment::RECEIPT_HEADER;
+use crate::http::upstream::end_to_end;
+
+pub(super) fn answer(streamed: Streamed, place: OwnedSemaphorePermit) -> Response {
+    let Streamed { status, headers, body, settled, .. } = streamed;
+    let mut headers = end_to_end(&headers);
+    // The receipt is between gateway and wallet; a cookie would never be sent back.
+    for name in [RECEIPT_HEADER, header::SET_COOKIE, COST_HEADER] {
+        headers.remove(name);
+    }
+    if let Some(settled) = settled {
+        headers.insert(COST_HEADER, HeaderValue::from(settled.accepted.cost.micro()));
+    }
+    let mut answer = Response::new(Body::new(Passing { body, _place: place }));
+    (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+    answer
+}
+
+/// A request is under way until its body is over.
+struct Passing {
+    body: PaidBody,
+    _place: OwnedSemaphorePermit,
+}
+
+impl hyper::body::Body for Passing {
+    type Data = Bytes;
+    type Error = ClientError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,170 @@
+//! What goes wrong, as clients of OpenAI's API read it.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::COST_HEADER;
+use crate::http::clock::now;
+use crate::http::payer::{CallError, ClientError, CreditState};
+use crate::http::problem::ProblemDetails;
+use crate::protocol::{Credits, Fault, Problem};
+
+/// What clients look at before they send a request again by themselves, which would be paid for again.
+const SHOULD_RETRY: &str = "x-should-retry";
+/// Seconds after which something that passes may have passed.
+const SOON: u64 = 2;
+
+/// Why a request has no answer of the service.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    fault: Fault,
+    credit: CreditState,
+    next: String,
+    /// Seconds after which the same request may fare better.
+    retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// The client's request is refused, and nothing was sent.
+    pub(super) fn request(status: StatusCode, code: &'static str, message: &str, next: &str) -> Self {
+        Self {
+            status,
+            code,
+            message: message.to_owned(),
+            fault: Fault::Caller,
+            credit: CreditState::Untouched,
+            next: next.to_owned(),
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn too_long(max: usize) -> Self {
+        let message = format!("the request's body is longer than {max} bytes");
+        Self::request(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", &message, "send less")
+    }
+
+    pub(super) fn broken_body(status: StatusCode) -> Self {
+        Self::request(status, "body_broken", "the request's body did not arrive", "send it again")
+    }
+
+    pub(super) fn busy() -> Self {
+        let message = "too many requests are under way";
+        let busy = Self::request(StatusCode::SERVICE_UNAVAILABLE, "busy", message, "send it again a little later");
+        Self { fault: Fault::Nobody, retry_after: Some(SOON), ..busy }
+    }
+
+    const fn kind(&self) -> &'static str {
+        match self.status {
+            StatusCode::PAYMENT_REQUIRED => "insufficient_quota",
+            status if status.as_u16() < 500 => "invalid_request_error",
+            _ => "server_error",
+        }
+    }
+}
+
+/// Status, code, and seconds after which it may be better.
+fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u64>) {
+    use StatusCode as S;
+    match error {
+        CallError::OutOfCredit => (S::PAYMENT_REQUIRED, "out_of_credit", None),
+        CallError::Spread => (S::PAYMENT_REQUIRED, "credit_spread", None),
+        CallError::Unchecked => (S::SERVICE_UNAVAILABLE, "unchecked", Some(5)),
+        CallError::Quarantined(until) => {
+            let wait = until.seconds().saturating_sub(now().seconds()).max(1);
+            (S::SERVICE_UNAVAILABLE, "quarantined", Some(wait))
+        }
+        CallError::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", Some(SOON)),
+        CallError::Prover => (S::SERVICE_UNAVAILABLE, "prover_failed", Some(5)),
+        CallError::Stopped => (S::SERVICE_UNAVAILABLE, "stopped", None),
+        CallError::Unlisted => (S::BAD_GATEWAY, "gateway_unlisted", None),
+        CallError::Contradiction => (S::BAD_GATEWAY, "issuer_contradicts_itself", None),
+        CallError::Request(_) => (S::BAD_REQUEST, "request_unsignable", None),
+        CallError::Journal(_) => (S::INTERNAL_SERVER_ERROR, "wallet_failed", None),
+        CallError::Refused(details) => refused(details),
+        CallError::Failed { details, .. } => match details.kind() {
+            Some(Problem::CapReached) => (S::PAYMENT_REQUIRED, "cap_reached", None),
+            _ if details.status == S::GATEWAY_TIMEOUT.as_u16() => (S::GATEWAY_TIMEOUT, "service_timeout", None),
+            _ => (S::BAD_GATEWAY, "service_failed", None),
+        },
+        CallError::Lost(_) => (S::BAD_GATEWAY, "answer_lost", None),
+        CallError::Unreachable(ClientError::Timeout) => (S::GATEWAY_TIMEOUT, "gateway_timeout", None),
+        CallError::Unreachable(_) => (S::BAD_GATEWAY, "gateway_unreachable", None),
+        CallError::HungUp => (S::BAD_REQUEST, "hung_up", None),
+        CallError::Settlement(_) => (S::BAD_GATEWAY, "gateway_cheats", None),
+    }
+}
+
+fn refused(details: &ProblemDetails) -> (StatusCode, &'static str, Option<u64>) {
+    use StatusCode as S;
+    match details.kind() {
+        Some(Problem::Busy | Problem::StoreUnavailable | Problem::InProgress) => {
+            (S::SERVICE_UNAVAILABLE, "gateway_busy", Some(SOON))
+        }
+        Some(_) => (S::BAD_GATEWAY, "gateway_refuses", None),
+        None => match details.status() {
+            S::SERVICE_UNAVAILABLE => (S::SERVICE_UNAVAILABLE, "gateway_busy", Some(SOON)),
+            S::GATEWAY_TIMEOUT => (S::GATEWAY_TIMEOUT, "gateway_timeout", None),
+            // It was about the payment, and the client knows of none.
+            S::UNAUTHORIZED | S::PAYMENT_REQUIRED | S::PROXY_AUTHENTICATION_REQUIRED => {
+                (S::BAD_GATEWAY, "gateway_refuses", None)
+            }
+            status if status.is_client_error() => (status, "gateway_refuses", None),
+            _ => (S::BAD_GATEWAY, "gateway_refuses", None),
+        },
+    }
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        let (status, code, retry_after) = classify(&error);
+        let next = match code {
+            "cap_reached" => "what is asked for may cost more than the class: run the proxy with a larger --class",
+            _ => error.next(),
+        };
+        let next = next.to_owned();
+        Self { status, code, message: error.to_string(), fault: error.fault(), credit: error.credit(), next, retry_after }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let fault = match self.fault {
+            Fault::Caller => "caller",
+            Fault::Operator => "operator",
+            Fault::Nobody => "nobody",
+        };
+        let (credit, cost) = match self.credit {
+            CreditState::Untouched => ("untouched", None),
+            CreditState::Safe => ("safe", None),
+            CreditState::Spent(accepted) => ("spent", Some(accepted.cost)),
+            CreditState::Disputed => ("disputed", None),
+        };
+        let body = json!({ "error": {
+            "message": format!("halometer: {}; credit: {credit}; next: {}", self.message, self.next),
+            "type": self.kind(),
+            "param": null,
+            "code": self.code,
+            "fault": fault,
+            "credit": credit,
+            "cost": cost.as_ref().map(ToString::to_string),
+            "next": self.next,
+        } });
+        let mut answer = (self.status, Json(body)).into_response();
+        let headers = answer.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let retry = if self.retry_after.is_some() { "true" } else { "false" };
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(cost) = cost.map(Credits::micro) {
+            headers.insert(COST_HEADER, HeaderValue::from(cost));
+        }
+        answer
+    }
+}
