@@ -18,21 +18,21 @@ use tokio::runtime::Runtime;
 
 use super::{code, json, said};
 
-const CHAT: &str = "/v1/chat/completions";
-const QUESTION: &str =
+pub(super) const CHAT: &str = "/v1/chat/completions";
+pub(super) const QUESTION: &str =
     r#"{"model":"parrot-1","messages":[{"role":"user","content":"a question of mine"}],"max_tokens":32}"#;
 const PASSPHRASE: &str = "correct horse battery staple";
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+pub(super) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 /// Parties that all tests may use at once.
 static STACK: LazyLock<Stack> = LazyLock::new(|| start(StackOptions::default()));
 
-fn start(options: StackOptions) -> Stack {
+pub(super) fn start(options: StackOptions) -> Stack {
     RUNTIME.block_on(Stack::start(options)).unwrap()
 }
 
 /// Parties whose service takes requests and never answers.
-fn mute() -> Stack {
+pub(super) fn mute() -> Stack {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -42,14 +42,14 @@ fn mute() -> Stack {
 }
 
 /// Somebody with a device, or several.
-struct Owner {
+pub(super) struct Owner {
     home: TempDir,
     /// All that any command said.
     heard: Mutex<String>,
 }
 
 impl Owner {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
         Self { home, heard: Mutex::default() }
@@ -59,7 +59,7 @@ impl Owner {
         self.home.path().join(name)
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         self.path(name).to_str().unwrap().to_owned()
     }
 
@@ -79,21 +79,21 @@ impl Owner {
     }
 
     /// Runs a command on a wallet with the passphrase.
-    fn run(&self, wallet: &str, args: &[&str]) -> Output {
+    pub(super) fn run(&self, wallet: &str, args: &[&str]) -> Output {
         let output = self.command(wallet, args).args(["--passphrase-file", &self.text("passphrase")]).output().unwrap();
         self.listen(&output);
         output
     }
 
     /// The same with --json, expecting an exit code.
-    fn json(&self, wallet: &str, args: &[&str], expected: i32) -> Value {
+    pub(super) fn json(&self, wallet: &str, args: &[&str], expected: i32) -> Value {
         let output = self.run(wallet, &[args, &["--json"]].concat());
         assert_eq!(code(&output), expected, "{args:?}: {output:?}");
         json(&output)
     }
 
     /// An error, checked to say what has to be said.
-    fn fails(&self, wallet: &str, args: &[&str]) -> Value {
+    pub(super) fn fails(&self, wallet: &str, args: &[&str]) -> Value {
         let output = self.run(wallet, &[args, &["--json"]].concat());
         assert_eq!(code(&output), 2, "{args:?}: {output:?}");
         let text = said(&output);
@@ -108,18 +108,18 @@ impl Owner {
     }
 
     /// Makes a wallet and funds it.
-    fn fund(&self, stack: &Stack, wallet: &str, amount: u64) {
+    pub(super) fn fund(&self, stack: &Stack, wallet: &str, amount: u64) {
         self.json(wallet, &["new", "--issuer", &stack.issuer_url(), "--root-key", &root_key(stack)], 0);
         let payment = stack.pay(Credits::from_micro(amount)).unwrap().to_string();
         self.json(wallet, &["fund", &payment, &amount.to_string()], 0);
     }
 
-    fn total(&self, wallet: &str) -> u64 {
+    pub(super) fn total(&self, wallet: &str) -> u64 {
         self.json(wallet, &["balance"], 0)["total"].as_str().unwrap().parse().unwrap()
     }
 }
 
-fn root_key(stack: &Stack) -> String {
+pub(super) fn root_key(stack: &Stack) -> String {
     stack.root_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -14,6 +14,8 @@ mod payer;
 mod payer_hostile;
 mod payer_parallel;
 mod prices;
+mod proxy;
+mod proxy_streams;
 mod receipts;
 mod refusals;
 mod spent;

@@ -129,9 +129,7 @@ impl CallError {
     /// Who is at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => {
-                Fault::Caller
-            },
+            Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::Settlement(_) | Self::Failed { .. } | Self::Unlisted => Fault::Operator,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.

@@ -127,7 +127,8 @@ mod tests {
         for host in ["127.0.0.1", "127.0.0.1:80", "[::1]:80", "[::1]", "localhost:8402", "LOCALHOST", "10.0.0.7:1"] {
             assert!(is_here(host), "{host}");
         }
-        for host in ["evil.example", "evil.example:8402", "localhost.evil.example", "127.0.0.1.evil.example", "", "[x]"] {
+        for host in ["evil.example", "evil.example:8402", "localhost.evil.example", "127.0.0.1.evil.example", "", "[x]"]
+        {
             assert!(!is_here(host), "{host}");
         }
     }

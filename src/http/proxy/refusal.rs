@@ -127,7 +127,15 @@ impl From<CallError> for Refusal {
             _ => error.next(),
         };
         let next = next.to_owned();
-        Self { status, code, message: error.to_string(), fault: error.fault(), credit: error.credit(), next, retry_after }
+        Self {
+            status,
+            code,
+            message: error.to_string(),
+            fault: error.fault(),
+            credit: error.credit(),
+            next,
+            retry_after,
+        }
     }
 }
 
