@@ -135,7 +135,7 @@ fn node() -> Option<PathBuf> {
         assert!(installed.status.success(), "{text}");
     }
     // Modules are looked for from where the program is.
-    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/clients/openai.mjs"), place.join("openai.mjs"))
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/clients/client.mjs"), place.join("client.mjs"))
         .unwrap();
     Some(place)
 }
@@ -146,7 +146,7 @@ fn the_openai_client_for_python_works_unchanged_a_hundred_calls_at_once() {
     let (owner, stack) = (Owner::new(), start(StackOptions::default()));
     owner.fund(&stack, "w", 8_000_000);
     let proxy = Proxy::start(&owner, "w", &["--policy", "agent"]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/clients/openai.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/clients/client.py");
     let run = |proxy: &Proxy, calls: &str| {
         let mut command = Command::new(&python);
         // Whoever runs the tests may have a key and a proxy of his own.
@@ -191,7 +191,7 @@ fn the_openai_client_for_javascript_works_unchanged_a_hundred_calls_at_once() {
     owner.fund(&stack, "w", 8_000_000);
     let proxy = Proxy::start(&owner, "w", &["--policy", "agent", "--class", "4000"]);
     let mut command = Command::new("node");
-    command.arg(place.join("openai.mjs")).args([proxy.url("base_url"), "100"]).current_dir(&place);
+    command.arg(place.join("client.mjs")).args([proxy.url("base_url"), "100"]).current_dir(&place);
     let output = command.env_remove("OPENAI_API_KEY").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let report = json(&output);

@@ -49,22 +49,14 @@ async def main():
     async with openai.AsyncOpenAI(base_url=BASE_URL, api_key=KEY, timeout=120) as client:
         models = [model.id async for model in client.models.list()]
         answered = await many(client)
-        if CALLS == 0:
-            try:
-                await whole(client, 0)
-                refusal = None
-            except openai.APIStatusError as error:
-                refusal = {"status": error.status_code, "code": error.code, "message": str(error)}
-        else:
-            refusal = None
-        raw = await client.chat.completions.with_raw_response.create(**question(1)) if CALLS else None
+        raw = await client.chat.completions.with_raw_response.create(**question(1))
         try:
             await client.chat.completions.create(model="parrot-1", messages=[])
             bad = None
         except openai.APIStatusError as error:
             bad = {"status": error.status_code, "type": error.type}
-    cost = raw.headers.get("halometer-cost") if raw else None
-    print(json.dumps({"models": models, "answered": answered, "refusal": refusal, "bad": bad, "cost": cost}))
+    cost = raw.headers.get("halometer-cost")
+    print(json.dumps({"models": models, "answered": answered, "bad": bad, "cost": cost}))
 
 
 asyncio.run(main())
