@@ -106,7 +106,8 @@ pub(super) fn is_foreign(request: &Request, any_host: bool) -> bool {
     }
     let mut named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
     let authority = request.uri().authority().map(|authority| authority.as_str());
-    !any_host && !(named.all(is_here) && authority.is_none_or(is_here))
+    let here = named.all(is_here) && authority.is_none_or(is_here);
+    !(any_host || here)
 }
 
 /// Whether a host, with or without a port, is an address or this machine.

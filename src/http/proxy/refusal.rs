@@ -14,7 +14,7 @@ use crate::protocol::{Credits, Fault, Problem};
 /// What clients look at before they send a request again by themselves, which would be paid for again.
 const SHOULD_RETRY: &str = "x-should-retry";
 /// Seconds after which something that passes may have passed.
-const SOON: u64 = 2;
+const SOON: u32 = 2;
 
 /// Why a request has no answer of the service.
 #[derive(Debug)]
@@ -24,21 +24,21 @@ pub(super) struct Refusal {
     message: String,
     fault: Fault,
     credit: CreditState,
-    next: String,
+    next: &'static str,
     /// Seconds after which the same request may fare better.
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
 }
 
 impl Refusal {
     /// The client's request is refused, and nothing was sent.
-    pub(super) fn request(status: StatusCode, code: &'static str, message: &str, next: &str) -> Self {
+    pub(super) fn request(status: StatusCode, code: &'static str, message: &str, next: &'static str) -> Self {
         Self {
             status,
             code,
             message: message.to_owned(),
             fault: Fault::Caller,
             credit: CreditState::Untouched,
-            next: next.to_owned(),
+            next,
             retry_after: None,
         }
     }
@@ -68,7 +68,7 @@ impl Refusal {
 }
 
 /// Status, code, and seconds after which it may be better.
-fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u64>) {
+fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
     use StatusCode as S;
     match error {
         CallError::OutOfCredit => (S::PAYMENT_REQUIRED, "out_of_credit", None),
@@ -76,7 +76,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u64>) {
         CallError::Unchecked => (S::SERVICE_UNAVAILABLE, "unchecked", Some(5)),
         CallError::Quarantined(until) => {
             let wait = until.seconds().saturating_sub(now().seconds()).max(1);
-            (S::SERVICE_UNAVAILABLE, "quarantined", Some(wait))
+            (S::SERVICE_UNAVAILABLE, "quarantined", Some(u32::try_from(wait).unwrap_or(u32::MAX)))
         }
         CallError::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", Some(SOON)),
         CallError::Prover => (S::SERVICE_UNAVAILABLE, "prover_failed", Some(5)),
@@ -99,7 +99,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u64>) {
     }
 }
 
-fn refused(details: &ProblemDetails) -> (StatusCode, &'static str, Option<u64>) {
+fn refused(details: &ProblemDetails) -> (StatusCode, &'static str, Option<u32>) {
     use StatusCode as S;
     match details.kind() {
         Some(Problem::Busy | Problem::StoreUnavailable | Problem::InProgress) => {
@@ -126,7 +126,6 @@ impl From<CallError> for Refusal {
             "cap_reached" => "what is asked for may cost more than the class: run the proxy with a larger --class",
             _ => error.next(),
         };
-        let next = next.to_owned();
         Self {
             status,
             code,
