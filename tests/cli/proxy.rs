@@ -85,6 +85,13 @@ fn try_run(command: &mut Command) -> Option<Output> {
     }
 }
 
+/// Says why something cannot be tested here.
+#[allow(clippy::print_stderr)]
+fn skip(why: &str) -> Option<PathBuf> {
+    eprintln!("SKIPPED: {why}");
+    None
+}
+
 /// Python with the client. None, and a word on why, if there is no Python, or nowhere to get the client from.
 fn python() -> Option<PathBuf> {
     let place = tools("openai-python");
@@ -95,16 +102,14 @@ fn python() -> Option<PathBuf> {
         return Some(python);
     }
     let Some(made) = try_run(Command::new("python3").args(["-m", "venv"]).arg(&place)) else {
-        eprintln!("SKIPPED: there is no python3 on this machine");
-        return None;
+        return skip("there is no python3 on this machine");
     };
     assert!(made.status.success(), "{made:?}");
     let install = ["-m", "pip", "install", "--disable-pip-version-check", "-q", "--retries", "1", "--timeout", "10"];
     let installed = Command::new(&python).args(install).arg(PYTHON_CLIENT).output().unwrap();
     let text = String::from_utf8_lossy(&installed.stderr);
     if text.contains("from versions: none") {
-        eprintln!("SKIPPED: the registry of Python packages cannot be reached");
-        return None;
+        return skip("the registry of Python packages cannot be reached");
     }
     assert!(installed.status.success(), "{text}");
     Some(python)
@@ -115,22 +120,19 @@ fn node() -> Option<PathBuf> {
     let place = tools("openai-node");
     std::fs::create_dir_all(&place).unwrap();
     if try_run(Command::new("node").arg("--version")).is_none() {
-        eprintln!("SKIPPED: there is no node on this machine");
-        return None;
+        return skip("there is no node on this machine");
     }
     let wanted = format!("\"version\": \"{}\"", NODE_CLIENT.split('@').nth(1).unwrap());
     let package = place.join("node_modules/openai/package.json");
     if !std::fs::read_to_string(package).is_ok_and(|text| text.contains(&wanted)) {
         let install = ["install", "--no-audit", "--no-fund", "--fetch-retries=1", NODE_CLIENT];
         let Some(installed) = try_run(Command::new("npm").args(install).current_dir(&place)) else {
-            eprintln!("SKIPPED: there is no npm on this machine");
-            return None;
+            return skip("there is no npm on this machine");
         };
         let text = String::from_utf8_lossy(&installed.stderr);
         if ["ENOTFOUND", "ECONNREFUSED", "EAI_AGAIN", "ETIMEDOUT", "ENETUNREACH"].iter().any(|code| text.contains(code))
         {
-            eprintln!("SKIPPED: the registry of JavaScript packages cannot be reached");
-            return None;
+            return skip("the registry of JavaScript packages cannot be reached");
         }
         assert!(installed.status.success(), "{text}");
     }

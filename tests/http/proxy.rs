@@ -9,6 +9,7 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use halometer::cli::demo::stack::StackOptions;
 use halometer::http::payer::{Payer, PayerParts};
+use halometer::http::pricing::{BytePricing, FixedPricing, INPUT_TOKEN, OUTPUT_TOKEN};
 use halometer::http::proxy::{HEALTH_PATH, Proxy, ProxyOptions, STATUS_PATH};
 use halometer::http::server::{Listener, Server};
 use halometer::protocol::*;
@@ -280,20 +281,31 @@ async fn a_wallet_that_cannot_pay_says_so_as_clients_expect_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_may_cost_more_than_the_class_says_which_knob_to_turn() {
-    let world = World::new().await;
+async fn a_call_that_costs_more_than_the_class_says_which_knob_to_turn() {
+    // Two micro-credits a byte.
+    let pricing = Some(Box::new(BytePricing::new().request(INPUT_TOKEN)) as _);
+    let world = World::with(StackOptions { pricing, ..StackOptions::default() }).await;
     let proxied = Proxied::new(&world).await;
-    let body = r#"{"model":"m","max_tokens":4000,"messages":[{"role":"user","content":"Everything, please."}]}"#;
-    let answer = proxied.json(body).send().await.unwrap();
-    let cost = answer.headers().get("halometer-cost").cloned();
+    let answer = proxied.request(Method::POST, TARGET).body("x".repeat(2_001)).send().await.unwrap();
+    assert_eq!(answer.headers()["halometer-cost"], "0");
     let (status, body) = read(answer).await;
-    if status == StatusCode::OK {
-        // A gateway that sells what the cap allows.
-        return;
-    }
-    assert_eq!((status.as_u16(), &body["error"]["code"]), (402, &"cap_reached".into()), "{body}");
+    assert_eq!(
+        (status.as_u16(), &body["error"]["code"], &body["error"]["cost"]),
+        (402, &"cap_reached".into(), &"0".into())
+    );
     assert!(body["error"]["next"].as_str().unwrap().contains("--class"), "{body}");
-    assert_eq!((cost, &body["error"]["cost"]), (Some("0".parse().unwrap()), &"0".into()));
+    assert_eq!((world.charged(), world.held()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_gateway_does_not_sell_is_not_found_and_costs_nothing() {
+    let pricing = FixedPricing::new().route("POST /v1/images".parse().unwrap(), OUTPUT_TOKEN);
+    let world = World::with(StackOptions { pricing: Some(Box::new(pricing)), ..StackOptions::default() }).await;
+    let proxied = Proxied::new(&world).await;
+    let answer = refused(proxied.question().send().await.unwrap()).await;
+    assert_eq!(answer, expected(404, "gateway_refuses", "invalid_request_error", "safe"));
+    let status = until(&proxied.payer, "spends are in flight", |status| status.in_flight == 0).await;
+    assert_eq!((status.balance.total(), world.charged()), (u128::from(PAID), 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
