@@ -32,6 +32,8 @@ use crate::world::{PAID, QUESTION, TARGET, World};
 enum Way {
     /// In chunks, the receipt in a trailer.
     Trailer,
+    /// The same, after an event that says that it is over; the trailer is late.
+    Done,
     /// In chunks, without a receipt.
     Silent,
     /// Some chunks, and then nothing more.
@@ -122,10 +124,14 @@ async fn pass(seen: Arc<Seen>, request: Request) -> Response {
             }
             seen.sent.fetch_add(1, Ordering::SeqCst);
         }
+        if matches!(way, Way::Done) {
+            send.send(Ok(Frame::data("data: [DONE]\n\n".into()))).await.unwrap();
+            seen.gate.acquire().await.unwrap().forget();
+        }
         let last = match way {
             Way::Break => Err(io::Error::other("the box breaks off")),
             Way::Silent => return,
-            Way::Trailer | Way::Flood => Ok(receipt),
+            Way::Trailer | Way::Done | Way::Flood => Ok(receipt),
             Way::Spoil => {
                 let mut receipt = Receipt::from_header_value(receipt.to_str().unwrap()).unwrap();
                 let change = if &receipt.settlement[60..61] == "A" { "B" } else { "A" };
@@ -179,6 +185,29 @@ async fn chunks_come_while_the_answer_is_made_and_the_trailer_settles_it() {
     assert!(serde_json::from_slice::<serde_json::Value>(&paid.body).is_ok());
     assert_eq!(paid.receipt, ReceiptVerdict::Fair);
     all_is_well(&world, &payer).await;
+}
+
+/// As the official clients do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_reading_at_the_last_event_has_its_call_settled_by_the_trailer() {
+    let (world, boxed) = boxed(Way::Done, CHUNKS).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&told);
+    let observer = Arc::new(move |event: &Event| kept.lock().unwrap().push(event.clone()));
+    let payer = started(world.caller().wallet, PayerParts { observer, ..impatient(&world) }).await;
+    let mut streamed = begin(&payer).await;
+    while !streamed.body.chunk().await.unwrap().unwrap().ends_with(b"[DONE]\n\n") {}
+    drop(streamed);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(payer.status().await.unwrap().in_flight, 1);
+    boxed.seen.gate.add_permits(1);
+    all_is_well(&world, &payer).await;
+    let told = told.lock().unwrap();
+    assert!(
+        told.iter().any(|event| matches!(event, Event::CallPaid { receipt: ReceiptVerdict::Fair, .. })),
+        "{told:?}"
+    );
+    assert!(!told.iter().any(|event| matches!(event, Event::Pursued(_))), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

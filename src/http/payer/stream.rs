@@ -3,6 +3,7 @@
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -16,6 +17,11 @@ use super::events::Event;
 use super::shared::{Held, Shared, Visit};
 use super::{CallError, ClientError, Spent};
 use crate::wallet::{Accepted, Journal, ReceiptVerdict};
+
+/// What ends a stream of events. Clients stop reading there, before the answer's own end has come.
+const DONE: &[u8] = b"[DONE]";
+/// How long its own end is waited for then.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// An answer whose body is still to come.
 #[derive(Debug)]
@@ -227,7 +233,29 @@ impl<J: Journal + 'static> Inflow<J> {
         let _ = tell.send(settled);
     }
 
+    /// Passes the body on. Of a stream that said that it is over the end is waited for, even if nobody else does any more: it brings the
+    /// settlement.
     async fn pass(&mut self, send: mpsc::Sender<Part>) -> End {
+        let mut said_done = false;
+        match self.pass_chunks(send, &mut said_done).await {
+            End::HungUp if said_done => timeout(LINGER, self.rest()).await.unwrap_or(End::HungUp),
+            end => end,
+        }
+    }
+
+    /// Reads what is left of the body, and throws it away.
+    async fn rest(&mut self) -> End {
+        let mut trailers = HeaderMap::new();
+        loop {
+            match self.body.frame().await {
+                None => return End::Whole(trailers),
+                Some(Ok(frame)) => trailers = frame.into_trailers().unwrap_or(trailers),
+                Some(Err(_)) => return End::Broken,
+            }
+        }
+    }
+
+    async fn pass_chunks(&mut self, send: mpsc::Sender<Part>, said_done: &mut bool) -> End {
         let mut trailers = HeaderMap::new();
         let idle = self.shared.answer_timeout;
         loop {
@@ -249,7 +277,10 @@ impl<J: Journal + 'static> Inflow<J> {
                 }
                 Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(chunk) if chunk.is_empty() => {}
-                    Ok(chunk) => room.send(Part::Chunk(chunk)),
+                    Ok(chunk) => {
+                        *said_done = chunk.trim_ascii_end().ends_with(DONE);
+                        room.send(Part::Chunk(chunk));
+                    }
                     Err(frame) => trailers = frame.into_trailers().unwrap_or(trailers),
                 },
                 Ok(Some(Err(_))) | Err(_) => return End::Broken,
