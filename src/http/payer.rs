@@ -9,7 +9,7 @@
 //!
 //! | task | what it does |
 //! | --- | --- |
-//! | prover | makes proofs ahead, and anew after each window, within the [`Policy`](crate::wallet::Policy) |
+//! | prover | makes proofs ahead, and anew after each window, within the [`Policy`] |
 //! | pursuit | gets the settlements of spends whose calls ended without one, those of before a crash included |
 //! | inquiry | asks whether notes from the wallet's file were spent elsewhere, before they are used |
 //! | quiet times | gathers credit, rolls notes over, looks for newer directories |
