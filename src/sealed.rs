@@ -24,6 +24,7 @@
 mod file;
 mod lock;
 
+pub(crate) use file::try_lock;
 pub use file::{clear_unfinished, read_bounded, write_atomically};
 pub use lock::{Cost, Lock, LockError};
 

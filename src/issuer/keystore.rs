@@ -201,7 +201,7 @@ impl Keystore {
         name.push(".lock");
         // Not the key file itself, which each write replaces by another one.
         let in_use = OpenOptions::new().create(true).truncate(false).write(true).open(path.with_file_name(name))?;
-        match in_use.try_lock() {
+        match sealed::try_lock(&in_use) {
             Ok(()) => Ok(Self { path: path.to_owned(), issuer, lock, _in_use: in_use }),
             Err(TryLockError::WouldBlock) => Err(KeystoreError::InUse),
             Err(TryLockError::Error(error)) => Err(error.into()),

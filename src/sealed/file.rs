@@ -1,10 +1,11 @@
 //! Files that are replaced whole.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -22,6 +23,21 @@ pub fn read_bounded(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>>
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(bytes)
+}
+
+/// Locks a file for this process, or says that somebody else has it. A child that this process is just starting holds what was
+/// open for a moment, and so what was closed meanwhile: that moment is waited for, 100 ms at most.
+///
+/// # Errors
+/// [`TryLockError`].
+pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            outcome => return outcome,
+        }
+    }
+    file.try_lock()
 }
 
 /// Makes `bytes` the contents of a file, durably: after a crash at any instant the file has the old contents or the new

@@ -213,7 +213,7 @@ fn reach(found: u64, reading: Reading, files: &Files) -> Result<(), OpenError> {
 /// Locks a directory for this process, before anything in it is changed.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let file = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
-    file.try_lock().map_err(|error| match error {
+    crate::sealed::try_lock(&file).map_err(|error| match error {
         TryLockError::WouldBlock => OpenError::Locked(path.to_owned()),
         TryLockError::Error(error) => failed(error),
     })?;

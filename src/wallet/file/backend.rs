@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 #[cfg(windows)]
 use std::os::windows::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
 
 use super::WalletFileError;
 
@@ -26,17 +25,10 @@ impl LockedFile {
 /// Locks a file for this process, and sees that it still is the one of its path: it may have been replaced between the
 /// opening and the locking, and then nobody else would notice the lock.
 pub(super) fn lock(file: &File, path: &Path) -> Result<(), WalletFileError> {
-    // A child that this process is just starting holds what was open for a moment, and so what was closed meanwhile.
-    let mut tries = 10;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if tries > 0 => std::thread::sleep(Duration::from_millis(10)),
-            Err(TryLockError::WouldBlock) => return Err(WalletFileError::InUse),
-            Err(TryLockError::Error(error)) => return Err(WalletFileError::Io(error)),
-        }
-        tries -= 1;
-    }
+    crate::sealed::try_lock(file).map_err(|error| match error {
+        TryLockError::WouldBlock => WalletFileError::InUse,
+        TryLockError::Error(error) => WalletFileError::Io(error),
+    })?;
     if is_at(file, path).map_err(WalletFileError::Io)? { Ok(()) } else { Err(WalletFileError::InUse) }
 }
 
