@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use serde_json::Value;
 
 use super::trouble::Trouble;
+use crate::http::clock::rfc3339;
 use crate::protocol::{Credits, Timestamp};
 
 /// Prints the one value, or the lines.
@@ -34,28 +35,15 @@ pub(super) fn amount(credits: Credits) -> Value {
     credits.to_string().into()
 }
 
+/// 9999-12-31 23:59:59, Unix seconds. Beyond that nothing is shown that anybody can read.
+const LAST: u64 = 253_402_300_799;
+
 /// An instant for people: UTC, as in `2026-11-22 23:18:01`.
 pub(super) fn utc(at: Timestamp) -> String {
-    let (days, second) = (at.seconds() / 86_400, at.seconds() % 86_400);
-    // Beyond the year 9999 nothing is shown that anybody can read.
-    let Some((year, month, day)) = date(days) else { return format!("{} s after 1970", at.seconds()) };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
-}
-
-/// Year, month and day of a number of days after 1970-01-01.
-fn date(mut days: u64) -> Option<(u64, usize, u64)> {
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    for year in 1970..10_000 {
-        let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        for (month, length) in lengths.into_iter().enumerate() {
-            if days < length {
-                return Some((year, month + 1, days + 1));
-            }
-            days -= length;
-        }
+    match at.seconds() {
+        seconds @ ..=LAST => rfc3339(seconds).trim_end_matches('Z').replace('T', " "),
+        seconds => format!("{seconds} s after 1970"),
     }
-    None
 }
 
 #[cfg(test)]
