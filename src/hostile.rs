@@ -15,7 +15,7 @@ use outside::{Message, Outside};
 
 use crate::wallet::{
     AuthoriseError, Dispute, Heard, Journal, JournalEntry, JournalError, LaneId, LaneStatus, MemoryJournal, OpenError,
-    OutcomeNote, PaymentEntry, PlanError, ProofJob, Pursued, PursuitStep, RootSecret, Saved, Wallet,
+    OutcomeNote, PaymentEntry, PlanError, ProofJob, Pursued, RootSecret, Saved, Wallet,
 };
 
 const CLASSES: [u64; 3] = [5, 10, 20];
@@ -284,10 +284,7 @@ impl Play {
     fn pursue(&mut self, fate: Fate) {
         let now = self.outside.now;
         for (key, step) in self.wallet().pursuits(now) {
-            let message = match step {
-                PursuitStep::Fetch => Message::Fetch(self.wallet().fetch(&key, &errand()).unwrap()),
-                PursuitStep::Cancel => Message::Cancel(self.wallet().cancel(&key, &errand()).unwrap()),
-            };
+            let message = Message::pursuit(self.wallet(), &key, step).unwrap();
             let heard = match self.send(message, fate) {
                 Ok(settlements) => Heard::Settlement(settlements[0].clone()),
                 Err(Some(problem)) => Heard::Problem(problem),

@@ -13,6 +13,7 @@ mod wallet;
 
 use std::path::Path;
 
+use crate::hex;
 use crate::model::world;
 use crate::protocol::*;
 use crate::store::durable::StoreOptions;
@@ -33,13 +34,8 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(text: &str) -> Vec<u8> {
-    let digit = |digit: u8| char::from(digit).to_digit(16).expect("a hexadecimal digit") as u8;
-    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    hex::decode(text).expect("hexadecimal digits")
 }
 
 #[test]

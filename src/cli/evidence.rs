@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::published::Published;
+use crate::hex;
 use crate::lifecycle::Evidence;
 use crate::protocol::{Digest, RootKey};
 use crate::wallet::Dispute;
@@ -95,7 +96,7 @@ fn verify(file: &Path, published: &Published, json: bool) -> Result<ExitCode, Bo
     let bytes = read(file, MAX_LENGTH)?;
     match Evidence::from_bytes(&bytes, &directory) {
         Ok(evidence) => {
-            let account: String = evidence.account().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            let account = hex::encode(&evidence.account().to_bytes());
             match json {
                 true => {
                     println!("{}", json!({ "holds": true, "account": account, "epoch": evidence.epoch().number() }))

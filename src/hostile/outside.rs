@@ -9,6 +9,7 @@ use crate::lifecycle::{AdmittedSpend, Transferred};
 use crate::model::world::*;
 use crate::protocol::*;
 use crate::store::SpentSet;
+use crate::wallet::{Journal, NotInFlight, PursuitStep, Wallet};
 
 /// Something that leaves a wallet.
 #[derive(Clone)]
@@ -19,6 +20,23 @@ pub(crate) enum Message {
     Transfer(Vec<u8>),
     Fetch(Vec<u8>),
     Cancel(Vec<u8>),
+}
+
+impl Message {
+    /// The step of a pursuit.
+    ///
+    /// # Errors
+    /// [`NotInFlight`] when it is over.
+    pub(crate) fn pursuit<J: Journal>(
+        wallet: &mut Wallet<J>,
+        key: &SpendKey,
+        step: PursuitStep,
+    ) -> Result<Self, NotInFlight> {
+        match step {
+            PursuitStep::Fetch => wallet.fetch(key, &errand()).map(Self::Fetch),
+            PursuitStep::Cancel => wallet.cancel(key, &errand()).map(Self::Cancel),
+        }
+    }
 }
 
 /// The gateway and the issuer, who are honest, and what an onlooker has seen.

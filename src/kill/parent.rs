@@ -234,7 +234,7 @@ impl Parent {
             let asked = self.open.values().any(|about| matches!(about, About::Mint(_, id) if *id == payment));
             if !asked {
                 let request = self.wallets[wallet].request_mint(payment, [micro(LANE); LANES]).unwrap();
-                self.say(input, About::Mint(wallet, payment), &format!("mint {}", hex(&request.to_bytes())))?;
+                self.say(input, About::Mint(wallet, payment), &format!("mint {}", hex::encode(&request.to_bytes())))?;
             }
         }
         for ((wallet, lane), key) in self.in_flight() {
@@ -258,7 +258,11 @@ impl Parent {
             let (key, opening) = self.old[self.rng.next_u64() as usize % self.old.len()].clone();
             let find = self.below(2) == 0;
             let bytes = if find { key.nullifier.to_bytes().to_vec() } else { opening };
-            self.say(input, About::Known(key), &format!("{} {}", if find { "find" } else { "open" }, hex(&bytes)))?;
+            self.say(
+                input,
+                About::Known(key),
+                &format!("{} {}", if find { "find" } else { "open" }, hex::encode(&bytes)),
+            )?;
         }
         if self.below(400) == 0 {
             let wallet = self.below(WALLETS as u64) as usize;
@@ -273,20 +277,20 @@ impl Parent {
             // Both halves are asked for by the first of them, unless they are cancelled one by one.
             if self.below(8) != 0 {
                 self.asked.extend(transfer.lanes.map(|lane| (wallet, lane)));
-                let what = format!("transfer {}", hex(&transfer.transfer));
+                let what = format!("transfer {}", hex::encode(&transfer.transfer));
                 return self.say(input, About::Transfer(wallet, transfer.keys), &what);
             }
         } else if let Ok(paid) = self.wallets[wallet].resend(&key, &request())
             && self.below(8) != 0
         {
-            return self.say(input, About::Spend(wallet, key), &format!("open {}", hex(&paid.opening)));
+            return self.say(input, About::Spend(wallet, key), &format!("open {}", hex::encode(&paid.opening)));
         }
         self.cancel(input, wallet, key)
     }
 
     fn cancel(&mut self, input: &mut BufWriter<ChildStdin>, wallet: usize, key: SpendKey) -> std::io::Result<()> {
         let Ok(bytes) = self.wallets[wallet].cancel(&key, &request()) else { return Ok(()) };
-        self.say(input, About::Spend(wallet, key), &format!("cancel {}", hex(&bytes)))
+        self.say(input, About::Spend(wallet, key), &format!("cancel {}", hex::encode(&bytes)))
     }
 
     /// Spends of lanes that are idle.
@@ -305,7 +309,7 @@ impl Parent {
                 let ready = jobs.map(|job| job.without_proof());
                 let transfer = self.wallets[wallet].authorise_transfer(ready, &request(), self.now).unwrap();
                 self.asked.extend(transfer.lanes.map(|lane| (wallet, lane)));
-                let what = format!("transfer {}", hex(&transfer.transfer));
+                let what = format!("transfer {}", hex::encode(&transfer.transfer));
                 self.say(input, About::Transfer(wallet, transfer.keys), &what)?;
             }
         }
@@ -318,7 +322,7 @@ impl Parent {
                 let job = self.wallets[wallet].plan(lane, &GATEWAY, micro(class), self.now).unwrap();
                 let paid = self.wallets[wallet].authorise(job.without_proof(), &request(), self.now).unwrap();
                 self.asked.insert((wallet, lane));
-                self.say(input, About::Spend(wallet, paid.key), &format!("open {}", hex(&paid.opening)))?;
+                self.say(input, About::Spend(wallet, paid.key), &format!("open {}", hex::encode(&paid.opening)))?;
             }
         }
         Ok(())
@@ -353,7 +357,7 @@ impl Parent {
                 }
                 let Some(input) = input else { return Ok(()) };
                 let cost = self.below(6);
-                let (metered, nf) = (self.below(3) == 0, hex(&key.nullifier.to_bytes()));
+                let (metered, nf) = (self.below(3) == 0, hex::encode(&key.nullifier.to_bytes()));
                 if metered {
                     self.say(input, About::Metered, &format!("meter {nf} {cost}"))?;
                 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
-use super::{hex, unhex};
+use super::unhex;
+use crate::hex;
 use crate::hostile::outside::{Message, Outside};
 use crate::model::world::*;
 use crate::protocol::*;
@@ -160,7 +161,7 @@ impl Parent {
         self.answered += 1;
         if let Some(epoch) = message.strip_prefix("ask ") {
             let spent = self.outside.spent(EpochNumber::new(epoch.parse().unwrap()));
-            let spent: Vec<_> = spent.iter().map(|nullifier| hex(&nullifier.to_bytes())).collect();
+            let spent: Vec<_> = spent.iter().map(|nullifier| hex::encode(&nullifier.to_bytes())).collect();
             return Some(format!("{id} spent {}", spent.join(" ")));
         }
         let message = read(message);
@@ -173,7 +174,8 @@ impl Parent {
             _ => match self.outside.arrive(&message) {
                 _ if chance == 3 => return None,
                 Ok(settled) => {
-                    let settled: Vec<_> = settled.iter().map(|settlement| hex(&settlement.to_bytes())).collect();
+                    let settled: Vec<_> =
+                        settled.iter().map(|settlement| hex::encode(&settlement.to_bytes())).collect();
                     format!("settled {}", settled.join(" "))
                 }
                 Err(problem) => format!("problem {problem}"),
@@ -193,10 +195,7 @@ impl Parent {
                 }
             }
             for (key, step) in wallet.pursuits(now) {
-                let message = match step {
-                    PursuitStep::Fetch => Message::Fetch(wallet.fetch(&key, &errand()).unwrap()),
-                    PursuitStep::Cancel => Message::Cancel(wallet.cancel(&key, &errand()).unwrap()),
-                };
+                let message = Message::pursuit(wallet, &key, step).unwrap();
                 self.outside.leave(&message);
                 let heard = match self.outside.arrive(&message) {
                     Ok(settled) => Heard::Settlement(settled[0].clone()),
@@ -217,11 +216,13 @@ impl Parent {
 /// A message as a line, and back.
 fn write(message: &Message) -> String {
     match message {
-        Message::Open(bytes, cost) => format!("open {} {}", cost.map_or("-".to_owned(), |n| n.to_string()), hex(bytes)),
-        Message::Roll(bytes) => format!("roll - {}", hex(bytes)),
-        Message::Transfer(bytes) => format!("transfer - {}", hex(bytes)),
-        Message::Fetch(bytes) => format!("fetch - {}", hex(bytes)),
-        Message::Cancel(bytes) => format!("cancel - {}", hex(bytes)),
+        Message::Open(bytes, cost) => {
+            format!("open {} {}", cost.map_or("-".to_owned(), |n| n.to_string()), hex::encode(bytes))
+        }
+        Message::Roll(bytes) => format!("roll - {}", hex::encode(bytes)),
+        Message::Transfer(bytes) => format!("transfer - {}", hex::encode(bytes)),
+        Message::Fetch(bytes) => format!("fetch - {}", hex::encode(bytes)),
+        Message::Cancel(bytes) => format!("cancel - {}", hex::encode(bytes)),
     }
 }
 

@@ -11,6 +11,7 @@ use rand::rngs::SysRng;
 use super::report::{DoubleSpend, Refusal, Replay};
 use super::run::{DemoError, TARGET, narrow, refusal};
 use super::stack::Stack;
+use crate::hex;
 use crate::http::clock::now;
 use crate::http::payer::{Client, ClientError};
 use crate::http::payment::{Challenge, Credential, Payload, RECEIPT_HEADER, Receipt};
@@ -151,17 +152,13 @@ impl Mallory {
             ..DoubleSpend::default()
         };
         if let Some((account, record, holds)) = named {
-            outcome.named_account = Some(hex(&account.to_bytes()));
+            outcome.named_account = Some(hex::encode(&account.to_bytes()));
             outcome.named_payment = record.map(|record| record.payment.to_string());
             outcome.evidence_holds = holds;
         }
         outcome.ok = refused && uncharged && outcome.evidence_holds && outcome.named_payment.as_ref() == Some(&payment);
         Ok(outcome)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes a spend of the lane's note and signs the request with it.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::stack::{Stack, StackOptions};
 use crate::cli::args::DemoArgs;
+use crate::hex;
 use crate::protocol::Credits;
 
 /// What the payment is worth: 8 lanes of 64,000 micro-credits.
@@ -33,7 +34,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
 /// What a wallet needs to know, so that it can be pasted into a shell.
 fn introduce(stack: &Stack, as_json: bool) -> Result<(), Box<dyn Error>> {
     let payment = stack.pay(PAID)?.to_string();
-    let root: String = stack.root_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let root = hex::encode(&stack.root_key().to_bytes());
     let (issuer, gateway) = (stack.issuer_url(), stack.gateway_url());
     let id = stack.gateway().id().to_string();
     let mut out = io::stdout().lock();

@@ -15,6 +15,7 @@ use rand::rngs::SysRng;
 use super::chat;
 use super::kept::{KeepError, Kept};
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
+use crate::hex;
 use crate::http::clock::now;
 use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, Observer, UpkeepTask};
 use crate::http::issuer::IssuerService;
@@ -295,7 +296,7 @@ impl Stack {
         if let Some(evidence) = self.evidence().last() {
             kept.evidence(evidence)?;
         }
-        let root: String = self.root_key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let root = hex::encode(&self.root_key().to_bytes());
         Ok(Some(kept.hint(&root)))
     }
 

@@ -137,11 +137,8 @@ impl Child {
     }
 
     fn pursue(&self, key: &SpendKey, step: PursuitStep, rng: &mut ChaCha20Rng) {
-        let message = match step {
-            // Another thread may have been faster.
-            PursuitStep::Fetch => self.wallet().fetch(key, &errand()).map(Message::Fetch),
-            PursuitStep::Cancel => self.wallet().cancel(key, &errand()).map(Message::Cancel),
-        };
+        let message = Message::pursuit(&mut self.wallet(), key, step);
+        // Another thread may have been faster.
         let Ok(message) = message else { return };
         let answer = self.send(&write(&message));
         let heard = match answer.as_deref() {
