@@ -14,6 +14,7 @@ mod quota;
 mod terms;
 mod transfer;
 mod vouched;
+mod window;
 
 pub use cancel::Cancelled;
 #[cfg(feature = "http")]
@@ -21,11 +22,12 @@ pub(crate) use cancel::Unpaid;
 pub use challenge::Challenge;
 pub(crate) use error::store_problem;
 pub use error::{AdmitError, FetchError};
-pub use fetch::Fetched;
+pub use fetch::{Fetched, Whereabouts};
 pub use open::{Opened, Screened};
 #[cfg(feature = "http")]
 pub(crate) use quota::Meter;
 pub use quota::{Quotas, Rate};
+pub use window::{ReplayWindow, Replayed};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -40,7 +40,7 @@ mod root_secret;
 mod transfer;
 
 pub use accept::{AcceptError, Accepted};
-pub use authorise::{AuthoriseError, Authorised, NotInFlight};
+pub use authorise::{AuthoriseError, Authorised, NotInFlight, SessionSigner};
 pub use balance::Balance;
 pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote, NotShown};
 pub use gather::Suggestion;

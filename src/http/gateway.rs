@@ -7,6 +7,8 @@
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation), to its settlement |
 //! | `POST /.well-known/halometer/transfer` | the bytes of a [`Transfer`](crate::protocol::Transfer), to both settlements |
 //! | `POST /.well-known/halometer/rollover` | the bytes of an [`Opening`](crate::protocol::Opening) that rolls over, to its settlement |
+//! | `POST /.well-known/halometer/session` | the bytes of an [`Opening`](crate::protocol::Opening), to a [`SessionAnswer`] |
+//! | `POST /.well-known/halometer/close` | the settlement of a session, which ends with it, for whoever holds its session key |
 //! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`spent`](super::spent) |
 //! | anything else | the service behind it, for a payment |
 //!
@@ -29,6 +31,7 @@ mod received;
 mod rollover;
 mod running;
 mod serve;
+mod session;
 mod stream;
 mod transfer;
 mod upkeep;
@@ -39,6 +42,7 @@ pub(in crate::http) use forward::Next;
 pub use limits::GatewayLimits;
 pub use observer::{NoObserver, Observer};
 pub(crate) use received::authorities;
+pub use session::SessionAnswer;
 pub use transfer::TransferAnswer;
 pub use upkeep::UpkeepTask;
 
@@ -71,6 +75,7 @@ use crate::lifecycle::{AdmittedSpend, SettledSpend};
 use crate::pipeline::{Pipeline, PipelineParts, TaskPool, WorkError};
 use crate::protocol::{GatewaySigningKey, Problem};
 use running::Running;
+use session::Sessions;
 
 /// Where the signed directory is found.
 pub const DIRECTORY_PATH: &str = "/.well-known/halometer/directory";
@@ -83,6 +88,11 @@ pub const CANCEL_PATH: &str = "/.well-known/halometer/cancel";
 pub const TRANSFER_PATH: &str = "/.well-known/halometer/transfer";
 /// Where notes are rolled over to the epoch that issues.
 pub const ROLLOVER_PATH: &str = "/.well-known/halometer/rollover";
+
+/// Where sessions of several calls are opened.
+pub const SESSION_PATH: &str = "/.well-known/halometer/session";
+/// Where they are closed.
+pub const CLOSE_PATH: &str = "/.well-known/halometer/close";
 
 /// What a gateway service is made of.
 pub struct GatewayServiceParts {
@@ -146,6 +156,7 @@ pub(in crate::http) struct Inner {
     notes: TaskPool,
     places: Arc<Semaphore>,
     running: Arc<Running>,
+    sessions: Sessions,
     /// Verifies and stores transfers.
     transfers: TaskPool,
     spent: SpentBuckets,
@@ -238,6 +249,7 @@ impl Inner {
             notes: TaskPool::start("meter", 1, NOTES)?,
             places: Arc::new(Semaphore::new(limits.requests)),
             running: Arc::default(),
+            sessions: Sessions::new(limits.sessions),
             transfers: TaskPool::start("transfer", 1, TRANSFERS)?,
             spent: SpentBuckets::start(gateway.shared_set(), directory, limits.spent)?,
             key,
@@ -263,20 +275,23 @@ impl Inner {
             .route(CANCEL_PATH, post(cancel))
             .route(TRANSFER_PATH, post(transfer))
             .route(ROLLOVER_PATH, post(rollover))
+            .route(SESSION_PATH, post(open_session))
+            .route(CLOSE_PATH, post(close_session))
             .with_state(Arc::clone(self))
             .merge(self.spent.router())
     }
 
-    /// Waits until nobody has a place.
+    /// Waits until nobody has a place, and closes the sessions that are open then.
     pub(in crate::http) async fn drain(&self) {
         let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await;
+        self.sessions.drain().await;
     }
 }
 
 /// Whether a path is one of the gateway's own.
 pub(in crate::http) fn is_own(path: &str) -> bool {
-    let own = [DIRECTORY_PATH, SETTLEMENT_PATH, CANCEL_PATH, TRANSFER_PATH, ROLLOVER_PATH];
+    let own = [DIRECTORY_PATH, SETTLEMENT_PATH, CANCEL_PATH, TRANSFER_PATH, ROLLOVER_PATH, SESSION_PATH, CLOSE_PATH];
     // An epoch, or a bucket of one.
     let spent = path.strip_prefix(SPENT_PATH).is_some_and(|rest| matches!(rest.matches('/').count(), 1 | 3));
     own.contains(&path) || (spent && !path.ends_with('/'))
@@ -307,6 +322,16 @@ async fn rollover(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Resp
     outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
+async fn open_session(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+    let outcome = Arc::clone(&inner).open_session(request).await;
+    outcome.unwrap_or_else(|problem| inner.refuse(problem))
+}
+
+async fn close_session(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+    let outcome = Arc::clone(&inner).close_session(request).await;
+    outcome.unwrap_or_else(|problem| inner.refuse(problem))
+}
+
 impl Inner {
     fn refuse(&self, problem: ProblemDetails) -> Response {
         let mut response = problem.into_response();
@@ -330,9 +355,10 @@ fn failed() -> ProblemDetails {
 }
 
 /// A settlement for whoever asked for it.
-fn settled_answer(settled: &SettledSpend) -> Response {
+fn settled_answer(settled: &SettledSpend, receipt: Option<&[u8]>) -> Response {
     let settlement = payment::encode(&settled.settlement().to_bytes());
-    ([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement })).into_response()
+    let receipt = receipt.map(payment::encode);
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement, receipt })).into_response()
 }
 
 fn busy() -> ProblemDetails {

@@ -10,7 +10,7 @@ use super::epoch::EpochNumber;
 use super::spend::Spend;
 use super::spend_key::SpendKey;
 
-/// What a session-signed request asks for. The numbers 3 (a further call) and 4 (close) are reserved.
+/// What a session-signed request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
@@ -18,6 +18,10 @@ pub enum Action {
     Open,
     /// 2: tell the settlement.
     Fetch,
+    /// 3: serve a further call of a session.
+    Call,
+    /// 4: close a session, and tell its settlement.
+    Close,
     /// 5: cancel the attached spend.
     Cancel,
 }
@@ -28,6 +32,8 @@ impl Action {
         match self {
             Self::Open => 1,
             Self::Fetch => 2,
+            Self::Call => 3,
+            Self::Close => 4,
             Self::Cancel => 5,
         }
     }
@@ -37,6 +43,8 @@ impl Action {
         match number {
             1 => Some(Self::Open),
             2 => Some(Self::Fetch),
+            3 => Some(Self::Call),
+            4 => Some(Self::Close),
             5 => Some(Self::Cancel),
             _ => None,
         }
@@ -336,7 +344,7 @@ impl Following {
     /// Reads the encoding.
     ///
     /// # Errors
-    /// [`DecodeError`], also for an action that opens a session.
+    /// [`DecodeError`], also for an action that carries the whole spend: to open a session, to cancel.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::exact(bytes, Self::LENGTH)?;
         reader.version()?;
@@ -352,6 +360,19 @@ impl Following {
             return Err(DecodeError::Field("action"));
         }
         Ok(following)
+    }
+
+    /// Signs a request that follows in the session of a spend.
+    pub fn sign(key: &SessionKey, spend: &SpendKey, action: Action, sequence: u64, request: &Request<'_>) -> Self {
+        let SpendKey { epoch, nullifier, context } = *spend;
+        let authorisation = Authorisation::sign(key, &nullifier, &context, action, sequence, request);
+        Self { epoch, nullifier, context, session: key.public_key(), authorisation }
+    }
+
+    /// Whether it is signed, for this request, by the session key that it names. Whether that is the spend's is for whoever knows
+    /// the spend to say.
+    pub fn verify(&self, request: &Request<'_>) -> bool {
+        self.authorisation.verify(&self.session, &self.nullifier, &self.context, request)
     }
 
     /// Names the spend.

@@ -1,9 +1,15 @@
 //! Paying for a request.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use zeroize::Zeroizing;
+
 use super::lane::{InFlight, Lane};
 use super::pursuit::Pursuit;
 use super::{Journal, JournalEntry, JournalError, LaneId, ReadySpend, RequestNote, Wallet};
-use crate::protocol::{Action, Authorisation, Cancellation, Following, Opening, Purpose, Request, SpendKey, Timestamp};
+use crate::protocol::{
+    Action, Authorisation, Cancellation, Following, Opening, Purpose, Request, SessionKey, SpendKey, Timestamp,
+};
 
 /// A credential that may be sent: its spend is pinned.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +25,37 @@ pub struct Authorised {
 impl core::fmt::Debug for Authorised {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Authorised").field("lane", &self.lane).finish_non_exhaustive()
+    }
+}
+
+/// Signs the further requests of a session, each with a number of its own. It holds the session's key, which is worth what is left
+/// of the session's charge.
+pub struct SessionSigner {
+    spend: SpendKey,
+    key: SessionKey,
+    next: AtomicU64,
+}
+
+impl core::fmt::Debug for SessionSigner {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SessionSigner").finish_non_exhaustive()
+    }
+}
+
+impl SessionSigner {
+    /// The bytes of a [`Following`] for one further call.
+    pub fn call(&self, request: &Request<'_>) -> Vec<u8> {
+        self.sign(Action::Call, request)
+    }
+
+    /// The bytes of a [`Following`] that closes the session.
+    pub fn close(&self, request: &Request<'_>) -> Vec<u8> {
+        self.sign(Action::Close, request)
+    }
+
+    fn sign(&self, action: Action, request: &Request<'_>) -> Vec<u8> {
+        let sequence = self.next.fetch_add(1, Ordering::Relaxed);
+        Following::sign(&self.key, &self.spend, action, sequence, request).to_bytes()
     }
 }
 
@@ -149,11 +186,17 @@ impl<J: Journal> Wallet<J> {
         let Some(Lane::InFlight(flight)) = self.lanes.get_mut(&lane) else { return Err(NotInFlight) };
         let sequence = flight.sequence;
         flight.sequence += 1;
-        let (nullifier, context) = (key.nullifier, key.context);
-        let authorisation =
-            Authorisation::sign(&flight.session, &nullifier, &context, Action::Fetch, sequence, request);
-        let session = flight.session.public_key();
-        Ok(Following { epoch: key.epoch, nullifier, context, session, authorisation }.to_bytes())
+        Ok(Following::sign(&flight.session, key, Action::Fetch, sequence, request).to_bytes())
+    }
+
+    /// What signs the further requests of a session that was opened with a spend that was sent.
+    ///
+    /// # Errors
+    /// [`NotInFlight`].
+    pub fn session(&self, key: &SpendKey) -> Result<SessionSigner, NotInFlight> {
+        let (_, flight) = self.in_flight(key).ok_or(NotInFlight)?;
+        let secret = Zeroizing::new(flight.session.to_bytes());
+        Ok(SessionSigner { spend: *key, key: SessionKey::from_bytes(&secret), next: AtomicU64::new(1) })
     }
 
     /// The lane that awaits the settlement of a spend.

@@ -165,8 +165,9 @@ async fn pass(seen: Arc<Seen>, request: axum::extract::Request) -> Response {
                 let mut receipt =
                     halometer::http::payment::Receipt::from_header_value(value.to_str().unwrap()).unwrap();
                 // A character in the middle: the signature.
-                let change = if &receipt.settlement[60..61] == "A" { "B" } else { "A" };
-                receipt.settlement.replace_range(60..61, change);
+                let settlement = receipt.settlement.as_mut().unwrap();
+                let change = if &settlement[60..61] == "A" { "B" } else { "A" };
+                settlement.replace_range(60..61, change);
                 HeaderValue::from_str(&receipt.to_header_value()).unwrap()
             });
             spoilt.into_iter().for_each(|value| drop(headers.insert(RECEIPT_HEADER, value)));

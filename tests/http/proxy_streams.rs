@@ -134,8 +134,9 @@ async fn pass(seen: Arc<Seen>, request: Request) -> Response {
             Way::Trailer | Way::Done | Way::Flood => Ok(receipt),
             Way::Spoil => {
                 let mut receipt = Receipt::from_header_value(receipt.to_str().unwrap()).unwrap();
-                let change = if &receipt.settlement[60..61] == "A" { "B" } else { "A" };
-                receipt.settlement.replace_range(60..61, change);
+                let settlement = receipt.settlement.as_mut().unwrap();
+                let change = if &settlement[60..61] == "A" { "B" } else { "A" };
+                settlement.replace_range(60..61, change);
                 Ok(HeaderValue::from_str(&receipt.to_header_value()).unwrap())
             }
         };

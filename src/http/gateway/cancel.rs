@@ -60,7 +60,7 @@ impl Inner {
                 return self.stop(keys, &key).await;
             }
         };
-        Ok(settled_answer(&settled))
+        Ok(settled_answer(&settled, None))
     }
 
     async fn screen_cancel(
@@ -73,7 +73,11 @@ impl Inner {
         self.pipeline.run(screen).await.map_err(work_problem)??.map_err(|error| self.refusal(error))
     }
 
-    async fn cancelled(&self, keys: (SpendKey, RecordKey), opened: Opened) -> Result<Cancelled, ProblemDetails> {
+    pub(super) async fn cancelled(
+        &self,
+        keys: (SpendKey, RecordKey),
+        opened: Opened,
+    ) -> Result<Cancelled, ProblemDetails> {
         let gateway = Arc::clone(&self.gateway);
         let looked = self.pipeline.run(move || gateway.cancelled(keys, opened)).await;
         looked.map_err(work_problem)?.map_err(|error| self.refusal(error))
@@ -90,7 +94,7 @@ impl Inner {
             }
             // What is released is what the set holds.
             if let Cancelled::Settled(settled) = self.cancelled(keys, Opened::InProgress).await? {
-                return Ok(settled_answer(&settled));
+                return Ok(settled_answer(&settled, None));
             }
         }
         Err(ProblemDetails::new(Problem::InProgress, "the spend is being settled: ask again"))

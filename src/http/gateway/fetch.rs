@@ -19,6 +19,9 @@ use crate::protocol::{Following, Problem};
 pub struct SettlementAnswer {
     /// The settlement, base64url.
     pub settlement: String,
+    /// The gateway's signed [receipt](crate::protocol::Receipt), base64url, of a session that this closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<String>,
 }
 
 impl Inner {
@@ -34,7 +37,7 @@ impl Inner {
         let signed = Signed::of(&received);
         let fetch = move || signed.with(|request| gateway.fetch(&following, request));
         match self.pipeline.run(fetch).await.map_err(work_problem)?? {
-            Ok(Fetched::Settled(settled)) => Ok(settled_answer(&settled)),
+            Ok(Fetched::Settled(settled)) => Ok(settled_answer(&settled, None)),
             Ok(Fetched::InProgress) => {
                 Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"))
             }

@@ -21,12 +21,14 @@ pub struct GatewayLimits {
     pub requests: usize,
     /// Threads that verify, and what waits for them; one spend more is answered `busy`.
     pub pipeline: PipelineLimits,
+    /// Sessions of several calls that are open at a time; one more is answered `busy`.
+    pub sessions: usize,
     /// Questions which notes are spent, over all who ask.
     pub spent: Rate,
 }
 
 impl Default for GatewayLimits {
-    /// 4 MiB in 20 s, whole answers of 1 MiB, 60 s between chunks, 1024 requests, 600 questions a minute.
+    /// 4 MiB in 20 s, whole answers of 1 MiB, 60 s between chunks, 1024 requests, 10,000 sessions, 600 questions a minute.
     fn default() -> Self {
         Self {
             max_body: 4 << 20,
@@ -34,6 +36,7 @@ impl Default for GatewayLimits {
             max_whole: 1 << 20,
             idle_timeout: Duration::from_secs(60),
             requests: 1024,
+            sessions: 10_000,
             pipeline: PipelineLimits::default(),
             spent: Rate { per_minute: 600, burst: 600 },
         }

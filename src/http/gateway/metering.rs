@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::session::Part;
 use crate::http::clock::now;
 use crate::http::pricing::{Meter, Rates};
 use crate::lifecycle::AdmittedSpend;
@@ -17,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// A call that is worked on: what it has come to, and what it is settled by.
 pub(super) struct Bill {
-    pub(super) spend: Arc<AdmittedSpend>,
+    pub(super) purse: Purse,
     pub(super) rates: Rates,
     pub(super) meter: Box<dyn Meter>,
     pub(super) content: ContentDigest,
@@ -27,10 +28,18 @@ pub(super) struct Bill {
     noting: Arc<AtomicBool>,
 }
 
+/// What pays for a call.
+pub(super) enum Purse {
+    /// A spend of its own, which is settled when the call is over.
+    Whole(Arc<AdmittedSpend>),
+    /// What was reserved for it of a session's.
+    Part(Part),
+}
+
 impl Bill {
-    pub(super) fn new(spend: AdmittedSpend, rates: Rates, meter: Box<dyn Meter>, content: ContentDigest) -> Self {
+    pub(super) fn new(purse: Purse, rates: Rates, meter: Box<dyn Meter>, content: ContentDigest) -> Self {
         Self {
-            spend: Arc::new(spend),
+            purse,
             rates,
             meter,
             content,
@@ -60,11 +69,23 @@ impl Inner {
     /// the spend after this process has died does so at that.
     pub(super) fn note(&self, bill: &mut Bill) {
         let due = bill.note_at().is_some_and(|at| at <= Instant::now());
-        if !due || bill.noting.swap(true, Ordering::AcqRel) {
+        if !due {
+            return;
+        }
+        let so_far = bill.so_far();
+        let spend = match &bill.purse {
+            Purse::Whole(spend) => Arc::clone(spend),
+            Purse::Part(part) => {
+                part.note(so_far);
+                (bill.noted, bill.next_note) = (so_far, Instant::now() + EVERY);
+                return;
+            }
+        };
+        if bill.noting.swap(true, Ordering::AcqRel) {
             return;
         }
         bill.next_note = Instant::now() + EVERY;
-        let (so_far, spend, noting) = (bill.so_far(), Arc::clone(&bill.spend), Arc::clone(&bill.noting));
+        let noting = Arc::clone(&bill.noting);
         let gateway = Arc::clone(&self.gateway);
         let noted = self.notes.leave(move || {
             // If it fails there is the next one, and the settlement.

@@ -8,22 +8,24 @@ use http::StatusCode;
 use http::request::Parts;
 
 use super::forward::Next;
+use super::metering::{Bill, Purse};
 use super::received::{Received, Signed, read_credential};
 use super::work::{Reply, Work};
 use super::{Inner, failed, work_problem};
 use crate::gateway::{AdmitError, Opened, Screened, Unpaid};
 use crate::http::clock::now;
 use crate::http::payment::Payload;
-use crate::http::pricing::{Call, Meter};
+use crate::http::pricing::{Call, Meter, Rates};
 use crate::http::problem::ProblemDetails;
 use crate::lifecycle::AuthenticSpend;
 use crate::pipeline::{PipelineError, Source};
-use crate::protocol::{Opening, Problem};
+use crate::protocol::{Credits, Digest, Opening, Problem};
 
 impl Inner {
     pub(super) async fn call(self: Arc<Self>, request: HttpRequest, next: Next) -> Result<Response, ProblemDetails> {
-        let Payload::Opening(opening) = read_credential(request.headers())? else {
-            return Err(ProblemDetails::new(Problem::Malformed, "this credential opens no session"));
+        let opening = match read_credential(request.headers())? {
+            Payload::Opening(opening) => opening,
+            Payload::Following(following) => return self.session_call(&following, request, next).await,
         };
         // Before the body is read: a caller who cannot even get the length right does not get to send one.
         if opening.len() != Opening::LENGTH {
@@ -31,10 +33,7 @@ impl Inner {
         }
         let connection = request.extensions().get::<Source>().cloned().unwrap_or_default();
         let received = self.receive(request, self.limits.max_body).await?;
-        let Parts { method, headers, .. } = &received.parts;
-        let call = Call { method, target: &received.target, headers, body: &received.body };
-        let meter = self.pricing.meter(&call);
-        let meter = meter.map_err(|error| ProblemDetails::plain(StatusCode::NOT_FOUND, error.to_string()))?;
+        let meter = self.meter(&received)?;
         // In a task of its own: a caller who hangs up does not stop what has to be settled.
         let (mut reply, answer) = Reply::new();
         tokio::spawn(async move {
@@ -43,6 +42,22 @@ impl Inner {
             }
         });
         answer.await.unwrap_or_else(|_| Err(failed()))
+    }
+
+    /// What meters a request.
+    pub(super) fn meter(&self, received: &Received) -> Result<Box<dyn Meter>, ProblemDetails> {
+        let Parts { method, headers, .. } = &received.parts;
+        let call = Call { method, target: &received.target, headers, body: &received.body };
+        let meter = self.pricing.meter(&call);
+        meter.map_err(|error| ProblemDetails::plain(StatusCode::NOT_FOUND, error.to_string()))
+    }
+
+    /// What a charge is spent by.
+    pub(super) fn rates(&self, tariff: &Digest, charge: Credits) -> Rates {
+        let directory = self.gateway.directory();
+        // The one that the caller agreed to. It was valid when the spend was admitted; by now it may be gone from `accepted_tariff`.
+        let tariff = directory.parts().tariffs.iter().find(|known| known.digest() == *tariff);
+        Rates::new(tariff.cloned(), directory.quantum(), charge)
     }
 
     async fn open(
@@ -70,8 +85,9 @@ impl Inner {
         let entry = self.running.enter(spend.key());
         match self.verify(spend, &connection, None).await? {
             Opened::Admitted(spend) => {
-                let work = Work { received, content, tariff, meter, next };
-                self.work(spend, work, &entry, reply).await
+                let rates = self.rates(&tariff, spend.charge());
+                let bill = Bill::new(Purse::Whole(Arc::new(spend)), rates, meter, content);
+                self.work(Work { received, bill, next }, &entry, reply).await
             }
             opened => Err(self.known(opened).await),
         }
@@ -101,7 +117,7 @@ impl Inner {
     }
 
     /// Answers a spend that is in the set already. It is never served again.
-    async fn known(&self, opened: Opened) -> ProblemDetails {
+    pub(super) async fn known(&self, opened: Opened) -> ProblemDetails {
         let settled = match opened {
             Opened::Settled(settled) => settled,
             Opened::Lapsed(spend) | Opened::Admitted(spend) => {

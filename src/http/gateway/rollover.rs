@@ -34,11 +34,11 @@ impl Inner {
             }
         };
         match opened {
-            Opened::Settled(settled) => Ok(settled_answer(&settled)),
+            Opened::Settled(settled) => Ok(settled_answer(&settled, None)),
             // Its charge is 0, and so is its cost.
             Opened::Admitted(spend) | Opened::Lapsed(spend) => {
                 let cost = spend.lapsed_cost(self.gateway.directory().quantum());
-                Ok(settled_answer(&self.settle(spend, cost).await?))
+                Ok(settled_answer(&self.settle(spend, cost).await?, None))
             }
             Opened::InProgress => {
                 Err(ProblemDetails::new(Problem::InProgress, "this very rollover is being worked on"))

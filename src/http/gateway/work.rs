@@ -13,32 +13,29 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::forward::{self, Answering, Next};
-use super::metering::Bill;
+use super::metering::{Bill, Purse};
 use super::received::Received;
 use super::running::Entry;
 use super::stream::{Inflow, Outflow, Part, Step, tail};
 use super::{Inner, work_problem};
 use crate::http::clock::now;
 use crate::http::payment::{RECEIPT_HEADER, Receipt};
-use crate::http::pricing::{End, Meter, Metered, Rates};
+use crate::http::pricing::{End, Metered};
 use crate::http::problem::ProblemDetails;
 use crate::http::upstream::UpstreamError;
 use crate::issuer::SettleError;
 use crate::lifecycle::{AdmittedSpend, SettledSpend};
 use crate::protocol::{
-    ContentDigest, Credits, Digest, Directory, Problem, Receipt as SignedReceipt, ReceiptSubject, Settlement, SpendKey,
-    Tariff,
+    ContentDigest, Credits, Problem, Receipt as SignedReceipt, ReceiptSubject, Settlement, SpendKey,
 };
 
 /// How long it is waited for the end of an answer whose length is not known, before it is passed on as it comes.
 const GATHERING: Duration = Duration::from_secs(1);
 
-/// What is to be done for a spend.
+/// What is to be done, and what pays for it.
 pub(super) struct Work {
     pub(super) received: Received,
-    pub(super) content: ContentDigest,
-    pub(super) tariff: Digest,
-    pub(super) meter: Box<dyn Meter>,
+    pub(super) bill: Bill,
     pub(super) next: Next,
 }
 
@@ -60,9 +57,10 @@ impl Reply {
     }
 }
 
-/// A spend that was worked for and settled.
+/// A call that is over and accounted for.
 struct Closed {
-    settlement: Settlement,
+    /// None in a session, which is settled when it is over.
+    settlement: Option<Settlement>,
     receipt: Option<Vec<u8>>,
     cost: Credits,
 }
@@ -82,29 +80,27 @@ enum Gathered {
 }
 
 impl Inner {
-    /// Serves, meters and settles an admitted spend.
-    pub(super) async fn work(
-        &self,
-        spend: AdmittedSpend,
-        work: Work,
-        entry: &Entry,
-        reply: &mut Reply,
-    ) -> Result<(), ProblemDetails> {
-        let Work { received, content, tariff, meter, next } = work;
+    /// Serves, meters and settles what was admitted.
+    pub(super) async fn work(&self, work: Work, entry: &Entry, reply: &mut Reply) -> Result<(), ProblemDetails> {
+        let Work { received, mut bill, next } = work;
         // The place is kept until all is settled.
         let Received { parts, mut body, place: _place, .. } = received;
-        let directory = self.gateway.directory();
-        let rates = Rates::new(find_tariff(directory, &tariff).cloned(), directory.quantum(), spend.charge());
-        let mut bill = Bill::new(spend, rates, meter, content);
 
         // What was cancelled before it was begun is not begun.
         if entry.is_stopped() {
             let closed = self.close(&mut bill, Metered::NOTHING).await?;
-            return Err(closed.refusal(cancelled()));
+            return Err(closed.refusal(cancelled(&bill)));
         }
         if bill.is_over() {
             let closed = self.close(&mut bill, Metered::NOTHING).await?;
-            let detail = "the charge is below the price of this call; nothing was done, and its settlement is attached";
+            let detail = match &bill.purse {
+                Purse::Whole(_) => {
+                    "the charge is below the price of this call; nothing was done, and its settlement is attached"
+                }
+                Purse::Part(_) => {
+                    "what is left of the session's charge is below the price of this call; nothing was done"
+                }
+            };
             return Err(closed.refusal(ProblemDetails::new(Problem::CapReached, detail)));
         }
 
@@ -121,7 +117,10 @@ impl Inner {
                 let end = if error.is_unreached() { End::Unreached } else { End::Failed };
                 return Err(self.end(&mut bill, end).await?.refusal(upstream_problem(&error)));
             }
-            Asked::Cancelled => return Err(self.end(&mut bill, End::Cancelled).await?.refusal(cancelled())),
+            Asked::Cancelled => {
+                let closed = self.end(&mut bill, End::Cancelled).await?;
+                return Err(closed.refusal(cancelled(&bill)));
+            }
         };
         let (mut head, body) = answer.into_parts();
         bill.meter.head(&mut head);
@@ -145,7 +144,7 @@ impl Inner {
                         self.observer.upstream_failed(&error);
                         upstream_problem(&error)
                     }
-                    None => cancelled(),
+                    None => cancelled(&bill),
                 };
                 drop(inflow);
                 return Err(self.end(&mut bill, end).await?.refusal(problem));
@@ -262,17 +261,21 @@ impl Inner {
     }
 
     async fn close(&self, bill: &mut Bill, metered: Metered) -> Result<Closed, ProblemDetails> {
-        let (charge, key) = (bill.spend.charge(), bill.spend.key());
-        let settled = self.settle(Arc::clone(&bill.spend), bill.rates.cost(&metered)).await?;
+        let spend = match &mut bill.purse {
+            Purse::Whole(spend) => spend,
+            Purse::Part(part) => return Ok(Closed { settlement: None, receipt: None, cost: part.end(&metered) }),
+        };
+        let (charge, key) = (spend.charge(), spend.key());
+        let settled = self.settle(Arc::clone(spend), bill.rates.cost(&metered)).await?;
         // What counts is what the set holds, which another may have settled.
         let settlement = settled.settlement().clone();
         let cost = charge.checked_sub(settlement.refund).unwrap_or(Credits::ZERO);
         let receipt = self.receipt(key, bill.content, metered.units(), cost);
-        Ok(Closed { settlement, receipt, cost })
+        Ok(Closed { settlement: Some(settlement), receipt, cost })
     }
 
     /// The signed receipt. None where the pricing reports a usage that no receipt can have.
-    fn receipt(
+    pub(super) fn receipt(
         &self,
         spend: SpendKey,
         content: ContentDigest,
@@ -319,13 +322,21 @@ impl Inner {
 }
 
 impl Closed {
-    /// A problem with what it came to attached.
+    /// A problem with what it came to attached, where that is known.
     fn refusal(&self, problem: ProblemDetails) -> ProblemDetails {
-        problem.with_settlement(&self.settlement.to_bytes()).with_receipt(self.receipt.as_deref())
+        let problem = match &self.settlement {
+            Some(settlement) => problem.with_settlement(&settlement.to_bytes()),
+            None => problem,
+        };
+        problem.with_receipt(self.receipt.as_deref())
     }
 
     fn receipt_header(&self) -> Option<HeaderValue> {
-        let receipt = Receipt::new(&self.settlement.to_bytes(), self.cost.micro(), now().seconds());
+        let (cost, now) = (self.cost.micro(), now().seconds());
+        let receipt = match &self.settlement {
+            Some(settlement) => Receipt::new(&settlement.to_bytes(), cost, now),
+            None => Receipt::in_session(rand::random(), cost, now),
+        };
         let receipt = match &self.receipt {
             Some(signed) => receipt.with_signed(signed),
             None => receipt,
@@ -351,13 +362,12 @@ fn is_stream(headers: &HeaderMap) -> bool {
     matches!(kind.as_str(), "text/event-stream" | "application/x-ndjson" | "application/jsonl")
 }
 
-/// The tariff that the caller agreed to. It was valid when the spend was admitted; by now it may be gone from `accepted_tariff`.
-fn find_tariff<'a>(directory: &'a Directory, digest: &Digest) -> Option<&'a Tariff> {
-    directory.parts().tariffs.iter().find(|tariff| tariff.digest() == *digest)
-}
-
-fn cancelled() -> ProblemDetails {
-    ProblemDetails::new(Problem::AlreadySpent, "the call was cancelled; its settlement is attached")
+fn cancelled(bill: &Bill) -> ProblemDetails {
+    let detail = match &bill.purse {
+        Purse::Whole(_) => "the call was cancelled; its settlement is attached",
+        Purse::Part(_) => "the session was ended; its settlement can be asked for",
+    };
+    ProblemDetails::new(Problem::AlreadySpent, detail)
 }
 
 /// These would tell the caller that *he* lacks a permission, when it is the gateway's that the service refused.

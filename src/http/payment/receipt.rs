@@ -7,7 +7,8 @@ use crate::http::clock::rfc3339;
 
 /// The `Payment-Receipt` header of a successful, settled call.
 ///
-/// It brings the settlement: with it the wallet's next note is complete. Nothing in it names the spend, for headers are logged.
+/// It brings the settlement: with it the wallet's next note is complete. A call within a session has none: the session's comes
+/// when it is closed. Nothing in it names the spend, for headers are logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// What the call cost, micro-credits.
@@ -16,8 +17,9 @@ pub struct Receipt {
     pub method: String,
     /// A short name for the settlement, a hash of it, for the caller's own bookkeeping.
     pub reference: String,
-    /// The settlement, base64url.
-    pub settlement: String,
+    /// The settlement, base64url; none within a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settlement: Option<String>,
     /// The gateway's signed [receipt](crate::protocol::Receipt), base64url, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
@@ -41,10 +43,15 @@ impl Receipt {
             method: METHOD.to_owned(),
             receipt: None,
             reference: encode(hash.as_bytes()),
-            settlement: encode(settlement),
+            settlement: Some(encode(settlement)),
             status: "success".to_owned(),
             timestamp: rfc3339(now),
         }
+    }
+
+    /// A receipt for a call within a session, that cost `cost` micro-credits, at `now` (Unix seconds). `reference` is drawn for it.
+    pub fn in_session(reference: [u8; 16], cost: u64, now: u64) -> Self {
+        Self { reference: encode(&reference), settlement: None, ..Self::new(&[], cost, now) }
     }
 
     /// The same with the bytes of the gateway's signed receipt.
@@ -64,9 +71,9 @@ impl Receipt {
     /// The settlement's bytes.
     ///
     /// # Errors
-    /// [`ReceiptError`] if they are not base64url.
+    /// [`ReceiptError`] if they are not base64url, or there are none.
     pub fn settlement(&self) -> Result<Vec<u8>, ReceiptError> {
-        decode(&self.settlement).ok_or(ReceiptError)
+        self.settlement.as_deref().and_then(decode).ok_or(ReceiptError)
     }
 
     /// The value of the header.

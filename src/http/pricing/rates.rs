@@ -1,12 +1,14 @@
 //! From what was counted to what it costs.
 
+use std::sync::Arc;
+
 use super::Metered;
 use crate::protocol::{Credits, Tariff, TariffError};
 
 /// What one spend is priced by: the tariff that its caller agreed to, and its charge.
 #[derive(Clone, Debug)]
 pub(crate) struct Rates {
-    tariff: Option<Tariff>,
+    tariff: Option<Arc<Tariff>>,
     quantum: Credits,
     charge: Credits,
 }
@@ -14,7 +16,17 @@ pub(crate) struct Rates {
 impl Rates {
     /// `charge` is a class of the directory, and so a multiple of its quantum.
     pub(crate) fn new(tariff: Option<Tariff>, quantum: Credits, charge: Credits) -> Self {
-        Self { tariff, quantum, charge }
+        Self { tariff: tariff.map(Arc::new), quantum, charge }
+    }
+
+    /// The same prices under a lower cap.
+    pub(crate) fn capped(&self, cap: Credits) -> Self {
+        Self { charge: cap, ..self.clone() }
+    }
+
+    /// The most that anything costs.
+    pub(crate) fn cap(&self) -> Credits {
+        self.charge
     }
 
     /// The cost, a multiple of the quantum, at most the charge. The charge if the tariff has no price for what was counted.
@@ -27,7 +39,8 @@ impl Rates {
         self.price(metered).is_some_and(|price| price > self.charge)
     }
 
-    fn price(&self, metered: &Metered) -> Option<Credits> {
+    /// What this costs, however much that is. None if the tariff has no price for it.
+    pub(crate) fn price(&self, metered: &Metered) -> Option<Credits> {
         match metered {
             Metered::Charge => None,
             Metered::Cost(cost) => Some(cost.round_up(self.quantum).unwrap_or(Credits::from_micro(u64::MAX))),
