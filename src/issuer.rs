@@ -91,6 +91,16 @@ impl Issuer {
         Ok(())
     }
 
+    /// The same issuer under a newer directory, over the same books, for whoever shares it with others that still use this one.
+    /// `keys` are all that it needs, as for [`new`](Self::new).
+    ///
+    /// # Errors
+    /// [`IssuerError`], among them a directory that contradicts the present one.
+    pub fn succeed(&self, root: &RootSigningKey, directory: Directory, keys: EpochKeys) -> Result<Self, IssuerError> {
+        directory.check_follows(&self.directory)?;
+        Self::new(root, directory, keys, Arc::clone(&self.mints), Arc::clone(&self.payments))
+    }
+
     /// The directory.
     pub fn directory(&self) -> &Directory {
         &self.directory

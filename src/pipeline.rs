@@ -12,8 +12,10 @@
 //! The core stays without clock and threads; here are the threads, and the clock is an argument of [`Pipeline::start`]. Nothing here
 //! needs a runtime: futures are answered by the threads.
 
+mod current;
 mod workers;
 
+pub(crate) use current::Current;
 pub use workers::{Limits, TaskPool, WorkError, WorkerPool};
 
 use std::io;
@@ -159,7 +161,7 @@ impl PipelineError {
 pub struct Pipeline(Arc<Inner>);
 
 struct Inner {
-    gateway: Arc<Gateway>,
+    gateway: Arc<Current<Gateway>>,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     screen: TaskPool,
     verify: WorkerPool<AuthenticSpend, Delivery>,
@@ -168,7 +170,7 @@ struct Inner {
 
 impl core::fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Pipeline").field("gateway", &self.0.gateway).finish_non_exhaustive()
+        f.debug_struct("Pipeline").field("gateway", &self.0.gateway.get()).finish_non_exhaustive()
     }
 }
 
@@ -206,12 +208,13 @@ impl Pipeline {
     /// The system's, if a thread cannot be started.
     pub fn start(parts: PipelineParts) -> io::Result<Self> {
         let PipelineParts { gateway, clock, abandoned, verified, limits } = parts;
+        let gateway = Arc::new(Current::new(gateway));
         let threads = TaskPool::start("abandoned", 1, usize::MAX)?;
         let abandoned = Arc::new(Abandoned { action: abandoned, threads });
         let (verifying, time, left) = (Arc::clone(&gateway), Arc::clone(&clock), Arc::clone(&abandoned));
         let PipelineLimits { screen_threads, verify_threads, queue, batch } = limits;
         let verify = WorkerPool::start("verify", Limits { threads: verify_threads, queue, batch }, move |spends| {
-            let outcomes = verify_and_admit(&verifying, &*time, &*verified, spends);
+            let outcomes = verify_and_admit(&verifying.get(), &*time, &*verified, spends);
             let deliver = |outcome: Result<_, AdmitError>| Delivery {
                 outcome: Some(outcome.map_err(Into::into)),
                 abandoned: Arc::clone(&left),
@@ -222,9 +225,15 @@ impl Pipeline {
         Ok(Self(Arc::new(Inner { gateway, clock, screen, verify, abandoned })))
     }
 
-    /// The gateway.
-    pub fn gateway(&self) -> &Arc<Gateway> {
-        &self.0.gateway
+    /// The gateway that checks and admits now.
+    pub fn gateway(&self) -> Arc<Gateway> {
+        self.0.gateway.get()
+    }
+
+    /// Checks and admits by `gateway` from now on: the same one under a newer directory ([`Gateway::adopt`]), over the same set. What
+    /// waits is verified by it too. That is as good: entries of epochs never change, and none leaves while it can be spent.
+    pub fn adopt(&self, gateway: Arc<Gateway>) {
+        self.0.gateway.set(gateway);
     }
 
     /// Takes the bytes of an [`Opening`](crate::protocol::Opening) all the way: [`Gateway::open`], with many others.
@@ -280,7 +289,7 @@ impl Inner {
         let screened = request
             .as_request()
             .map_err(PipelineError::from)
-            .and_then(|request| Ok(self.gateway.screen(opening, &request, (self.clock)())?));
+            .and_then(|request| Ok(self.gateway.get().screen(opening, &request, (self.clock)())?));
         let (outcome, reply) = match screened {
             Ok(Screened::Known(opened)) => (Ok(opened), reply),
             Ok(Screened::Unknown(spend) | Screened::Conflict(spend)) => {

@@ -20,6 +20,7 @@
 //! passed on as it comes: it has its receipt in a trailer for who takes trailers, and its settlement can be fetched. Who hangs up on it
 //! stops it. [`layer`](super::layer) does the same around any other service.
 
+mod adopt;
 mod cancel;
 mod fetch;
 mod forward;
@@ -37,6 +38,9 @@ mod transfer;
 mod upkeep;
 mod work;
 
+pub(in crate::http) use adopt::Shared;
+use adopt::Terms;
+pub use adopt::{AdoptError, Adoption};
 pub use fetch::SettlementAnswer;
 pub(in crate::http) use forward::Next;
 pub use limits::GatewayLimits;
@@ -54,16 +58,14 @@ use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
 use http::StatusCode;
-use http::header::{self, HeaderValue};
+use http::header;
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
 use tower::Layer as _;
 
 use super::layer::{PaymentLayer, PaymentLayerParts};
 use super::pattern::RoutePattern;
-use super::payment::{self, Challenge};
+use super::payment;
 use super::pricing::{Call, Meter, NotSold, Pricing};
 use super::problem::ProblemDetails;
 use super::spent::{SPENT_PATH, SpentBuckets};
@@ -72,7 +74,7 @@ use crate::gateway::Gateway;
 use crate::http::clock::now;
 use crate::issuer::Issuer;
 use crate::lifecycle::{AdmittedSpend, SettledSpend};
-use crate::pipeline::{Pipeline, PipelineParts, TaskPool, WorkError};
+use crate::pipeline::{Current, Pipeline, PipelineParts, TaskPool, WorkError};
 use crate::protocol::{GatewaySigningKey, Problem};
 use running::Running;
 use session::Sessions;
@@ -136,38 +138,29 @@ pub struct GatewayService {
     upstream: Upstream,
 }
 
-/// What all calls of a gateway share.
+/// What a call is worked on by, from its beginning to its end. What depends on the directory is one piece and is exchanged with it;
+/// all that holds a state (threads, places, who is running) is shared with the one before and the one after.
 pub(in crate::http) struct Inner {
     gateway: Arc<Gateway>,
     issuer: Arc<Issuer>,
-    pricing: Box<dyn Pricing>,
-    free: Vec<RoutePattern>,
+    pricing: Arc<dyn Pricing>,
+    free: Arc<[RoutePattern]>,
     call_timeout: Duration,
     observer: Arc<dyn Observer>,
     limits: GatewayLimits,
-    challenge: HeaderValue,
-    directory: Bytes,
-    /// The authorities of the gateway's origins, and each with its scheme's default port.
-    authorities: Vec<(String, String)>,
+    terms: Terms,
     pipeline: Pipeline,
     /// Settles. Its queue has no bound of its own: what was admitted is bounded, and must be settled.
-    back: TaskPool,
+    back: Arc<TaskPool>,
     /// Writes down what was metered. Apart from what settles, which does not wait for it.
-    notes: TaskPool,
+    notes: Arc<TaskPool>,
     places: Arc<Semaphore>,
     running: Arc<Running>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     /// Verifies and stores transfers.
-    transfers: TaskPool,
+    transfers: Arc<TaskPool>,
     spent: SpentBuckets,
-    key: GatewaySigningKey,
-    upkeep: Option<AbortHandle>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.upkeep.iter().for_each(AbortHandle::abort);
-    }
+    key: Arc<GatewaySigningKey>,
 }
 
 impl core::fmt::Debug for Inner {
@@ -195,6 +188,15 @@ impl GatewayService {
         Router::new().fallback_service(self.layer.layer(self.upstream.clone()))
     }
 
+    /// Goes on under a newer directory: [`PaymentLayer::adopt`].
+    ///
+    /// # Errors
+    /// [`AdoptError`]; nothing has changed then.
+    pub fn adopt(&self, next: Adoption) -> Result<(), AdoptError> {
+        let wrap = |pricing| Box::new(Reachable { pricing, upstream: self.upstream.clone() }) as _;
+        self.layer.adopt(Adoption { pricing: next.pricing.map(wrap), ..next })
+    }
+
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
     pub async fn drain(&self) {
         self.layer.drain().await;
@@ -214,59 +216,58 @@ impl Pricing for Reachable {
 }
 
 impl Inner {
-    pub(in crate::http) fn start(parts: PaymentLayerParts) -> io::Result<Self> {
-        let PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep } = parts;
+    /// Starts the threads. `current` is the issuer of the time, for what belongs to no request.
+    fn start(parts: PaymentLayerParts, current: &Arc<Current<Issuer>>) -> io::Result<Self> {
+        let PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep: _ } =
+            parts;
         if call_timeout.saturating_add(SETTLING) >= Duration::from_secs(gateway.lease_seconds().into()) {
             let what = "the lease of a spend must outlast the time-out of a call";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let directory = gateway.directory();
-        let challenge = Challenge::of(directory, &gateway.id()).to_header_value();
-        let entry = directory.gateway(&gateway.id());
-        if entry.is_none_or(|entry| entry.key != key.public_key()) {
-            let what = "the key is not the one that the directory names for the gateway";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
-        let origins = entry.map(|entry| entry.origins.as_slice()).unwrap_or_default();
-        let (told, settling, settler) = (Arc::clone(&observer), Arc::clone(&gateway), Arc::clone(&issuer));
+        let terms = Terms::of(&gateway, &issuer, &key).map_err(io::Error::from)?;
+        let (told, settling, settler) = (Arc::clone(&observer), gateway.shared_set(), Arc::clone(current));
         let pipeline = Pipeline::start(PipelineParts {
             gateway: Arc::clone(&gateway),
             clock: Arc::new(now),
             // If it fails, the lease sees to it.
             abandoned: Arc::new(move |spend: AdmittedSpend| {
-                let cost = spend.lapsed_cost(settling.directory().quantum());
-                drop(settler.settle(settling.set(), &spend, cost, now()));
+                let issuer = settler.get();
+                let cost = spend.lapsed_cost(issuer.directory().quantum());
+                drop(issuer.settle(&*settling, &spend, cost, now()));
             }),
             verified: Arc::new(move |spends, elapsed| told.verified(spends, elapsed)),
             limits: limits.pipeline,
         })?;
         Ok(Self {
-            challenge: HeaderValue::from_str(&challenge).map_err(io::Error::other)?,
-            directory: issuer.signed_directory().to_bytes().into(),
-            authorities: origins.iter().filter_map(|origin| authorities(origin)).collect(),
+            terms,
             pipeline,
-            back: TaskPool::start("settle", 1, usize::MAX)?,
-            notes: TaskPool::start("meter", 1, NOTES)?,
+            back: Arc::new(TaskPool::start("settle", 1, usize::MAX)?),
+            notes: Arc::new(TaskPool::start("meter", 1, NOTES)?),
             places: Arc::new(Semaphore::new(limits.requests)),
             running: Arc::default(),
-            sessions: Sessions::new(limits.sessions),
-            transfers: TaskPool::start("transfer", 1, TRANSFERS)?,
-            spent: SpentBuckets::start(gateway.shared_set(), directory, limits.spent)?,
-            key,
-            // Last, as nothing would stop it if the rest failed.
-            upkeep: upkeep
-                .map(|task| upkeep::start(task, Arc::clone(&gateway), Arc::clone(&issuer), Arc::clone(&observer)))
-                .transpose()?,
+            sessions: Arc::new(Sessions::new(limits.sessions)),
+            transfers: Arc::new(TaskPool::start("transfer", 1, TRANSFERS)?),
+            spent: SpentBuckets::start(gateway.shared_set(), gateway.directory(), limits.spent)?,
+            key: Arc::new(key),
             gateway,
             issuer,
-            pricing,
-            free,
+            pricing: pricing.into(),
+            free: free.into(),
             call_timeout,
             observer,
             limits,
         })
     }
 
+    /// Waits until nobody has a place, and closes the sessions that are open then.
+    async fn drain(&self) {
+        let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await;
+        self.sessions.drain().await;
+    }
+}
+
+impl Shared {
     /// The routes of the gateway's own.
     pub(in crate::http) fn own_routes(self: &Arc<Self>) -> Router {
         Router::new()
@@ -278,14 +279,12 @@ impl Inner {
             .route(SESSION_PATH, post(open_session))
             .route(CLOSE_PATH, post(close_session))
             .with_state(Arc::clone(self))
-            .merge(self.spent.router())
+            .merge(self.now().spent.router())
     }
 
-    /// Waits until nobody has a place, and closes the sessions that are open then.
+    /// Waits until no call is worked on, whatever it began under, and closes the sessions that are open then.
     pub(in crate::http) async fn drain(&self) {
-        let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
-        let _ = self.places.acquire_many(all).await;
-        self.sessions.drain().await;
+        self.now().drain().await;
     }
 }
 
@@ -297,37 +296,44 @@ pub(in crate::http) fn is_own(path: &str) -> bool {
     own.contains(&path) || (spent && !path.ends_with('/'))
 }
 
-async fn directory(State(inner): State<Arc<Inner>>) -> Response {
+async fn directory(State(shared): State<Arc<Shared>>) -> Response {
+    let inner = shared.now();
     let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, inner.directory.clone()).into_response()
+    (headers, inner.terms.directory.clone()).into_response()
 }
 
-async fn settlement(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+async fn settlement(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response {
+    let inner = shared.now();
     let outcome = Arc::clone(&inner).fetch(request).await;
     outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn cancel(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+async fn cancel(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response {
+    let inner = shared.now();
     let outcome = Arc::clone(&inner).cancel(request).await;
     outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn transfer(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+async fn transfer(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response {
+    let inner = shared.now();
     let outcome = Arc::clone(&inner).transfer(request).await;
     outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn rollover(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+async fn rollover(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response {
+    let inner = shared.now();
     let outcome = Arc::clone(&inner).rollover(request).await;
     outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn open_session(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+async fn open_session(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response {
+    let inner = shared.now();
     let outcome = Arc::clone(&inner).open_session(request).await;
     outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
 
-async fn close_session(State(inner): State<Arc<Inner>>, request: HttpRequest) -> Response {
+async fn close_session(State(shared): State<Arc<Shared>>, request: HttpRequest) -> Response {
+    let inner = shared.now();
     let outcome = Arc::clone(&inner).close_session(request).await;
     outcome.unwrap_or_else(|problem| inner.refuse(problem))
 }
@@ -336,7 +342,7 @@ impl Inner {
     fn refuse(&self, problem: ProblemDetails) -> Response {
         let mut response = problem.into_response();
         if response.status() == StatusCode::PAYMENT_REQUIRED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, self.challenge.clone());
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, self.terms.challenge.clone());
         }
         response
     }

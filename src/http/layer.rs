@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::gateway::{GatewayLimits, Inner, Next, Observer, UpkeepTask, is_own};
+use super::gateway::{AdoptError, Adoption, GatewayLimits, Next, Observer, Shared, UpkeepTask, is_own};
 use super::pattern::RoutePattern;
 use super::pricing::Pricing;
 use crate::gateway::Gateway;
@@ -54,7 +54,7 @@ impl core::fmt::Debug for PaymentLayerParts {
 /// It answers the gateway's own paths below `/.well-known/halometer/` itself: [`gateway`](super::gateway) lists them.
 #[derive(Clone, Debug)]
 pub struct PaymentLayer {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
     own: Router,
 }
 
@@ -67,13 +67,26 @@ impl PaymentLayer {
     /// spend can run out meanwhile: a retry would then settle it at nothing; or if the key is not the one that the directory names:
     /// nobody would believe its receipts.
     pub fn start(parts: PaymentLayerParts) -> io::Result<Self> {
-        let inner = Arc::new(Inner::start(parts)?);
-        Ok(Self { own: inner.own_routes(), inner })
+        let shared = Arc::new(Shared::start(parts)?);
+        Ok(Self { own: shared.own_routes(), shared })
+    }
+
+    /// Goes on under a newer directory, and with other prices if there are some. No call waits for it and none is lost: one that has
+    /// begun ends by what it has begun with, settlement included; one that comes later finds all of the new and nothing of the old.
+    /// What was paid for under an older tariff is accepted as long as the directory has that tariff and it holds, and
+    /// [`Grid::GRACE`](crate::protocol::Grid::GRACE) seconds more. Upkeep, and the answers which notes are spent, follow.
+    ///
+    /// Where the issuer is a service of its own beside this, that goes on with the new issuer as well.
+    ///
+    /// # Errors
+    /// [`AdoptError`]; nothing has changed then.
+    pub fn adopt(&self, next: Adoption) -> Result<(), AdoptError> {
+        self.shared.adopt(next)
     }
 
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
     pub async fn drain(&self) {
-        self.inner.drain().await;
+        self.shared.drain().await;
     }
 }
 
@@ -115,7 +128,7 @@ where
         if is_own(request.uri().path()) {
             return Box::pin(self.layer.own.clone().oneshot(request));
         }
-        let (inner, service) = (Arc::clone(&self.layer.inner), self.service.clone());
+        let (inner, service) = (self.layer.shared.now(), self.service.clone());
         let next: Next = Box::new(move |request| {
             Box::pin(async move {
                 let answer = service.oneshot(request).await.map_err(Into::into)?;

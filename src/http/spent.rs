@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::clock::now;
 use super::problem::ProblemDetails;
 use crate::gateway::{Meter, Rate, store_problem};
-use crate::pipeline::{TaskPool, WorkError};
+use crate::pipeline::{Current, TaskPool, WorkError};
 use crate::protocol::{DecodeError, Directory, EpochNumber, Prefix, Problem};
 use crate::store::{PartitionPhase, SpentSet, StoreError};
 
@@ -66,14 +66,14 @@ pub struct SpentCount {
     pub spent: u64,
 }
 
-/// Answers which notes are spent.
-#[derive(Debug)]
+/// Answers which notes are spent. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(crate) struct SpentBuckets(Arc<Inner>);
 
 struct Inner {
     set: Arc<dyn SpentSet>,
     /// The epochs that have or had a partition. That one of them is missing is the store's fault and no answer.
-    epochs: Vec<EpochNumber>,
+    epochs: Current<Vec<EpochNumber>>,
     workers: TaskPool,
     rate: Meter,
     places: Arc<Semaphore>,
@@ -92,7 +92,7 @@ impl SpentBuckets {
     pub(crate) fn start(set: Arc<dyn SpentSet>, directory: &Directory, rate: Rate) -> io::Result<Self> {
         Ok(Self(Arc::new(Inner {
             set,
-            epochs: directory.epochs().iter().map(|epoch| epoch.number).collect(),
+            epochs: Current::new(numbers(directory)),
             workers: TaskPool::start("spent", 1, 2 * PLACES)?,
             rate: Meter::new(rate),
             places: Arc::new(Semaphore::new(PLACES)),
@@ -101,12 +101,21 @@ impl SpentBuckets {
         })))
     }
 
+    /// Answers for the epochs of a newer directory.
+    pub(crate) fn adopt(&self, directory: &Directory) {
+        self.0.epochs.set(numbers(directory));
+    }
+
     pub(crate) fn router(&self) -> Router {
         Router::new()
             .route(&format!("{SPENT_PATH}/{{epoch}}"), get(count))
             .route(&format!("{SPENT_PATH}/{{epoch}}/{{bits}}/{{value}}"), get(bucket))
             .with_state(Arc::clone(&self.0))
     }
+}
+
+fn numbers(directory: &Directory) -> Arc<Vec<EpochNumber>> {
+    Arc::new(directory.epochs().iter().map(|epoch| epoch.number).collect())
 }
 
 async fn count(State(inner): State<Arc<Inner>>, Path(epoch): Path<String>) -> Response {
@@ -147,7 +156,8 @@ impl Inner {
     }
 
     fn epoch(&self, text: &str) -> Result<EpochNumber, ProblemDetails> {
-        let known = self.epochs.iter().find(|epoch| epoch.to_string() == text);
+        let known = self.epochs.get();
+        let known = known.iter().find(|epoch| epoch.to_string() == text);
         known.copied().ok_or_else(|| refusal(Problem::UnknownEpoch, StatusCode::NOT_FOUND, "there is no such epoch"))
     }
 
@@ -332,7 +342,7 @@ mod tests {
         assert!(inserted.iter().all(Result::is_ok));
         let inner = Inner {
             set: Arc::clone(&set) as _,
-            epochs: EPOCH.to_vec(),
+            epochs: Current::new(Arc::new(EPOCH.to_vec())),
             workers: TaskPool::start("spent", 1, 8).unwrap(),
             rate: Meter::new(Rate::UNLIMITED),
             places: Arc::new(Semaphore::new(2)),

@@ -18,6 +18,7 @@ mod proxy;
 mod proxy_streams;
 mod receipts;
 mod refusals;
+mod reload;
 mod sessions;
 mod spent;
 mod streams;

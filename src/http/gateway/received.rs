@@ -44,7 +44,7 @@ impl Inner {
     fn authority(&self, parts: &Parts) -> Option<String> {
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let asked = parts.uri.authority().map(http::uri::Authority::as_str).or(host)?.to_ascii_lowercase();
-        let found = self.authorities.iter().find(|(short, long)| *short == asked || *long == asked);
+        let found = self.terms.authorities.iter().find(|(short, long)| *short == asked || *long == asked);
         found.map(|(short, _)| short.clone())
     }
 }

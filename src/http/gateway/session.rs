@@ -61,6 +61,8 @@ pub(super) struct Sessions {
 
 /// One session.
 pub(super) struct Session {
+    /// What it began with. Its calls are worked on by that, whatever the gateway goes by meanwhile.
+    inner: Arc<Inner>,
     key: SpendKey,
     public: SessionPublicKey,
     spend: Arc<AdmittedSpend>,
@@ -201,6 +203,7 @@ impl Inner {
         let rates = self.rates(&tariff, spend.charge());
         let longest = Duration::from_secs(self.gateway.directory().parts().limits.session_seconds.into());
         let session = Arc::new(Session {
+            inner: Arc::clone(&self),
             key: spend.key(),
             public,
             spend: Arc::new(spend),
@@ -211,8 +214,8 @@ impl Inner {
             settled: watch::Sender::new(None),
         });
         let answer = session.answer();
-        let kept = Kept { entry, inner: self, session, _place: place };
-        kept.inner.sessions.table().insert(kept.session.key, Arc::clone(&kept.session));
+        let kept = Kept { entry, session, _place: place };
+        self.sessions.table().insert(kept.session.key, Arc::clone(&kept.session));
         tokio::spawn(kept.keep());
         Ok(answer)
     }
@@ -243,10 +246,10 @@ impl Inner {
     ) -> Result<Response, ProblemDetails> {
         let following = read_following(following, Action::Call)?;
         let received = self.receive(request, self.limits.max_body).await?;
-        let meter = self.meter(&received)?;
         let Some(session) = self.sessions.find(&following.key()) else {
             return Err(self.elsewhere(following, &received).await?.into_problem());
         };
+        let meter = session.inner.meter(&received)?;
         self.check_signature(&session, following, &received).await?;
         let number = following.authorisation.sequence;
         let begun = session.change(|account| account.begin(number, meter.most().as_ref()));
@@ -257,7 +260,7 @@ impl Inner {
         let (mut reply, answer) = Reply::new();
         tokio::spawn(async move {
             let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
-            if let Err(problem) = self.work(Work { received, bill, next }, &entry, &mut reply).await {
+            if let Err(problem) = session.inner.work(Work { received, bill, next }, &entry, &mut reply).await {
                 reply.send(Err(problem));
             }
         });
@@ -320,14 +323,13 @@ impl Inner {
 /// A session that is seen to. Whatever becomes of whoever sees to it, nothing is done for a session that nobody does.
 struct Kept {
     session: Arc<Session>,
-    inner: Arc<Inner>,
     entry: Entry,
     _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.inner.sessions.table().remove(&self.session.key);
+        self.session.inner.sessions.table().remove(&self.session.key);
     }
 }
 
@@ -335,7 +337,8 @@ impl Kept {
     /// Sees to the session from its opening to its settlement.
     async fn keep(self) {
         self.last().await;
-        let Self { session, inner, .. } = &self;
+        let Self { session, .. } = &self;
+        let inner = &session.inner;
         let (cost, units) = {
             let account = session.account();
             (account.so_far(), account.units())
@@ -384,9 +387,9 @@ impl Kept {
 
     /// Stops the calls, and waits until they have ended.
     async fn stop_calls(&self) {
-        let Self { session, inner, .. } = self;
+        let Self { session, .. } = self;
         session.account().close();
-        let _ = inner.running.stop(&session.key);
+        let _ = session.inner.running.stop(&session.key);
         let ended = async {
             while !session.account().is_over() {
                 session.wake.notified().await;
@@ -398,9 +401,9 @@ impl Kept {
     /// Has what the calls have come to written into the record, by a thread that may take its time.
     fn write_down(&self) {
         let Some(so_far) = self.session.account().to_write() else { return };
-        let (gateway, spend) = (Arc::clone(&self.inner.gateway), Arc::clone(&self.session.spend));
+        let (gateway, spend) = (Arc::clone(&self.session.inner.gateway), Arc::clone(&self.session.spend));
         // If it fails, or too many are waiting, there is the next one, and the settlement.
-        let _ = self.inner.notes.leave(move || {
+        let _ = self.session.inner.notes.leave(move || {
             let _ = spend.meter(gateway.set(), so_far, now());
         });
     }

@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::Observer;
-use crate::gateway::Gateway;
 use crate::http::clock::now;
 use crate::issuer::Issuer;
-use crate::pipeline::TaskPool;
+use crate::pipeline::{Current, TaskPool};
+use crate::store::SpentSet;
 use crate::upkeep::Upkeep;
 
 /// Upkeep that a gateway service does by itself: once when it starts, then again and again.
@@ -29,8 +29,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Begins. The rounds run on a thread of their own, one after the other, until the handle is used.
 pub(super) fn start(
     task: UpkeepTask,
-    gateway: Arc<Gateway>,
-    issuer: Arc<Issuer>,
+    set: Arc<dyn SpentSet>,
+    issuer: Arc<Current<Issuer>>,
     observer: Arc<dyn Observer>,
 ) -> io::Result<AbortHandle> {
     let runtime = Handle::try_current().map_err(io::Error::other)?;
@@ -38,8 +38,8 @@ pub(super) fn start(
     let UpkeepTask { upkeep, every } = task;
     let rounds = async move {
         loop {
-            let (upkeep, gateway, issuer) = (upkeep.clone(), Arc::clone(&gateway), Arc::clone(&issuer));
-            let round = thread.run(move || upkeep.tick(gateway.set(), &issuer, now())).await;
+            let (upkeep, set, issuer) = (upkeep.clone(), Arc::clone(&set), issuer.get());
+            let round = thread.run(move || upkeep.tick(&*set, &issuer, now())).await;
             // A round that panicked is made up for by the next.
             let more = round.is_ok_and(|outcome| {
                 observer.upkeep(&outcome);

@@ -1,0 +1,163 @@
+//! Going on under a newer directory, without a pause.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::task::AbortHandle;
+
+use super::{Inner, authorities, upkeep};
+use crate::gateway::Gateway;
+use crate::http::layer::PaymentLayerParts;
+use crate::http::pattern::RoutePattern;
+use crate::http::payment::Challenge;
+use crate::http::pricing::Pricing;
+use crate::issuer::Issuer;
+use crate::pipeline::Current;
+use crate::protocol::{DirectoryError, GatewaySigningKey};
+
+/// What a gateway goes on with.
+pub struct Adoption {
+    /// The same gateway under the newer directory: [`Gateway::adopt`], which takes some 0.1 s for each new epoch and is not for an
+    /// async thread.
+    pub gateway: Arc<Gateway>,
+    /// The issuer that has published that directory: [`Issuer::publish`] or [`Issuer::succeed`].
+    pub issuer: Arc<Issuer>,
+    /// What calls cost from now on; as before if there is none. It counts for spends under every tariff that is still accepted, so
+    /// that each of them needs a price for all that it counts.
+    pub pricing: Option<Box<dyn Pricing>>,
+    /// Requests that cost nothing from now on; as before if there are none.
+    pub free: Option<Vec<RoutePattern>>,
+}
+
+impl core::fmt::Debug for Adoption {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Adoption").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
+
+/// Why a gateway does not go on under another directory. Its operator is at fault; nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdoptError {
+    /// It is another gateway: another id or owner, or over another set.
+    #[error("this is another gateway, or one over another set")]
+    OtherGateway,
+    /// The directory cannot follow the one that is served.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The gateway and the issuer are not under one directory.
+    #[error("the gateway and the issuer have different directories")]
+    Torn,
+    /// The directory names another key for the gateway: nobody would believe its receipts.
+    #[error("the key is not the one that the directory names for the gateway")]
+    Key,
+    /// What the directory says makes no challenge.
+    #[error("the directory makes no challenge that a header can carry")]
+    Challenge,
+}
+
+impl From<AdoptError> for io::Error {
+    fn from(error: AdoptError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// What everybody is told, by one directory.
+pub(super) struct Terms {
+    pub(super) challenge: HeaderValue,
+    pub(super) directory: Bytes,
+    /// The authorities of the gateway's origins, and each with its scheme's default port.
+    pub(super) authorities: Vec<(String, String)>,
+}
+
+impl Terms {
+    pub(super) fn of(gateway: &Gateway, issuer: &Issuer, key: &GatewaySigningKey) -> Result<Self, AdoptError> {
+        let directory = gateway.directory();
+        if issuer.directory().digest() != directory.digest() {
+            return Err(AdoptError::Torn);
+        }
+        let entry = directory.gateway(&gateway.id()).filter(|entry| entry.key == key.public_key());
+        let entry = entry.ok_or(AdoptError::Key)?;
+        let challenge = Challenge::of(directory, &gateway.id()).to_header_value();
+        Ok(Self {
+            challenge: HeaderValue::from_str(&challenge).map_err(|_| AdoptError::Challenge)?,
+            directory: issuer.signed_directory().to_bytes().into(),
+            authorities: entry.origins.iter().filter_map(|origin| authorities(origin)).collect(),
+        })
+    }
+}
+
+/// What requests are worked on by now. Each takes it once, at its beginning, and never sees another.
+#[derive(Debug)]
+pub(in crate::http) struct Shared {
+    inner: Current<Inner>,
+    /// The same issuer as in there, for what belongs to no request.
+    issuer: Arc<Current<Issuer>>,
+    /// Held by whoever exchanges it.
+    adopting: Mutex<()>,
+    upkeep: Option<AbortHandle>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.upkeep.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Shared {
+    pub(in crate::http) fn start(mut parts: PaymentLayerParts) -> io::Result<Self> {
+        let (task, set, observer) = (parts.upkeep.take(), parts.gateway.shared_set(), Arc::clone(&parts.observer));
+        let issuer = Arc::new(Current::new(Arc::clone(&parts.issuer)));
+        let inner = Current::new(Arc::new(Inner::start(parts, &issuer)?));
+        // Last, as nothing would stop it if the rest failed.
+        let upkeep = task.map(|task| upkeep::start(task, set, Arc::clone(&issuer), observer)).transpose()?;
+        Ok(Self { inner, issuer, adopting: Mutex::default(), upkeep })
+    }
+
+    pub(in crate::http) fn now(&self) -> Arc<Inner> {
+        self.inner.get()
+    }
+
+    pub(in crate::http) fn adopt(&self, next: Adoption) -> Result<(), AdoptError> {
+        let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = self.now().succeed(next)?;
+        // Whoever is told of the new directory finds all that it takes: so they come last who tell it.
+        next.pipeline.adopt(Arc::clone(&next.gateway));
+        next.spent.adopt(next.gateway.directory());
+        self.issuer.set(Arc::clone(&next.issuer));
+        self.inner.set(Arc::new(next));
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn succeed(&self, next: Adoption) -> Result<Self, AdoptError> {
+        let Adoption { gateway, issuer, pricing, free } = next;
+        let same_set = Arc::ptr_eq(&gateway.shared_set(), &self.gateway.shared_set());
+        if gateway.id() != self.gateway.id() || gateway.owner() != self.gateway.owner() || !same_set {
+            return Err(AdoptError::OtherGateway);
+        }
+        gateway.directory().check_follows(self.gateway.directory())?;
+        Ok(Self {
+            terms: Terms::of(&gateway, &issuer, &self.key)?,
+            gateway,
+            issuer,
+            pricing: pricing.map_or_else(|| Arc::clone(&self.pricing), Arc::from),
+            free: free.map_or_else(|| Arc::clone(&self.free), Arc::from),
+            call_timeout: self.call_timeout,
+            observer: Arc::clone(&self.observer),
+            limits: self.limits,
+            pipeline: self.pipeline.clone(),
+            back: Arc::clone(&self.back),
+            notes: Arc::clone(&self.notes),
+            places: Arc::clone(&self.places),
+            running: Arc::clone(&self.running),
+            sessions: Arc::clone(&self.sessions),
+            transfers: Arc::clone(&self.transfers),
+            spent: self.spent.clone(),
+            key: Arc::clone(&self.key),
+        })
+    }
+}
