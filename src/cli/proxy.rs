@@ -49,6 +49,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Use::Personal)]
     pub policy: Use,
 
+    /// How long sessions may be, seconds; 0: none. Requests that have the header `Halometer-Session` with one and the same name share
+    /// one: they wait for no proof, and the gateway sees that they are one caller's.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub session_seconds: u32,
+
     /// Pass this header of requests on as well; may be repeated. It tells your calls from those without it.
     #[arg(long = "pass-header", value_name = "NAME")]
     pub pass_headers: Vec<HeaderName>,
@@ -83,7 +88,8 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
     };
     let origins = directory.parts().gateways.iter().flat_map(|gateway| &gateway.origins);
     let client = client(origins.map(String::as_str))?;
-    let parts = PayerParts { observer: Arc::new(tell), ..PayerParts::new(gateway, policy(args.policy, class), client) };
+    let policy = Policy { session_seconds: args.session_seconds, ..policy(args.policy, class) };
+    let parts = PayerParts { observer: Arc::new(tell), ..PayerParts::new(gateway, policy, client) };
     let options = ProxyOptions {
         pass_headers: args.pass_headers.clone(),
         any_host: args.allow_others,

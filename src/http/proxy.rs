@@ -16,12 +16,16 @@
 //! body it has [`COST_HEADER`]. Errors that are the payment's own are JSON objects as clients of OpenAI's API read them, with a status, and
 //! say in `error.fault`, `error.credit` and `error.next` whose fault it is, what became of the credit, and what to do.
 //!
+//! Each request is paid by a spend of its own, and linkable to no other. Requests with one and the same [`SESSION_HEADER`] share a
+//! session, where the payer's policy allows any: they are linkable to each other, and wait for no proof but the first.
+//!
 //! [`HEALTH_PATH`] and [`STATUS_PATH`] are the proxy's own.
 
 mod local;
 mod outgoing;
 mod passing;
 mod refusal;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +41,7 @@ use super::payer::Payer;
 use crate::wallet::Journal;
 use outgoing::Outgoing;
 use refusal::Refusal;
+use sessions::Sessions;
 
 /// What begins the paths of the proxy's own.
 pub const OWN_PREFIX: &str = "/.halometer/";
@@ -46,6 +51,9 @@ pub const HEALTH_PATH: &str = "/.halometer/healthz";
 pub const STATUS_PATH: &str = "/.halometer/status";
 /// Header of an answer: what the call cost, micro-credits.
 pub const COST_HEADER: HeaderName = HeaderName::from_static("halometer-cost");
+
+/// Header of a request: the name of the session that it is part of, of at most 64 visible characters. The gateway does not see it.
+pub const SESSION_HEADER: HeaderName = HeaderName::from_static("halometer-session");
 
 /// How long the body of a request may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -62,12 +70,20 @@ pub struct ProxyOptions {
     /// Whether requests for any host name are taken. Otherwise it is addresses and `localhost`, so that no web page can lead a browser here
     /// under a name of its own.
     pub any_host: bool,
+    /// After how long without a request a session is closed. What it did not cost is reserved until then.
+    pub session_idle: Duration,
 }
 
 impl Default for ProxyOptions {
-    /// 32 MiB, 256 requests, no further headers, no other host names.
+    /// 32 MiB, 256 requests, no further headers, no other host names, a minute.
     fn default() -> Self {
-        Self { max_body: 32 << 20, max_requests: 256, pass_headers: Vec::new(), any_host: false }
+        Self {
+            max_body: 32 << 20,
+            max_requests: 256,
+            pass_headers: Vec::new(),
+            any_host: false,
+            session_idle: Duration::from_secs(60),
+        }
     }
 }
 
@@ -87,6 +103,7 @@ struct Inner<J: Journal + 'static> {
     payer: Payer<J>,
     options: ProxyOptions,
     places: Arc<Semaphore>,
+    sessions: Arc<Sessions<J>>,
 }
 
 impl<J: Journal + 'static> Proxy<J> {
@@ -99,7 +116,8 @@ impl<J: Journal + 'static> Proxy<J> {
             return Err(ProxyError::Header(name.clone()));
         }
         let places = Arc::new(Semaphore::new(options.max_requests as usize));
-        Ok(Self(Arc::new(Inner { payer, options, places })))
+        let sessions = Sessions::new(payer.clone(), options.session_idle);
+        Ok(Self(Arc::new(Inner { payer, options, places, sessions })))
     }
 
     /// What is to be served.
@@ -111,10 +129,13 @@ impl<J: Journal + 'static> Proxy<J> {
         })
     }
 
-    /// Waits until no request is under way any more, for so long at most. To be called after the server took its last one, before the payer
+    /// Waits until no request is under way any more and all sessions are closed, for so long at most. To be called after the server took its last one, before the payer
     /// is shut down. True if none is left.
     pub async fn drain(&self, within: Duration) -> bool {
-        let all = self.0.places.acquire_many(self.0.options.max_requests);
+        let all = async {
+            let _places = self.0.places.acquire_many(self.0.options.max_requests).await;
+            self.0.sessions.close_all().await;
+        };
         tokio::time::timeout(within, all).await.is_ok()
     }
 }
@@ -138,6 +159,7 @@ impl<J: Journal + 'static> Inner<J> {
             return Ok(self.local(&parts.method, parts.uri.path()).await);
         }
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::busy())?;
+        let session = sessions::name(&parts.headers)?;
         let Outgoing { method, target, headers } = outgoing::read(parts, &self.options.pass_headers)?;
         let body = Limited::new(body, self.options.max_body).collect();
         let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
@@ -146,6 +168,10 @@ impl<J: Journal + 'static> Inner<J> {
             Ok(Err(_)) => return Err(Refusal::broken_body(StatusCode::BAD_REQUEST)),
             Err(_) => return Err(Refusal::broken_body(StatusCode::REQUEST_TIMEOUT)),
         };
+        if let Some(name) = session {
+            let (answer, session) = self.sessions.stream(name, method, &target, headers, body).await?;
+            return Ok(passing::session_answer(answer, (place, session)));
+        }
         let streamed = self.payer.stream(method, &target, headers, body).await?;
         Ok(passing::answer(streamed, place))
     }

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use halometer::cli::demo::stack::StackOptions;
-use halometer::http::gateway::{CANCEL_PATH, ROLLOVER_PATH, TRANSFER_PATH};
+use halometer::http::gateway::{CANCEL_PATH, ROLLOVER_PATH, SESSION_PATH, TRANSFER_PATH};
 use halometer::http::payment::{Credential, Payload, RECEIPT_HEADER};
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::{Listener, Server};
@@ -29,6 +29,8 @@ pub(crate) enum Act {
     Lie(Problem),
     /// Passed on, its answer lost.
     Lose(StatusCode),
+    /// Passed on, and then the connection breaks off.
+    Swallow,
     /// Passed on, its answer without what it says of the settlement.
     Withhold,
     /// Passed on twice.
@@ -105,7 +107,7 @@ impl Seen {
         }
         match path {
             CANCEL_PATH => self.note(&Cancellation::from_bytes(body).unwrap().spend),
-            ROLLOVER_PATH => self.note(&Opening::from_bytes(body).unwrap().spend),
+            ROLLOVER_PATH | SESSION_PATH => self.note(&Opening::from_bytes(body).unwrap().spend),
             TRANSFER_PATH => Transfer::from_bytes(body).unwrap().halves.iter().for_each(|half| self.note(&half.spend)),
             _ => {}
         }
@@ -142,6 +144,10 @@ async fn pass(seen: Arc<Seen>, request: axum::extract::Request) -> Response {
         Act::Lose(status) => {
             passed().await;
             status.into_response()
+        }
+        Act::Swallow => {
+            passed().await;
+            panic!("the box breaks its connection off");
         }
         Act::Withhold => {
             let (status, mut headers, body) = passed().await;

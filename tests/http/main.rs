@@ -13,6 +13,7 @@ mod once;
 mod payer;
 mod payer_hostile;
 mod payer_parallel;
+mod payer_sessions;
 mod prices;
 mod proxy;
 mod proxy_streams;

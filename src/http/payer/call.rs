@@ -23,9 +23,9 @@ use crate::wallet::{
 /// How long a call waits for a spend while nothing moves: no spend is taken, and none comes back.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a request is sent, and a settlement asked for, before the call is given up.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 /// The pause before the second try; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
 /// An answer, and what it cost.
 #[derive(Clone, Debug)]
@@ -58,21 +58,29 @@ pub struct Spent {
 }
 
 /// What is to be sent.
-struct Outgoing {
-    method: Method,
-    target: String,
-    headers: HeaderMap,
-    body: Bytes,
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
     content: ContentDigest,
+    /// Whether the spend is the body, and not in a header.
+    bare: bool,
 }
 
 impl Outgoing {
-    fn new(method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Arc<Self> {
+    pub(super) fn new(method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Arc<Self> {
         let content = ContentDigest::of(&body);
-        Arc::new(Self { method, target: target.to_owned(), headers, body, content })
+        Arc::new(Self { method, target: target.to_owned(), headers, body, content, bare: false })
     }
 
-    fn signed<'a>(&'a self, authority: &'a str) -> Result<Request<'a>, RequestError> {
+    /// A spend to one of the gateway's own paths, of which it is the body.
+    pub(super) fn opening(target: &str) -> Arc<Self> {
+        let (headers, body, content) = (HeaderMap::new(), Bytes::new(), ContentDigest::of(b""));
+        Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true })
+    }
+
+    pub(super) fn signed<'a>(&'a self, authority: &'a str) -> Result<Request<'a>, RequestError> {
         Request::new(authority, self.method.as_str(), &self.target, self.content)
     }
 }
@@ -129,7 +137,10 @@ impl<J: Journal + 'static> Payer<J> {
         self.unless_stopped(Arc::clone(&self.0.shared).pay(outgoing)).await
     }
 
-    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         let mut stop = self.0.shared.stop.subscribe();
         tokio::select! {
             biased;
@@ -197,7 +208,11 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Whether another spend may fare better than one that was refused.
-    async fn look_into(self: &Arc<Self>, details: &ProblemDetails, window: crate::protocol::Timestamp) -> Again {
+    pub(super) async fn look_into(
+        self: &Arc<Self>,
+        details: &ProblemDetails,
+        window: crate::protocol::Timestamp,
+    ) -> Again {
         let changed = [Problem::Expired, Problem::UnknownEpoch, Problem::ClassUnknown, Problem::WrongGateway];
         let Some(kind) = details.kind().filter(|kind| changed.contains(kind)) else { return Again::No };
         match self.refresh_directory().await {
@@ -214,7 +229,11 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Waits for its turn, then for a ready spend, and signs the request with it.
-    async fn hold(self: &Arc<Self>, outgoing: &Arc<Outgoing>, spent: &mut Spent) -> Result<Held<J>, CallError> {
+    pub(super) async fn hold(
+        self: &Arc<Self>,
+        outgoing: &Arc<Outgoing>,
+        spent: &mut Spent,
+    ) -> Result<Held<J>, CallError> {
         let began = Instant::now();
         let _waiting = self.wait();
         let _turn = self.turn.lock().await;
@@ -252,7 +271,10 @@ impl<J: Journal + 'static> Shared<J> {
                 Ok(authorised) => {
                     let window = wallet.directory().grid().callers_not_after(now);
                     let mut held = Held::new(self, authorised.key, Arc::clone(&terms), window);
-                    held.credential = Some(terms.credential(Payload::Opening(authorised.opening)));
+                    match outgoing.bare {
+                        true => held.opening = authorised.opening,
+                        false => held.credential = Some(terms.credential(Payload::Opening(authorised.opening))),
+                    }
                     return Ok(Some(held));
                 }
                 Err(AuthoriseError::Journal(error)) => return Err(CallError::Journal(error)),
@@ -483,7 +505,7 @@ impl<J: Journal + 'static> Shared<J> {
     }
 }
 
-enum Again {
+pub(super) enum Again {
     Yes,
     No,
     Contradiction,
@@ -499,7 +521,7 @@ impl Arrived {
     }
 }
 
-fn receipt_in(headers: &HeaderMap) -> Option<Receipt> {
+pub(super) fn receipt_in(headers: &HeaderMap) -> Option<Receipt> {
     let value = headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok())?;
     Receipt::from_header_value(value).ok()
 }

@@ -12,7 +12,8 @@ use crate::circuits::note::Nullifier;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use crate::http::gateway::{
-    CANCEL_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SETTLEMENT_PATH, SettlementAnswer, TRANSFER_PATH, TransferAnswer,
+    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
+    SettlementAnswer, TRANSFER_PATH, TransferAnswer,
 };
 use crate::http::issuer::MINT_PATH;
 use crate::http::payment::{self, Challenge, ChallengeError};
@@ -29,7 +30,11 @@ const MAX_OWN: usize = (1 << 20) + 4_096;
 /// Sends requests, each over a connection of its own: whoever saw two calls come over one would know that they are one caller's.
 /// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
+pub struct Client {
+    client: reqwest::Client,
+    /// How services are told from others; none where they are not.
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
 
 /// Why there is no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +132,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Setup`].
     pub fn plain() -> Result<Self, ClientError> {
-        without_tls(builder()).build().map(Self).map_err(ClientError::Setup)
+        let client = without_tls(unlinked(builder())).build().map_err(ClientError::Setup)?;
+        Ok(Self { client, tls: None })
     }
 
     /// A client for services anywhere: TLS is checked against the system's certificate authorities. It takes no proxy.
@@ -136,7 +142,24 @@ impl Client {
     /// [`ClientError::Setup`].
     pub fn secure() -> Result<Self, ClientError> {
         let tls = unlinked_tls().map_err(ClientError::Tls)?;
-        builder().tls_backend_preconfigured(tls).build().map(Self).map_err(ClientError::Setup)
+        let client = unlinked(builder()).tls_backend_preconfigured(tls.clone());
+        let client = client.build().map_err(ClientError::Setup)?;
+        Ok(Self { client, tls: Some(Arc::new(tls)) })
+    }
+
+    /// A client for one session: its requests are known to be one caller's, and share connections. Over TLS it speaks HTTP/2 where
+    /// the gateway does.
+    pub(crate) fn of_session(&self) -> Result<Self, ClientError> {
+        let client = match &self.tls {
+            Some(tls) => {
+                let mut tls = rustls::ClientConfig::clone(tls);
+                tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                builder().tls_backend_preconfigured(tls)
+            }
+            None => without_tls(builder()),
+        };
+        let client = client.build().map_err(ClientError::Setup)?;
+        Ok(Self { client, tls: self.tls.clone() })
     }
 
     /// Sends a request, and comes back when its answer begins. `within` is the time for all of it, its body included.
@@ -148,7 +171,7 @@ impl Client {
         body: Bytes,
         within: Option<Duration>,
     ) -> Result<Response<reqwest::Body>, ClientError> {
-        let request = self.0.request(method, url).headers(headers).body(body);
+        let request = self.client.request(method, url).headers(headers).body(body);
         let request = match within {
             Some(within) => request.timeout(within),
             None => request,
@@ -242,6 +265,16 @@ impl Client {
         read_settlement(&answer.settlement)
     }
 
+    /// Opens a session: `opening` is the bytes of an [`Opening`](crate::protocol::Opening) that was signed for a `POST` to
+    /// [`SESSION_PATH`] with an empty body.
+    ///
+    /// # Errors
+    /// [`ClientError`]. The same opening can be sent again.
+    pub async fn open_session(&self, origin: &str, opening: Vec<u8>) -> Result<SessionAnswer, ClientError> {
+        let bytes = self.post(format!("{origin}{SESSION_PATH}"), opening).await?;
+        read_json(&bytes, "session")
+    }
+
     /// About how many notes of an epoch are spent: see [`SpentCount`].
     ///
     /// # Errors
@@ -283,12 +316,27 @@ impl Client {
 
     /// Asks for a settlement with a credential that was signed for this very request.
     pub(crate) async fn settlement(&self, origin: &str, credential: HeaderValue) -> Result<Settlement, ClientError> {
+        let answer = self.ask_settlement(format!("{origin}{SETTLEMENT_PATH}"), credential).await?;
+        read_settlement(&answer.settlement)
+    }
+
+    /// Closes a session with a credential that was signed for this very request: its settlement, and the bytes of its signed
+    /// receipt.
+    pub(crate) async fn close_session(
+        &self,
+        origin: &str,
+        credential: HeaderValue,
+    ) -> Result<(Settlement, Option<Vec<u8>>), ClientError> {
+        let answer = self.ask_settlement(format!("{origin}{CLOSE_PATH}"), credential).await?;
+        let receipt = answer.receipt.as_deref().and_then(payment::decode);
+        Ok((read_settlement(&answer.settlement)?, receipt))
+    }
+
+    async fn ask_settlement(&self, url: String, credential: HeaderValue) -> Result<SettlementAnswer, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, credential);
-        let url = format!("{origin}{SETTLEMENT_PATH}");
         let bytes = self.send_up_to(MAX_OWN, Method::POST, url, headers, Bytes::new()).await?.success()?;
-        let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
-        read_settlement(&answer.settlement)
+        read_json(&bytes, "settlement")
     }
 }
 
@@ -313,10 +361,12 @@ fn builder() -> reqwest::ClientBuilder {
         .connect_timeout(Duration::from_secs(10))
         .timeout(Duration::from_secs(330))
         .redirect(reqwest::redirect::Policy::none())
-        // No connection is kept for another request, nor shared by two that are sent at one time.
-        .pool_max_idle_per_host(0)
-        .http1_only()
         .no_proxy()
+}
+
+/// No connection is kept for another request, nor shared by two that are sent at one time.
+fn unlinked(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+    builder.pool_max_idle_per_host(0).http1_only()
 }
 
 #[cfg(test)]

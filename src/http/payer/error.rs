@@ -105,6 +105,12 @@ pub enum CallError {
     /// The answer was lost on the way, but the spend is settled.
     #[error("the answer was lost; the call cost {} micro-credits", .0.cost)]
     Lost(Accepted),
+    /// The answer of a call within a session was lost on the way. It may have been served, once.
+    #[error("the answer was lost; what the call cost, if it was served, is part of what the session does")]
+    LostInSession,
+    /// The session is over, or there can be none: the policy allows none. Nothing was done.
+    #[error("there is no session, or it is over")]
+    SessionOver,
     /// There is no answer and no settlement, after several tries.
     #[error("the gateway cannot be reached: {0}")]
     Unreachable(#[source] ClientError),
@@ -129,6 +135,7 @@ impl CallError {
     /// Who is at fault.
     pub fn fault(&self) -> Fault {
         match self {
+            Self::SessionOver => Fault::Nobody,
             Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::Settlement(_) | Self::Failed { .. } | Self::Unlisted => Fault::Operator,
@@ -137,7 +144,7 @@ impl CallError {
                 Some(Fault::Nobody) => Fault::Nobody,
                 _ => Fault::Operator,
             },
-            Self::Lost(_) | Self::Unreachable(_) => Fault::Nobody,
+            Self::Lost(_) | Self::LostInSession | Self::Unreachable(_) => Fault::Nobody,
         }
     }
 
@@ -156,6 +163,8 @@ impl CallError {
             | Self::Journal(_)
             | Self::Refused(_)
             | Self::Unreachable(_)
+            | Self::LostInSession
+            | Self::SessionOver
             | Self::HungUp
             | Self::Stopped => CreditState::Safe,
             Self::Failed { accepted, .. } | Self::Lost(accepted) => CreditState::Spent(*accepted),
@@ -181,6 +190,8 @@ impl CallError {
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
             Self::Failed { .. } => "call again if the answer is needed; it is paid for again",
             Self::Lost(_) => "call again if the answer is needed; it is paid for again",
+            Self::LostInSession => "call again if the answer is needed; it is paid for again",
+            Self::SessionOver => "open another session, where the policy allows any",
             Self::Unreachable(_) => "the settlement is asked for by itself until it comes; call again later",
             Self::HungUp => "the work is stopped by itself, and what it did not cost comes back",
             Self::Settlement(_) => "the right settlement is asked for by itself; the wrong one is kept as a dispute",

@@ -290,13 +290,28 @@ pub(super) struct Held<J: Journal + 'static> {
     pub(super) terms: Arc<Terms>,
     /// What pays, where it is for a call.
     pub(super) credential: Option<HeaderValue>,
+    /// The bytes that pay, where they are a body.
+    pub(super) opening: Vec<u8>,
     /// The not-after of the window that it was pinned in.
     pub(super) window: Timestamp,
 }
 
+impl<J: Journal + 'static> core::fmt::Debug for Held<J> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
+}
+
+impl<J: Journal + 'static> core::fmt::Debug for Shared<J> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Shared").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
+
 impl<J: Journal + 'static> Held<J> {
     pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>, window: Timestamp) -> Self {
-        Self { shared: Arc::clone(shared), key, settled: AtomicBool::new(false), terms, credential: None, window }
+        let (shared, settled) = (Arc::clone(shared), AtomicBool::new(false));
+        Self { shared, key, settled, terms, credential: None, opening: Vec::new(), window }
     }
 
     pub(super) fn key(&self) -> SpendKey {

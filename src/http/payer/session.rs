@@ -1,0 +1,253 @@
+//! Sessions: many calls with one spend.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use tokio::time::{Instant, timeout};
+
+use super::call::{Again, Outgoing, PAUSE, TRIES, receipt_in};
+use super::client::{Answer, MAX_ANSWER, is_problem};
+use super::events::Event;
+use super::shared::{Held, Shared};
+use super::stream::Settled;
+use super::{CallError, Client, ClientError, Payer, Spent};
+use crate::http::gateway::{CLOSE_PATH, SESSION_PATH, SessionAnswer};
+use crate::http::payment::Payload;
+use crate::http::problem::ProblemDetails;
+use crate::protocol::{Credits, Problem};
+use crate::wallet::{Journal, SessionSigner};
+
+/// A session that is open: calls with it cost no proof and no spend of their own, and are linkable to each other. Whoever wants them
+/// unlinkable makes them by [`Payer::call`].
+///
+/// It is worth what is left of its charge. It ends when it is [closed](Self::close), or by the gateway when its time is over;
+/// dropped without being closed, its spend is pursued, which ends it as well.
+///
+/// All of its calls go to one gateway over connections of its own, so that they reach the process that has it.
+#[derive(Debug)]
+pub struct PaidSession<J: Journal + 'static> {
+    shared: Arc<Shared<J>>,
+    held: Held<J>,
+    signer: SessionSigner,
+    client: Client,
+    until: Instant,
+    over: AtomicBool,
+}
+
+/// An answer within a session, whole.
+#[derive(Clone, Debug)]
+pub struct SessionPaid {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// What it cost, by the gateway's word; what counts is the settlement of the session. None if it was not said, as it is not with
+    /// answers that are no success.
+    pub cost: Option<Credits>,
+}
+
+impl<J: Journal + 'static> Payer<J> {
+    /// Opens a session, with a spend of the policy's class. It ends after the policy's `session_seconds`, and sooner if the issuer's
+    /// directory says so.
+    ///
+    /// # Errors
+    /// [`CallError`]; [`CallError::SessionOver`] if the policy allows none.
+    pub async fn open_session(&self) -> Result<PaidSession<J>, CallError> {
+        self.unless_stopped(Arc::clone(&self.0.shared).open_session()).await
+    }
+}
+
+impl<J: Journal + 'static> Shared<J> {
+    async fn open_session(self: Arc<Self>) -> Result<PaidSession<J>, CallError> {
+        let longest = Duration::from_secs(self.policy.session_seconds.into());
+        if longest.is_zero() {
+            return Err(CallError::SessionOver);
+        }
+        let client = self.client.of_session().map_err(CallError::Unreachable)?;
+        let outgoing = Outgoing::opening(SESSION_PATH);
+        let _visit = self.enter().await;
+        for first in [true, false] {
+            let held = self.hold(&outgoing, &mut Spent::default()).await?;
+            let window = held.window;
+            let details = match self.begin_session(&client, &held).await {
+                Ok(SessionAnswer { seconds, .. }) => {
+                    let key = held.key();
+                    let signer = self.keeper.ask(move |wallet| wallet.session(&key)).await?;
+                    let signer = signer.map_err(|_| CallError::SessionOver)?;
+                    let until = Instant::now() + longest.min(Duration::from_secs(seconds));
+                    return Ok(PaidSession { shared: self, held, signer, client, until, over: AtomicBool::new(false) });
+                }
+                Err(CallError::Refused(details)) => details,
+                Err(error) => return Err(error),
+            };
+            self.tell(&Event::CallRefused(details.kind()));
+            match self.look_into(&details, window).await {
+                Again::Contradiction => return Err(CallError::Contradiction),
+                Again::Yes if first => {}
+                _ => return Err(CallError::Refused(details)),
+            }
+        }
+        Err(CallError::Stopped)
+    }
+
+    /// Sends the opening until it is answered. It opens one session, however often it is sent.
+    async fn begin_session(&self, client: &Client, held: &Held<J>) -> Result<SessionAnswer, CallError> {
+        let mut pause = PAUSE;
+        for last in (0..TRIES).map(|tries| tries + 1 == TRIES) {
+            match self.errand(client.open_session(&held.terms.origin, held.opening.clone())).await {
+                Ok(answer) => return Ok(answer),
+                Err(ClientError::Problem(details)) if last || !is_later(&details) => {
+                    return Err(CallError::Refused(details));
+                }
+                Err(ClientError::Problem(_)) => {}
+                Err(error) if last => return Err(CallError::Unreachable(error)),
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(CallError::Stopped)
+    }
+}
+
+/// Whether the same request may fare better later, or at another process.
+fn is_later(details: &ProblemDetails) -> bool {
+    let later = [Problem::Busy, Problem::StoreUnavailable, Problem::WrongOwner, Problem::InProgress];
+    details.kind().is_some_and(|kind| later.contains(&kind))
+}
+
+impl<J: Journal + 'static> PaidSession<J> {
+    /// For how long calls can still be made.
+    pub fn remaining(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether no call can be made any more: its time is over, or the gateway has ended it.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed) || self.remaining().is_zero()
+    }
+
+    /// Sends a request and reads its answer whole, up to 64 MiB. Several may be under way at a time.
+    ///
+    /// A call is made at most once. One whose answer is lost is [`CallError::LostInSession`]: it may have been served.
+    ///
+    /// # Errors
+    /// [`CallError`]; [`CallError::SessionOver`] if there is no session any more, and nothing was done. [`CallError::Refused`] with
+    /// `cap-reached` if what is left of the charge does not cover the call.
+    pub async fn call(
+        &self,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<SessionPaid, CallError> {
+        let (head, body) = self.stream(method, target, headers, body).await?.into_parts();
+        let read = timeout(self.shared.answer_timeout, Limited::new(body, MAX_ANSWER).collect()).await;
+        let body = read.map_err(|_| CallError::LostInSession)?.map_err(|_| CallError::LostInSession)?;
+        let said = receipt_in(&head.headers).or_else(|| body.trailers().and_then(receipt_in));
+        let cost = said.map(|receipt| Credits::from_micro(receipt.cost));
+        Ok(SessionPaid { status: head.status, headers: head.headers, body: body.to_bytes(), cost })
+    }
+
+    /// The same, with the answer given as it comes. Its receipt is in the head or in the trailers. Whoever drops the body hangs up.
+    ///
+    /// # Errors
+    /// As of [`call`](Self::call).
+    pub async fn stream(
+        &self,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, CallError> {
+        let outgoing = Outgoing::new(method, target, headers, body);
+        let visit = self.shared.enter().await;
+        let mut stop = self.shared.stop.subscribe();
+        let answer = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return Err(CallError::Stopped),
+            answer = self.send(&outgoing) => answer?,
+        };
+        // A call lasts until its body is over.
+        Ok(answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _ = &visit;
+                frame
+            }))
+        }))
+    }
+
+    async fn send(&self, outgoing: &Outgoing) -> Result<Response<reqwest::Body>, CallError> {
+        let terms = &self.held.terms;
+        let following = self.signer.call(&outgoing.signed(&terms.authority)?);
+        let url = format!("{}{}", terms.origin, outgoing.target);
+        let mut headers = outgoing.headers.clone();
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::AUTHORIZATION, terms.credential(Payload::Following(following)));
+        let (mut pause, mut sent) = (PAUSE, false);
+        for last in (0..TRIES).map(|tries| tries + 1 == TRIES) {
+            if self.is_over() {
+                return Err(if sent { CallError::LostInSession } else { CallError::SessionOver });
+            }
+            let (method, url, headers) = (outgoing.method.clone(), url.clone(), headers.clone());
+            let within = self.shared.answer_timeout.saturating_add(terms.longest);
+            let begun = self.client.begin(method, url, headers, outgoing.body.clone(), Some(within));
+            match timeout(self.shared.answer_timeout, begun).await {
+                Ok(Ok(answer)) if !is_problem(answer.headers()) => return Ok(answer),
+                Ok(Ok(answer)) => {
+                    let details = Answer::read(answer, MAX_ANSWER).await.map_err(|_| CallError::LostInSession)?;
+                    let details = Box::new(details.problem());
+                    match details.kind() {
+                        // Nothing was done for it, so that it may be sent again as it is.
+                        Some(Problem::Busy | Problem::StoreUnavailable | Problem::WrongOwner) if !last => {}
+                        Some(problem @ (Problem::AlreadySpent | Problem::InProgress)) => {
+                            let begun = problem == Problem::AlreadySpent && details.settlement.is_none();
+                            // Begun without having been sent before: it was the session that ended meanwhile.
+                            self.over.fetch_or(!begun || !sent, Ordering::Relaxed);
+                            return Err(if begun || sent { CallError::LostInSession } else { CallError::SessionOver });
+                        }
+                        _ => return Err(CallError::Refused(details)),
+                    }
+                }
+                // Whether it was served is not known; the gateway does, and serves it once.
+                Ok(Err(_)) if !last => sent = true,
+                Ok(Err(_)) | Err(_) => return Err(CallError::LostInSession),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(CallError::LostInSession)
+    }
+
+    /// Closes the session: what it did not cost comes back. Calls that are under way are waited for.
+    ///
+    /// # Errors
+    /// [`CallError`]: its spend is pursued then.
+    pub async fn close(self) -> Result<Settled, CallError> {
+        let Self { shared, held, signer, client, .. } = self;
+        let (terms, mut pause) = (Arc::clone(&held.terms), PAUSE);
+        for last in (0..TRIES).map(|tries| tries + 1 == TRIES) {
+            let closing = signer.close(&terms.request(CLOSE_PATH)?);
+            let credential = terms.credential(Payload::Following(closing));
+            match shared.errand(client.close_session(&terms.origin, credential)).await {
+                Ok((settlement, receipt)) => return shared.accept(held, settlement, receipt).await,
+                Err(ClientError::Problem(details)) if last || !is_later(&details) => {
+                    return Err(CallError::Refused(details));
+                }
+                Err(ClientError::Problem(_)) => {}
+                Err(error) if last => return Err(CallError::Unreachable(error)),
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(CallError::Stopped)
+    }
+}
