@@ -106,6 +106,7 @@ fn refused(details: &ProblemDetails) -> (StatusCode, &'static str, Option<u32>) 
         Some(Problem::Busy | Problem::StoreUnavailable | Problem::InProgress) => {
             (S::SERVICE_UNAVAILABLE, "gateway_busy", Some(SOON))
         }
+        Some(Problem::CapReached) => (S::PAYMENT_REQUIRED, "cap_reached", None),
         Some(_) => (S::BAD_GATEWAY, "gateway_refuses", None),
         None => match details.status() {
             S::SERVICE_UNAVAILABLE => (S::SERVICE_UNAVAILABLE, "gateway_busy", Some(SOON)),

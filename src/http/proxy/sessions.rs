@@ -19,6 +19,8 @@ use crate::wallet::Journal;
 
 /// Sessions at a time. Each takes a lane of the wallet, so that there are hardly more.
 const MOST: u32 = 64;
+/// In how many sessions a request is tried. Each was opened for somebody who was faster, but for the last two.
+const TRIES: u32 = 8;
 /// The longest name of a session, bytes.
 const LONGEST_NAME: usize = 64;
 /// What has to be left of a session's time for a call to be begun with it.
@@ -116,14 +118,18 @@ impl<J: Journal + 'static> Sessions<J> {
         body: Bytes,
     ) -> Result<(Response<Body>, Using<J>), Refusal> {
         let slot = self.slot(&name);
-        for last in [false, true] {
+        let mut opened = 0;
+        for _ in 0..TRIES {
             let (using, new) = self.open(&name, &slot).await?;
+            opened += u32::from(new);
             *lock(&slot.used) = Instant::now();
             let Some(session) = using.session() else { break };
             let (method, headers, body) = (method.clone(), headers.clone(), body.clone());
             match session.stream(method, target, headers, body).await {
                 Ok(answer) => return Ok((answer, using)),
-                Err(error) if last || new || !wants_another(&error) => return Err(error.into()),
+                // What has a session for itself, and is refused for all that, is too dear for any. It may have lost the first one that was
+                // opened for it to somebody else.
+                Err(error) if opened == 2 || !wants_another(&error) => return Err(error.into()),
                 Err(_) => self.leave(&slot, &using).await,
             }
         }
