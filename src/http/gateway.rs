@@ -45,7 +45,7 @@ pub use fetch::SettlementAnswer;
 pub(in crate::http) use forward::Next;
 pub use limits::GatewayLimits;
 pub use observer::{NoObserver, Observer};
-pub(crate) use received::authorities;
+pub(crate) use received::{authorities, read_body};
 pub use session::SessionAnswer;
 pub use transfer::TransferAnswer;
 pub use upkeep::UpkeepTask;

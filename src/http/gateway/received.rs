@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Inner, busy};
@@ -92,15 +93,20 @@ pub(super) fn read_credential(headers: &HeaderMap) -> Result<Payload, ProblemDet
     }
 }
 
-pub(super) async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
+pub(crate) async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
+    let too_long = || {
+        let detail = format!("the body is longer than {max} bytes");
+        ProblemDetails::plain(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    // What says beforehand that it is too long is not read at all.
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_long());
+    }
     let read = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
     match read {
         Err(_) => Err(ProblemDetails::plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("the body is longer than {max} bytes");
-            Err(ProblemDetails::plain(StatusCode::PAYLOAD_TOO_LARGE, detail))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(ProblemDetails::plain(StatusCode::BAD_REQUEST, "the body broke off")),
     }
 }

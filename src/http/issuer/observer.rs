@@ -1,0 +1,20 @@
+//! Who is told what happens at an issuer.
+
+use crate::issuer::NoticeError;
+use crate::lifecycle::Evidence;
+
+/// Is told what happens at an issuer. Nothing that it is told may be logged with a time or address beside it, but for sums.
+pub trait IssuerObserver: Send + Sync {
+    /// A payment notice was refused. A [`Conflict`](NoticeError::Conflict) is somebody's to look into; the rest may be anybody's
+    /// junk.
+    fn notice_refused(&self, error: &NoticeError) {
+        let _ = error;
+    }
+
+    /// Somebody spent a note twice, and here is the proof of it.
+    fn double_spend(&self, evidence: Evidence) {
+        let _ = evidence;
+    }
+}
+
+impl IssuerObserver for crate::http::gateway::NoObserver {}
