@@ -45,7 +45,8 @@ pub use fetch::SettlementAnswer;
 pub(in crate::http) use forward::Next;
 pub use limits::GatewayLimits;
 pub use observer::{NoObserver, Observer};
-pub(crate) use received::{authorities, read_body};
+pub(crate) use received::authorities;
+pub(in crate::http) use received::{Signed, authority, read_body, read_credential};
 pub use session::SessionAnswer;
 pub use transfer::TransferAnswer;
 pub use upkeep::UpkeepTask;
@@ -361,7 +362,7 @@ fn failed() -> ProblemDetails {
 }
 
 /// A settlement for whoever asked for it.
-fn settled_answer(settled: &SettledSpend, receipt: Option<&[u8]>) -> Response {
+pub(in crate::http) fn settled_answer(settled: &SettledSpend, receipt: Option<&[u8]>) -> Response {
     let settlement = payment::encode(&settled.settlement().to_bytes());
     let receipt = receipt.map(payment::encode);
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement, receipt })).into_response()

@@ -726,7 +726,8 @@ fn requests_that_are_finished_together_are_answered_each_on_its_own_merits() {
     assert_eq!(*outcomes[3].unwrap(), ClearingAnswer::InProgress);
     assert!(matches!(outcomes[4], Err(ClearingError::Admit(AdmitError::DoubleSpend(_)))));
     // Each answers its own envelope.
-    let named: Vec<_> = answered.iter().map(|answered| ClearingAnswer::from_bytes(&answered.bytes).unwrap().0).collect();
+    let named: Vec<_> =
+        answered.iter().map(|answered| ClearingAnswer::from_bytes(&answered.bytes).unwrap().0).collect();
     let own: Vec<_> = envelopes.iter().map(|envelope| named_by(&house, envelope)).collect();
     assert_eq!(named, own);
     assert_eq!(house.records().len(), 2);

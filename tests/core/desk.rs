@@ -116,8 +116,7 @@ fn a_spend_of_a_gateway_that_left_the_directory_is_cancelled_all_the_same() {
         parts.serial = 2;
         parts.gateways.retain(|gateway| gateway.id != gone);
         let desk = house.desk.adopt(issuer(&house.world, Directory::new(parts).unwrap()), T0).unwrap();
-        let settled =
-            desk.cancel(&wallet.cancel(&paid.key, &at_the_issuer()).unwrap(), &at_the_issuer(), T0).unwrap();
+        let settled = desk.cancel(&wallet.cancel(&paid.key, &at_the_issuer()).unwrap(), &at_the_issuer(), T0).unwrap();
         assert_eq!(settled.settlement().refund, micro(10), "{gone}");
     }
     // A directory that contradicts is not adopted.

@@ -1,7 +1,5 @@
 //! Minting.
 
-use std::sync::Arc;
-
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -22,7 +20,7 @@ impl IssuerService {
         let request = MintRequest::from_bytes(&body).map_err(|error| {
             ProblemDetails::new(Problem::Malformed, error.to_string()).with_status(StatusCode::BAD_REQUEST)
         })?;
-        let issuer = Arc::clone(&self.issuer);
+        let issuer = self.issuer.get();
         let minted = self.workers.run(move || issuer.mint(&request, now())).await.map_err(work_problem)?;
         minted.map(|response| bytes_answer(response.to_bytes())).map_err(|error| mint_problem(&error))
     }

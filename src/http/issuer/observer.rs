@@ -1,5 +1,6 @@
 //! Who is told what happens at an issuer.
 
+use crate::clearing::ClearingError;
 use crate::issuer::NoticeError;
 use crate::lifecycle::Evidence;
 
@@ -8,6 +9,11 @@ pub trait IssuerObserver: Send + Sync {
     /// A payment notice was refused. A [`Conflict`](NoticeError::Conflict) is somebody's to look into; the rest may be anybody's
     /// junk.
     fn notice_refused(&self, error: &NoticeError) {
+        let _ = error;
+    }
+
+    /// A gateway's request was not carried out, for another reason than a double spend.
+    fn clearing_refused(&self, error: &ClearingError) {
         let _ = error;
     }
 
