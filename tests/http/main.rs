@@ -7,6 +7,8 @@ mod cancel;
 mod demo;
 mod front;
 mod hang_ups;
+mod house;
+mod issuer;
 mod layer;
 mod linkability;
 mod once;
