@@ -8,6 +8,7 @@
 //! | `POST /.well-known/halometer/settlement` | a following credential, as at a gateway | the settlement: [`SettlementAnswer`](super::gateway::SettlementAnswer) |
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation) | the settlement |
 //! | `POST /.well-known/halometer/clearing` | the bytes of an [`Envelope`](crate::clearing::Envelope) | the bytes of a [`ClearingAnswer`](crate::clearing::ClearingAnswer) |
+//! | `GET /.well-known/halometer/openapi.json` | | the [description](super::openapi) of these routes |
 //! | `GET /.well-known/halometer/spent/..` | | which notes are spent, where the set is at hand: [`spent`](super::spent) |
 //!
 //! All but the directory and the mint are served where they are asked for: [`with_notices`](IssuerService::with_notices),
@@ -50,6 +51,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::clock::now;
 use super::gateway::{CANCEL_PATH, DIRECTORY_PATH, NoObserver, SETTLEMENT_PATH, read_body};
+use super::openapi::{OPENAPI_PATH, openapi};
 use super::problem::ProblemDetails;
 use super::spent::SpentBuckets;
 use crate::clearing::{Clearing, Desk};
@@ -194,6 +196,7 @@ impl IssuerService {
         let spent = self.spent.as_ref().map(|spent| spent.router()).unwrap_or_default();
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
+            .route(OPENAPI_PATH, get(openapi))
             .route(MINT_PATH, post(mint::mint))
             .route(NOTICE_PATH, post(notices::notice))
             .route(SETTLEMENT_PATH, post(desk::settlement))

@@ -15,6 +15,8 @@ use halometer::protocol::*;
 use halometer::store::{MemoryMintBook, MemoryPaymentBook, MemorySpentSet, PaymentBook, SpentSet};
 use halometer::wallet::{Authorised, LaneId, MemoryJournal, ProvingKeys, RootSecret, Wallet};
 
+use crate::openapi::{Seen, check};
+
 pub(crate) const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 pub(crate) const LEASE: u32 = 900;
@@ -175,6 +177,8 @@ impl House {
             .with_clearing(Arc::new(clearing), limits)
             .unwrap();
         let server = listener.serve(service.router());
+        // What would otherwise be there since the first upstream.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(30));
         let client = client.build().unwrap();
         Self { root, issuer, set, book, mints, notices, service, server, told, client }
@@ -224,7 +228,16 @@ impl House {
     }
 
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Reply {
-        Reply::read(request.send().await.unwrap()).await
+        let request = request.build().unwrap();
+        let (method, target) = (request.method().clone(), request.url().path().to_owned());
+        let reply = Reply::read(self.client.execute(request).await.unwrap()).await;
+        // Every answer is as it is described.
+        let text = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
+        };
+        let (headers, Reply { status, body, .. }) = (reply.headers.iter().map(text).collect(), &reply);
+        check(&Seen { method: method.as_str(), target: &target, status: *status, headers, body });
+        reply
     }
 }
 
