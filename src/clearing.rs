@@ -48,9 +48,13 @@
 //! heard of its admission from one that was restarted while it served. The way out is a cancel, which gives the caller all of
 //! its charge back. What a remote gateway has not settled when it dies is settled after its lease, at what it had metered.
 //!
+//! **Callers whose gateway is gone** ask the issuer himself, for settlements and cancels: [`Desk`].
+//!
 //! One process works under a remote gateway's id, or several between which a caller's retries are routed by `nf`.
 
 mod answer;
+mod carrying;
+mod desk;
 mod envelope;
 mod error;
 mod issuer;
@@ -60,9 +64,11 @@ mod remote_spend;
 mod request;
 
 pub use answer::ClearingAnswer;
+pub use carrying::{Answered, Taken, Waiting};
+pub use desk::{Desk, DeskError, DeskParts};
 pub use envelope::{Envelope, EnvelopeError};
 pub use error::ClearingError;
-pub use issuer::{Answered, Clearing, ClearingParts};
+pub use issuer::{Clearing, ClearingParts};
 pub use problem::ClearingProblem;
 pub use remote_gateway::{RemoteGateway, RemoteGatewayError};
 pub use remote_spend::{AnswerError, Cleared, Progress, RemoteError, RemoteSpend};

@@ -17,7 +17,6 @@ mod vouched;
 mod window;
 
 pub use cancel::Cancelled;
-#[cfg(feature = "http")]
 pub(crate) use cancel::Unpaid;
 pub use challenge::Challenge;
 pub(crate) use error::store_problem;

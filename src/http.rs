@@ -10,7 +10,8 @@
 //! | [`gateway`] | [`Gateway`](crate::gateway::Gateway) and [`Issuer`](crate::issuer::Issuer) as a reverse proxy |
 //! | [`layer`], [`pattern`] | the same around any service of yours; which requests are meant |
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
-//! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
+//! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory, mint, payment notices, settlements, cancels, clearing |
+//! | [`openapi`] | the description of all of these routes |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
 //! | [`proxy`] | the paying client as a proxy, for clients that know nothing of payments |
 //! | [`server`], [`clock`] | what they stand on |
@@ -19,6 +20,7 @@ pub mod clock;
 pub mod gateway;
 pub mod issuer;
 pub mod layer;
+pub mod openapi;
 pub mod pattern;
 pub mod payer;
 pub mod payment;

@@ -26,11 +26,14 @@ pub enum Cancelled {
 }
 
 /// What earns nothing and has a quota of its own.
-#[cfg(feature = "http")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unpaid {
     Cancel,
     Rollover,
+    #[cfg_attr(
+        not(feature = "http"),
+        allow(dead_code, reason = "without http, transfers are verified where they are screened")
+    )]
     Transfer,
 }
 
@@ -42,6 +45,30 @@ impl Gateway {
     /// [`AdmitError`].
     pub fn cancel(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Cancelled, AdmitError> {
         let (keys, screened) = self.screen_cancel(bytes, request, now)?;
+        self.cancel_screened(keys, screened, now)
+    }
+
+    /// As [`cancel`](Self::cancel), of a spend that was made for any gateway: for the issuer. What is cancelled is served nowhere,
+    /// whoever it was for.
+    pub(crate) fn cancel_for_any(
+        &self,
+        bytes: &[u8],
+        request: &Request<'_>,
+        now: Timestamp,
+    ) -> Result<Cancelled, AdmitError> {
+        let parsed = ParsedSpend::parse_cancellation(bytes, &self.directory)?;
+        let keys = (parsed.key(), parsed.record_key());
+        let terms = self.check_epoch(parsed.spend(), now);
+        let spend = parsed.authenticate(request).ok_or(AdmitError::SessionSignature)?;
+        self.cancel_screened(keys, self.screen_authentic(spend, terms, now, &self.meters.cancels)?, now)
+    }
+
+    fn cancel_screened(
+        &self,
+        keys: (SpendKey, RecordKey),
+        screened: Screened,
+        now: Timestamp,
+    ) -> Result<Cancelled, AdmitError> {
         let opened = match screened {
             Screened::Known(opened) => opened,
             Screened::Unknown(spend) | Screened::Conflict(spend) => {
@@ -107,7 +134,6 @@ impl Gateway {
     }
 
     /// For whoever verifies elsewhere: a proof did not hold, or was not looked at, and the quota gets back what was taken for it.
-    #[cfg(feature = "http")]
     pub(crate) fn give_back(&self, kind: Unpaid) {
         match kind {
             Unpaid::Cancel => self.meters.cancels.give_back(),

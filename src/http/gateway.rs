@@ -9,6 +9,7 @@
 //! | `POST /.well-known/halometer/rollover` | the bytes of an [`Opening`](crate::protocol::Opening) that rolls over, to its settlement |
 //! | `POST /.well-known/halometer/session` | the bytes of an [`Opening`](crate::protocol::Opening), to a [`SessionAnswer`] |
 //! | `POST /.well-known/halometer/close` | the settlement of a session, which ends with it, for whoever holds its session key |
+//! | `GET /.well-known/halometer/openapi.json` | the [description](super::openapi) of these routes |
 //! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`spent`](super::spent) |
 //! | anything else | the service behind it, for a payment |
 //!
@@ -46,6 +47,7 @@ pub(in crate::http) use forward::Next;
 pub use limits::GatewayLimits;
 pub use observer::{NoObserver, Observer};
 pub(crate) use received::authorities;
+pub(in crate::http) use received::{Signed, authority, read_body, read_credential};
 pub use session::SessionAnswer;
 pub use transfer::TransferAnswer;
 pub use upkeep::UpkeepTask;
@@ -64,6 +66,7 @@ use tokio::sync::Semaphore;
 use tower::Layer as _;
 
 use super::layer::{PaymentLayer, PaymentLayerParts};
+use super::openapi::{OPENAPI_PATH, openapi};
 use super::pattern::RoutePattern;
 use super::payment;
 use super::pricing::{Call, Meter, NotSold, Pricing};
@@ -272,6 +275,7 @@ impl Shared {
     pub(in crate::http) fn own_routes(self: &Arc<Self>) -> Router {
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
+            .route(OPENAPI_PATH, get(openapi))
             .route(SETTLEMENT_PATH, post(settlement))
             .route(CANCEL_PATH, post(cancel))
             .route(TRANSFER_PATH, post(transfer))
@@ -290,7 +294,16 @@ impl Shared {
 
 /// Whether a path is one of the gateway's own.
 pub(in crate::http) fn is_own(path: &str) -> bool {
-    let own = [DIRECTORY_PATH, SETTLEMENT_PATH, CANCEL_PATH, TRANSFER_PATH, ROLLOVER_PATH, SESSION_PATH, CLOSE_PATH];
+    let own = [
+        DIRECTORY_PATH,
+        OPENAPI_PATH,
+        SETTLEMENT_PATH,
+        CANCEL_PATH,
+        TRANSFER_PATH,
+        ROLLOVER_PATH,
+        SESSION_PATH,
+        CLOSE_PATH,
+    ];
     // An epoch, or a bucket of one.
     let spent = path.strip_prefix(SPENT_PATH).is_some_and(|rest| matches!(rest.matches('/').count(), 1 | 3));
     own.contains(&path) || (spent && !path.ends_with('/'))
@@ -361,7 +374,7 @@ fn failed() -> ProblemDetails {
 }
 
 /// A settlement for whoever asked for it.
-fn settled_answer(settled: &SettledSpend, receipt: Option<&[u8]>) -> Response {
+pub(in crate::http) fn settled_answer(settled: &SettledSpend, receipt: Option<&[u8]>) -> Response {
     let settlement = payment::encode(&settled.settlement().to_bytes());
     let receipt = receipt.map(payment::encode);
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement, receipt })).into_response()

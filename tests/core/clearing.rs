@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use halometer::clearing::*;
-use halometer::gateway::{AdmitError, GatewayError};
+use halometer::gateway::{AdmitError, GatewayError, Quotas, Rate};
 use halometer::issuer::{Issuer, SettleError};
 use halometer::protocol::*;
 use halometer::store::{Lease, MemorySpentSet, Record, RecordEvidence, RecordKey, RecordState, SpentSet};
@@ -687,6 +687,91 @@ fn a_gateway_that_the_directory_does_not_name_is_not_made() {
     let (issuer, quotas) = (Arc::clone(&house.issuer), Default::default());
     let parts = ClearingParts { issuer, set, gateways: vec![stranger], lease_seconds: LEASE, quotas };
     assert!(matches!(Clearing::new(parts, T0), Err(GatewayError::NotInDirectory(_))));
+}
+
+#[test]
+fn requests_that_are_finished_together_are_answered_each_on_its_own_merits() {
+    let house = House::new();
+    let (_, paid) = house.paid(10);
+    let mut other = house.world.funded(2);
+    let unsent = pay(&mut other, LANE1, 20, T0);
+    // A copy of the first wallet spends the same note at the other gateway.
+    let mut copy = house.world.funded(1);
+    let there = ready_for(&copy, LANE0, OTHER_GATEWAY, 10, T0);
+    let there = copy.authorise(there, &request(), T0).unwrap();
+    let mut forged = spend_of(&paid).to_bytes();
+    let last = forged.len() - 40;
+    forged[last] ^= 1;
+    let forged = Spend::from_bytes(&forged).unwrap();
+    let cancel = |spend: Spend, cost| ClearingRequest::Cancel { spend: Box::new(spend), cost: micro(cost) };
+    let envelopes = [
+        house.forge(GATEWAY, 10, admit(forged)),
+        house.forge(GATEWAY, 10, admit(spend_of(&paid))),
+        // Whatever the gateway says that it has metered: it was never admitted.
+        house.forge(GATEWAY, 10, cancel(spend_of(&unsent), 20)),
+        house.forge(GATEWAY, 10, admit(spend_of(&paid))),
+        house.forge(OTHER_GATEWAY, 11, admit(spend_of(&there))),
+    ];
+    let take = |envelope: &Vec<u8>| match house.clearing.take(envelope, T0) {
+        Taken::Waiting(waiting) => waiting,
+        other => panic!("{other:?}"),
+    };
+    let waiting: Vec<_> = envelopes.iter().map(take).collect();
+    assert!(house.records().is_empty(), "nothing is in the set before a proof holds");
+    let answered = house.clearing.finish(waiting, T0, &mut rng(5));
+    let outcomes: Vec<_> = answered.iter().map(|answered| answered.outcome.as_ref()).collect();
+    assert_eq!(outcomes[0].unwrap_err().problem(), ClearingProblem::Spend(Problem::ProofInvalid));
+    assert_eq!(*outcomes[1].unwrap(), ClearingAnswer::Admitted);
+    assert!(matches!(outcomes[2], Ok(ClearingAnswer::Settled(settlement)) if settlement.refund == micro(20)));
+    assert_eq!(*outcomes[3].unwrap(), ClearingAnswer::InProgress);
+    assert!(matches!(outcomes[4], Err(ClearingError::Admit(AdmitError::DoubleSpend(_)))));
+    // Each answers its own envelope.
+    let named: Vec<_> =
+        answered.iter().map(|answered| ClearingAnswer::from_bytes(&answered.bytes).unwrap().0).collect();
+    let own: Vec<_> = envelopes.iter().map(|envelope| named_by(&house, envelope)).collect();
+    assert_eq!(named, own);
+    assert_eq!(house.records().len(), 2);
+    // What is known by now waits for no proof.
+    assert!(matches!(house.clearing.take(&envelopes[1], T0), Taken::Answered(_)));
+    assert!(house.clearing.finish(Vec::new(), T0, &mut rng(6)).is_empty());
+}
+
+fn named_by(house: &House, envelope: &[u8]) -> Digest {
+    ClearingAnswer::from_bytes(&house.send(envelope)).unwrap().0
+}
+
+#[test]
+fn proofs_that_do_not_hold_use_up_no_cancels() {
+    let house = House::new();
+    let (_, paid) = house.paid(10);
+    let mut other = house.world.funded(2);
+    let unsent = pay(&mut other, LANE1, 20, T0);
+    let quotas = Quotas { cancels: Rate { per_minute: 1, burst: 1 }, ..Quotas::default() };
+    let (issuer, set) = (Arc::clone(&house.issuer), house.world.set.clone());
+    let parts = ClearingParts { issuer, set, gateways: vec![GATEWAY], lease_seconds: LEASE, quotas };
+    let clearing = Clearing::new(parts, T0).unwrap();
+    let cancel = |spend: Spend| {
+        let request = ClearingRequest::Cancel { spend: Box::new(spend), cost: Credits::ZERO };
+        house.forge(GATEWAY, 10, request)
+    };
+    for byte in [40, 41, 42] {
+        let mut forged = spend_of(&paid).to_bytes();
+        let place = forged.len() - byte;
+        forged[place] ^= 1;
+        let envelope = cancel(Spend::from_bytes(&forged).unwrap());
+        let problem = match byte {
+            40 => clearing.answer(&envelope, T0).outcome.unwrap_err().problem(),
+            _ => {
+                let Taken::Waiting(waiting) = clearing.take(&envelope, T0) else { panic!("no quota is left") };
+                let mut answered = clearing.finish(vec![waiting], T0, &mut rng(1));
+                answered.pop().unwrap().outcome.unwrap_err().problem()
+            }
+        };
+        assert_eq!(problem, ClearingProblem::Spend(Problem::ProofInvalid));
+    }
+    assert!(clearing.answer(&cancel(spend_of(&paid)), T0).outcome.is_ok());
+    let refused = clearing.answer(&cancel(spend_of(&unsent)), T0).outcome.unwrap_err();
+    assert_eq!(refused.problem(), ClearingProblem::Spend(Problem::Busy));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod admission;
 mod audit;
 mod cancel;
 mod clearing;
+mod desk;
 mod directory;
 mod disputes;
 mod double_spend;

@@ -16,6 +16,8 @@ use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, RootSecret, Wallet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::openapi::Seen;
+
 pub(crate) const TARGET: &str = "/v1/chat/completions";
 pub(crate) const QUESTION: &str =
     r#"{"model":"m","messages":[{"role":"user","content":"Why do cats knead blankets?"}]}"#;
@@ -191,7 +193,14 @@ impl World {
         let _ = stream.write_all(bytes).await;
         let mut read = Vec::new();
         let _ = stream.read_to_end(&mut read).await;
-        Answer::read(&read)
+        let answer = Answer::read(&read)?;
+        // Every answer to a request that can be read is as it is described.
+        if let Some([method, target]) = request_line(bytes) {
+            let headers = answer.headers.clone().into_iter().collect();
+            let Answer { status, body, .. } = &answer;
+            crate::openapi::check(&Seen { method, target, status: *status, headers, body });
+        }
+        Some(answer)
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -206,6 +215,14 @@ impl World {
         let following = caller.wallet.fetch(key, &request).unwrap();
         self.post(target, Some(&self.credential(Payload::Following(following))), "").await
     }
+}
+
+/// Method and target of a request that is well-formed so far.
+fn request_line(bytes: &[u8]) -> Option<[&str; 2]> {
+    let line = std::str::from_utf8(bytes.split(|byte| *byte == b'\r').next()?).ok()?;
+    let mut words = line.split(' ');
+    let line = [words.next()?, words.next()?];
+    (words.next() == Some("HTTP/1.1") && words.next().is_none() && line[1].starts_with('/')).then_some(line)
 }
 
 impl Caller {

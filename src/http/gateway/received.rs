@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Inner, busy};
@@ -31,7 +32,7 @@ impl Inner {
     pub(super) async fn receive(&self, request: HttpRequest, max_body: usize) -> Result<Received, ProblemDetails> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         let (parts, body) = request.into_parts();
-        let authority = self.authority(&parts).ok_or_else(|| {
+        let authority = authority(&self.terms.authorities, &parts).ok_or_else(|| {
             ProblemDetails::new(Problem::WrongGateway, "the request is for a host that is not this gateway's")
         })?;
         let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned());
@@ -39,18 +40,18 @@ impl Inner {
         let body = read_body(body, max_body, self.limits.body_timeout).await?;
         Ok(Received { parts, body, target, authority, place })
     }
+}
 
-    /// The authority that the request is for, in the form that session signatures use; none if it is not one of the gateway's.
-    fn authority(&self, parts: &Parts) -> Option<String> {
-        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let asked = parts.uri.authority().map(http::uri::Authority::as_str).or(host)?.to_ascii_lowercase();
-        let found = self.terms.authorities.iter().find(|(short, long)| *short == asked || *long == asked);
-        found.map(|(short, _)| short.clone())
-    }
+/// The authority that a request is for, in the form that session signatures use; none if it is not one of these.
+pub(in crate::http) fn authority(authorities: &[(String, String)], parts: &Parts) -> Option<String> {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let asked = parts.uri.authority().map(http::uri::Authority::as_str).or(host)?.to_ascii_lowercase();
+    let found = authorities.iter().find(|(short, long)| *short == asked || *long == asked);
+    found.map(|(short, _)| short.clone())
 }
 
 /// The parts of a request that session signatures cover, owned, so that the digest is computed where it blocks nobody.
-pub(super) struct Signed {
+pub(in crate::http) struct Signed {
     authority: String,
     method: Method,
     target: String,
@@ -67,12 +68,18 @@ impl Signed {
         }
     }
 
+    /// For a request without a body, or whose body is a credential, that did not come to the gateway.
+    pub(in crate::http) fn empty(authority: String, parts: &Parts) -> Self {
+        let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned()).unwrap_or_default();
+        Self { authority, method: parts.method.clone(), target, body: Bytes::new() }
+    }
+
     /// For a request whose body is a credential: the signature is in it, and covers the digest of an empty body.
     pub(super) fn without_body(received: &Received) -> Self {
         Self { body: Bytes::new(), ..Self::of(received) }
     }
 
-    pub(super) fn with<T>(&self, action: impl FnOnce(&Request<'_>) -> T) -> Result<T, ProblemDetails> {
+    pub(in crate::http) fn with<T>(&self, action: impl FnOnce(&Request<'_>) -> T) -> Result<T, ProblemDetails> {
         let content = ContentDigest::of(&self.body);
         let request = Request::new(&self.authority, self.method.as_str(), &self.target, content)
             .map_err(|error| ProblemDetails::plain(StatusCode::URI_TOO_LONG, error.to_string()))?;
@@ -80,7 +87,7 @@ impl Signed {
     }
 }
 
-pub(super) fn read_credential(headers: &HeaderMap) -> Result<Payload, ProblemDetails> {
+pub(in crate::http) fn read_credential(headers: &HeaderMap) -> Result<Payload, ProblemDetails> {
     let values = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     match Credential::from_header_values(values) {
         Ok(credential) => Ok(credential.payload),
@@ -92,15 +99,20 @@ pub(super) fn read_credential(headers: &HeaderMap) -> Result<Payload, ProblemDet
     }
 }
 
-pub(super) async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
+pub(in crate::http) async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
+    let too_long = || {
+        let detail = format!("the body is longer than {max} bytes");
+        ProblemDetails::plain(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    };
+    // What says beforehand that it is too long is not read at all.
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_long());
+    }
     let read = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
     match read {
         Err(_) => Err(ProblemDetails::plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("the body is longer than {max} bytes");
-            Err(ProblemDetails::plain(StatusCode::PAYLOAD_TOO_LARGE, detail))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(ProblemDetails::plain(StatusCode::BAD_REQUEST, "the body broke off")),
     }
 }

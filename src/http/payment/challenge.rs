@@ -125,7 +125,9 @@ impl Challenge {
     }
 
     fn from_params(found: &AuthChallenge) -> Option<Self> {
-        if found.param("intent") != Some(INTENT) || found.params.iter().any(|(name, _)| name == "header") {
+        // The id binds these too, and binds that they are not there. To repeat one of them would mark the caller.
+        let absent = |name: &str| !["expires", "digest", "opaque", "header"].contains(&name);
+        if found.param("intent") != Some(INTENT) || !found.params.iter().all(|(name, _)| absent(name)) {
             return None;
         }
         let echo = Echo {

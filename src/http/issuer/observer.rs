@@ -1,0 +1,26 @@
+//! Who is told what happens at an issuer.
+
+use crate::clearing::ClearingError;
+use crate::issuer::NoticeError;
+use crate::lifecycle::Evidence;
+
+/// Is told what happens at an issuer. Nothing that it is told may be logged with a time or address beside it, but for sums.
+pub trait IssuerObserver: Send + Sync {
+    /// A payment notice was refused. A [`Conflict`](NoticeError::Conflict) is somebody's to look into; the rest may be anybody's
+    /// junk.
+    fn notice_refused(&self, error: &NoticeError) {
+        let _ = error;
+    }
+
+    /// A gateway's request was not carried out, for another reason than a double spend.
+    fn clearing_refused(&self, error: &ClearingError) {
+        let _ = error;
+    }
+
+    /// Somebody spent a note twice, and here is the proof of it.
+    fn double_spend(&self, evidence: Evidence) {
+        let _ = evidence;
+    }
+}
+
+impl IssuerObserver for crate::http::gateway::NoObserver {}
