@@ -9,13 +9,16 @@
 //! | [`spent`] | which notes are spent, for wallets that name none |
 //! | [`gateway`] | [`Gateway`](crate::gateway::Gateway) and [`Issuer`](crate::issuer::Issuer) as a reverse proxy |
 //! | [`layer`], [`pattern`] | the same around any service of yours; which requests are meant |
+//! | [`beside`] | the same beside a proxy of another make, which asks it about each request |
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
 //! | [`proxy`] | the paying client as a proxy, for clients that know nothing of payments |
 //! | [`server`], [`clock`] | what they stand on |
 
+pub mod beside;
 pub mod clock;
+mod content_digest;
 pub mod gateway;
 pub mod issuer;
 pub mod layer;

@@ -17,6 +17,9 @@ use crate::http::payment::{Credential, CredentialError, Payload};
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{ContentDigest, Problem, Request};
 
+/// Bodies up to this long are digested where they arrive; longer ones where they hold nobody up. Bytes.
+const SHORT: usize = 64 << 10;
+
 /// A request whose body is here, and the place among those that are worked on.
 pub(super) struct Received {
     pub(super) parts: Parts,
@@ -55,6 +58,8 @@ pub(super) struct Signed {
     method: Method,
     target: String,
     body: Bytes,
+    /// The digest of a body that is elsewhere.
+    content: Option<ContentDigest>,
 }
 
 impl Signed {
@@ -64,6 +69,7 @@ impl Signed {
             method: received.parts.method.clone(),
             target: received.target.clone(),
             body: received.body.clone(),
+            content: None,
         }
     }
 
@@ -72,8 +78,18 @@ impl Signed {
         Self { body: Bytes::new(), ..Self::of(received) }
     }
 
+    /// For a request whose body does not come here.
+    pub(super) fn with_content(received: &Received, content: ContentDigest) -> Self {
+        Self { content: Some(content), ..Self::without_body(received) }
+    }
+
+    /// Whether its digest is known, or computed before anybody notices.
+    pub(super) fn is_short(&self) -> bool {
+        self.content.is_some() || self.body.len() <= SHORT
+    }
+
     pub(super) fn with<T>(&self, action: impl FnOnce(&Request<'_>) -> T) -> Result<T, ProblemDetails> {
-        let content = ContentDigest::of(&self.body);
+        let content = self.content.unwrap_or_else(|| ContentDigest::of(&self.body));
         let request = Request::new(&self.authority, self.method.as_str(), &self.target, content)
             .map_err(|error| ProblemDetails::plain(StatusCode::URI_TOO_LONG, error.to_string()))?;
         Ok(action(&request))
@@ -92,7 +108,7 @@ pub(super) fn read_credential(headers: &HeaderMap) -> Result<Payload, ProblemDet
     }
 }
 
-pub(super) async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
+pub(in crate::http) async fn read_body(body: Body, max: usize, timeout: Duration) -> Result<Bytes, ProblemDetails> {
     let read = tokio::time::timeout(timeout, Limited::new(body, max).collect()).await;
     match read {
         Err(_) => Err(ProblemDetails::plain(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
