@@ -9,6 +9,7 @@
 //! | [`spent`] | which notes are spent, for wallets that name none |
 //! | [`gateway`] | [`Gateway`](crate::gateway::Gateway) and [`Issuer`](crate::issuer::Issuer) as a reverse proxy |
 //! | [`layer`], [`pattern`] | the same around any service of yours; which requests are meant |
+//! | [`beside`] | the same beside a proxy of another make, which asks it about each request |
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory, mint, payment notices, settlements, cancels, clearing |
 //! | [`openapi`] | the description of all of these routes |
@@ -16,7 +17,9 @@
 //! | [`proxy`] | the paying client as a proxy, for clients that know nothing of payments |
 //! | [`server`], [`clock`] | what they stand on |
 
+pub mod beside;
 pub mod clock;
+mod content_digest;
 pub mod gateway;
 pub mod issuer;
 pub mod layer;

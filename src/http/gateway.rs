@@ -23,6 +23,7 @@
 
 mod adopt;
 mod cancel;
+mod decide;
 mod fetch;
 mod forward;
 mod limits;
@@ -42,8 +43,11 @@ mod work;
 pub(in crate::http) use adopt::Shared;
 use adopt::Terms;
 pub use adopt::{AdoptError, Adoption};
+pub(in crate::http) use decide::{Asked, Decided, HeldCall, HeldSettled, HoldTerms};
 pub use fetch::SettlementAnswer;
 pub(in crate::http) use forward::Next;
+#[cfg(feature = "envoy")]
+pub(in crate::http) use forward::OF_CALLERS;
 pub use limits::GatewayLimits;
 pub use observer::{NoObserver, Observer};
 pub(crate) use received::authorities;
@@ -352,7 +356,7 @@ async fn close_session(State(shared): State<Arc<Shared>>, request: HttpRequest) 
 }
 
 impl Inner {
-    fn refuse(&self, problem: ProblemDetails) -> Response {
+    pub(in crate::http) fn refuse(&self, problem: ProblemDetails) -> Response {
         let mut response = problem.into_response();
         if response.status() == StatusCode::PAYMENT_REQUIRED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, self.terms.challenge.clone());

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::gateway::{AdoptError, Adoption, GatewayLimits, Next, Observer, Shared, UpkeepTask, is_own};
+use super::gateway::{AdoptError, Adoption, GatewayLimits, Inner, Next, Observer, Shared, UpkeepTask, is_own};
 use super::pattern::RoutePattern;
 use super::pricing::Pricing;
 use crate::gateway::Gateway;
@@ -82,6 +82,15 @@ impl PaymentLayer {
     /// [`AdoptError`]; nothing has changed then.
     pub fn adopt(&self, next: Adoption) -> Result<(), AdoptError> {
         self.shared.adopt(next)
+    }
+
+    /// The gateway's own paths and nothing else, for a listener that another proxy routes them to.
+    pub fn own_paths(&self) -> Router {
+        self.own.clone()
+    }
+
+    pub(in crate::http) fn now(&self) -> Arc<Inner> {
+        self.shared.now()
     }
 
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request.

@@ -20,7 +20,7 @@ pub(crate) type Next = Box<dyn FnOnce(HttpRequest) -> Answering + Send>;
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
 
 /// What says who a caller is, or where he is. Proxies in front add some of it.
-const OF_CALLERS: [HeaderName; 9] = [
+pub(in crate::http) const OF_CALLERS: [HeaderName; 9] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,

@@ -18,6 +18,9 @@ use crate::http::payment::{Credential, CredentialError, Payload};
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{ContentDigest, Problem, Request};
 
+/// Bodies up to this long are digested where they arrive; longer ones where they hold nobody up. Bytes.
+const SHORT: usize = 64 << 10;
+
 /// A request whose body is here, and the place among those that are worked on.
 pub(super) struct Received {
     pub(super) parts: Parts,
@@ -56,6 +59,8 @@ pub(in crate::http) struct Signed {
     method: Method,
     target: String,
     body: Bytes,
+    /// The digest of a body that is elsewhere.
+    content: Option<ContentDigest>,
 }
 
 impl Signed {
@@ -65,13 +70,14 @@ impl Signed {
             method: received.parts.method.clone(),
             target: received.target.clone(),
             body: received.body.clone(),
+            content: None,
         }
     }
 
     /// For a request without a body, or whose body is a credential, that did not come to the gateway.
     pub(in crate::http) fn empty(authority: String, parts: &Parts) -> Self {
         let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned()).unwrap_or_default();
-        Self { authority, method: parts.method.clone(), target, body: Bytes::new() }
+        Self { authority, method: parts.method.clone(), target, body: Bytes::new(), content: None }
     }
 
     /// For a request whose body is a credential: the signature is in it, and covers the digest of an empty body.
@@ -79,8 +85,18 @@ impl Signed {
         Self { body: Bytes::new(), ..Self::of(received) }
     }
 
+    /// For a request whose body does not come here.
+    pub(super) fn with_content(received: &Received, content: ContentDigest) -> Self {
+        Self { content: Some(content), ..Self::without_body(received) }
+    }
+
+    /// Whether its digest is known, or computed before anybody notices.
+    pub(super) fn is_short(&self) -> bool {
+        self.content.is_some() || self.body.len() <= SHORT
+    }
+
     pub(in crate::http) fn with<T>(&self, action: impl FnOnce(&Request<'_>) -> T) -> Result<T, ProblemDetails> {
-        let content = ContentDigest::of(&self.body);
+        let content = self.content.unwrap_or_else(|| ContentDigest::of(&self.body));
         let request = Request::new(&self.authority, self.method.as_str(), &self.target, content)
             .map_err(|error| ProblemDetails::plain(StatusCode::URI_TOO_LONG, error.to_string()))?;
         Ok(action(&request))

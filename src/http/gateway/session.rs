@@ -40,8 +40,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_secs(20);
 /// How long calls may take to end once they are stopped.
 const STOPPING: Duration = Duration::from_secs(5);
-/// Bodies up to this long are digested where they arrive; longer ones where they hold nobody up. Bytes.
-const SHORT: usize = 64 << 10;
 
 /// What [`SESSION_PATH`](super::SESSION_PATH) answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +85,14 @@ pub(super) struct Part {
     session: Arc<Session>,
     number: u64,
     ended: bool,
+}
+
+/// A further call of a session, let in.
+pub(super) struct Reserved {
+    /// By which it is worked on.
+    pub(super) inner: Arc<Inner>,
+    pub(super) bill: Bill,
+    pub(super) entry: Entry,
 }
 
 impl Sessions {
@@ -246,25 +252,35 @@ impl Inner {
     ) -> Result<Response, ProblemDetails> {
         let following = read_following(following, Action::Call)?;
         let received = self.receive(request, self.limits.max_body).await?;
-        let Some(session) = self.sessions.find(&following.key()) else {
-            return Err(self.elsewhere(following, &received).await?.into_problem());
-        };
-        let meter = session.inner.meter(&received)?;
-        self.check_signature(&session, following, &received).await?;
-        let number = following.authorisation.sequence;
-        let begun = session.change(|account| account.begin(number, meter.most().as_ref()));
-        let rates = begun.map_err(refused)?;
-        let part = Part { session: Arc::clone(&session), number, ended: false };
-        let entry = self.running.enter(session.key);
+        let Reserved { inner, bill, entry } = self.reserve(following, &received, Signed::of(&received)).await?;
         // In a task of its own: a caller who hangs up does not stop what has to be metered.
         let (mut reply, answer) = Reply::new();
         tokio::spawn(async move {
-            let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
-            if let Err(problem) = session.inner.work(Work { received, bill, next }, &entry, &mut reply).await {
+            if let Err(problem) = inner.work(Work { received, bill, next }, &entry, &mut reply).await {
                 reply.send(Err(problem));
             }
         });
         answer.await.unwrap_or_else(|_| Err(failed()))
+    }
+
+    /// Lets a further call of a session in.
+    pub(super) async fn reserve(
+        &self,
+        following: Following,
+        received: &Received,
+        signed: Signed,
+    ) -> Result<Reserved, ProblemDetails> {
+        let Some(session) = self.sessions.find(&following.key()) else {
+            return Err(self.elsewhere(following, signed).await?.into_problem());
+        };
+        let meter = session.inner.meter(received)?;
+        self.check_signature(&session, following, signed).await?;
+        let number = following.authorisation.sequence;
+        let begun = session.change(|account| account.begin(number, meter.most().as_ref()));
+        let rates = begun.map_err(refused)?;
+        let part = Part { session: Arc::clone(&session), number, ended: false };
+        let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
+        Ok(Reserved { inner: Arc::clone(&session.inner), bill, entry: self.running.enter(session.key) })
     }
 
     /// Closes a session, and answers with its settlement.
@@ -275,12 +291,12 @@ impl Inner {
         let following = read_following(&following, Action::Close)?;
         let received = self.receive(request, 1_024).await?;
         let Some(session) = self.sessions.find(&following.key()) else {
-            return match self.elsewhere(following, &received).await? {
+            return match self.elsewhere(following, Signed::of(&received)).await? {
                 Elsewhere::Settled(settled) => Ok(settled_answer(&settled, None)),
                 other => Err(other.into_problem()),
             };
         };
-        self.check_signature(&session, following, &received).await?;
+        self.check_signature(&session, following, Signed::of(&received)).await?;
         session.close();
         let mut settled = session.settled.subscribe();
         let waited = timeout(CLOSING, settled.wait_for(Option::is_some)).await;
@@ -294,10 +310,9 @@ impl Inner {
         &self,
         session: &Arc<Session>,
         following: Following,
-        received: &Received,
+        signed: Signed,
     ) -> Result<(), ProblemDetails> {
-        let signed = Signed::of(received);
-        let valid = if received.body.len() <= SHORT {
+        let valid = if signed.is_short() {
             session.is_signed(&following, &signed)?
         } else {
             let session = Arc::clone(session);
@@ -308,8 +323,8 @@ impl Inner {
     }
 
     /// What has become of a session that is not in this process.
-    async fn elsewhere(&self, following: Following, received: &Received) -> Result<Elsewhere, ProblemDetails> {
-        let (gateway, signed) = (Arc::clone(&self.gateway), Signed::of(received));
+    async fn elsewhere(&self, following: Following, signed: Signed) -> Result<Elsewhere, ProblemDetails> {
+        let gateway = Arc::clone(&self.gateway);
         let look = move || signed.with(|request| gateway.whereabouts(&following, request));
         match self.pipeline.run(look).await.map_err(work_problem)?? {
             Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled)),
@@ -430,7 +445,7 @@ impl Elsewhere {
     }
 }
 
-fn read_following(bytes: &[u8], action: Action) -> Result<Following, ProblemDetails> {
+pub(super) fn read_following(bytes: &[u8], action: Action) -> Result<Following, ProblemDetails> {
     let malformed = |detail: String| ProblemDetails::new(Problem::Malformed, detail);
     let following = Following::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
     if following.authorisation.action == action {

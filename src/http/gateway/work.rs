@@ -19,6 +19,7 @@ use super::running::Entry;
 use super::stream::{Inflow, Outflow, Part, Step, tail};
 use super::{Inner, work_problem};
 use crate::http::clock::now;
+use crate::http::content_digest::CONTENT_DIGEST;
 use crate::http::payment::{RECEIPT_HEADER, Receipt};
 use crate::http::pricing::{End, Metered};
 use crate::http::problem::ProblemDetails;
@@ -58,11 +59,11 @@ impl Reply {
 }
 
 /// A call that is over and accounted for.
-struct Closed {
+pub(super) struct Closed {
     /// None in a session, which is settled when it is over.
     settlement: Option<Settlement>,
     receipt: Option<Vec<u8>>,
-    cost: Credits,
+    pub(super) cost: Credits,
 }
 
 /// What became of asking the service.
@@ -93,21 +94,15 @@ impl Inner {
         }
         if bill.is_over() {
             let closed = self.close(&mut bill, Metered::NOTHING).await?;
-            let detail = match &bill.purse {
-                Purse::Whole(_) => {
-                    "the charge is below the price of this call; nothing was done, and its settlement is attached"
-                }
-                Purse::Part(_) => {
-                    "what is left of the session's charge is below the price of this call; nothing was done"
-                }
-            };
-            return Err(closed.refusal(ProblemDetails::new(Problem::CapReached, detail)));
+            return Err(closed.refusal(too_dear(&bill)));
         }
 
         let takes_trailers = forward::takes_trailers(&parts.headers);
         let mut parts = forward::head(parts);
         // What cannot be read cannot be metered.
         parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // It was compared, and is not that of a body which the meter changes.
+        parts.headers.remove(CONTENT_DIGEST);
         bill.meter.request(&mut parts, &mut body);
         let deadline = Instant::now() + self.call_timeout;
         let answer = match self.ask(next(forward::request(parts, body)), entry, deadline).await {
@@ -260,7 +255,7 @@ impl Inner {
         self.close(bill, metered).await
     }
 
-    async fn close(&self, bill: &mut Bill, metered: Metered) -> Result<Closed, ProblemDetails> {
+    pub(super) async fn close(&self, bill: &mut Bill, metered: Metered) -> Result<Closed, ProblemDetails> {
         let spend = match &mut bill.purse {
             Purse::Whole(spend) => spend,
             Purse::Part(part) => return Ok(Closed { settlement: None, receipt: None, cost: part.end(&metered) }),
@@ -323,7 +318,7 @@ impl Inner {
 
 impl Closed {
     /// A problem with what it came to attached, where that is known.
-    fn refusal(&self, problem: ProblemDetails) -> ProblemDetails {
+    pub(super) fn refusal(&self, problem: ProblemDetails) -> ProblemDetails {
         let problem = match &self.settlement {
             Some(settlement) => problem.with_settlement(&settlement.to_bytes()),
             None => problem,
@@ -331,7 +326,7 @@ impl Closed {
         problem.with_receipt(self.receipt.as_deref())
     }
 
-    fn receipt_header(&self) -> Option<HeaderValue> {
+    pub(super) fn receipt_header(&self) -> Option<HeaderValue> {
         let (cost, now) = (self.cost.micro(), now().seconds());
         let receipt = match &self.settlement {
             Some(settlement) => Receipt::new(&settlement.to_bytes(), cost, now),
@@ -362,7 +357,17 @@ fn is_stream(headers: &HeaderMap) -> bool {
     matches!(kind.as_str(), "text/event-stream" | "application/x-ndjson" | "application/jsonl")
 }
 
-fn cancelled(bill: &Bill) -> ProblemDetails {
+pub(super) fn too_dear(bill: &Bill) -> ProblemDetails {
+    let detail = match &bill.purse {
+        Purse::Whole(_) => {
+            "the charge is below the price of this call; nothing was done, and its settlement is attached"
+        }
+        Purse::Part(_) => "what is left of the session's charge is below the price of this call; nothing was done",
+    };
+    ProblemDetails::new(Problem::CapReached, detail)
+}
+
+pub(super) fn cancelled(bill: &Bill) -> ProblemDetails {
     let detail = match &bill.purse {
         Purse::Whole(_) => "the call was cancelled; its settlement is attached",
         Purse::Part(_) => "the session was ended; its settlement can be asked for",

@@ -12,6 +12,7 @@ use super::events::Event;
 use super::shared::{Held, Refreshed, Shared, Visit};
 use super::stream::{Left, PaidBody, Settled, Streamed};
 use super::{CallError, ClientError, Payer};
+use crate::http::content_digest::{self, CONTENT_DIGEST};
 use crate::http::gateway::SETTLEMENT_PATH;
 use crate::http::payment::{Payload, RECEIPT_HEADER, Receipt};
 use crate::http::problem::ProblemDetails;
@@ -389,6 +390,8 @@ impl<J: Journal + 'static> Shared<J> {
         let mut headers = outgoing.headers.clone();
         // No `Connection: te` beside it: over HTTP/2 that would take it out again.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        // In every request, with a body or without: gateways that stand beside another proxy do not see the body.
+        headers.insert(CONTENT_DIGEST, content_digest::write(&outgoing.content));
         if let Some(credential) = &held.credential {
             headers.insert(header::AUTHORIZATION, credential.clone());
         }

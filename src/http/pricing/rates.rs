@@ -39,6 +39,11 @@ impl Rates {
         self.price(metered).is_some_and(|price| price > self.charge)
     }
 
+    /// Whether the tariff has a price for what was counted.
+    pub(crate) fn knows(&self, metered: &Metered) -> bool {
+        matches!(metered, Metered::Charge) || self.price(metered).is_some()
+    }
+
     /// What this costs, however much that is. None if the tariff has no price for it.
     pub(crate) fn price(&self, metered: &Metered) -> Option<Credits> {
         match metered {
