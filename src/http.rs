@@ -13,12 +13,14 @@
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory and mint |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
 //! | [`proxy`] | the paying client as a proxy, for clients that know nothing of payments |
+//! | [`operate`] | numbers, health and a status page for who operates a gateway |
 //! | [`server`], [`clock`] | what they stand on |
 
 pub mod clock;
 pub mod gateway;
 pub mod issuer;
 pub mod layer;
+pub mod operate;
 pub mod pattern;
 pub mod payer;
 pub mod payment;
