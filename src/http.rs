@@ -15,6 +15,7 @@
 //! | [`openapi`] | the description of all of these routes |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
 //! | [`proxy`] | the paying client as a proxy, for clients that know nothing of payments |
+//! | [`operate`] | numbers, health and a status page for who operates a gateway |
 //! | [`server`], [`clock`] | what they stand on |
 
 pub mod beside;
@@ -24,6 +25,7 @@ pub mod gateway;
 pub mod issuer;
 pub mod layer;
 pub mod openapi;
+pub mod operate;
 pub mod pattern;
 pub mod payer;
 pub mod payment;

@@ -236,6 +236,11 @@ impl Pipeline {
         self.0.gateway.set(gateway);
     }
 
+    /// How many spends wait to be screened or verified.
+    pub fn waiting(&self) -> usize {
+        self.0.screen.waiting() + self.0.verify.waiting()
+    }
+
     /// Takes the bytes of an [`Opening`](crate::protocol::Opening) all the way: [`Gateway::open`], with many others.
     ///
     /// Dropped before it is done, it leaves nothing behind: a spend that was not admitted by then is not, or is given to

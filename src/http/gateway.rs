@@ -145,11 +145,24 @@ pub struct GatewayService {
     upstream: Upstream,
 }
 
+/// How busy a gateway is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that are worked on.
+    pub requests: usize,
+    /// Sessions of several calls that are open.
+    pub sessions: usize,
+    /// Spends and transfers that wait to be verified.
+    pub waiting: usize,
+    /// Spends that wait to be settled.
+    pub settling: usize,
+}
+
 /// What a call is worked on by, from its beginning to its end. What depends on the directory is one piece and is exchanged with it;
 /// all that holds a state (threads, places, who is running) is shared with the one before and the one after.
 pub(in crate::http) struct Inner {
-    gateway: Arc<Gateway>,
-    issuer: Arc<Issuer>,
+    pub(in crate::http) gateway: Arc<Gateway>,
+    pub(in crate::http) issuer: Arc<Issuer>,
     pricing: Arc<dyn Pricing>,
     free: Arc<[RoutePattern]>,
     call_timeout: Duration,
@@ -188,6 +201,11 @@ impl GatewayService {
         let pricing = Box::new(Reachable { pricing, upstream: upstream.clone() });
         let parts = PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep };
         Ok(Self { layer: PaymentLayer::start(parts)?, upstream })
+    }
+
+    /// The payment layer inside.
+    pub fn layer(&self) -> &PaymentLayer {
+        &self.layer
     }
 
     /// The routes.
@@ -264,6 +282,15 @@ impl Inner {
             observer,
             limits,
         })
+    }
+
+    pub(in crate::http) fn load(&self) -> Load {
+        Load {
+            requests: self.limits.requests.saturating_sub(self.places.available_permits()),
+            sessions: self.sessions.open(),
+            waiting: self.pipeline.waiting() + self.transfers.waiting(),
+            settling: self.back.waiting(),
+        }
     }
 
     /// Waits until nobody has a place, and closes the sessions that are open then.
@@ -357,7 +384,9 @@ async fn close_session(State(shared): State<Arc<Shared>>, request: HttpRequest) 
 
 impl Inner {
     pub(in crate::http) fn refuse(&self, problem: ProblemDetails) -> Response {
+        let kind = problem.kind();
         let mut response = problem.into_response();
+        self.observer.refused(kind, response.status());
         if response.status() == StatusCode::PAYMENT_REQUIRED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, self.terms.challenge.clone());
         }

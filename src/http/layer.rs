@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::gateway::{AdoptError, Adoption, GatewayLimits, Inner, Next, Observer, Shared, UpkeepTask, is_own};
+use super::gateway::{AdoptError, Adoption, GatewayLimits, Inner, Load, Next, Observer, Shared, UpkeepTask, is_own};
 use super::pattern::RoutePattern;
 use super::pricing::Pricing;
 use crate::gateway::Gateway;
@@ -91,6 +91,21 @@ impl PaymentLayer {
 
     pub(in crate::http) fn now(&self) -> Arc<Inner> {
         self.shared.now()
+    }
+
+    /// The gateway that new calls are admitted by.
+    pub fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.shared.now().gateway)
+    }
+
+    /// The issuer that new calls are settled by.
+    pub fn issuer(&self) -> Arc<Issuer> {
+        Arc::clone(&self.shared.now().issuer)
+    }
+
+    /// How busy it is.
+    pub fn load(&self) -> Load {
+        self.shared.now().load()
     }
 
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request.

@@ -110,6 +110,12 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
         self.enqueue(item, true)?.await.map_err(|_| WorkError::Gone)
     }
 
+    /// How many items wait.
+    pub fn waiting(&self) -> usize {
+        let state = self.shared.lock();
+        state.queue.len() + state.alone.len()
+    }
+
     fn enqueue(&self, item: I, alone: bool) -> Result<oneshot::Receiver<O>, WorkError> {
         let (reply, answer) = oneshot::channel();
         self.enqueue_for(reply, item, alone).map_err(|(error, _)| error)?;
@@ -212,6 +218,11 @@ impl TaskPool {
     pub fn start(name: &str, threads: usize, queue: usize) -> io::Result<Self> {
         let run = |tasks: Vec<Task>| tasks.into_iter().map(|task| task()).collect();
         WorkerPool::start(name, Limits { threads, queue, batch: 1 }, run).map(Self)
+    }
+
+    /// How many tasks wait.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting()
     }
 
     /// Runs `task` on one of the threads, some time. Nobody waits for it.

@@ -37,6 +37,16 @@ pub enum Standing {
     Unnamed,
 }
 
+impl core::fmt::Display for Standing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::JustClosed => f.write_str("it was closed just now"),
+            Self::Open(records) => write!(f, "{records} of its records are open"),
+            Self::Unnamed => f.write_str("the directory has dropped the epoch: close and retire it by hand"),
+        }
+    }
+}
+
 /// What is not as it should be, or will not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,6 +65,23 @@ pub enum Warning {
         /// When it ends.
         ends: Timestamp,
     },
+}
+
+impl core::fmt::Display for Warning {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::PartitionMissing(epoch) => {
+                write!(f, "epoch {epoch} has no partition: its data is lost, and the epoch is to be retired")
+            }
+            Self::PartitionClosed(epoch) => {
+                write!(f, "epoch {epoch} can be spent, and its partition is closed: a clock was ahead")
+            }
+            Self::NothingIssues => f.write_str("no epoch issues now: nothing is minted or settled"),
+            Self::NoSuccessor { epoch, ends } => {
+                write!(f, "epoch {epoch} issues until {}, and none follows", ends.seconds())
+            }
+        }
+    }
 }
 
 /// Something that failed.

@@ -2,12 +2,23 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use crate::http::upstream::UpstreamError;
 use crate::lifecycle::Evidence;
+use crate::protocol::Problem;
 use crate::upkeep::{UpkeepError, UpkeepReport};
 
 /// Is told what happens at a gateway. Nothing that it is told may be logged with a time or address beside it, but for sums.
 pub trait Observer: Send + Sync {
+    /// A call was admitted, by a spend of its own or in a session: work for it begins.
+    fn admitted(&self) {}
+
+    /// A request was refused, with this problem where it is one of the protocol's, and this status.
+    fn refused(&self, problem: Option<Problem>, status: StatusCode) {
+        let _ = (problem, status);
+    }
+
     /// So many spends were verified together in this time.
     fn verified(&self, spends: usize, elapsed: Duration) {
         let _ = (spends, elapsed);

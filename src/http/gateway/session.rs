@@ -110,6 +110,11 @@ impl Sessions {
         self.table().get(key).cloned()
     }
 
+    /// How many are open.
+    pub(super) fn open(&self) -> usize {
+        self.table().len()
+    }
+
     /// Closes all sessions, and waits until they are settled.
     pub(super) async fn drain(&self) {
         let all: Vec<_> = self.table().values().cloned().collect();

@@ -84,6 +84,7 @@ impl Inner {
     /// Serves, meters and settles what was admitted.
     pub(super) async fn work(&self, work: Work, entry: &Entry, reply: &mut Reply) -> Result<(), ProblemDetails> {
         let Work { received, mut bill, next } = work;
+        self.observer.admitted();
         // The place is kept until all is settled.
         let Received { parts, mut body, place: _place, .. } = received;
 

@@ -1,0 +1,274 @@
+//! What the operator of a gateway looks at: numbers, health, a status page. On an address of its own, which callers do not reach.
+//!
+//! | route | what |
+//! | --- | --- |
+//! | `GET /` | the status page: one document without scripts and without anything from elsewhere |
+//! | `GET /status.json` | the same numbers: [`Status`] |
+//! | `GET /metrics` | the same numbers for Prometheus, as OpenMetrics text |
+//! | `GET /healthz` | 200 as long as the process answers |
+//! | `GET /readyz` | 200 while calls are taken: not while it starts or drains, and not while the store fails or no epoch issues |
+//!
+//! **Numbers are taken at intervals, and never in between.** Whoever reads exact sums twice within a second learns when a call was
+//! made and what it cost; who may see the numbers, and where they are kept for how long, is decided by others than who may see the
+//! calls. So all who ask within an interval ([`OperateParts::every`], a minute) are given one and the same set of numbers, and sums
+//! over all callers are all there is: nothing has a label for a caller, a path or a size.
+
+mod health;
+mod metrics;
+mod page;
+mod status;
+mod tally;
+
+pub use health::Standing;
+pub use status::{
+    CallsStatus, CreditsStatus, EpochStatus, GatewayStatus, LoadStatus, ProofsStatus, Status, UpkeepStatus,
+};
+pub use tally::Tally;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, StatusCode, Uri};
+use tokio::runtime::Handle;
+
+use super::layer::PaymentLayer;
+use super::problem::ProblemDetails;
+use crate::pipeline::{Current, TaskPool};
+use health::Health;
+
+/// How many past numbers are kept for the page's picture of them.
+const HISTORY: usize = 60;
+/// How often it is looked whether calls can be taken.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What an operator's service is made of.
+pub struct OperateParts {
+    /// The gateway that is looked at.
+    pub layer: PaymentLayer,
+    /// What it has told: the [`Observer`](super::gateway::Observer) of that gateway.
+    pub tally: Arc<Tally>,
+    /// How often the numbers are taken; a minute is right, and a second is the least.
+    pub every: Duration,
+    /// Names by which the address may be asked for, besides `localhost` and addresses in figures. A page of somebody else's, opened in
+    /// the operator's browser, can give its own name this address, and would be answered as if it were here.
+    pub hosts: Vec<String>,
+}
+
+impl core::fmt::Debug for OperateParts {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("OperateParts").field("every", &self.every).finish_non_exhaustive()
+    }
+}
+
+/// The operator's view of a gateway. Cheap to clone. It is [`Standing::Starting`] until it is told otherwise.
+#[derive(Clone)]
+pub struct Operations(Arc<Inner>);
+
+struct Inner {
+    layer: PaymentLayer,
+    tally: Arc<Tally>,
+    every: Duration,
+    hosts: Vec<String>,
+    health: Arc<Health>,
+    /// What was taken last; none before the first time.
+    status: Current<Option<Status>>,
+    /// Calls of each interval, the last one at the end.
+    history: Mutex<VecDeque<u64>>,
+    started: Instant,
+    thread: TaskPool,
+}
+
+impl core::fmt::Debug for Operations {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Operations").field("every", &self.0.every).finish_non_exhaustive()
+    }
+}
+
+impl Operations {
+    /// Begins to look, on a thread of its own; within a runtime. It ends with the last clone, routers included.
+    ///
+    /// # Errors
+    /// The system's, if a thread cannot be started.
+    pub fn start(parts: OperateParts) -> io::Result<Self> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let OperateParts { layer, tally, every, hosts } = parts;
+        let every = every.max(Duration::from_secs(1));
+        let inner = Arc::new(Inner {
+            layer,
+            tally,
+            every,
+            hosts: hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect(),
+            health: Arc::new(Health::new()),
+            status: Current::new(Arc::new(None)),
+            history: Mutex::default(),
+            started: Instant::now(),
+            thread: TaskPool::start("operate", 1, 4)?,
+        });
+        let weak = Arc::downgrade(&inner);
+        runtime.spawn(async move {
+            let mut next_numbers = Instant::now();
+            while let Some(inner) = weak.upgrade() {
+                let numbers = next_numbers <= Instant::now();
+                if numbers {
+                    next_numbers = Instant::now() + inner.every;
+                }
+                let looker = Arc::clone(&inner);
+                let _ = inner.thread.run(move || looker.look(numbers)).await;
+                let pause = LOOK.min(next_numbers.saturating_duration_since(Instant::now()));
+                drop(inner);
+                tokio::time::sleep(pause).await;
+            }
+        });
+        Ok(Self(inner))
+    }
+
+    /// Says how the program stands.
+    pub fn set_standing(&self, standing: Standing) {
+        self.0.health.set_standing(standing);
+    }
+
+    /// Whether calls are taken, or why not.
+    ///
+    /// # Errors
+    /// The reason, in a few words without anything of a caller.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        self.0.health.ready()
+    }
+
+    /// The numbers as they were last taken; none before the first time.
+    pub fn status(&self) -> Option<Status> {
+        Option::clone(&self.0.status.get())
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/", get(page))
+            .route("/status.json", get(status))
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(|| async { "alive\n" }))
+            .route("/readyz", get(ready))
+            .layer(middleware::from_fn_with_state(self.clone(), guard))
+            .with_state(self.clone())
+    }
+}
+
+impl Inner {
+    /// On a thread: stores are asked.
+    fn look(&self, numbers: bool) {
+        let (gateway, issuer) = (self.layer.gateway(), self.layer.issuer());
+        self.health.look(gateway.set(), issuer.directory());
+        if !numbers {
+            return;
+        }
+        let before = self.status.get();
+        let status = Status::take(status::Sources {
+            gateway: &gateway,
+            issuer: &issuer,
+            load: self.layer.load(),
+            tally: &self.tally,
+            before: before.as_ref().as_ref(),
+            every: self.every,
+            running: self.started.elapsed(),
+            ready: self.health.ready(),
+        });
+        let calls = status.calls.admitted - before.as_ref().as_ref().map_or(0, |before| before.calls.admitted);
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.push_back(calls);
+        if history.len() > HISTORY {
+            history.pop_front();
+        }
+        drop(history);
+        self.status.set(Arc::new(Some(status)));
+    }
+}
+
+/// Whoever asks has to mean this address.
+async fn guard(State(operations): State<Operations>, request: Request, next: Next) -> Response {
+    if !is_meant(request.uri(), request.headers(), &operations.0.hosts) {
+        let detail = "this address is not to be asked for by that name: see `hosts` of the configuration";
+        return ProblemDetails::plain(StatusCode::MISDIRECTED_REQUEST, detail).into_response();
+    }
+    let mut answer = next.run(request).await;
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, http::HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn is_meant(uri: &Uri, headers: &HeaderMap, hosts: &[String]) -> bool {
+    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = uri.authority().map(http::uri::Authority::as_str).or(named) else { return false };
+    let Ok(authority) = host.parse::<http::uri::Authority>() else { return false };
+    let host = authority.host().to_ascii_lowercase();
+    let figures = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || figures.parse::<std::net::IpAddr>().is_ok() || hosts.contains(&host)
+}
+
+async fn page(State(operations): State<Operations>) -> Response {
+    let history: Vec<u64> =
+        operations.0.history.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+    page::answer(operations.status().as_ref(), operations.ready(), &history, operations.0.every)
+}
+
+async fn status(State(operations): State<Operations>) -> Response {
+    match operations.status() {
+        Some(status) => axum::Json(status).into_response(),
+        None => not_yet(),
+    }
+}
+
+async fn metrics(State(operations): State<Operations>) -> Response {
+    match operations.status().map(|status| metrics::text(&status)) {
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Some(Err(_)) => {
+            ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the numbers cannot be written").into_response()
+        }
+        None => not_yet(),
+    }
+}
+
+fn not_yet() -> Response {
+    ProblemDetails::plain(StatusCode::SERVICE_UNAVAILABLE, "the numbers were not taken yet").into_response()
+}
+
+async fn ready(State(operations): State<Operations>) -> Response {
+    match operations.ready() {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_are_not_answered() {
+        let meant = |host: &str| {
+            let headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+            is_meant(&Uri::from_static("/"), &headers, &["ops.example".to_owned()])
+        };
+        for host in ["localhost", "LOCALHOST:8401", "127.0.0.1:8401", "[::1]:8401", "10.0.0.7", "ops.example:1"] {
+            assert!(meant(host), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "ops.example.evil", "", "@"] {
+            assert!(!meant(host), "{host}");
+        }
+        assert!(!is_meant(&Uri::from_static("/"), &HeaderMap::new(), &[]));
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether calls can be taken.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::http::clock::now;
+use crate::protocol::Directory;
+use crate::store::{PartitionPhase, SpentSet};
+
+/// What was found out longer ago than this is not believed: the store hangs.
+const FRESH: Duration = Duration::from_secs(15);
+
+/// How a program stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// It takes no calls yet.
+    #[default]
+    Starting,
+    /// It takes calls.
+    Serving,
+    /// It finishes those that it has, and takes no more.
+    Draining,
+}
+
+/// How the program stands, and what was found when it was last looked.
+pub(super) struct Health(Mutex<Found>);
+
+struct Found {
+    standing: Standing,
+    trouble: Option<&'static str>,
+    at: Option<Instant>,
+}
+
+impl Health {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Found { standing: Standing::default(), trouble: None, at: None }))
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_standing(&self, standing: Standing) {
+        self.found().standing = standing;
+    }
+
+    /// Asks the store.
+    pub(super) fn look(&self, set: &dyn SpentSet, directory: &Directory) {
+        let now = now();
+        let trouble = match set.partitions() {
+            Err(_) => Some("the store fails"),
+            Ok(_) if directory.issuing(now).is_none() => Some("no epoch issues"),
+            Ok(partitions) => {
+                let open = |epoch| partitions.contains(&(epoch, PartitionPhase::Open));
+                let missing = directory.spendable(now).any(|epoch| !open(epoch.number));
+                missing.then_some("an epoch that can be spent has no open partition")
+            }
+        };
+        let mut found = self.found();
+        (found.trouble, found.at) = (trouble, Some(Instant::now()));
+    }
+
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
+        let found = self.found();
+        match (found.standing, found.at, found.trouble) {
+            (Standing::Starting, ..) | (_, None, _) => Err("starting"),
+            (Standing::Draining, ..) => Err("draining"),
+            (Standing::Serving, Some(at), _) if at.elapsed() > FRESH => Err("the store does not answer"),
+            (Standing::Serving, Some(_), Some(trouble)) => Err(trouble),
+            (Standing::Serving, Some(_), None) => Ok(()),
+        }
+    }
+}
