@@ -11,6 +11,7 @@ mod circuit;
 mod core;
 mod disk;
 mod figures;
+mod http;
 mod machine;
 mod market;
 mod progress;
@@ -35,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000_000))]
     pub entries: u64,
 
-    /// Where to put the files of the groups `core`, `store` and `wallet`; they are removed at the end. It is this disk that is measured.
+    /// Where to put the files of the groups `core`, `store`, `wallet` and `http`; they are removed at the end. It is this disk that is measured.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
 
@@ -55,9 +56,11 @@ pub enum Group {
     Store,
     /// A caller's wallet: its file, and calls over HTTP.
     Wallet,
+    /// A gateway over HTTP with everything on: paid calls, plain ones, and calls in sessions.
+    Http,
 }
 
-/// Measures, and prints what was measured. Takes about six minutes, most of which is making distinct proofs.
+/// Measures, and prints what was measured. Takes about ten minutes, most of which is making distinct proofs.
 ///
 /// # Errors
 /// What the user is to be told, as text.
@@ -81,6 +84,9 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     if wanted(Group::Wallet) {
         wallet::measure(&mut figures, &mut progress, &args.dir)?;
+    }
+    if wanted(Group::Http) {
+        http::measure(&mut figures, &mut progress, &args.dir)?;
     }
     figures.number("peak_rss_mb", machine::peak_rss_mb());
     progress.finish();

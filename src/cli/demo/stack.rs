@@ -19,6 +19,7 @@ use crate::hex;
 use crate::http::clock::now;
 use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, Observer, UpkeepTask};
 use crate::http::issuer::IssuerService;
+use crate::http::pattern::RoutePattern;
 use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, Pricing, TokenPricing};
 use crate::http::server::{Listener, Server};
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamError, UpstreamLimits};
@@ -59,6 +60,8 @@ pub struct StackOptions {
     pub quotas: Quotas,
     /// Where the gateway listens, and at the next port the issuer; at free ports of loopback if it is not said or the port is 0.
     pub listen: Option<SocketAddr>,
+    /// Requests that cost nothing.
+    pub free: Vec<RoutePattern>,
     /// What calls cost; by tokens if it is not said.
     pub pricing: Option<Box<dyn Pricing>>,
 }
@@ -180,7 +183,8 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas, listen: address, pricing } = options;
+        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas, listen: address, free, pricing } =
+            options;
         let pricing = pricing.unwrap_or_else(|| Box::new(TokenPricing));
         let mut rng = UnwrapErr(SysRng);
         let (chat, upstream) = match upstream {
@@ -245,7 +249,7 @@ impl Stack {
             issuer: Arc::clone(&issuer),
             upstream,
             pricing,
-            free: Vec::new(),
+            free,
             observer: Arc::clone(&observed) as _,
             limits,
             key: gateway_key,
