@@ -10,6 +10,7 @@ mod hang_ups;
 mod house;
 mod issuer;
 mod layer;
+mod limits;
 mod linkability;
 mod once;
 mod openapi;

@@ -1,0 +1,148 @@
+//! Requests at the limits of what is taken, and beyond: long headers, slow clients, a set that cannot be asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use halometer::cli::demo::stack::StackOptions;
+use halometer::gateway::{Gateway, GatewayParts, Quotas};
+use halometer::http::clock::now;
+use halometer::http::gateway::{GatewayLimits, NoObserver, SESSION_PATH};
+use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::pricing::TokenPricing;
+use halometer::http::problem::ProblemDetails;
+use halometer::http::server::Listener;
+use halometer::protocol::*;
+use halometer::store::MemorySpentSet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tower::Layer as _;
+
+use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane, shared};
+
+/// Blanks between the values of a credential's JSON mean nothing, so that one of any length can be made.
+fn padded(credential: &str, line: usize) -> String {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let json = engine.decode(credential.strip_prefix("Payment ").unwrap()).unwrap();
+    let name = "authorization: \r\n".len() + "Payment ".len();
+    (0..)
+        .map(|blanks| format!("Payment {}", engine.encode([&json[..], &vec![b' '; blanks]].concat())))
+        .find(|value| name + value.len() - "Payment ".len() >= line)
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_line_of_8_kib_is_taken_and_no_longer_one() {
+    let world = World::new().await;
+    let mut caller = world.caller();
+    let (key, opening) = caller.pay(&world, lane(0));
+    let credential = world.opening(&opening);
+    let longest = padded(&credential, 8_191);
+    let too_long = padded(&credential, 8_193);
+    assert!(longest.len() < too_long.len());
+    assert_refused(&world.post(TARGET, Some(&too_long), QUESTION).await, Problem::Malformed);
+    let answer = world.post(TARGET, Some(&longest), QUESTION).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    caller.wallet.accept(&key, &answer.settlement()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_his_head_slowly_is_given_up_and_holds_nobody_up() {
+    let world = shared(World::new().await);
+    let began = Instant::now();
+    let slow: Vec<_> = (0..200)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let (mut read, mut write) = world.connect().await.into_split();
+                let dribble = async {
+                    write.write_all(format!("POST {TARGET} HTTP/1.1\r\nX-Slow: ").as_bytes()).await?;
+                    loop {
+                        write.write_all(b"x").await?;
+                        tokio::time::sleep(Duration::from_millis(250)).await;
+                    }
+                };
+                let mut heard = Vec::new();
+                tokio::select! {
+                    ended = dribble => drop::<std::io::Result<()>>(ended),
+                    _ = read.read_to_end(&mut heard) => {}
+                }
+                heard
+            })
+        })
+        .collect();
+    let (_, opening) = world.caller().pay(&world, lane(0));
+    assert_eq!(world.ask(&opening).await.status, 200);
+    assert!(slow.iter().all(|slow| !slow.is_finished()), "they are not given up at once");
+    for slow in slow {
+        let heard = tokio::time::timeout(Duration::from_secs(30), slow).await.expect("they are given up").unwrap();
+        assert!(!heard.starts_with(b"HTTP/1.1 200"));
+    }
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_headers_and_long_ones_are_refused_before_anything_is_read() {
+    let world = World::new().await;
+    let host = world.host();
+    let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
+    let long = format!("X: {}\r\n", "y".repeat(30_000));
+    let target = format!("/{}", "x".repeat(70_000));
+    for request in [
+        format!("POST {TARGET} HTTP/1.1\r\nHost: {host}\r\n{many}\r\n"),
+        format!("POST {TARGET} HTTP/1.1\r\nHost: {host}\r\n{long}\r\n"),
+        format!("POST {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+    ] {
+        let answer = world.raw(request.as_bytes()).await;
+        assert!(answer.as_ref().is_none_or(|answer| matches!(answer.status, 414 | 431)), "{answer:?}");
+    }
+}
+
+/// A gateway whose set has lost what it had: nobody can say what is spent, and so nothing is unspent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_cannot_be_asked_admits_nothing() {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (id, key) = (GatewayId::from_bytes(rand::random()), GatewaySigningKey::generate(&mut rand::rng()));
+    let host = listener.address().to_string();
+    let entry = GatewayEntry { id, origins: vec![format!("http://{host}")], key: key.public_key() };
+    let adjust = Some(Box::new(move |parts: &mut DirectoryParts| parts.gateways.push(entry)) as _);
+    let world = World::with(StackOptions { adjust, ..StackOptions::default() }).await;
+    let directory = world.stack.issuer().directory().clone();
+    // Its partitions were never created.
+    let (set, owner) = (Arc::new(MemorySpentSet::new()), OwnerId::from_bytes([3; 16]));
+    let parts = GatewayParts { id, directory, set, owner, lease_seconds: 700, quotas: Quotas::default() };
+    let layer = PaymentLayer::start(PaymentLayerParts {
+        gateway: Arc::new(Gateway::new(parts, now()).unwrap()),
+        issuer: world.stack.shared_issuer(),
+        pricing: Box::new(TokenPricing),
+        free: Vec::new(),
+        observer: Arc::new(NoObserver),
+        limits: GatewayLimits::default(),
+        call_timeout: Duration::from_secs(60),
+        key,
+        upkeep: None,
+    });
+    let service = Router::new();
+    let server = listener.serve(Router::new().fallback_service(layer.unwrap().layer(service)));
+
+    let mut caller = world.caller();
+    let job = caller.wallet.plan(lane(0), &id, CLASS, now()).unwrap();
+    let key = caller.keys.of(&job.epoch_key());
+    let ready = job.prove(&key, &mut rand::rng()).unwrap();
+    let request = Request::new(&host, "POST", TARGET, ContentDigest::of(QUESTION.as_bytes())).unwrap();
+    let paid = caller.wallet.authorise(ready, &request, now()).unwrap();
+    let opening = Request::new(&host, "POST", SESSION_PATH, ContentDigest::of(b"")).unwrap();
+    let session = caller.wallet.resend(&paid.key, &opening).unwrap().opening;
+    let challenge = Challenge::of(world.stack.gateway().directory(), &id);
+    let credential = Credential { challenge, payload: Payload::Opening(paid.opening) }.to_header_value();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let call = client.post(format!("{}{TARGET}", server.url())).header("authorization", credential).body(QUESTION);
+    let open = client.post(format!("{}{SESSION_PATH}", server.url())).body(session);
+    for asked in [call, open] {
+        let answer = asked.send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+        let details: ProblemDetails = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(details.kind(), Some(Problem::StoreUnavailable));
+    }
+}
