@@ -143,9 +143,7 @@ async fn a_held_call_cannot_be_cancelled_out_of_its_price() {
     let (key, _call) = world.hold(&mut caller, 0).await;
     let request = Request::new(&world.host, "POST", CANCEL_PATH, ContentDigest::of(b"")).unwrap();
     let cancellation = caller.wallet.cancel(&key, &request).unwrap();
-    let url = format!("http://127.0.0.1:{}{CANCEL_PATH}", world.ports()[2]);
-    let cancel = plain_client().post(url).header("host", &world.host).body(cancellation);
-    let answer = cancel.send().await.unwrap();
+    let answer = world.post_own(CANCEL_PATH, None, cancellation).await;
     // It waited until nobody worked on it any more.
     assert_eq!(answer.status(), 200, "{answer:?}");
     assert_eq!(world.cost(&key), Some(UNREPORTED));

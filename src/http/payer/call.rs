@@ -367,6 +367,10 @@ impl<J: Journal + 'static> Shared<J> {
             (None, problem) => match (self.fetch(&held).await, problem) {
                 (Ok(settlement), _) => settlement,
                 (Err(_), Some(details)) => return Err(CallError::Refused(Box::new(details.clone()))),
+                // A refusal whose problem some proxy could not pass on: nginx makes a 401 of it.
+                (Err(CallError::Refused(_)), None) if answer.is_challenge() => {
+                    return Err(CallError::Refused(Box::new(answer.problem())));
+                }
                 (Err(error), None) => return Err(error),
             },
         };

@@ -118,6 +118,17 @@ impl Answer {
         is_problem(&self.headers)
     }
 
+    /// Whether it asks for a payment: as the gateway does, by 402, or as proxies that cannot pass that on, by 401.
+    pub(crate) fn is_challenge(&self) -> bool {
+        let asks = matches!(self.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED);
+        asks && self.challenge().is_ok()
+    }
+
+    fn challenge(&self) -> Result<Challenge, ChallengeError> {
+        let values = self.headers.get_all(header::WWW_AUTHENTICATE).iter();
+        Challenge::from_header_values(values.filter_map(|value| value.to_str().ok()))
+    }
+
     fn success(self) -> Result<Bytes, ClientError> {
         match self.status.is_success() {
             true => Ok(self.body),
@@ -210,8 +221,7 @@ impl Client {
         if !matches!(answer.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) {
             return Err(ClientError::Status(answer.status));
         }
-        let values = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
-        Ok(Challenge::from_header_values(values.filter_map(|value| value.to_str().ok()))?)
+        Ok(answer.challenge()?)
     }
 
     /// The signed directory that an issuer or a gateway shows. It is not verified yet.
