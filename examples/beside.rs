@@ -62,7 +62,10 @@ impl Pricing for Prices {
 /// The service. It reports what a call cost before it answers, and hands the receipt on. Behind a proxy that reports, a header
 /// `Halometer-Cost` would do.
 fn service(inner: String) -> Router {
-    Router::new().route("/pages/{name}", get(|| async { "a page" })).route("/square/{number}", get(square)).with_state(inner)
+    Router::new()
+        .route("/pages/{name}", get(|| async { "a page" }))
+        .route("/square/{number}", get(square))
+        .with_state(inner)
 }
 
 async fn square(State(inner): State<String>, Path(number): Path<u64>, headers: AxumHeaders) -> Response {

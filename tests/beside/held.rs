@@ -192,7 +192,9 @@ async fn a_call_is_not_held_longer_than_its_lease() {
 async fn whoever_does_not_show_the_secret_gets_no_answer() {
     let world = World::new(Options::default()).await;
     let (key, credential) = world.pay(&mut world.caller(), 0, "/told", b"");
-    for path in ["/check/nginx", "/check/forwarded", "/check/forwarded/body", "/.well-known/halometer/report", "/"] {
+    let grpc = "/envoy.service.auth.v3.Authorization/Check";
+    let checks = ["/check/nginx", "/check/forwarded", "/check/forwarded/body", grpc];
+    for path in checks.into_iter().chain(["/.well-known/halometer/report", "/"]) {
         for secret in [None, Some(""), Some("x"), Some(&SECRET[1..])] {
             let request = plain_client().post(format!("{}{path}", world.inner_url()));
             let request = request.header("authorization", &credential).header("x-original-method", "POST");

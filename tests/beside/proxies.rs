@@ -25,6 +25,15 @@ impl Kind {
         matches!(self, Self::Envoy | Self::Traefik)
     }
 
+    /// What callers get while halometer does not answer.
+    fn closed(self) -> u16 {
+        match self {
+            Self::Nginx | Self::Traefik => 500,
+            Self::Caddy => 502,
+            Self::Envoy => 503,
+        }
+    }
+
     /// Whether the receipt of what is settled before the call gets into its answer.
     fn passes_receipt(self) -> bool {
         self != Self::Traefik
@@ -69,6 +78,8 @@ async fn the_way_of_a_call(kind: Kind) {
         ("x-original-method", "GET"),
         ("x-forwarded-uri", "/health"),
         ("x-forwarded-method", "GET"),
+        ("x-envoy-retry-on", "5xx"),
+        ("x-envoy-external-address", "192.0.2.1"),
     ] {
         headers.append(name, value.parse().unwrap());
     }
@@ -94,6 +105,10 @@ async fn the_way_of_a_call(kind: Kind) {
         assert_eq!(seen.headers.contains_key(CALL_HEADER), reported, "{target}");
         for name in ["authorization", "cookie", "halometer-secret", "x-real-ip", "forwarded", "x-forwarded-for"] {
             assert!(!seen.headers.contains_key(name), "{target}: {name}: {:?}", seen.headers);
+        }
+        if kind == Kind::Envoy {
+            // Envoy takes orders from its operator alone.
+            assert!(!seen.headers.keys().any(|name| name.as_str().starts_with("x-envoy")), "{:?}", seen.headers);
         }
     }
     let seen = world.seen().len();
@@ -172,7 +187,7 @@ async fn closed_without_halometer(kind: Kind) {
     world.stop_halometer().await;
     for credential in [None, Some(credential.as_str())] {
         let answer = world.post("/told/12", credential, b"").await;
-        assert!(answer.status().is_server_error(), "{answer:?}");
+        assert_eq!(answer.status().as_u16(), kind.closed(), "{answer:?}");
     }
     assert!(world.seen().is_empty());
 }
@@ -204,6 +219,28 @@ async fn payers_take_the_401_that_nginx_makes_of_a_402() {
     let error = call("/absent").await.unwrap_err();
     assert!(matches!(&error, CallError::Refused(_)), "{error:?}");
     assert_eq!(call("/told/13").await.unwrap().accepted.cost.micro(), 13);
+}
+
+/// A configuration that leaves bodies where they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_may_keep_bodies_to_itself() {
+    if Kind::Envoy.program().is_none() {
+        return;
+    }
+    let world = World::new(Options { service_reports: false, ..Options::default() }).await;
+    let change = |text: String| {
+        let kept = |line: &&str| !line.contains("with_request_body") && !line.contains("halometer-body");
+        text.lines().filter(kept).collect::<Vec<_>>().join("\n")
+    };
+    let _proxy = Kind::Envoy.start_with(&world, change).unwrap();
+    let payer = world.payer().await;
+    for body in [&b""[..], b"question"] {
+        let paid = payer.call(Method::POST, "/told/12", HeaderMap::new(), Bytes::from_static(body)).await.unwrap();
+        assert_eq!((paid.status.as_u16(), paid.accepted.cost.micro()), (200, 12));
+    }
+    let (_, credential) = world.pay(&mut world.caller(), 0, "/told/12", b"question");
+    let refused = world.post("/told/12", Some(&credential), b"question").await;
+    assert_eq!(problem(refused).await, Some(Problem::Malformed));
 }
 
 macro_rules! with_each_proxy {

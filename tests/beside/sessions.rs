@@ -24,7 +24,8 @@ impl Session {
         let mut caller = world.caller();
         let request = Request::new(&world.host, "POST", SESSION_PATH, ContentDigest::of(b"")).unwrap();
         let job = caller.wallet.plan(LaneId { payment: 0, lane: 0 }, &world.gateway.id(), CLASS, now()).unwrap();
-        let ready = job.prove(&caller.keys.of(&job.epoch_key()), &mut rand::rng()).unwrap();
+        let proving = caller.keys.of(&job.epoch_key());
+        let ready = job.prove(&proving, &mut rand::rng()).unwrap();
         let paid = caller.wallet.authorise(ready, &request, now()).unwrap();
         let signer = caller.wallet.session(&paid.key).unwrap();
         let opened = world.post_own(SESSION_PATH, None, paid.opening).await;

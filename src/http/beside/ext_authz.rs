@@ -24,6 +24,8 @@ use crate::http::problem::ProblemDetails;
 const BODY: &str = "halometer-body";
 /// What Envoy says of a body that it sends a part of.
 const PARTIAL: &str = "x-envoy-auth-partial-body";
+/// The caller's, as Envoy sees him.
+const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 /// Room beside the body in a message, bytes.
 const REST: usize = 256 << 10;
 
@@ -102,7 +104,7 @@ fn ok(allowed: Allowed) -> OkHttpResponse {
         headers: call.iter().filter_map(|call| set(&CALL_HEADER, call)).collect(),
         headers_to_remove: OF_CALLERS
             .iter()
-            .chain([&SECRET_HEADER])
+            .chain([&SECRET_HEADER, &EXTERNAL_ADDRESS])
             .chain(&unset)
             .map(|name| name.as_str().to_owned())
             .collect(),
