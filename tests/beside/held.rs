@@ -143,9 +143,7 @@ async fn a_held_call_cannot_be_cancelled_out_of_its_price() {
     let (key, _call) = world.hold(&mut caller, 0).await;
     let request = Request::new(&world.host, "POST", CANCEL_PATH, ContentDigest::of(b"")).unwrap();
     let cancellation = caller.wallet.cancel(&key, &request).unwrap();
-    let url = format!("http://127.0.0.1:{}{CANCEL_PATH}", world.ports()[2]);
-    let cancel = plain_client().post(url).header("host", &world.host).body(cancellation);
-    let answer = cancel.send().await.unwrap();
+    let answer = world.post_own(CANCEL_PATH, None, cancellation).await;
     // It waited until nobody worked on it any more.
     assert_eq!(answer.status(), 200, "{answer:?}");
     assert_eq!(world.cost(&key), Some(UNREPORTED));
@@ -194,7 +192,9 @@ async fn a_call_is_not_held_longer_than_its_lease() {
 async fn whoever_does_not_show_the_secret_gets_no_answer() {
     let world = World::new(Options::default()).await;
     let (key, credential) = world.pay(&mut world.caller(), 0, "/told", b"");
-    for path in ["/check/nginx", "/check/forwarded", "/check/forwarded/body", "/.well-known/halometer/report", "/"] {
+    let grpc = "/envoy.service.auth.v3.Authorization/Check";
+    let checks = ["/check/nginx", "/check/forwarded", "/check/forwarded/body", grpc];
+    for path in checks.into_iter().chain(["/.well-known/halometer/report", "/"]) {
         for secret in [None, Some(""), Some("x"), Some(&SECRET[1..])] {
             let request = plain_client().post(format!("{}{path}", world.inner_url()));
             let request = request.header("authorization", &credential).header("x-original-method", "POST");

@@ -9,4 +9,7 @@
 
 mod checks;
 mod held;
+mod process;
+mod proxies;
+mod sessions;
 mod world;

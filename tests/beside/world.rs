@@ -77,7 +77,7 @@ pub(crate) struct World {
 
 pub(crate) struct Caller {
     pub(crate) wallet: Wallet<MemoryJournal>,
-    keys: ProvingKeys,
+    pub(crate) keys: ProvingKeys,
 }
 
 /// Below `/fixed/` what is sold has a price; elsewhere whoever serves it says it.
@@ -87,9 +87,27 @@ impl Pricing for Prices {
     fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
         match call.path() {
             path if path.starts_with("/fixed/") => self.0.meter(call),
+            path if path.starts_with("/dear") => Ok(Box::new(Dear)),
             path if path.starts_with("/absent") => Err(NotSold),
             _ => ReportedPricing::new().meter(call),
         }
+    }
+}
+
+/// More than any charge.
+struct Dear;
+
+impl Meter for Dear {
+    fn least(&self) -> Metered {
+        self.metered()
+    }
+
+    fn metered(&self) -> Metered {
+        Metered::Cost(Credits::from_micro(u64::MAX))
+    }
+
+    fn end(&mut self, _: halometer::http::pricing::End) -> Metered {
+        self.metered()
     }
 }
 
@@ -248,13 +266,19 @@ impl World {
         }
     }
 
+    /// Sends a request to one of the gateway's own paths.
+    pub(crate) async fn post_own(&self, path: &str, credential: Option<&str>, body: Vec<u8>) -> reqwest::Response {
+        let url = format!("{}{path}", self.own.as_ref().unwrap().url());
+        let request = plain_client().post(url).header("host", &self.host).body(body);
+        let request = credential.iter().fold(request, |request, value| request.header("authorization", *value));
+        request.send().await.unwrap()
+    }
+
     /// The settlement as its caller gets it, at the gateway's own paths.
     pub(crate) async fn fetch(&self, caller: &mut Caller, key: &SpendKey) -> StatusCode {
         let request = Request::new(&self.host, "POST", SETTLEMENT_PATH, ContentDigest::of(b"")).unwrap();
         let following = self.credential(Payload::Following(caller.wallet.fetch(key, &request).unwrap()));
-        let url = format!("{}{SETTLEMENT_PATH}", self.own.as_ref().unwrap().url());
-        let request = plain_client().post(url).header("authorization", following).header("host", &self.host);
-        request.send().await.unwrap().status()
+        self.post_own(SETTLEMENT_PATH, Some(&following), Vec::new()).await.status()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction,
@@ -23,6 +24,8 @@ use crate::http::problem::ProblemDetails;
 const BODY: &str = "halometer-body";
 /// What Envoy says of a body that it sends a part of.
 const PARTIAL: &str = "x-envoy-auth-partial-body";
+/// The caller's, as Envoy sees him.
+const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 /// Room beside the body in a message, bytes.
 const REST: usize = 256 << 10;
 
@@ -90,15 +93,22 @@ fn ok(allowed: Allowed) -> OkHttpResponse {
     let Allowed { call, receipt } = allowed;
     // What a caller sent under the name of what is set goes by that; what is set must not be taken out again.
     let unset = Some(CALL_HEADER).filter(|_| call.is_none());
+    let mut to_answer: Vec<_> = receipt.iter().filter_map(|receipt| set(&RECEIPT_HEADER, receipt)).collect();
+    if receipt.is_some() {
+        // Beside what the service says.
+        let append = HeaderAppendAction::AppendIfExistsOrAdd as i32;
+        let private = set(&CACHE_CONTROL, &HeaderValue::from_static("private"));
+        to_answer.extend(private.map(|option| HeaderValueOption { append_action: append, ..option }));
+    }
     OkHttpResponse {
         headers: call.iter().filter_map(|call| set(&CALL_HEADER, call)).collect(),
         headers_to_remove: OF_CALLERS
             .iter()
-            .chain([&SECRET_HEADER])
+            .chain([&SECRET_HEADER, &EXTERNAL_ADDRESS])
             .chain(&unset)
             .map(|name| name.as_str().to_owned())
             .collect(),
-        response_headers_to_add: receipt.iter().filter_map(|receipt| set(&RECEIPT_HEADER, receipt)).collect(),
+        response_headers_to_add: to_answer,
         ..OkHttpResponse::default()
     }
 }
@@ -176,6 +186,6 @@ mod tests {
         assert!(held.headers.len() == 1 && !gone(&held, "halometer-call") && gone(&held, "authorization"));
         let settled = ok(Allowed { call: None, receipt: Some(HeaderValue::from_static("y")) });
         assert!(settled.headers.is_empty() && gone(&settled, "halometer-call") && gone(&settled, "cookie"));
-        assert_eq!(settled.response_headers_to_add.len(), 1);
+        assert_eq!(settled.response_headers_to_add.len(), 2);
     }
 }

@@ -154,7 +154,9 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        lines.iter().for_each(|(name, value)| drop(headers.append(*name, value.parse().unwrap())));
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
         headers
     }
 

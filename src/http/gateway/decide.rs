@@ -95,7 +95,7 @@ impl Inner {
         };
         let Reserved { inner, mut bill, entry } = match paying {
             Paying::Opening(opening) => self.admit(opening, &received, signed).await?,
-            Paying::Following(following) => self.reserve(following, &received, signed).await?,
+            Paying::Following(following) => self.reserve(*following, &received, signed).await?,
         };
         if entry.is_stopped() || gone() {
             let closed = inner.close(&mut bill, Metered::NOTHING).await?;
@@ -221,7 +221,7 @@ impl HeldCall {
 /// What a request pays with.
 enum Paying {
     Opening(Vec<u8>),
-    Following(Following),
+    Following(Box<Following>),
 }
 
 impl Paying {
@@ -231,7 +231,9 @@ impl Paying {
                 Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"))
             }
             Payload::Opening(opening) => Ok(Self::Opening(opening)),
-            Payload::Following(following) => read_following(&following, Action::Call).map(Self::Following),
+            Payload::Following(following) => {
+                read_following(&following, Action::Call).map(|following| Self::Following(Box::new(following)))
+            }
         }
     }
 }

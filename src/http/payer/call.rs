@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use tokio::time::{Instant, timeout};
 
-use super::client::{Answer, MAX_ANSWER, is_problem};
+use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
 use super::events::Event;
 use super::shared::{Held, Refreshed, Shared, Visit};
 use super::stream::{Left, PaidBody, Settled, Streamed};
@@ -79,6 +79,16 @@ impl Outgoing {
     pub(super) fn opening(target: &str) -> Arc<Self> {
         let (headers, body, content) = (HeaderMap::new(), Bytes::new(), ContentDigest::of(b""));
         Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true })
+    }
+
+    /// Its headers, and what everybody's requests have.
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        // No `Connection: te` beside it: over HTTP/2 that would take it out again.
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        // With a body or without: gateways that stand beside another proxy do not see the body.
+        headers.insert(CONTENT_DIGEST, content_digest::write(&self.content));
+        headers
     }
 
     pub(super) fn signed<'a>(&'a self, authority: &'a str) -> Result<Request<'a>, RequestError> {
@@ -367,6 +377,10 @@ impl<J: Journal + 'static> Shared<J> {
             (None, problem) => match (self.fetch(&held).await, problem) {
                 (Ok(settlement), _) => settlement,
                 (Err(_), Some(details)) => return Err(CallError::Refused(Box::new(details.clone()))),
+                // A refusal whose problem some proxy could not pass on: nginx makes a 401 of it.
+                (Err(CallError::Refused(_)), None) if is_challenge(answer.status, &answer.headers) => {
+                    return Err(CallError::Refused(Box::new(answer.problem())));
+                }
                 (Err(error), None) => return Err(error),
             },
         };
@@ -387,11 +401,7 @@ impl<J: Journal + 'static> Shared<J> {
     /// Sends the request until it is answered with something else than "later"; how often it was sent.
     async fn send(&self, held: &Held<J>, outgoing: &Outgoing) -> Result<(Arrived, u32), CallError> {
         let url = format!("{}{}", held.terms.origin, outgoing.target);
-        let mut headers = outgoing.headers.clone();
-        // No `Connection: te` beside it: over HTTP/2 that would take it out again.
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        // In every request, with a body or without: gateways that stand beside another proxy do not see the body.
-        headers.insert(CONTENT_DIGEST, content_digest::write(&outgoing.content));
+        let mut headers = outgoing.headers();
         if let Some(credential) = &held.credential {
             headers.insert(header::AUTHORIZATION, credential.clone());
         }

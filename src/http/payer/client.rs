@@ -210,8 +210,7 @@ impl Client {
         if !matches!(answer.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) {
             return Err(ClientError::Status(answer.status));
         }
-        let values = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
-        Ok(Challenge::from_header_values(values.filter_map(|value| value.to_str().ok()))?)
+        Ok(challenge_in(&answer.headers)?)
     }
 
     /// The signed directory that an issuer or a gateway shows. It is not verified yet.
@@ -344,6 +343,16 @@ impl Client {
 pub(super) fn is_problem(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with(crate::http::problem::CONTENT_TYPE))
+}
+
+/// Whether an answer asks for a payment: as the gateway does, by 402, or as proxies that cannot pass that on, by 401.
+pub(super) fn is_challenge(status: StatusCode, headers: &HeaderMap) -> bool {
+    matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) && challenge_in(headers).is_ok()
+}
+
+fn challenge_in(headers: &HeaderMap) -> Result<Challenge, ChallengeError> {
+    let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
+    Challenge::from_header_values(values.filter_map(|value| value.to_str().ok()))
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8], name: &'static str) -> Result<T, ClientError> {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::{Instant, timeout};
 
 use super::call::{Again, Outgoing, PAUSE, TRIES, receipt_in};
-use super::client::{Answer, MAX_ANSWER, is_problem};
+use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
 use super::events::Event;
 use super::shared::{Held, Shared};
 use super::stream::Settled;
@@ -188,8 +188,7 @@ impl<J: Journal + 'static> PaidSession<J> {
         let terms = &self.held.terms;
         let following = self.signer.call(&outgoing.signed(&terms.authority)?);
         let url = format!("{}{}", terms.origin, outgoing.target);
-        let mut headers = outgoing.headers.clone();
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        let mut headers = outgoing.headers();
         headers.insert(header::AUTHORIZATION, terms.credential(Payload::Following(following)));
         let (mut pause, mut sent) = (PAUSE, false);
         for last in (0..TRIES).map(|tries| tries + 1 == TRIES) {
@@ -200,7 +199,9 @@ impl<J: Journal + 'static> PaidSession<J> {
             let within = self.shared.answer_timeout.saturating_add(terms.longest);
             let begun = self.client.begin(method, url, headers, outgoing.body.clone(), Some(within));
             match timeout(self.shared.answer_timeout, begun).await {
-                Ok(Ok(answer)) if !is_problem(answer.headers()) => return Ok(answer),
+                Ok(Ok(answer)) if !is_problem(answer.headers()) && !is_challenge(answer.status(), answer.headers()) => {
+                    return Ok(answer);
+                }
                 Ok(Ok(answer)) => {
                     let details = Answer::read(answer, MAX_ANSWER).await.map_err(|_| CallError::LostInSession)?;
                     let details = Box::new(details.problem());

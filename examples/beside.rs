@@ -1,0 +1,176 @@
+//! A gateway beside a proxy of another make: `cargo run --release --features http,envoy --example beside`, and then nginx, Caddy,
+//! Traefik or Envoy with its configuration in `examples/`.
+//!
+//! `docs/beside.md` goes through it step by step. A service that is sold by the call, halometer's two listeners, and, once a proxy
+//! answers at port 8080, a caller who pays for two calls through it. As in `paid_service`, the issuer is one for development, and
+//! everything is in memory.
+
+// An example says what it does.
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap as AxumHeaders;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use halometer::gateway::{Gateway, GatewayParts};
+use halometer::http::beside::{
+    Beside, BesideParts, CALL_HEADER, CallReport, CallSettled, ProxySecret, REPORT_PATH, SECRET_HEADER,
+};
+use halometer::http::clock::now;
+use halometer::http::gateway::{GatewayLimits, NoObserver};
+use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::payer::{Client, Payer, PayerParts};
+use halometer::http::payment::RECEIPT_HEADER;
+use halometer::http::pricing::{Call, FixedPricing, Meter, Metered, NotSold, Pricing, ReportedPricing};
+use halometer::http::server::Listener;
+use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
+use halometer::protocol::*;
+use halometer::store::{MemoryMintBook, MemorySpentSet, SpentSet as _};
+use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
+use http::{HeaderMap, Method};
+
+const DAY: u64 = 86_400;
+const CHARGE: Credits = Credits::from_micro(1_000);
+
+/// Where everybody listens, as the configurations in `examples/` have it.
+struct Ports {
+    proxy: u16,
+    inner: u16,
+    own: u16,
+    service: u16,
+}
+
+/// What proxy, service and gateway know. In the configurations it is the same; a real one is made by `openssl rand -hex 32`.
+const SECRET: &str = "replace-this-by-32-random-bytes-in-hex";
+
+/// A page has a price; what else is asked for has the one that the service says.
+struct Prices(FixedPricing);
+
+impl Pricing for Prices {
+    fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
+        self.0.meter(call).or_else(|NotSold| ReportedPricing::new().meter(call))
+    }
+}
+
+/// The service. It reports what a call cost before it answers, and hands the receipt on. Behind a proxy that reports, a header
+/// `Halometer-Cost` would do.
+fn service(inner: String) -> Router {
+    Router::new()
+        .route("/pages/{name}", get(|| async { "a page" }))
+        .route("/square/{number}", get(square))
+        .with_state(inner)
+}
+
+async fn square(State(inner): State<String>, Path(number): Path<u64>, headers: AxumHeaders) -> Response {
+    let mut answer = number.wrapping_mul(number).to_string().into_response();
+    let Some(call) = headers.get(CALL_HEADER).and_then(|call| call.to_str().ok()) else { return answer };
+    let report =
+        CallReport { call: call.to_owned(), cost: None, usage: Some([("digit".to_owned(), 3)].into()), status: None };
+    let settled = async {
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().ok()?;
+        let request = client.post(format!("{inner}{REPORT_PATH}")).header(SECRET_HEADER, SECRET);
+        let told = request.body(serde_json::to_vec(&report).ok()?).send().await.ok()?.bytes().await.ok()?;
+        serde_json::from_slice::<CallSettled>(&told).ok()
+    };
+    if let Some(receipt) = settled.await.and_then(|settled| settled.receipt?.parse().ok()) {
+        answer.headers_mut().insert(RECEIPT_HEADER, receipt);
+    }
+    answer
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    println!("halometer listens; start a proxy at port 8080");
+    run(Ports { proxy: 8080, inner: 8403, own: 8404, service: 9000 }).await
+}
+
+async fn run(ports: Ports) -> Result<(), Box<dyn Error>> {
+    let mut rng = rand::rng();
+    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let origin = format!("http://{}", local(ports.proxy));
+
+    // What is signed by the issuer, and the same for everybody. The gateway's origin is the proxy.
+    let root = RootSigningKey::generate(&mut rng);
+    let (number, mut keys) = (EpochNumber::new(1), EpochKeys::new());
+    let (id, key) = (GatewayId::from_bytes(rand::random()), GatewaySigningKey::generate(&mut rng));
+    let month = Window { from: now(), until: now().after(30 * DAY) };
+    let price = |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
+    let directory = Directory::new(DirectoryParts {
+        root: root.public_key(),
+        serial: 1,
+        published: now(),
+        quantum: Credits::from_micro(1),
+        grid: Grid::new(3_600).ok_or("the grid is too fine")?,
+        evidence_seconds: 7 * DAY as u32,
+        limits: Limits { session_seconds: 600 },
+        classes: vec![CHARGE],
+        tariffs: vec![Tariff::new(month, vec![price("digit", 4), price("page", 25)])?],
+        epochs: vec![Epoch { number, key: keys.generate(number, &mut rng), issue: month, spend: month }],
+        gateways: vec![GatewayEntry { id, origins: vec![origin.clone()], key: key.public_key() }],
+    })?;
+    let set = Arc::new(MemorySpentSet::new());
+    set.create(number)?;
+    let payments = Arc::new(DevelopmentPayments::new());
+    let mints = Arc::new(MemoryMintBook::new());
+    let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, payments.clone())?);
+    let owner = OwnerId::from_bytes(rand::random());
+    let parts = GatewayParts { id, directory, set, owner, lease_seconds: 700, quotas: Default::default() };
+    let gateway = Arc::new(Gateway::new(parts, now())?);
+
+    // The gateway, and beside the proxy.
+    let layer = PaymentLayer::start(PaymentLayerParts {
+        gateway,
+        issuer: Arc::clone(&issuer),
+        pricing: Box::new(Prices(FixedPricing::new().route("GET /pages/*".parse()?, "page"))),
+        free: Vec::new(),
+        observer: Arc::new(NoObserver),
+        limits: GatewayLimits::default(),
+        call_timeout: Duration::from_secs(300),
+        key,
+        upkeep: None,
+    })?;
+    let beside = Beside::new(BesideParts {
+        layer,
+        secret: ProxySecret::new(SECRET)?,
+        hold: Duration::from_secs(330),
+        unreported: Metered::Charge,
+        hold_all: false,
+    })?;
+    let inner = Listener::bind(local(ports.inner)).await?.serve(beside.router());
+    let own = Listener::bind(local(ports.own)).await?.serve(beside.own_paths());
+    let service = Listener::bind(local(ports.service)).await?.serve(service(inner.url()));
+
+    // The caller waits for the proxy, pays once, and then call by call.
+    while tokio::net::TcpStream::connect(local(ports.proxy)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let payment = PaymentId::of_reference(b"invoice 1");
+    payments.grant(payment, Credits::from_micro(80_000))?;
+    let (secret, device) = (RootSecret::generate(&mut rng), DeviceId::from_bytes([0; 8]));
+    let signed = issuer.signed_directory();
+    let mut wallet = Wallet::new(secret, device, root.public_key(), signed, MemoryJournal::new())?;
+    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES])?;
+    wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
+    let payer = Payer::start(wallet, PayerParts::new(id, Policy::personal(CHARGE), Client::plain()?)).await?;
+    for (target, cost) in [("/pages/first", 25), ("/square/12", 12)] {
+        let paid = payer.call(Method::GET, target, HeaderMap::new(), Bytes::new()).await?;
+        let body = String::from_utf8_lossy(&paid.body);
+        println!("{origin}{target}: {} \"{body}\", for {} micro-credits", paid.status, paid.accepted.cost);
+        if paid.accepted.cost.micro() != cost {
+            return Err(format!("{target} should have cost {cost}").into());
+        }
+    }
+
+    for server in [service, inner, own] {
+        server.shutdown().await;
+    }
+    beside.drain(Duration::from_secs(1)).await;
+    Ok(())
+}
