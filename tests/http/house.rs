@@ -258,6 +258,14 @@ impl Caller {
         self.pay_at(number, gateway, host, CLASS, now())
     }
 
+    /// Spends a lane's note for a request.
+    pub(crate) fn pay_for(&mut self, number: u32, gateway: GatewayId, request: &Request<'_>) -> Authorised {
+        let job = self.wallet.plan(lane(number), &gateway, CLASS, now()).unwrap();
+        let key = self.keys.of(&job.epoch_key());
+        let ready = job.prove(&key, &mut rand::rng()).unwrap();
+        self.wallet.authorise(ready, request, now()).unwrap()
+    }
+
     pub(crate) fn pay_at(
         &mut self,
         number: u32,
