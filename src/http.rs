@@ -13,6 +13,7 @@
 //! | [`upstream`], [`usage`], [`pricing`] | the service behind it, what a call used, what it costs |
 //! | [`issuer`] | [`Issuer`](crate::issuer::Issuer) as a service: directory, mint, payment notices, settlements, cancels, clearing |
 //! | [`openapi`] | the description of all of these routes |
+//! | [`remote`] | gateways that share no set with their issuer |
 //! | [`payer`] | [`Wallet`](crate::wallet::Wallet) with a prover in the background and a client in front |
 //! | [`proxy`] | the paying client as a proxy, for clients that know nothing of payments |
 //! | [`operate`] | numbers, health and a status page for who operates a gateway |
@@ -32,6 +33,7 @@ pub mod payment;
 pub mod pricing;
 pub mod problem;
 pub mod proxy;
+pub mod remote;
 pub mod server;
 pub mod spent;
 mod sse;

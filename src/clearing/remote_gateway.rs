@@ -1,19 +1,24 @@
 //! The remote gateway's side.
 
+use std::sync::Arc;
+
 use rand_core::{CryptoRng, Rng};
 
+use super::remote_fetch::RemoteFetch;
 use super::remote_spend::RemoteSpend;
 use super::{ClearingRequest, Envelope};
-use crate::gateway::AdmitError;
+use crate::gateway::{AdmitError, FetchError};
 use crate::lifecycle::ParsedSpend;
-use crate::protocol::{Directory, DirectoryError, GatewayId, GatewaySigningKey, Purpose, Request, Timestamp};
+use crate::protocol::{
+    Directory, DirectoryError, Following, GatewayId, GatewaySigningKey, Purpose, Request, Timestamp,
+};
 
 /// A gateway without a set: its id, the directory it serves under, and its key. It keeps nothing of a spend; each spend is a
 /// [`RemoteSpend`].
 pub struct RemoteGateway {
     id: GatewayId,
     directory: Directory,
-    key: GatewaySigningKey,
+    key: Arc<GatewaySigningKey>,
 }
 
 impl core::fmt::Debug for RemoteGateway {
@@ -42,10 +47,24 @@ impl RemoteGateway {
     ///
     /// # Errors
     /// [`RemoteGatewayError`].
-    pub fn new(id: GatewayId, directory: Directory, key: GatewaySigningKey) -> Result<Self, RemoteGatewayError> {
-        let gateway = Self { id, directory, key };
+    pub fn new(
+        id: GatewayId,
+        directory: Directory,
+        key: impl Into<Arc<GatewaySigningKey>>,
+    ) -> Result<Self, RemoteGatewayError> {
+        let gateway = Self { id, directory, key: key.into() };
         gateway.check(&gateway.directory)?;
         Ok(gateway)
+    }
+
+    /// The same under a newer directory, for whoever shares this one with others that still use it.
+    ///
+    /// # Errors
+    /// [`RemoteGatewayError`].
+    pub fn succeed(&self, directory: Directory) -> Result<Self, RemoteGatewayError> {
+        directory.check_follows(&self.directory)?;
+        self.check(&directory)?;
+        Ok(Self { id: self.id, directory, key: Arc::clone(&self.key) })
     }
 
     /// Goes on under a newer directory.
@@ -95,6 +114,24 @@ impl RemoteGateway {
     pub fn take_cancellation(&self, cancellation: &[u8], request: &Request<'_>) -> Result<RemoteSpend, AdmitError> {
         let parsed = ParsedSpend::parse_cancellation(cancellation, &self.directory)?;
         Ok(RemoteSpend::cancelled(self.authentic(parsed, request)?))
+    }
+
+    /// Takes the bytes of a [`Following`], whatever its action, and asks the issuer what has become of its spend. The session signature
+    /// is checked here; that the session key is the spend's, by the issuer, who finds its record by it.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn take_following(&self, following: &[u8], request: &Request<'_>) -> Result<RemoteFetch, FetchError> {
+        let following = Following::from_bytes(following)?;
+        if self.directory.epoch(following.epoch).is_none() {
+            return Err(FetchError::UnknownEpoch(following.epoch));
+        }
+        if following.verify(request) { Ok(RemoteFetch::new(&following)) } else { Err(FetchError::SessionSignature) }
+    }
+
+    /// The key that the directory names for it, with which it signs receipts as well.
+    pub fn key(&self) -> &Arc<GatewaySigningKey> {
+        &self.key
     }
 
     fn authentic(

@@ -26,16 +26,20 @@ mod cancel;
 mod decide;
 mod fetch;
 mod forward;
+mod here;
+mod ledger;
 mod limits;
 mod metering;
 mod observer;
 mod open;
 mod received;
+mod refresh;
 mod rollover;
 mod running;
 mod serve;
 mod session;
 mod stream;
+mod there;
 mod transfer;
 mod upkeep;
 mod work;
@@ -75,16 +79,19 @@ use super::pattern::RoutePattern;
 use super::payment;
 use super::pricing::{Call, Meter, NotSold, Pricing};
 use super::problem::ProblemDetails;
-use super::spent::{SPENT_PATH, SpentBuckets};
+use super::remote::RemoteLayerParts;
+use super::spent::SPENT_PATH;
 use super::upstream::Upstream;
+use crate::clearing::RemoteGateway;
 use crate::gateway::Gateway;
-use crate::http::clock::now;
 use crate::issuer::Issuer;
-use crate::lifecycle::{AdmittedSpend, SettledSpend};
-use crate::pipeline::{Current, Pipeline, PipelineParts, TaskPool, WorkError};
-use crate::protocol::{GatewaySigningKey, Problem};
+use crate::pipeline::{Current, WorkError};
+use crate::protocol::{GatewaySigningKey, Problem, Settlement};
+use here::Here;
+use ledger::Ledger;
 use running::Running;
 use session::Sessions;
+use there::There;
 
 /// Where the signed directory is found.
 pub const DIRECTORY_PATH: &str = "/.well-known/halometer/directory";
@@ -133,10 +140,6 @@ impl core::fmt::Debug for GatewayServiceParts {
 
 /// What a call may take besides the service's time: to be queued, and to be settled, a few tries included.
 const SETTLING: Duration = Duration::from_secs(30);
-/// Transfers that wait to be verified; one more is answered `busy`.
-const TRANSFERS: usize = 64;
-/// Notes of what was metered that wait to be written; one more has to wait for the next.
-const NOTES: usize = 256;
 
 /// A gateway as an HTTP service: the [`PaymentLayer`] around a reverse proxy. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -161,31 +164,22 @@ pub struct Load {
 /// What a call is worked on by, from its beginning to its end. What depends on the directory is one piece and is exchanged with it;
 /// all that holds a state (threads, places, who is running) is shared with the one before and the one after.
 pub(in crate::http) struct Inner {
-    pub(in crate::http) gateway: Arc<Gateway>,
-    pub(in crate::http) issuer: Arc<Issuer>,
+    ledger: Ledger,
     pricing: Arc<dyn Pricing>,
     free: Arc<[RoutePattern]>,
     call_timeout: Duration,
     observer: Arc<dyn Observer>,
     limits: GatewayLimits,
     terms: Terms,
-    pipeline: Pipeline,
-    /// Settles. Its queue has no bound of its own: what was admitted is bounded, and must be settled.
-    back: Arc<TaskPool>,
-    /// Writes down what was metered. Apart from what settles, which does not wait for it.
-    notes: Arc<TaskPool>,
     places: Arc<Semaphore>,
     running: Arc<Running>,
     sessions: Arc<Sessions>,
-    /// Verifies and stores transfers.
-    transfers: Arc<TaskPool>,
-    spent: SpentBuckets,
     key: Arc<GatewaySigningKey>,
 }
 
 impl core::fmt::Debug for Inner {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Inner").field("gateway", &self.gateway).finish_non_exhaustive()
+        f.debug_struct("Inner").field("gateway", &self.ledger.id()).finish_non_exhaustive()
     }
 }
 
@@ -201,6 +195,17 @@ impl GatewayService {
         let pricing = Box::new(Reachable { pricing, upstream: upstream.clone() });
         let parts = PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep };
         Ok(Self { layer: PaymentLayer::start(parts)?, upstream })
+    }
+
+    /// The same without a set: see [`PaymentLayer::start_remote`]. The time that a call may take is the upstream's, whatever `parts`
+    /// say.
+    ///
+    /// # Errors
+    /// Those of [`PaymentLayer::start_remote`].
+    pub fn start_remote(parts: RemoteLayerParts, upstream: Upstream) -> io::Result<Self> {
+        let pricing = Box::new(Reachable { pricing: parts.pricing, upstream: upstream.clone() });
+        let parts = RemoteLayerParts { pricing, call_timeout: upstream.timeout(), ..parts };
+        Ok(Self { layer: PaymentLayer::start_remote(parts)?, upstream })
     }
 
     /// The payment layer inside.
@@ -249,33 +254,45 @@ impl Inner {
             let what = "the lease of a spend must outlast the time-out of a call";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let terms = Terms::of(&gateway, &issuer, &key).map_err(io::Error::from)?;
-        let (told, settling, settler) = (Arc::clone(&observer), gateway.shared_set(), Arc::clone(current));
-        let pipeline = Pipeline::start(PipelineParts {
-            gateway: Arc::clone(&gateway),
-            clock: Arc::new(now),
-            // If it fails, the lease sees to it.
-            abandoned: Arc::new(move |spend: AdmittedSpend| {
-                let issuer = settler.get();
-                let cost = spend.lapsed_cost(issuer.directory().quantum());
-                drop(issuer.settle(&*settling, &spend, cost, now()));
-            }),
-            verified: Arc::new(move |spends, elapsed| told.verified(spends, elapsed)),
-            limits: limits.pipeline,
-        })?;
+        let terms = Terms::here(&gateway, &issuer, &key).map_err(io::Error::from)?;
+        let here = Here::start(gateway, issuer, Arc::clone(&observer), &limits, current)?;
         Ok(Self {
             terms,
-            pipeline,
-            back: Arc::new(TaskPool::start("settle", 1, usize::MAX)?),
-            notes: Arc::new(TaskPool::start("meter", 1, NOTES)?),
+            ledger: Ledger::Here(here),
             places: Arc::new(Semaphore::new(limits.requests)),
             running: Arc::default(),
             sessions: Arc::new(Sessions::new(limits.sessions)),
-            transfers: Arc::new(TaskPool::start("transfer", 1, TRANSFERS)?),
-            spent: SpentBuckets::start(gateway.shared_set(), gateway.directory(), limits.spent)?,
             key: Arc::new(key),
-            gateway,
-            issuer,
+            pricing: pricing.into(),
+            free: free.into(),
+            call_timeout,
+            observer,
+            limits,
+        })
+    }
+
+    /// Starts the threads of a gateway without a set.
+    fn start_remote(parts: RemoteLayerParts) -> io::Result<Self> {
+        let RemoteLayerParts { id, key, root, directory: signed, issuer, refresh: _, .. } = parts;
+        let RemoteLayerParts { pricing, free, observer, limits, call_timeout, .. } = parts;
+        let invalid = |error: &dyn core::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
+        let directory = signed.verify(&root).map_err(|error| invalid(&error))?;
+        let key = Arc::new(key);
+        let gateway = RemoteGateway::new(id, directory, Arc::clone(&key)).map_err(|error| invalid(&error))?;
+        let terms = Terms::of(gateway.directory(), &signed, &id, &key).map_err(io::Error::from)?;
+        let ledger = Ledger::There(There::start(gateway, issuer, Arc::clone(&observer), &limits)?);
+        if call_timeout.saturating_add(SETTLING) > ledger.lease() {
+            let what =
+                "the lease of a spend must outlast the time-out of a call, which is to be shorter than a session";
+            return Err(invalid(&what));
+        }
+        Ok(Self {
+            terms,
+            ledger,
+            places: Arc::new(Semaphore::new(limits.requests)),
+            running: Arc::default(),
+            sessions: Arc::new(Sessions::new(limits.sessions)),
+            key,
             pricing: pricing.into(),
             free: free.into(),
             call_timeout,
@@ -285,11 +302,19 @@ impl Inner {
     }
 
     pub(in crate::http) fn load(&self) -> Load {
+        let (waiting, settling) = self.ledger.waiting();
         Load {
             requests: self.limits.requests.saturating_sub(self.places.available_permits()),
             sessions: self.sessions.open(),
-            waiting: self.pipeline.waiting() + self.transfers.waiting(),
-            settling: self.back.waiting(),
+            waiting,
+            settling,
+        }
+    }
+
+    pub(in crate::http) fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {
+        match &self.ledger {
+            Ledger::Here(here) => Some((Arc::clone(&here.gateway), Arc::clone(&here.issuer))),
+            Ledger::There(_) => None,
         }
     }
 
@@ -314,7 +339,7 @@ impl Shared {
             .route(SESSION_PATH, post(open_session))
             .route(CLOSE_PATH, post(close_session))
             .with_state(Arc::clone(self))
-            .merge(self.now().spent.router())
+            .merge(self.now().ledger.spent_router())
     }
 
     /// Waits until no call is worked on, whatever it began under, and closes the sessions that are open then.
@@ -407,8 +432,8 @@ fn failed() -> ProblemDetails {
 }
 
 /// A settlement for whoever asked for it.
-pub(in crate::http) fn settled_answer(settled: &SettledSpend, receipt: Option<&[u8]>) -> Response {
-    let settlement = payment::encode(&settled.settlement().to_bytes());
+pub(in crate::http) fn settled_answer(settlement: &Settlement, receipt: Option<&[u8]>) -> Response {
+    let settlement = payment::encode(&settlement.to_bytes());
     let receipt = receipt.map(payment::encode);
     ([(header::CACHE_CONTROL, "no-store")], axum::Json(SettlementAnswer { settlement, receipt })).into_response()
 }

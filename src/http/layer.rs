@@ -17,6 +17,7 @@ use tower::{Layer, Service, ServiceExt as _};
 use super::gateway::{AdoptError, Adoption, GatewayLimits, Inner, Load, Next, Observer, Shared, UpkeepTask, is_own};
 use super::pattern::RoutePattern;
 use super::pricing::Pricing;
+use super::remote::RemoteLayerParts;
 use crate::gateway::Gateway;
 use crate::issuer::Issuer;
 use crate::protocol::GatewaySigningKey;
@@ -71,6 +72,23 @@ impl PaymentLayer {
         Ok(Self { own: shared.own_routes(), shared })
     }
 
+    /// The same for a gateway that shares no set with its issuer: he admits and settles, by
+    /// [`clearing`](crate::clearing). To be called within a runtime. It fetches newer directories by itself and goes on under them, until
+    /// the last clone of the layer is gone.
+    ///
+    /// Nothing is served before the issuer has admitted it, so that each call waits for him once before it is served, and once more
+    /// before its answer is complete. What he does not answer is asked again. Where he cannot be reached calls are refused as
+    /// `store-unavailable`; a call that was served meanwhile is settled when he is back, or after its lease at what was metered. It moves
+    /// no credit between lanes (404), and passes on what he says of spent notes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if the directory is not signed by the pinned root key, does not name the gateway with this key,
+    /// or if a call may take longer than a session; else the system's, if a thread cannot be started.
+    pub fn start_remote(parts: RemoteLayerParts) -> io::Result<Self> {
+        let shared = Shared::start_remote(parts)?;
+        Ok(Self { own: shared.own_routes(), shared })
+    }
+
     /// Goes on under a newer directory, and with other prices if there are some. No call waits for it and none is lost: one that has
     /// begun ends by what it has begun with, settlement included; one that comes later finds all of the new and nothing of the old.
     /// What was paid for under an older tariff is accepted as long as the directory has that tariff and it holds, and
@@ -93,14 +111,9 @@ impl PaymentLayer {
         self.shared.now()
     }
 
-    /// The gateway that new calls are admitted by.
-    pub fn gateway(&self) -> Arc<Gateway> {
-        Arc::clone(&self.shared.now().gateway)
-    }
-
-    /// The issuer that new calls are settled by.
-    pub fn issuer(&self) -> Arc<Issuer> {
-        Arc::clone(&self.shared.now().issuer)
+    /// The gateway that new calls are admitted by, and the issuer that they are settled by. None where that is elsewhere.
+    pub fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {
+        self.shared.now().parties()
     }
 
     /// How busy it is.

@@ -164,7 +164,8 @@ impl Operations {
 impl Inner {
     /// On a thread: stores are asked.
     fn look(&self, numbers: bool) {
-        let (gateway, issuer) = (self.layer.gateway(), self.layer.issuer());
+        // Where the issuer is elsewhere, so are the numbers.
+        let Some((gateway, issuer)) = self.layer.parties() else { return };
         self.health.look(gateway.set(), issuer.directory());
         if !numbers {
             return;

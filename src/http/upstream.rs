@@ -244,7 +244,7 @@ impl core::fmt::Debug for Upstream {
 }
 
 /// TLS against the system's certificate authorities.
-fn with_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+pub(crate) fn with_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     // The provider is per process. Whoever embeds this crate may have chosen one already; then theirs is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     builder

@@ -25,6 +25,7 @@ mod proxy_streams;
 mod receipts;
 mod refusals;
 mod reload;
+mod remote;
 mod sessions;
 mod spent;
 mod streams;

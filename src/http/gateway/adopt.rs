@@ -1,21 +1,25 @@
 //! Going on under a newer directory, without a pause.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::HeaderValue;
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::{Inner, authorities, upkeep};
+use super::ledger::Ledger;
+use super::{Inner, authorities, refresh, upkeep};
+use crate::clearing::RemoteGatewayError;
 use crate::gateway::Gateway;
 use crate::http::layer::PaymentLayerParts;
 use crate::http::pattern::RoutePattern;
 use crate::http::payment::Challenge;
 use crate::http::pricing::Pricing;
+use crate::http::remote::RemoteLayerParts;
 use crate::issuer::Issuer;
 use crate::pipeline::Current;
-use crate::protocol::{DirectoryError, GatewaySigningKey};
+use crate::protocol::{Directory, DirectoryError, GatewayId, GatewaySigningKey, SignedDirectory};
 
 /// What a gateway goes on with.
 pub struct Adoption {
@@ -73,17 +77,25 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn of(gateway: &Gateway, issuer: &Issuer, key: &GatewaySigningKey) -> Result<Self, AdoptError> {
-        let directory = gateway.directory();
-        if issuer.directory().digest() != directory.digest() {
+    pub(super) fn here(gateway: &Gateway, issuer: &Issuer, key: &GatewaySigningKey) -> Result<Self, AdoptError> {
+        if issuer.directory().digest() != gateway.directory().digest() {
             return Err(AdoptError::Torn);
         }
-        let entry = directory.gateway(&gateway.id()).filter(|entry| entry.key == key.public_key());
+        Self::of(gateway.directory(), issuer.signed_directory(), &gateway.id(), key)
+    }
+
+    pub(super) fn of(
+        directory: &Directory,
+        signed: &SignedDirectory,
+        gateway: &GatewayId,
+        key: &GatewaySigningKey,
+    ) -> Result<Self, AdoptError> {
+        let entry = directory.gateway(gateway).filter(|entry| entry.key == key.public_key());
         let entry = entry.ok_or(AdoptError::Key)?;
-        let challenge = Challenge::of(directory, &gateway.id()).to_header_value();
+        let challenge = Challenge::of(directory, gateway).to_header_value();
         Ok(Self {
             challenge: HeaderValue::from_str(&challenge).map_err(|_| AdoptError::Challenge)?,
-            directory: issuer.signed_directory().to_bytes().into(),
+            directory: signed.to_bytes().into(),
             authorities: entry.origins.iter().filter_map(|origin| authorities(origin)).collect(),
         })
     }
@@ -94,15 +106,16 @@ impl Terms {
 pub(in crate::http) struct Shared {
     inner: Current<Inner>,
     /// The same issuer as in there, for what belongs to no request.
-    issuer: Arc<Current<Issuer>>,
+    issuer: Option<Arc<Current<Issuer>>>,
     /// Held by whoever exchanges it.
     adopting: Mutex<()>,
-    upkeep: Option<AbortHandle>,
+    /// Upkeep, or the fetching of directories.
+    task: Option<AbortHandle>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.upkeep.iter().for_each(AbortHandle::abort);
+        self.task.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -113,7 +126,7 @@ impl Shared {
         let inner = Current::new(Arc::new(Inner::start(parts, &issuer)?));
         // Last, as nothing would stop it if the rest failed.
         let upkeep = task.map(|task| upkeep::start(task, set, Arc::clone(&issuer), observer)).transpose()?;
-        Ok(Self { inner, issuer, adopting: Mutex::default(), upkeep })
+        Ok(Self { inner, issuer: Some(issuer), adopting: Mutex::default(), task: upkeep })
     }
 
     pub(in crate::http) fn now(&self) -> Arc<Inner> {
@@ -124,10 +137,40 @@ impl Shared {
         let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let next = self.now().succeed(next)?;
         // Whoever is told of the new directory finds all that it takes: so they come last who tell it.
-        next.pipeline.adopt(Arc::clone(&next.gateway));
-        next.spent.adopt(next.gateway.directory());
-        self.issuer.set(Arc::clone(&next.issuer));
+        if let (Ledger::Here(here), Some(issuer)) = (&next.ledger, &self.issuer) {
+            here.pipeline.adopt(Arc::clone(&here.gateway));
+            here.spent.adopt(here.gateway.directory());
+            issuer.set(Arc::clone(&here.issuer));
+        }
         self.inner.set(Arc::new(next));
+        Ok(())
+    }
+
+    /// Starts a gateway without a set, and the task that fetches directories for it.
+    pub(in crate::http) fn start_remote(parts: RemoteLayerParts) -> io::Result<Arc<Self>> {
+        let runtime = Handle::try_current().map_err(io::Error::other)?;
+        let (root, refresh) = (parts.root, parts.refresh);
+        let inner = Inner::start_remote(parts)?;
+        let Ledger::There(there) = &inner.ledger else { return Err(io::Error::other("no remote ledger")) };
+        let remote = there.remote();
+        Ok(Arc::new_cyclic(|shared: &Weak<Self>| {
+            let task = runtime.spawn(refresh::keep_fresh(shared.clone(), remote, root, refresh)).abort_handle();
+            Self { inner: Current::new(Arc::new(inner)), issuer: None, adopting: Mutex::default(), task: Some(task) }
+        }))
+    }
+
+    /// Goes on under a newer directory that was fetched and verified.
+    pub(super) fn adopt_remote(&self, signed: &SignedDirectory, directory: Directory) -> Result<(), AdoptError> {
+        let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.now();
+        let Ledger::There(there) = &inner.ledger else { return Err(AdoptError::OtherGateway) };
+        let there = there.succeed(directory).map_err(|error| match error {
+            RemoteGatewayError::Directory(error) => AdoptError::Directory(error),
+            _ => AdoptError::Key,
+        })?;
+        let terms = Terms::of(there.gateway.directory(), signed, &there.gateway.id(), &inner.key)?;
+        there.publish();
+        self.inner.set(Arc::new(inner.with(Ledger::There(there), terms, None, None)));
         Ok(())
     }
 }
@@ -135,29 +178,36 @@ impl Shared {
 impl Inner {
     fn succeed(&self, next: Adoption) -> Result<Self, AdoptError> {
         let Adoption { gateway, issuer, pricing, free } = next;
-        let same_set = Arc::ptr_eq(&gateway.shared_set(), &self.gateway.shared_set());
-        if gateway.id() != self.gateway.id() || gateway.owner() != self.gateway.owner() || !same_set {
+        let Ledger::Here(here) = &self.ledger else { return Err(AdoptError::OtherGateway) };
+        let same_set = Arc::ptr_eq(&gateway.shared_set(), &here.gateway.shared_set());
+        if gateway.id() != here.gateway.id() || gateway.owner() != here.gateway.owner() || !same_set {
             return Err(AdoptError::OtherGateway);
         }
-        gateway.directory().check_follows(self.gateway.directory())?;
-        Ok(Self {
-            terms: Terms::of(&gateway, &issuer, &self.key)?,
-            gateway,
-            issuer,
+        gateway.directory().check_follows(here.gateway.directory())?;
+        let terms = Terms::here(&gateway, &issuer, &self.key)?;
+        Ok(self.with(Ledger::Here(here.succeed(gateway, issuer)), terms, pricing, free))
+    }
+
+    /// The same with what depends on the directory.
+    fn with(
+        &self,
+        ledger: Ledger,
+        terms: Terms,
+        pricing: Option<Box<dyn Pricing>>,
+        free: Option<Vec<RoutePattern>>,
+    ) -> Self {
+        Self {
+            terms,
+            ledger,
             pricing: pricing.map_or_else(|| Arc::clone(&self.pricing), Arc::from),
             free: free.map_or_else(|| Arc::clone(&self.free), Arc::from),
             call_timeout: self.call_timeout,
             observer: Arc::clone(&self.observer),
             limits: self.limits,
-            pipeline: self.pipeline.clone(),
-            back: Arc::clone(&self.back),
-            notes: Arc::clone(&self.notes),
             places: Arc::clone(&self.places),
             running: Arc::clone(&self.running),
             sessions: Arc::clone(&self.sessions),
-            transfers: Arc::clone(&self.transfers),
-            spent: self.spent.clone(),
             key: Arc::clone(&self.key),
-        })
+        }
     }
 }

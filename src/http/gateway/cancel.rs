@@ -7,6 +7,8 @@ use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use bytes::Bytes;
 
+use super::here::Here;
+use super::ledger::Ledger;
 use super::received::{Received, Signed};
 use super::{Inner, settled_answer, work_problem};
 use crate::gateway::{Cancelled, Opened, Screened, Unpaid};
@@ -19,7 +21,7 @@ use crate::store::RecordKey;
 /// Length of the longest cancellation, bytes: of half a transfer.
 const LONGEST: usize = Spend::TRANSFER_LENGTH + Authorisation::LENGTH;
 /// How long a cancel waits for work to stop and to be settled, a few tries included. After that it is in progress still.
-const STOPPING: Duration = Duration::from_secs(20);
+pub(super) const STOPPING: Duration = Duration::from_secs(20);
 /// How often a cancel looks for a settlement that another thread is making, and the pause between.
 const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,22 +35,24 @@ impl Inner {
 
     async fn cancel_spend(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
         let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
-        let (keys, screened) = self.screen_cancel(bytes, signed).await?;
+        let here = match &self.ledger {
+            Ledger::Here(here) => here,
+            Ledger::There(there) => return there.cancel(bytes, signed, &self.running).await,
+        };
+        let (keys, screened) = self.screen_cancel(here, bytes, signed).await?;
         // Before it can be admitted, so that another cancel finds somebody to wait for.
         let entry = self.running.enter(keys.0);
         let opened = match screened {
             Screened::Known(opened) => opened,
             Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                self.verify(spend, &source, Some(Unpaid::Cancel)).await?
+                self.verify(here, spend, &source, Some(Unpaid::Cancel)).await?
             }
         };
-        let quantum = self.gateway.directory().quantum();
-        let settled = match self.cancelled(keys, opened).await? {
-            Cancelled::Settled(settled) => settled,
+        let settlement = match self.cancelled(here, keys, opened).await? {
+            Cancelled::Settled(settled) => settled.settlement().clone(),
             Cancelled::Fresh(spend) | Cancelled::Lapsed(spend) => {
                 // Nothing of what was cancelled before it was worked for was metered: 0.
-                let cost = spend.lapsed_cost(quantum);
-                self.settle(spend, cost).await?
+                self.settle_lapsed(Arc::new(spend)).await?
             }
             Cancelled::Elsewhere => {
                 let detail = "another process works on this spend";
@@ -57,34 +61,36 @@ impl Inner {
             Cancelled::Running(key) => {
                 // Others wait for whoever is entered.
                 drop(entry);
-                return self.stop(keys, &key).await;
+                return self.stop(here, keys, &key).await;
             }
         };
-        Ok(settled_answer(&settled, None))
+        Ok(settled_answer(&settlement, None))
     }
 
     async fn screen_cancel(
         &self,
+        here: &Here,
         bytes: Bytes,
         signed: Signed,
     ) -> Result<((SpendKey, RecordKey), Screened), ProblemDetails> {
-        let gateway = Arc::clone(&self.gateway);
+        let gateway = Arc::clone(&here.gateway);
         let screen = move || signed.with(|request| gateway.screen_cancel(&bytes, request, now()));
-        self.pipeline.run(screen).await.map_err(work_problem)??.map_err(|error| self.refusal(error))
+        here.pipeline.run(screen).await.map_err(work_problem)??.map_err(|error| self.refusal(error))
     }
 
     pub(super) async fn cancelled(
         &self,
+        here: &Here,
         keys: (SpendKey, RecordKey),
         opened: Opened,
     ) -> Result<Cancelled, ProblemDetails> {
-        let gateway = Arc::clone(&self.gateway);
-        let looked = self.pipeline.run(move || gateway.cancelled(keys, opened)).await;
+        let gateway = Arc::clone(&here.gateway);
+        let looked = here.pipeline.run(move || gateway.cancelled(keys, opened)).await;
         looked.map_err(work_problem)?.map_err(|error| self.refusal(error))
     }
 
     /// Stops work that goes on here, and answers with the settlement that it comes to.
-    async fn stop(&self, keys: (SpendKey, RecordKey), key: &SpendKey) -> Result<Response, ProblemDetails> {
+    async fn stop(&self, here: &Here, keys: (SpendKey, RecordKey), key: &SpendKey) -> Result<Response, ProblemDetails> {
         if let Some(stopping) = self.running.stop(key) {
             let _ = tokio::time::timeout(STOPPING, stopping.ended()).await;
         }
@@ -93,8 +99,8 @@ impl Inner {
                 tokio::time::sleep(PAUSE).await;
             }
             // What is released is what the set holds.
-            if let Cancelled::Settled(settled) = self.cancelled(keys, Opened::InProgress).await? {
-                return Ok(settled_answer(&settled, None));
+            if let Cancelled::Settled(settled) = self.cancelled(here, keys, Opened::InProgress).await? {
+                return Ok(settled_answer(settled.settlement(), None));
             }
         }
         Err(ProblemDetails::new(Problem::InProgress, "the spend is being settled: ask again"))

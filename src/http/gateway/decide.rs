@@ -8,14 +8,13 @@ use axum::extract::Request as HttpRequest;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::ledger::{Errand, Found, Screening};
 use super::metering::{Bill, Purse};
 use super::received::{Received, Signed, read_credential};
 use super::running::Entry;
 use super::session::{Reserved, read_following};
 use super::work::{cancelled, too_dear};
-use super::{Inner, SETTLING, is_own, work_problem};
-use crate::gateway::{Opened, Screened};
-use crate::http::clock::now;
+use super::{Inner, SETTLING, is_own};
 use crate::http::content_digest;
 use crate::http::payment::Payload;
 use crate::http::pricing::{End, Meter, Metered};
@@ -122,23 +121,21 @@ impl Inner {
         signed: Signed,
     ) -> Result<Reserved, ProblemDetails> {
         let meter = self.meter(received)?;
-        let gateway = Arc::clone(&self.gateway);
-        let screen = move || signed.with(|request| (gateway.screen(&opening, request, now()), request.content()));
-        let (screened, content) = self.pipeline.run(screen).await.map_err(work_problem)??;
-        let spend = match screened.map_err(|error| self.refusal(error))? {
-            Screened::Known(opened) => return Err(self.known(opened).await),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
+        let (screening, content) = self.screen(opening.into(), signed, Errand::Session).await?;
+        let candidate = match screening {
+            Screening::Known(found) => return Err(self.known(found).await),
+            Screening::Fresh(candidate) => candidate,
         };
-        let tariff = spend.spend().tariff;
+        let tariff = candidate.tariff;
         // Before it can be admitted, so that no cancel finds work that it cannot wait for.
-        let entry = self.running.enter(spend.key());
+        let entry = self.running.enter(candidate.key);
         // The connection is the proxy's. What one caller sent is not held against the others.
-        let spend = match self.verify(spend, &Source::new(), None).await? {
-            Opened::Admitted(spend) => spend,
-            opened => return Err(self.known(opened).await),
+        let held = match self.take_in(*candidate, &Source::new(), None).await? {
+            Found::Admitted(held) => held,
+            found => return Err(self.known(found).await),
         };
-        let rates = self.rates(&tariff, spend.charge());
-        let bill = Bill::new(Purse::Whole(Arc::new(spend)), rates, meter, content);
+        let rates = self.rates(&tariff, held.charge());
+        let bill = Bill::new(Purse::Whole(held), rates, meter, content);
         Ok(Reserved { inner: self, bill, entry })
     }
 
@@ -150,7 +147,7 @@ impl Inner {
 
     /// How long a call may be held, and still be settled by whoever admitted it.
     pub(in crate::http) fn outlasts(&self, hold: Duration) -> bool {
-        hold.saturating_add(SETTLING) < Duration::from_secs(self.gateway.lease_seconds().into())
+        hold.saturating_add(SETTLING) < self.ledger.lease()
     }
 }
 
@@ -162,21 +159,14 @@ impl HeldCall {
             return Ok(self);
         }
         let written = match &self.bill.purse {
-            Purse::Whole(spend) => {
-                let (gateway, spend) = (Arc::clone(&self.inner.gateway), Arc::clone(spend));
-                self.inner.notes.run(move || spend.meter(gateway.set(), cost, now())).await
-            }
+            Purse::Whole(held) => self.inner.write_now(held, cost).await,
             // Into its session's account, which is written down each second.
             Purse::Part(part) => {
                 part.note(cost);
                 return Ok(self);
             }
         };
-        let problem = match written {
-            Ok(Ok(())) => return Ok(self),
-            Ok(Err(_)) => ProblemDetails::new(Problem::StoreUnavailable, "the gateway could not write the call down"),
-            Err(error) => work_problem(error),
-        };
+        let Err(problem) = written else { return Ok(self) };
         let closed = self.inner.close(&mut self.bill, Metered::NOTHING).await?;
         Err(closed.refusal(problem))
     }

@@ -6,6 +6,7 @@ use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
+use super::ledger::Ledger;
 use super::received::{Signed, read_credential};
 use super::{Inner, settled_answer, work_problem};
 use crate::gateway::Fetched;
@@ -33,15 +34,22 @@ impl Inner {
             return Err(ProblemDetails::new(Problem::Malformed, "the credential has the wrong length"));
         }
         let received = self.receive(request, 1024).await?;
-        let gateway = Arc::clone(&self.gateway);
         let signed = Signed::of(&received);
-        let fetch = move || signed.with(|request| gateway.fetch(&following, request));
-        match self.pipeline.run(fetch).await.map_err(work_problem)?? {
-            Ok(Fetched::Settled(settled)) => Ok(settled_answer(&settled, None)),
-            Ok(Fetched::InProgress) => {
-                Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"))
+        let fetched = match &self.ledger {
+            Ledger::There(there) => there.fetch(following, signed).await?,
+            Ledger::Here(here) => {
+                let gateway = Arc::clone(&here.gateway);
+                let fetch = move || signed.with(|request| gateway.fetch(&following, request));
+                match here.pipeline.run(fetch).await.map_err(work_problem)?? {
+                    Ok(Fetched::Settled(settled)) => Some(settled.settlement().clone()),
+                    Ok(Fetched::InProgress) => None,
+                    Err(error) => return Err(ProblemDetails::new(error.problem(), error.to_string())),
+                }
             }
-            Err(error) => Err(ProblemDetails::new(error.problem(), error.to_string())),
+        };
+        match fetched {
+            Some(settlement) => Ok(settled_answer(&settlement, None)),
+            None => Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on")),
         }
     }
 }

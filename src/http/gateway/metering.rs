@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::ledger::Held;
 use super::session::Part;
-use crate::http::clock::now;
 use crate::http::pricing::{Meter, Rates};
-use crate::lifecycle::AdmittedSpend;
 use crate::protocol::{ContentDigest, Credits};
 
 /// How often what was metered is written down. It is what a crash can make a call cheaper by.
@@ -31,7 +30,7 @@ pub(super) struct Bill {
 /// What pays for a call.
 pub(super) enum Purse {
     /// A spend of its own, which is settled when the call is over.
-    Whole(Arc<AdmittedSpend>),
+    Whole(Held),
     /// What was reserved for it of a session's.
     Part(Part),
 }
@@ -73,8 +72,8 @@ impl Inner {
             return;
         }
         let so_far = bill.so_far();
-        let spend = match &bill.purse {
-            Purse::Whole(spend) => Arc::clone(spend),
+        let held = match &bill.purse {
+            Purse::Whole(held) => held.clone(),
             Purse::Part(part) => {
                 part.note(so_far);
                 (bill.noted, bill.next_note) = (so_far, Instant::now() + EVERY);
@@ -86,16 +85,12 @@ impl Inner {
         }
         bill.next_note = Instant::now() + EVERY;
         let noting = Arc::clone(&bill.noting);
-        let gateway = Arc::clone(&self.gateway);
-        let noted = self.notes.leave(move || {
-            // If it fails there is the next one, and the settlement.
-            let _ = spend.meter(gateway.set(), so_far, now());
-            noting.store(false, Ordering::Release);
-        });
-        match noted {
-            Ok(()) => bill.noted = so_far,
-            // Too many are waiting: the next one says it all.
-            Err(_) => bill.noting.store(false, Ordering::Release),
+        let noted = self.write_down(&held, so_far, move || noting.store(false, Ordering::Release));
+        if noted {
+            bill.noted = so_far;
+        } else {
+            // The next one says it all.
+            bill.noting.store(false, Ordering::Release);
         }
     }
 }

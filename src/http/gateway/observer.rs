@@ -29,6 +29,11 @@ pub trait Observer: Send + Sync {
         let _ = error;
     }
 
+    /// The issuer elsewhere did not answer, refuses this gateway, or shows a directory that is not taken. Says nothing of any call.
+    fn issuer_failed(&self, reason: &str) {
+        let _ = reason;
+    }
+
     /// A round of upkeep is over. Its warnings and failures are for the operator.
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
         let _ = outcome;

@@ -8,12 +8,13 @@ use http::StatusCode;
 use http::request::Parts;
 
 use super::forward::Next;
+use super::here::Here;
+use super::ledger::{Errand, Found, Screening};
 use super::metering::{Bill, Purse};
 use super::received::{Received, Signed, read_credential};
 use super::work::{Reply, Work};
 use super::{Inner, failed, work_problem};
-use crate::gateway::{AdmitError, Opened, Screened, Unpaid};
-use crate::http::clock::now;
+use crate::gateway::{AdmitError, Opened, Unpaid};
 use crate::http::payment::Payload;
 use crate::http::pricing::{Call, Meter, Rates};
 use crate::http::problem::ProblemDetails;
@@ -54,7 +55,7 @@ impl Inner {
 
     /// What a charge is spent by.
     pub(super) fn rates(&self, tariff: &Digest, charge: Credits) -> Rates {
-        let directory = self.gateway.directory();
+        let directory = self.ledger.directory();
         // The one that the caller agreed to. It was valid when the spend was admitted; by now it may be gone from `accepted_tariff`.
         let tariff = directory.parts().tariffs.iter().find(|known| known.digest() == *tariff);
         Rates::new(tariff.cloned(), directory.quantum(), charge)
@@ -69,70 +70,47 @@ impl Inner {
         next: Next,
         reply: &mut Reply,
     ) -> Result<(), ProblemDetails> {
-        let screened = {
-            let gateway = Arc::clone(&self.gateway);
-            let signed = Signed::of(&received);
-            let screen = move || signed.with(|request| (gateway.screen(&opening, request, now()), request.content()));
-            self.pipeline.run(screen).await.map_err(work_problem)?
+        let signed = Signed::of(&received);
+        let (screening, content) = self.screen(opening.into(), signed, Errand::Session).await?;
+        let candidate = match screening {
+            Screening::Known(found) => return Err(self.known(found).await),
+            Screening::Fresh(candidate) => candidate,
         };
-        let (screened, content) = screened?;
-        let spend = match screened.map_err(|error| self.refusal(error))? {
-            Screened::Known(opened) => return Err(self.known(opened).await),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
-        };
-        let tariff = spend.spend().tariff;
+        let tariff = candidate.tariff;
         // Before it can be admitted, so that no cancel finds work that it cannot stop.
-        let entry = self.running.enter(spend.key());
-        match self.verify(spend, &connection, None).await? {
-            Opened::Admitted(spend) => {
-                let rates = self.rates(&tariff, spend.charge());
-                let bill = Bill::new(Purse::Whole(Arc::new(spend)), rates, meter, content);
+        let entry = self.running.enter(candidate.key);
+        match self.take_in(*candidate, &connection, None).await? {
+            Found::Admitted(held) => {
+                let rates = self.rates(&tariff, held.charge());
+                let bill = Bill::new(Purse::Whole(held), rates, meter, content);
                 self.work(Work { received, bill, next }, &entry, reply).await
             }
-            opened => Err(self.known(opened).await),
+            found => Err(self.known(found).await),
         }
     }
 
     /// Verifies and admits on the pipeline's threads. `kind` is whose quota gets back what was taken for a proof that does not hold.
     pub(super) async fn verify(
         &self,
+        here: &Here,
         spend: AuthenticSpend,
         source: &Source,
         kind: Option<Unpaid>,
     ) -> Result<Opened, ProblemDetails> {
-        self.pipeline.verify(spend, source).await.map_err(|error| match error {
+        here.pipeline.verify(spend, source).await.map_err(|error| match error {
             PipelineError::Admit(error) => {
                 if let (AdmitError::Verify(_), Some(kind)) = (&error, kind) {
-                    self.gateway.give_back(kind);
+                    here.gateway.give_back(kind);
                 }
                 self.refusal(error)
             }
             PipelineError::Work(error) => {
                 // Nothing was done for it.
-                kind.into_iter().for_each(|kind| self.gateway.give_back(kind));
+                kind.into_iter().for_each(|kind| here.gateway.give_back(kind));
                 work_problem(error)
             }
             error => ProblemDetails::new(error.problem(), error.to_string()),
         })
-    }
-
-    /// Answers a spend that is in the set already. It is never served again.
-    pub(super) async fn known(&self, opened: Opened) -> ProblemDetails {
-        let settled = match opened {
-            Opened::Settled(settled) => settled,
-            Opened::Lapsed(spend) | Opened::Admitted(spend) => {
-                let cost = spend.lapsed_cost(self.gateway.directory().quantum());
-                match self.settle(spend, cost).await {
-                    Ok(settled) => settled,
-                    Err(problem) => return problem,
-                }
-            }
-            Opened::InProgress => {
-                return ProblemDetails::new(Problem::InProgress, "this very spend is being worked on");
-            }
-        };
-        let detail = "this very spend was settled; its settlement is attached, and nothing more was charged";
-        ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.settlement().to_bytes())
     }
 
     pub(super) fn refusal(&self, error: AdmitError) -> ProblemDetails {

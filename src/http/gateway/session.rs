@@ -19,19 +19,21 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::forward::Next;
+use super::ledger::{Errand, Found, Held, Ledger, Screening};
 use super::metering::{Bill, Purse};
 use super::received::{Received, Signed, read_credential};
 use super::running::Entry;
 use super::work::{Reply, Work};
 use super::{Inner, busy, failed, settled_answer, work_problem};
-use crate::gateway::{Cancelled, Opened, ReplayWindow, Screened, Whereabouts};
-use crate::http::clock::now;
+use crate::gateway::{Cancelled, Opened, ReplayWindow, Whereabouts};
 use crate::http::payment::Payload;
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
-use crate::lifecycle::{AdmittedSpend, ParsedSpend, SettledSpend};
+use crate::lifecycle::ParsedSpend;
 use crate::pipeline::Source;
-use crate::protocol::{Action, ContentDigest, Credits, Following, Opening, Problem, SessionPublicKey, SpendKey};
+use crate::protocol::{
+    Action, ContentDigest, Credits, Following, Opening, Problem, SessionPublicKey, Settlement, SpendKey,
+};
 use account::{Account, Refused};
 
 /// How often what the calls came to is written down. It is what a crash can make a session cheaper by.
@@ -63,7 +65,7 @@ pub(super) struct Session {
     inner: Arc<Inner>,
     key: SpendKey,
     public: SessionPublicKey,
-    spend: Arc<AdmittedSpend>,
+    spend: Held,
     /// Of the request that opened it: of an empty body.
     content: ContentDigest,
     until: Instant,
@@ -76,7 +78,7 @@ pub(super) struct Session {
 /// What a session came to.
 #[derive(Clone)]
 struct Settled {
-    spend: SettledSpend,
+    settlement: Settlement,
     receipt: Option<Vec<u8>>,
 }
 
@@ -197,27 +199,25 @@ impl Inner {
     async fn begin_session(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
         let place = Arc::clone(&self.sessions.places).try_acquire_owned().map_err(|_| busy())?;
         let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
-        let gateway = Arc::clone(&self.gateway);
-        let screen = move || signed.with(|request| (gateway.screen(&bytes, request, now()), request.content()));
-        let (screened, content) = self.pipeline.run(screen).await.map_err(work_problem)??;
-        let spend = match screened.map_err(|error| self.refusal(error))? {
-            Screened::Known(opened) => return self.opened_again(&received, opened).await,
-            Screened::Unknown(spend) | Screened::Conflict(spend) => spend,
+        let (screening, content) = self.screen(bytes, signed, Errand::Session).await?;
+        let candidate = match screening {
+            Screening::Known(found) => return self.opened_again(&received, found).await,
+            Screening::Fresh(candidate) => candidate,
         };
-        let (public, tariff) = (spend.spend().session, spend.spend().tariff);
+        let (public, tariff) = (candidate.public, candidate.tariff);
         // Before it can be admitted, so that no cancel finds a session that it cannot end.
-        let entry = self.running.enter(spend.key());
-        let spend = match self.verify(spend, &source, None).await? {
-            Opened::Admitted(spend) => spend,
-            opened => return self.opened_again(&received, opened).await,
+        let entry = self.running.enter(candidate.key);
+        let spend = match self.take_in(*candidate, &source, None).await? {
+            Found::Admitted(held) => held,
+            found => return self.opened_again(&received, found).await,
         };
         let rates = self.rates(&tariff, spend.charge());
-        let longest = Duration::from_secs(self.gateway.directory().parts().limits.session_seconds.into());
+        let longest = Duration::from_secs(self.ledger.directory().parts().limits.session_seconds.into());
         let session = Arc::new(Session {
             inner: Arc::clone(&self),
             key: spend.key(),
             public,
-            spend: Arc::new(spend),
+            spend,
             content,
             until: Instant::now() + longest,
             account: Mutex::new(Account::new(rates)),
@@ -232,16 +232,17 @@ impl Inner {
     }
 
     /// Answers an opening whose spend is in the set already: its answer was lost, most likely.
-    async fn opened_again(&self, received: &Received, opened: Opened) -> Result<Response, ProblemDetails> {
-        if !matches!(opened, Opened::InProgress) {
-            return Err(self.known(opened).await);
+    async fn opened_again(&self, received: &Received, found: Found) -> Result<Response, ProblemDetails> {
+        if !matches!(found, Found::InProgress) {
+            return Err(self.known(found).await);
         }
-        let parsed = ParsedSpend::parse(&received.body, self.gateway.directory());
+        let parsed = ParsedSpend::parse(&received.body, self.ledger.directory());
         let parsed = parsed.map_err(|error| self.refusal(error.into()))?;
         if let Some(session) = self.sessions.find(&parsed.key()) {
             return Ok(session.answer());
         }
-        Err(match self.cancelled((parsed.key(), parsed.record_key()), Opened::InProgress).await? {
+        let Ledger::Here(here) = &self.ledger else { return Err(Elsewhere::Here.into_problem()) };
+        Err(match self.cancelled(here, (parsed.key(), parsed.record_key()), Opened::InProgress).await? {
             Cancelled::Elsewhere => Elsewhere::Another.into_problem(),
             Cancelled::Settled(settled) => self.known(Opened::Settled(settled)).await,
             _ => Elsewhere::Here.into_problem(),
@@ -306,7 +307,7 @@ impl Inner {
         let mut settled = session.settled.subscribe();
         let waited = timeout(CLOSING, settled.wait_for(Option::is_some)).await;
         match waited.ok().and_then(Result::ok).and_then(|settled| settled.clone()) {
-            Some(Settled { spend, receipt }) => Ok(settled_answer(&spend, receipt.as_deref())),
+            Some(Settled { settlement, receipt }) => Ok(settled_answer(&settlement, receipt.as_deref())),
             None => Err(ProblemDetails::new(Problem::InProgress, "calls of the session go on: ask again")),
         }
     }
@@ -322,17 +323,24 @@ impl Inner {
         } else {
             let session = Arc::clone(session);
             let check = move || session.is_signed(&following, &signed);
-            self.pipeline.run(check).await.map_err(work_problem)??
+            self.ledger.run(check).await.map_err(work_problem)??
         };
         if valid { Ok(()) } else { Err(not_signed()) }
     }
 
     /// What has become of a session that is not in this process.
     async fn elsewhere(&self, following: Following, signed: Signed) -> Result<Elsewhere, ProblemDetails> {
-        let gateway = Arc::clone(&self.gateway);
+        let here = match &self.ledger {
+            Ledger::Here(here) => here,
+            Ledger::There(there) => {
+                let fetched = there.fetch(following.to_bytes().to_vec(), signed).await?;
+                return Ok(fetched.map_or(Elsewhere::Here, Elsewhere::Settled));
+            }
+        };
+        let gateway = Arc::clone(&here.gateway);
         let look = move || signed.with(|request| gateway.whereabouts(&following, request));
-        match self.pipeline.run(look).await.map_err(work_problem)?? {
-            Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled)),
+        match here.pipeline.run(look).await.map_err(work_problem)?? {
+            Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled.settlement().clone())),
             Ok(Whereabouts::Here) => Ok(Elsewhere::Here),
             Ok(Whereabouts::Elsewhere) => Ok(Elsewhere::Another),
             Err(error) => Err(ProblemDetails::new(error.problem(), error.to_string())),
@@ -364,12 +372,11 @@ impl Kept {
             (account.so_far(), account.units())
         };
         // What cannot be settled is by whoever sweeps after its lease, at what was written down.
-        if let Ok(spend) = inner.settle(Arc::clone(&session.spend), cost).await {
+        if let Ok(settlement) = inner.settle(&session.spend, cost).await {
             // What counts is what the set holds, which another may have settled.
-            let refund = spend.settlement().refund;
-            let cost = session.spend.charge().checked_sub(refund).unwrap_or(Credits::ZERO);
+            let cost = session.spend.charge().checked_sub(settlement.refund).unwrap_or(Credits::ZERO);
             let receipt = inner.receipt(session.key, session.content, units, cost);
-            session.settled.send_replace(Some(Settled { spend, receipt }));
+            session.settled.send_replace(Some(Settled { settlement, receipt }));
         }
     }
 
@@ -421,17 +428,14 @@ impl Kept {
     /// Has what the calls have come to written into the record, by a thread that may take its time.
     fn write_down(&self) {
         let Some(so_far) = self.session.account().to_write() else { return };
-        let (gateway, spend) = (Arc::clone(&self.session.inner.gateway), Arc::clone(&self.session.spend));
         // If it fails, or too many are waiting, there is the next one, and the settlement.
-        let _ = self.session.inner.notes.leave(move || {
-            let _ = spend.meter(gateway.set(), so_far, now());
-        });
+        let _ = self.session.inner.write_down(&self.session.spend, so_far, || {});
     }
 }
 
 /// What a session is that is not in the table.
 enum Elsewhere {
-    Settled(SettledSpend),
+    Settled(Settlement),
     /// A call by itself, or a session of this process from before it was started anew.
     Here,
     Another,
@@ -442,7 +446,7 @@ impl Elsewhere {
         match self {
             Self::Settled(settled) => {
                 let detail = "the session is over; its settlement is attached";
-                ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.settlement().to_bytes())
+                ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.to_bytes())
             }
             Self::Here => ProblemDetails::new(Problem::InProgress, "the spend pays for a call and is no session"),
             Self::Another => ProblemDetails::new(Problem::WrongOwner, "another process has this session"),

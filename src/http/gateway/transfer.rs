@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
-use http::header;
+use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+use super::ledger::Ledger;
 use super::received::{Received, Signed};
 use super::{Inner, work_problem};
 use crate::gateway::{AdmitError, Unpaid};
@@ -39,15 +40,19 @@ impl Inner {
     }
 
     async fn carry_out(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
+        let Ledger::Here(here) = &self.ledger else {
+            let detail = "this gateway moves no credit between lanes: ask one that has the issuer's set";
+            return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, detail));
+        };
         let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
-        let gateway = Arc::clone(&self.gateway);
+        let gateway = Arc::clone(&here.gateway);
         let screen = move || signed.with(|request| gateway.screen_transfer(&bytes, request, now()));
-        let screened = self.pipeline.run(screen).await.map_err(work_problem)??;
+        let screened = here.pipeline.run(screen).await.map_err(work_problem)??;
         let transfer = screened.map_err(|error| self.refusal(error))?;
 
-        let (gateway, issuer) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer));
+        let (gateway, issuer) = (Arc::clone(&here.gateway), Arc::clone(&here.issuer));
         // Two proofs and a commit in a row: on a thread of its own, so that calls are not held up by whoever sends many.
-        let worked = self.transfers.run(move || {
+        let worked = here.transfers.run(move || {
             let verified = gateway.verify_transfer(transfer).map_err(Failure::Admit)?;
             match issuer.transfer(gateway.set(), verified, now()).map_err(Failure::Settle)? {
                 Transferred::Conflict { spend, record } => Err(Failure::Admit(gateway.double_spend(*spend, &record))),
@@ -55,7 +60,7 @@ impl Inner {
             }
         });
         let stored = worked.await.map_err(|error| {
-            self.gateway.give_back(Unpaid::Transfer);
+            here.gateway.give_back(Unpaid::Transfer);
             work_problem(error)
         })?;
         match stored {

@@ -1,6 +1,5 @@
 //! Serving, metering and settling what was admitted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,20 +11,18 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::Inner;
 use super::forward::{self, Answering, Next};
 use super::metering::{Bill, Purse};
 use super::received::Received;
 use super::running::Entry;
 use super::stream::{Inflow, Outflow, Part, Step, tail};
-use super::{Inner, work_problem};
 use crate::http::clock::now;
 use crate::http::content_digest::CONTENT_DIGEST;
 use crate::http::payment::{RECEIPT_HEADER, Receipt};
 use crate::http::pricing::{End, Metered};
 use crate::http::problem::ProblemDetails;
 use crate::http::upstream::UpstreamError;
-use crate::issuer::SettleError;
-use crate::lifecycle::{AdmittedSpend, SettledSpend};
 use crate::protocol::{
     ContentDigest, Credits, Problem, Receipt as SignedReceipt, ReceiptSubject, Settlement, SpendKey,
 };
@@ -262,9 +259,8 @@ impl Inner {
             Purse::Part(part) => return Ok(Closed { settlement: None, receipt: None, cost: part.end(&metered) }),
         };
         let (charge, key) = (spend.charge(), spend.key());
-        let settled = self.settle(Arc::clone(spend), bill.rates.cost(&metered)).await?;
         // What counts is what the set holds, which another may have settled.
-        let settlement = settled.settlement().clone();
+        let settlement = self.settle(spend, bill.rates.cost(&metered)).await?;
         let cost = charge.checked_sub(settlement.refund).unwrap_or(Credits::ZERO);
         let receipt = self.receipt(key, bill.content, metered.units(), cost);
         Ok(Closed { settlement: Some(settlement), receipt, cost })
@@ -278,42 +274,10 @@ impl Inner {
         usage: Vec<(String, u64)>,
         cost: Credits,
     ) -> Option<Vec<u8>> {
-        let (issuer, gateway) = (self.gateway.directory().issuer(), self.gateway.id());
+        let (issuer, gateway) = (self.ledger.directory().issuer(), self.ledger.id());
         let subject = ReceiptSubject { issuer, gateway, spend, content };
         let receipt = SignedReceipt::sign(&self.key, &subject, usage, cost, rand::random());
         receipt.ok().map(|receipt| receipt.to_bytes())
-    }
-
-    pub(super) async fn settle(
-        &self,
-        spend: impl Into<Arc<AdmittedSpend>>,
-        cost: Credits,
-    ) -> Result<SettledSpend, ProblemDetails> {
-        let spend = spend.into();
-        let mut pause = Duration::from_millis(50);
-        for _ in 0..5 {
-            let (gateway, issuer, spend) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer), Arc::clone(&spend));
-            let settle = move || {
-                let settled = issuer.settle(gateway.set(), &spend, cost, now());
-                if settled.is_err() {
-                    // So that whoever settles it in the end, after a restart or another process, does so at what it cost. If the
-                    // set fails at this too, nothing better can be done.
-                    let _ = spend.meter(gateway.set(), cost, now());
-                }
-                settled
-            };
-            match self.back.run(settle).await {
-                Ok(Ok(settled)) => return Ok(settled),
-                Ok(Err(SettleError::Store(_))) => {}
-                Ok(Err(error)) => return Err(ProblemDetails::new(error.problem(), error.to_string())),
-                Err(error) => return Err(work_problem(error)),
-            }
-            // The set is what makes it happen once, so that a store that failed may be asked again.
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        let detail = "the call was served and is not settled yet: ask for its settlement later";
-        Err(ProblemDetails::new(Problem::StoreUnavailable, detail))
     }
 }
 

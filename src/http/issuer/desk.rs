@@ -83,7 +83,7 @@ impl IssuerService {
         let (signed, desk) = (door.signed(&parts)?, door.desk.get());
         let look = move || signed.with(|request| desk.fetch(&following, request));
         match door.looks.run(look).await.map_err(work_problem)?? {
-            Ok(Fetched::Settled(settled)) => Ok(settled_answer(&settled, None)),
+            Ok(Fetched::Settled(settled)) => Ok(settled_answer(settled.settlement(), None)),
             Ok(Fetched::InProgress) => Err(ProblemDetails::new(Problem::InProgress, "a gateway works on this spend")),
             Err(error) => Err(fetch_problem(&error)),
         }
@@ -107,7 +107,7 @@ impl IssuerService {
             })
         };
         let settled = door.cancels.run(cancel).await.map_err(work_problem)??;
-        Ok(settled_answer(&settled, None))
+        Ok(settled_answer(settled.settlement(), None))
     }
 }
 

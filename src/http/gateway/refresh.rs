@@ -1,0 +1,37 @@
+//! Newer directories for a gateway whose issuer is elsewhere.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::adopt::Shared;
+use super::there::Remote;
+use crate::protocol::RootKey;
+
+/// The shortest pause between two questions, however often somebody wants to know.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks for the directory again and again, and goes on under each that is newer, verified and follows. Ends with the gateway.
+pub(super) async fn keep_fresh(shared: Weak<Shared>, remote: Arc<Remote>, root: RootKey, every: Duration) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        // At its time, or when something came that the present one does not explain.
+        let _ = timeout(every.saturating_sub(PAUSE), remote.stale()).await;
+        let Ok(signed) = remote.issuer().directory().await else { continue };
+        let Some(shared) = shared.upgrade() else { return };
+        // A signature and a thousand entries: not on an async thread.
+        let verified = remote.run(move || signed.verify(&root).ok().map(|directory| (signed, directory))).await;
+        let Ok(Some((signed, directory))) = verified else {
+            remote.complain("the issuer shows a directory that his root key did not sign");
+            continue;
+        };
+        if directory.digest() == remote.gateway().directory().digest() {
+            continue;
+        }
+        // An older one, as a cache might show, changes nothing; nor does one that contradicts.
+        if let Err(error) = shared.adopt_remote(&signed, directory) {
+            remote.complain(&error.to_string());
+        }
+    }
+}
