@@ -144,7 +144,7 @@ pub struct PricingConfig {
 
 /// `[[pricing.routes]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a route, as { route = \"GET /**\", item = \"page\" }")]
 pub struct RouteConfig {
     /// Method and pattern of paths.
     pub route: Route,
@@ -154,7 +154,7 @@ pub struct RouteConfig {
 
 /// A price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a price, as { credits = 100, per = 1 }")]
 pub struct PriceConfig {
     /// Micro-credits.
     pub credits: u64,
@@ -284,7 +284,7 @@ pub struct PaymentsConfig {
 
 /// The key of a sender of notices: a shared secret, or his public key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a key, as { hmac_sha256 = { file = \"PATH\" } } or { ed25519 = \"HEX\" }")]
 pub struct NoticeKeyConfig {
     /// A shared secret of 32 to 1,024 bytes.
     #[serde(default)]

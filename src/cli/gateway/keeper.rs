@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::config::{Config, Loaded, PaymentsKind};
 use super::front::Exchanged;
+use super::log::Log;
 use super::publish::{self, PublishError};
 use super::start::{self, Prepared, Records, StartError};
 use super::vault::{Vault, VaultError};
@@ -104,26 +105,43 @@ pub(super) struct Keeper {
     issuer: Arc<Issuer>,
     notices: Option<Arc<PaymentNotices>>,
     service: GatewayService,
+    minting: IssuerService,
     routes: Exchanged,
+    log: Arc<Log>,
     /// When keys are to be forgotten again.
     forget_at: Timestamp,
 }
 
 impl Keeper {
     /// With what there is after the start.
-    pub(super) fn new(prepared: Prepared, config: Config, service: GatewayService) -> Result<Self, ReloadError> {
+    pub(super) fn new(
+        prepared: Prepared,
+        config: Config,
+        service: GatewayService,
+        log: Arc<Log>,
+    ) -> Result<Self, ReloadError> {
         let Prepared { vault, records, file, gateway, issuer } = prepared;
         let notices = start::notices(&config, &records.payments)?;
-        let known = issuer.directory().clone();
-        let routes = Exchanged::new(axum::Router::new());
-        let (started, forget_at) = (config.clone(), Timestamp::default());
-        let keeper =
-            Self { vault, records, file, started, config, known, gateway, issuer, notices, service, routes, forget_at };
-        keeper.routes.set(keeper.issuer_routes(&keeper.issuer, keeper.notices.as_ref())?);
-        Ok(keeper)
+        let minting = minting(&config, &issuer, &records, notices.as_ref(), &log)?;
+        Ok(Self {
+            known: issuer.directory().clone(),
+            routes: Exchanged::new(minting.router()),
+            started: config.clone(),
+            forget_at: Timestamp::default(),
+            vault,
+            records,
+            file,
+            config,
+            gateway,
+            issuer,
+            notices,
+            service,
+            minting,
+            log,
+        })
     }
 
-    /// The issuer's routes, which change with the directory.
+    /// The issuer's routes.
     pub(super) fn routes(&self) -> &Exchanged {
         &self.routes
     }
@@ -136,18 +154,6 @@ impl Keeper {
     /// Where payments are written down.
     pub(super) fn records(&self) -> &Records {
         &self.records
-    }
-
-    fn issuer_routes(
-        &self,
-        issuer: &Arc<Issuer>,
-        notices: Option<&Arc<PaymentNotices>>,
-    ) -> Result<axum::Router, ReloadError> {
-        let per_minute = self.started.quotas.spent_per_minute;
-        let rate = Rate { per_minute, burst: per_minute };
-        let _ = notices;
-        let service = IssuerService::start(Arc::clone(issuer))?;
-        Ok(service.with_spent_set(Arc::clone(&self.records.set), rate)?.router())
     }
 
     /// Goes over to another configuration, as far as that can change, and says what of it has to wait for the next start.
@@ -188,7 +194,11 @@ impl Keeper {
         let keys = self.vault.epoch_keys()?;
         let issuer = Arc::new(self.issuer.succeed(&root, directory.clone(), keys)?);
         let gateway = Arc::new(self.gateway.adopt(directory.clone(), now)?);
-        let routes = self.issuer_routes(&issuer, notices.as_ref())?;
+        // The keys of notices belong to the service that takes them.
+        let rewired = match rewired {
+            true => Some(minting(&self.started, &issuer, &self.records, notices.as_ref(), &self.log)?),
+            false => None,
+        };
         if let Some(next) = next {
             // Known from here on, whatever happens next: another with its number would contradict it.
             if let Some(file) = &self.file {
@@ -203,7 +213,13 @@ impl Keeper {
             free: Some(free),
         };
         self.service.adopt(next)?;
-        self.routes.set(routes);
+        match rewired {
+            None => self.minting.adopt(Arc::clone(&issuer))?,
+            Some(minting) => {
+                self.routes.set(minting.router());
+                self.minting = minting;
+            }
+        }
         if issuer.directory() != self.issuer.directory() {
             info!(serial = self.known.parts().serial, "a directory is published");
         }
@@ -223,6 +239,23 @@ impl Keeper {
             .for_each(|epoch| info!(%epoch, "the key of an epoch that signs nothing any more is forgotten"));
         Ok(())
     }
+}
+
+/// The issuer over HTTP.
+fn minting(
+    config: &Config,
+    issuer: &Arc<Issuer>,
+    records: &Records,
+    notices: Option<&Arc<PaymentNotices>>,
+    log: &Arc<Log>,
+) -> Result<IssuerService, ReloadError> {
+    let per_minute = config.quotas.spent_per_minute;
+    let service = IssuerService::start(Arc::clone(issuer))?.with_observer(Arc::clone(log) as _);
+    let service = service.with_spent_set(Arc::clone(&records.set), Rate { per_minute, burst: per_minute })?;
+    Ok(match notices {
+        Some(notices) => service.with_notices(Arc::clone(notices))?,
+        None => service,
+    })
 }
 
 /// The sections that are taken up at the next start only, and differ.

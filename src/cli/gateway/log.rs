@@ -17,7 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::config::{LogConfig, LogFormat, LogLevel};
 use crate::hex;
 use crate::http::gateway::Observer;
+use crate::http::issuer::IssuerObserver;
 use crate::http::operate::Tally;
+use crate::issuer::NoticeError;
 use crate::lifecycle::Evidence;
 use crate::sealed::write_atomically;
 use crate::upkeep::{UpkeepError, UpkeepReport};
@@ -104,6 +106,25 @@ impl Observer for Log {
             Ok(None) => warn!("a note was spent twice; evidence is kept with a durable store only"),
             Err(error) => error!(%error, "a note was spent twice, and the evidence could not be kept"),
         }
+    }
+}
+
+impl IssuerObserver for Log {
+    fn notice_refused(&self, error: &NoticeError) {
+        // All else may be anybody's junk, as often as he likes.
+        match error {
+            NoticeError::Conflict { .. } => {
+                error!("a payment was noticed with two amounts; the first stays, and somebody has to look into it");
+            }
+            NoticeError::Store(error) => {
+                error!(%error, "a payment notice could not be recorded; it is to be sent again")
+            }
+            _ => {}
+        }
+    }
+
+    fn double_spend(&self, evidence: Evidence) {
+        Observer::double_spend(self, evidence);
     }
 }
 

@@ -94,7 +94,8 @@ impl Running {
         let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
 
         let evidence = (config.store.kind == StoreKind::Durable).then(|| config.issuer.evidence.clone());
-        let tally = Arc::new(Tally::new(Log::new(evidence)));
+        let log = Log::new(evidence);
+        let tally = Arc::new(Tally::new(Arc::clone(&log) as _));
         let every = Duration::from_secs(config.upkeep.every_seconds.into());
         let service = GatewayService::start(GatewayServiceParts {
             gateway: Arc::clone(&prepared.gateway),
@@ -114,7 +115,7 @@ impl Running {
             hosts: config.admin.hosts.clone(),
         })?;
         let (root, id) = (hex::encode(&prepared.vault.root().to_bytes()), prepared.vault.gateway().to_string());
-        let keeper = Keeper::new(prepared, config.clone(), service.clone())?;
+        let keeper = Keeper::new(prepared, config.clone(), service.clone(), log)?;
         let admin_routes = match config.issuer.payments.kind {
             PaymentsKind::Development => development::router(Arc::clone(&keeper.records().payments)),
             PaymentsKind::Notices => axum::Router::new(),

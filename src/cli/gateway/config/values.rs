@@ -70,7 +70,10 @@ pub enum Secret {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "{ env = \"NAME\" } or { file = \"PATH\" }: the secret itself is not to be in this file"
+)]
 struct SecretParts {
     env: Option<String>,
     file: Option<PathBuf>,
@@ -105,7 +108,7 @@ impl Default for Unlock {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "one of { key_file = .. }, { passphrase_env = .. }, { passphrase_file = .. }")]
 struct UnlockParts {
     key_file: Option<PathBuf>,
     passphrase_env: Option<String>,
