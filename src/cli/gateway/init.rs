@@ -138,3 +138,84 @@ fn tell(args: &InitArgs, vault: &Vault, file: &Path) {
     println!();
     println!("  halometer gateway --config {file}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> InitArgs {
+        InitArgs {
+            dir: "shop".into(),
+            upstream: "http://127.0.0.1:9000".into(),
+            listen: ([127, 0, 0, 1], 8400).into(),
+            origin: None,
+            passphrase_env: None,
+            development: false,
+        }
+    }
+
+    fn parse(text: &str) -> crate::cli::gateway::config::Config {
+        Loaded::parse(Path::new("gateway.toml"), text).unwrap_or_else(|error| panic!("{error}")).config
+    }
+
+    #[test]
+    fn what_is_commented_out_is_the_default() {
+        let text = configuration(&args()).unwrap();
+        let made = parse(&text);
+        // What shows a form, and is no default.
+        let examples = [
+            "free",
+            "api_key",
+            "kind",
+            "routes",
+            "request_item",
+            "answer_item",
+            "header",
+            "item",
+            "otherwise",
+            "listen",
+            "mark",
+            "hosts",
+            "verify_threads",
+            "admissions_per_minute",
+            "cert",
+            "key",
+        ];
+        let mut defaults = 0;
+        for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+            let Some((key, _)) = line
+                .split_once(" = ")
+                .filter(|(key, _)| key.bytes().all(|byte| b"_".contains(&byte) || byte.is_ascii_lowercase()))
+            else {
+                continue;
+            };
+            if examples.contains(&key) {
+                continue;
+            }
+            let uncommented = text.replacen(&format!("# {line}"), line, 1);
+            assert_eq!(parse(&uncommented), made, "{line}");
+            defaults += 1;
+        }
+        assert!(defaults > 30, "{defaults}");
+    }
+
+    #[test]
+    fn what_the_operator_says_is_in_it_and_is_no_toml_of_its_own() {
+        let odd = InitArgs { upstream: "http://a/\"\n[store]\nkind = \"memory".into(), ..args() };
+        let text = configuration(&odd).unwrap();
+        assert!(
+            Loaded::parse(Path::new("gateway.toml"), &text).is_err()
+                || parse(&text).store == parse(&configuration(&args()).unwrap()).store
+        );
+        let sealed = InitArgs {
+            passphrase_env: Some("NAME".into()),
+            development: true,
+            origin: Some("https://a".into()),
+            ..args()
+        };
+        let config = parse(&configuration(&sealed).unwrap());
+        assert_eq!(config.issuer.unlock, Unlock::Passphrase(Secret::Env("NAME".into())));
+        assert_eq!(config.origins[0].as_str(), "https://a");
+        assert_eq!(config.admin.listen.port(), 8401);
+    }
+}

@@ -17,16 +17,16 @@ use crate::http::pattern::RoutePattern;
 use crate::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, TokenPricing};
 use crate::http::server::TlsError;
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
-use crate::issuer::{Issuer, IssuerError, NoticeKey, NoticeKeyError, PaymentNotices, Schedule, ScheduleError};
+use crate::issuer::{
+    Issuer, IssuerError, KeystoreError, NoticeKey, NoticeKeyError, PaymentNotices, Schedule, ScheduleError,
+};
 use crate::pipeline::PipelineLimits;
 use crate::protocol::{
     Credits, Directory, DirectoryError, EpochNumber, Limits, OwnerId, RootSigningKey, SignedDirectory, Timestamp,
 };
 use crate::sealed::{read_bounded, write_atomically};
 use crate::store::durable::{DurableStore, OpenError, StoreOptions};
-use crate::store::{
-    MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PartitionPhase, PaymentBook, SpentSet, StoreError,
-};
+use crate::store::{MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, SpentSet, StoreError};
 use crate::upkeep::{Upkeep, UpkeepParts};
 
 /// Why a gateway does not start. The operator has to act.
@@ -57,7 +57,10 @@ pub enum StartError {
     #[error("{0}: {1}")]
     File(PathBuf, #[source] io::Error),
     /// The directory that was published is not there, and the store has records of one.
-    #[error("{0} is missing, and the store has records: put back the newest directory that was published")]
+    #[error(
+        "{0} is missing, and the store was in use: put back the newest directory that was published; if this gateway was never reached \
+         by anybody, make it anew with `halometer gateway init`"
+    )]
     DirectoryLost(PathBuf),
     /// The file is no directory, or not one that the root key signed.
     #[error("{0}: {1}")]
@@ -201,19 +204,14 @@ fn begin(
     now: Timestamp,
 ) -> Result<Directory, StartError> {
     let first = EpochNumber::new(1);
-    // A start that was cut short may have left the first partition, and nothing in it.
-    let partitions = records.set.partitions()?;
-    let fresh = partitions.iter().all(|partition| *partition == (first, PartitionPhase::Open));
-    let totals = if partitions.is_empty() { Default::default() } else { records.set.totals(first)? };
-    if !fresh || totals.open + totals.settled > 0 || records.mints.totals()?.mints > 0 {
+    // Another first directory would contradict the one that callers may have seen, and be evidence against the issuer.
+    if !records.set.partitions()?.is_empty() || records.mints.totals()?.mints > 0 {
         return Err(StartError::DirectoryLost(file.map(Path::to_owned).unwrap_or_default()));
     }
     let limits = Limits { session_seconds: config.directory.session_seconds };
     let schedule = Schedule::new(config.issuer.schedule.parts(), limits)?;
     let epoch = schedule.first(vault.add(first)?, now);
-    if partitions.is_empty() {
-        records.set.create(first)?;
-    }
+    records.set.create(first)?;
     let gateway = (vault.gateway(), vault.gateway_key()?.public_key());
     Ok(publish::first(config, vault.root(), gateway, epoch, now)?)
 }
@@ -221,31 +219,42 @@ fn begin(
 /// What is found without changing anything.
 pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let config = &loaded.config;
-    let vault = Vault::open(config)?;
-    let records = open_records(config, &vault)?;
-    let mut found = vec![format!("gateway {}, issuer {}", vault.gateway(), vault.root().issuer_id())];
-    let now = now();
-    if config.store.kind == StoreKind::Durable {
-        let partitions = records.set.partitions()?.len();
-        found.push(format!("the store has {partitions} partitions and {} mints", records.mints.totals()?.mints));
-        match read_directory(&config.issuer.directory, &vault)? {
-            None => found.push("there is no directory yet: the first start makes it".to_owned()),
-            Some(known) => {
-                vault.check(&known, now)?;
-                let serial = known.parts().serial;
-                found.push(match publish::next(&known, config, vault.gateway(), now)? {
-                    None => format!("directory {serial} says what the configuration says"),
-                    Some(next) => format!("directory {} would follow {serial}", next.parts().serial),
-                });
-            }
-        }
-    }
     upstream(config)?;
-    notices(config, &records.payments)?;
+    let nowhere: Arc<dyn PaymentBook> = Arc::new(MemoryPaymentBook::new());
+    notices(config, &nowhere)?;
     if let Some(tls) = &config.tls {
         crate::http::server::Certificates::read(&tls.cert, &tls.key)?;
     }
+    let mut found = match Vault::open(config) {
+        Ok(vault) => check_records(config, &vault)?,
+        Err(VaultError::Epochs(KeystoreError::InUse)) => {
+            vec!["a gateway runs with these keys: its directory and records were not looked at".to_owned()]
+        }
+        Err(error) => return Err(error.into()),
+    };
     found.extend(super::vault::exposed(config).iter().map(|path| format!("others may read {}", path.display())));
+    Ok(found)
+}
+
+fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartError> {
+    let mut found = vec![format!("gateway {}, issuer {}", vault.gateway(), vault.root().issuer_id())];
+    if config.store.kind == StoreKind::Memory {
+        return Ok(found);
+    }
+    let (records, now) = (open_records(config, vault)?, now());
+    let partitions = records.set.partitions()?.len();
+    found.push(format!("the store has {partitions} partitions and {} mints", records.mints.totals()?.mints));
+    match read_directory(&config.issuer.directory, vault)? {
+        None => found.push("there is no directory yet: the first start makes it".to_owned()),
+        Some(known) => {
+            vault.check(&known, now)?;
+            let serial = known.parts().serial;
+            found.push(match publish::next(&known, config, vault.gateway(), now)? {
+                None => format!("directory {serial} says what the configuration says"),
+                Some(next) => format!("directory {} would follow {serial}", next.parts().serial),
+            });
+        }
+    }
     Ok(found)
 }
 

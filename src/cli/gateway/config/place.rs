@@ -60,8 +60,8 @@ impl Loaded {
         let parsed: Result<Config, toml::de::Error> = toml::from_str(text);
         let config = parsed.map_err(|error| {
             let line = error.span().map(|span| line_at(text, span.start));
-            // Only the message: the line itself may hold what should not be there, a secret for instance.
-            let what = error.message().trim().replace('\n', ", ");
+            // Neither the line nor a text that has no place there: it may be a secret that was put into the file.
+            let what = without_text(error.message().trim()).replace('\n', ", ");
             ConfigError { file: file.to_owned(), line, key: line.and_then(|line| key_at(text, line)), what }
         })?;
         let mut loaded = Self { config, file: file.to_owned(), text: text.to_owned() };
@@ -102,6 +102,14 @@ impl Loaded {
     }
 }
 
+/// A message without the text that was found where none was expected.
+fn without_text(message: &str) -> String {
+    match message.strip_prefix("invalid type: string \"").and_then(|rest| rest.rsplit_once("\", expected ")) {
+        Some((_, expected)) => format!("invalid type: a text, expected {expected}"),
+        None => message.to_owned(),
+    }
+}
+
 /// The number of the line that a byte is in, from 1.
 fn line_at(text: &str, byte: usize) -> usize {
     text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
@@ -137,5 +145,123 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
             return Some(line);
         }
         wanted = wanted.rsplit_once('.')?.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+origins = ["https://api.example.org"]
+[upstream]
+url = "http://127.0.0.1:9000"
+[pricing]
+kind = "tokens"
+[prices]
+input_token = { credits = 2 }
+output_token = { credits = 8 }
+[issuer.payments]
+kind = "development"
+"#;
+
+    fn wrong(text: &str) -> String {
+        Loaded::parse(Path::new("dir/gateway.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_paths_are_relative_to_the_file() {
+        let loaded = Loaded::parse(Path::new("dir/gateway.toml"), GOOD).unwrap();
+        assert_eq!(loaded.config.listen.port(), 8400);
+        assert_eq!(loaded.config.store.path, Path::new("dir/store"));
+        assert_eq!(loaded.config.issuer.unlock, Unlock::KeyFile("dir/keys/unlock.key".into()));
+        let absolute = format!("{GOOD}[store]\npath = \"/var/lib/shop\"");
+        let loaded = Loaded::parse(Path::new("dir/gateway.toml"), &absolute).unwrap();
+        assert_eq!(loaded.config.store.path, Path::new("/var/lib/shop"));
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line_its_key_and_what_was_expected() {
+        for (from, to, told) in [
+            ("kind = \"tokens\"", "kind = 5", "line 6, `pricing.kind`: "),
+            ("url =", "ulr =", "line 4, `upstream.ulr`: unknown field `ulr`, expected one of `url`"),
+            (
+                "url = \"http://127.0.0.1:9000\"",
+                "url = \"ftp://a\"",
+                "line 4, `upstream.url`: `ftp://a/` must begin with http",
+            ),
+            ("[\"https://api.example.org\"]", "[]", "line 2, `origins`: expected 1 to 16 origins"),
+            (
+                "https://api.example.org",
+                "api.example.org",
+                "line 2, `origins`: `api.example.org` is no origin: expected http://",
+            ),
+            (
+                "{ credits = 2 }",
+                "2",
+                "line 8, `prices.input_token`: invalid type: integer `2`, expected a price, as { credits",
+            ),
+            (
+                "{ credits = 2 }",
+                "{ credits = 2, per = 0 }",
+                "line 7, `prices`: the price of `input_token` is not well-formed",
+            ),
+            (
+                "output_token =",
+                "token =",
+                "line 6, `pricing.kind`: counts `output_token`, of which `prices` has no price",
+            ),
+            (
+                "kind = \"tokens\"",
+                "kind = \"tokens\"\nheader = \"x\"",
+                "line 7, `pricing.header`: is for kind = \"header\" only",
+            ),
+            (
+                "kind = \"tokens\"",
+                "kind = \"routes\"",
+                "line 5, `pricing`: kind = \"routes\" expects [[pricing.routes]]",
+            ),
+            ("kind = \"development\"", "kind = \"notices\"", "line 10, `issuer.payments`: expected a key"),
+            ("kind = \"development\"", "keys.a = {}", "line 11, `issuer.payments.keys.a`: expected either"),
+            (
+                "[issuer.payments]",
+                "[admin]\nlisten = \"0.0.0.0:1\"\n[issuer.payments]",
+                "line 11, `admin.listen`: 0.0.0.0:1 is no",
+            ),
+            (
+                "[issuer.payments]",
+                "[limits]\nrequests = 0\n[issuer.payments]",
+                "line 11, `limits.requests`: 0 is out of range: expected 1 to",
+            ),
+            (
+                "[issuer.payments]",
+                "[limits]\nrequests = -1\n[issuer.payments]",
+                "line 11, `limits.requests`: invalid value",
+            ),
+            (
+                "[issuer.payments]",
+                "[directory]\nclasses = [1, 1]\n[issuer.payments]",
+                "line 11, `directory.classes`: expected 1 to 16",
+            ),
+            (
+                "[issuer.payments]",
+                "[issuer.schedule]\nahead_seconds = 0\n[issuer.payments]",
+                "line 10, `issuer.schedule`: the epochs",
+            ),
+            ("[prices]", "[prices", "line 7"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error = wrong(&GOOD.replacen(from, to, 1));
+            assert!(error.starts_with("dir/gateway.toml, ") && error.contains(told), "{told}\n{error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_was_put_into_the_file_is_not_told() {
+        for secret in ["api_key = \"sk-123456\"", "password = \"sk-123456\"", "api_key = { value = \"sk-123456\" }"] {
+            let error = wrong(&GOOD.replace("[pricing]", &format!("{secret}\n[pricing]")));
+            assert!(error.contains("line 5, `upstream."), "{error}");
+            assert!(!error.contains("sk-123456"), "{error}");
+        }
     }
 }
