@@ -11,6 +11,7 @@ pub mod args;
 pub mod bench;
 pub mod demo;
 pub mod evidence;
+pub mod gateway;
 pub mod issuer;
 pub mod prompts;
 pub mod proxy;
@@ -23,6 +24,7 @@ pub fn main() -> ExitCode {
     let outcome = match args::Cli::parse().command {
         args::Command::Demo(args) => demo::run(&args),
         args::Command::Bench(args) => bench::run(args),
+        args::Command::Gateway(args) => gateway::run(&args),
         args::Command::Store(args) => store::run(&args),
         args::Command::Issuer(args) => issuer::run(&args),
         args::Command::Evidence(args) => evidence::run(&args),

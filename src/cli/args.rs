@@ -33,6 +33,11 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure on this machine: proving, verifying, and what is built on them.
     Bench(super::bench::Args),
+    /// Run a paid API: a gateway in front of a service, with the issuer inside. `gateway init DIR --upstream URL` makes all it needs.
+    ///
+    /// SIGHUP, or a change of the file, has it take up other prices, classes, routes and keys of payment notices. The first SIGTERM or Ctrl-C
+    /// lets calls finish; the second does not.
+    Gateway(super::gateway::Args),
     /// Look after the durable store of a gateway: check, stats, compact, backup.
     Store(super::store::Args),
     /// What an issuer does beside serving: audit.

@@ -150,14 +150,20 @@ impl Operations {
 
     /// The routes.
     pub fn router(&self) -> Router {
+        self.router_with(Router::new())
+    }
+
+    /// The routes, and others beside them, which are asked for by the same names only.
+    pub fn router_with(&self, others: Router) -> Router {
         Router::new()
             .route("/", get(page))
             .route("/status.json", get(status))
             .route("/metrics", get(metrics))
             .route("/healthz", get(|| async { "alive\n" }))
             .route("/readyz", get(ready))
-            .layer(middleware::from_fn_with_state(self.clone(), guard))
             .with_state(self.clone())
+            .merge(others)
+            .layer(middleware::from_fn_with_state(self.clone(), guard))
     }
 }
 

@@ -1,5 +1,9 @@
 //! Serving a router: HTTP/1.1 and HTTP/2, with limits on what one connection may hold up, and an orderly end.
 
+mod tls;
+
+pub use tls::{Certificates, TlsError};
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,10 +14,12 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::pipeline::Source;
@@ -52,9 +58,23 @@ impl Listener {
 
     /// Serves `router` in a task of its own.
     pub fn serve(self, router: Router) -> Server {
+        self.serve_with(router, None)
+    }
+
+    /// The same behind TLS.
+    ///
+    /// # Errors
+    /// [`TlsError::Rustls`], if TLS cannot be set up.
+    pub fn serve_tls(self, router: Router, certificates: &Certificates) -> Result<Server, TlsError> {
+        let acceptor = TlsAcceptor::from(Arc::new(certificates.config()?));
+        Ok(self.serve_with(router, Some(acceptor)))
+    }
+
+    fn serve_with(self, router: Router, tls: Option<TlsAcceptor>) -> Server {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(self.listener, router, stopped));
-        Server { address: self.address, stop, task: Some(task) }
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let task = tokio::spawn(accept(self.listener, router, tls, stopped));
+        Server { address: self.address, scheme, stop, task: Some(task) }
     }
 }
 
@@ -62,6 +82,7 @@ impl Listener {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    scheme: &'static str,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -72,9 +93,9 @@ impl Server {
         self.address
     }
 
-    /// `http://` and the address.
+    /// `http://` or `https://` and the address.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Takes no more connections, lets requests in flight finish (for 10 seconds at most), and stops.
@@ -94,7 +115,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
@@ -103,30 +124,41 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
             _ = stopped.changed() => break,
         };
         let Some((stream, place)) = accepted else { continue };
-        let router = router.clone();
-        let connection = Source::new();
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(connection.clone());
-            router.clone().oneshot(request)
-        });
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Duration::from_secs(30))
-            .max_header_list_size(MAX_HEADERS as u32)
-            .max_concurrent_streams(256);
-        let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let serving = graceful.watch(serving);
+        let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
         tokio::spawn(async move {
-            // What goes wrong on one connection (a reset, garbage) is its peer's affair.
-            let _ = serving.await;
+            match tls {
+                None => serve_one(stream, router, watcher).await,
+                Some(tls) => {
+                    // Who takes longer holds a place for nothing.
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                        serve_one(stream, router, watcher).await;
+                    }
+                }
+            }
             drop(place);
         });
     }
     drop(listener);
     let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+}
+
+async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, watcher: Watcher) {
+    let connection = Source::new();
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        router.clone().oneshot(request)
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_header_list_size(MAX_HEADERS as u32)
+        .max_concurrent_streams(256);
+    let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    // What goes wrong on one connection (a reset, garbage) is its peer's affair.
+    let _ = watcher.watch(serving).await;
 }
 
 async fn accept_one(

@@ -217,17 +217,13 @@ fn identity(status: &Status) -> String {
         .prices
         .iter()
         .map(|(item, (credits, per))| {
-            format!(
-                "<tr><td>{}</td><td>{} for {}</td></tr>",
-                escape(item),
-                grouped((*credits).into()),
-                grouped((*per).into())
-            )
+            let units = if *per == 1 { String::new() } else { format!(" for {}", grouped((*per).into())) };
+            format!("<tr><td>{}</td><td>{}{units}</td></tr>", escape(item), grouped((*credits).into()))
         })
         .collect();
     let classes: Vec<String> = gateway.classes.iter().map(|class| grouped((*class).into())).collect();
     format!(
-        "<div class=\"pair\"><section class=\"card\"><h2>Prices <span class=\"soft\">micro-credits for units</span></h2><table>{prices}</table>\
+        "<div class=\"pair\"><section class=\"card\"><h2>Prices <span class=\"soft\">micro-credits a unit</span></h2><table>{prices}</table>\
          <p class=\"soft\">charge classes: {}</p></section>\n\
          <section class=\"card\"><h2>Who this is</h2><table><tr><td>gateway</td><td><code>{}</code></td></tr>\
          <tr><td>issuer</td><td><code>{}</code></td></tr><tr><td>directory</td><td>{}</td></tr><tr><td>version</td><td>{}</td></tr>\

@@ -1,0 +1,149 @@
+//! What is logged, and what never is.
+//!
+//! A log is kept longer, and read by more people, than anything else that a gateway writes. So nothing goes into it that tells one
+//! call from others: no address, path, size, nullifier, key or payment, and no line for a call, whose time would tell it. What happens
+//! often is told as sums, at intervals. Lines of the libraries underneath, which know nothing of this, are left out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::level_filters::LevelFilter;
+use tracing::{debug, error, info, warn};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::config::{LogConfig, LogFormat, LogLevel};
+use crate::hex;
+use crate::http::gateway::Observer;
+use crate::http::issuer::IssuerObserver;
+use crate::http::operate::Tally;
+use crate::issuer::NoticeError;
+use crate::lifecycle::Evidence;
+use crate::sealed::write_atomically;
+use crate::upkeep::{UpkeepError, UpkeepReport};
+
+/// Files of evidence that are kept at most: one for each account, and so for each payment.
+const MOST_EVIDENCE: usize = 10_000;
+
+/// Begins to log on standard error.
+pub(super) fn start(config: LogConfig) {
+    let level = match config.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    let ours = Targets::new().with_target("halometer", level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+    // One for each process; a second has no effect.
+    let _ = match config.format {
+        LogFormat::Text => tracing_subscriber::registry().with(lines).with(ours).try_init(),
+        LogFormat::Json => tracing_subscriber::registry().with(lines.json().flatten_event(true)).with(ours).try_init(),
+    };
+}
+
+/// Logs what the operator has to know of what a gateway tells, and keeps evidence.
+pub(super) struct Log {
+    evidence: Option<PathBuf>,
+    /// What was warned of last, so that it is said when it begins and not every minute.
+    warned: Mutex<Vec<String>>,
+}
+
+impl Log {
+    /// Evidence is kept in a directory, if there is one.
+    pub(super) fn new(evidence: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self { evidence, warned: Mutex::default() })
+    }
+
+    fn keep(&self, evidence: &Evidence) -> std::io::Result<Option<PathBuf>> {
+        let Some(place) = &self.evidence else { return Ok(None) };
+        make_private(place)?;
+        // Whoever spends one note a hundred times has one file.
+        let path = place.join(format!("{}.evidence", hex::encode(&evidence.account().to_bytes()[..8])));
+        if !path.exists() && std::fs::read_dir(place)?.count() < MOST_EVIDENCE {
+            write_atomically(&path, &evidence.to_bytes())?;
+        }
+        Ok(Some(place.clone()))
+    }
+}
+
+/// Makes a directory that nobody else may look into, with those above it.
+pub(super) fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+impl Observer for Log {
+    fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
+        let report = match outcome {
+            Ok(report) => report,
+            Err(error) => return error!(%error, "upkeep could not ask the store"),
+        };
+        debug!(settled = report.settled, erased = report.erased, "a round of upkeep");
+        report.closed.iter().for_each(|epoch| info!(%epoch, "the partition of an epoch takes no more spends"));
+        report.retired.iter().for_each(|epoch| info!(%epoch, "the partition of an epoch was dropped"));
+        for failure in &report.failures {
+            error!(epoch = %failure.epoch, step = %failure.step, error = %failure.error, "a step of upkeep failed");
+        }
+        let standing = report.standing.iter().map(|(epoch, why)| format!("epoch {epoch} is not retired: {why}"));
+        let now: Vec<String> = report.warnings.iter().map(ToString::to_string).chain(standing).collect();
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        now.iter().filter(|text| !warned.contains(text)).for_each(|text| warn!("{text}"));
+        *warned = now;
+    }
+
+    fn double_spend(&self, evidence: Evidence) {
+        match self.keep(&evidence) {
+            Ok(Some(place)) => warn!(
+                evidence = %place.display(),
+                "a note was spent twice; `halometer evidence verify` names the account"
+            ),
+            Ok(None) => warn!("a note was spent twice; evidence is kept with a durable store only"),
+            Err(error) => error!(%error, "a note was spent twice, and the evidence could not be kept"),
+        }
+    }
+}
+
+impl IssuerObserver for Log {
+    fn notice_refused(&self, error: &NoticeError) {
+        // All else may be anybody's junk, as often as he likes.
+        match error {
+            NoticeError::Conflict { .. } => {
+                error!("a payment was noticed with two amounts; the first stays, and somebody has to look into it");
+            }
+            NoticeError::Store(error) => {
+                error!(%error, "a payment notice could not be recorded; it is to be sent again")
+            }
+            _ => {}
+        }
+    }
+
+    fn double_spend(&self, evidence: Evidence) {
+        Observer::double_spend(self, evidence);
+    }
+}
+
+/// Sums that are logged where they have grown.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    upstream: BTreeMap<&'static str, u64>,
+}
+
+impl Sums {
+    /// Logs what has come since it was last asked.
+    pub(super) fn tell(&mut self, tally: &Tally) {
+        let now = tally.upstream_failures();
+        for (kind, count) in &now {
+            let more = count - self.upstream.get(kind).copied().unwrap_or(0).min(*count);
+            if more > 0 {
+                warn!(kind, count = more, "the service behind did not answer");
+            }
+        }
+        self.upstream = now;
+    }
+}

@@ -1,0 +1,338 @@
+//! Running a gateway until it is told to end.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{error, info, warn};
+
+use super::config::{Config, Loaded, PaymentsKind, StoreKind};
+use super::keeper::{Keeper, ReloadError};
+use super::log::{self, Log, Sums};
+use super::{development, front, start, vault};
+use crate::hex;
+use crate::http::gateway::{GatewayService, GatewayServiceParts, UpkeepTask};
+use crate::http::operate::{OperateParts, Operations, Standing, Tally};
+use crate::http::server::{Certificates, Listener, Server};
+use crate::protocol::OwnerId;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// How often it is looked whether the configuration's file has changed.
+const WATCH: Duration = Duration::from_secs(5);
+/// How often it is asked what is due by the clock.
+const TICK: Duration = Duration::from_secs(30);
+/// How often sums are logged.
+const TELL: Duration = Duration::from_secs(60);
+
+/// Runs what a file describes, or only checks it.
+pub(super) fn run(file: &Path, check: bool, json: bool) -> Outcome<ExitCode> {
+    let loaded = Loaded::read(file)?;
+    if check {
+        start::check(&loaded)?.iter().for_each(|line| println!("{line}"));
+        println!("all fits");
+        return Ok(ExitCode::SUCCESS);
+    }
+    log::start(loaded.config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(loaded, json))
+}
+
+/// The program while it runs.
+struct Running {
+    servers: Vec<Server>,
+    admin: Server,
+    service: GatewayService,
+    operations: Operations,
+    tally: Arc<Tally>,
+    keeper: Arc<Mutex<Keeper>>,
+    certificates: Option<Certificates>,
+    file: PathBuf,
+    /// As it was read last, whether it could be gone over to or not.
+    seen: Vec<u8>,
+    /// What it runs by.
+    config: Config,
+}
+
+async fn serve(loaded: Loaded, json: bool) -> Outcome<ExitCode> {
+    let mut signals = Signals::new()?;
+    let Some(running) = signals.unless_ended(Running::start(loaded, json)).await else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let mut running = running?;
+    running.until_ended(&mut signals).await;
+    Ok(match signals.unless_ended(running.finish()).await {
+        Some(()) => ExitCode::SUCCESS,
+        None => {
+            warn!("told to end a second time: calls that run are cut short, and settled by upkeep after their lease");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+impl Running {
+    async fn start(loaded: Loaded, json: bool) -> Outcome<Self> {
+        let config = loaded.config.clone();
+        warn_of(&config);
+        // Before anything is opened: an address that is taken is the commonest mistake.
+        let listener = bind(config.listen).await?;
+        let admin = bind(config.admin.listen).await?;
+        let issuer = match config.issuer.listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let certificates = config.tls.as_ref().map(|tls| Certificates::read(&tls.cert, &tls.key)).transpose()?;
+        let seen = std::fs::read(&loaded.file)?;
+        let owner = OwnerId::from_bytes(rand::random());
+        let file = loaded.file.clone();
+        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
+
+        let evidence = (config.store.kind == StoreKind::Durable).then(|| config.issuer.evidence.clone());
+        let log = Log::new(evidence);
+        let tally = Arc::new(Tally::new(Arc::clone(&log) as _));
+        let every = Duration::from_secs(config.upkeep.every_seconds.into());
+        let service = GatewayService::start(GatewayServiceParts {
+            gateway: Arc::clone(&prepared.gateway),
+            issuer: Arc::clone(&prepared.issuer),
+            upstream: start::upstream(&config)?,
+            pricing: start::pricing(&config.pricing),
+            free: start::free(&config),
+            observer: Arc::clone(&tally) as _,
+            limits: start::limits(&config),
+            key: prepared.vault.gateway_key()?,
+            upkeep: Some(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
+        })?;
+        let operations = Operations::start(OperateParts {
+            layer: service.layer().clone(),
+            tally: Arc::clone(&tally),
+            every: Duration::from_secs(config.admin.every_seconds.into()),
+            hosts: config.admin.hosts.clone(),
+        })?;
+        let (root, id) = (hex::encode(&prepared.vault.root().to_bytes()), prepared.vault.gateway().to_string());
+        let keeper = Keeper::new(prepared, config.clone(), service.clone(), log)?;
+        let admin_routes = match config.issuer.payments.kind {
+            PaymentsKind::Development => development::router(Arc::clone(&keeper.records().payments)),
+            PaymentsKind::Notices => axum::Router::new(),
+        };
+        let admin = admin.serve(operations.router_with(admin_routes));
+
+        let routes = keeper.routes();
+        let gateway = match &issuer {
+            Some(_) => service.router(),
+            None => front::both(service.router(), routes),
+        };
+        let gateway = match &certificates {
+            Some(certificates) => listener.serve_tls(gateway, certificates)?,
+            None => listener.serve(gateway),
+        };
+        let issuer_url = issuer.as_ref().map_or_else(|| gateway.url(), |issuer| format!("http://{}", issuer.address()));
+        let gateway_url = gateway.url();
+        let issuer = issuer.map(|issuer| issuer.serve(routes.router()));
+        operations.set_standing(Standing::Serving);
+        introduce(
+            json,
+            &[
+                ("gateway_url", &gateway_url),
+                ("issuer_url", &issuer_url),
+                ("admin_url", &admin.url()),
+                ("root_key", &root),
+                ("gateway", &id),
+            ],
+        )?;
+        let serial = keeper.serial();
+        info!(gateway = id, listen = gateway_url, admin = admin.url(), directory = serial, "taking calls");
+        let servers = core::iter::once(gateway).chain(issuer).collect();
+        let keeper = Arc::new(Mutex::new(keeper));
+        Ok(Self { servers, admin, service, operations, tally, keeper, certificates, file, seen, config })
+    }
+
+    /// Until it is told to end: what is due by the clock, and by the operator's will.
+    async fn until_ended(&mut self, signals: &mut Signals) {
+        let every = |period| {
+            let mut interval = interval(period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        };
+        let (mut watch, mut tick, mut tell) = (every(WATCH), every(TICK), every(TELL));
+        let mut sums = Sums::default();
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::End => return,
+                    Signal::Reload => self.reload(true).await,
+                },
+                _ = watch.tick() => self.reload(false).await,
+                _ = tick.tick() => {
+                    if let Err(error) = self.with_keeper(Keeper::tick).await {
+                        error!(%error, "what is due by the clock could not be done, and is tried again");
+                    }
+                }
+                _ = tell.tick() => sums.tell(&self.tally),
+            }
+        }
+    }
+
+    /// Keys are built and files are written: on a thread that may wait.
+    async fn with_keeper<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&mut Keeper) -> Result<T, ReloadError> + Send + 'static,
+    ) -> Result<T, Box<dyn Error>> {
+        let keeper = Arc::clone(&self.keeper);
+        let done =
+            tokio::task::spawn_blocking(move || action(&mut keeper.lock().unwrap_or_else(PoisonError::into_inner)));
+        Ok(done.await??)
+    }
+
+    /// Goes over to the file as it is now: where it has changed, or where somebody asks for it.
+    async fn reload(&mut self, asked: bool) {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || std::fs::read(file)).await;
+        let bytes = match read.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(bytes) => bytes,
+            Err(error) if asked => return error!(%error, "the configuration cannot be read; all goes on as it was"),
+            // An editor that is writing it anew; when it is there it is another one.
+            Err(_) => return,
+        };
+        if !asked && bytes == self.seen {
+            return;
+        }
+        self.seen = bytes;
+        let outcome = match Loaded::read(&self.file) {
+            Ok(loaded) => self.with_keeper(move |keeper| keeper.reload(&loaded)).await,
+            Err(error) => Err(error.into()),
+        };
+        match outcome {
+            Ok(waits) => {
+                info!("the configuration is taken up");
+                waits.iter().for_each(|section| warn!(section, "a change that is taken up at the next start"));
+            }
+            Err(error) => return error!(%error, "the configuration is not taken up; all goes on as it was"),
+        }
+        if let (Some(certificates), Some(tls)) = (&self.certificates, &self.config.tls)
+            && let Err(error) = certificates.replace(&tls.cert, &tls.key)
+        {
+            error!(%error, "the certificate is not exchanged");
+        }
+    }
+
+    /// Takes no more, and lets what runs finish: first who takes requests, last who is looked at.
+    async fn finish(self) {
+        info!("told to end: calls that run may finish");
+        self.operations.set_standing(Standing::Draining);
+        let patience = Duration::from_secs(self.config.limits.shutdown_seconds.into());
+        for server in self.servers {
+            server.shutdown().await;
+        }
+        if timeout(patience, self.service.drain()).await.is_err() {
+            warn!("calls still run: they are cut short, and settled by upkeep after their lease");
+        }
+        self.admin.shutdown().await;
+        info!("ended");
+    }
+}
+
+async fn bind(address: SocketAddr) -> Outcome<Listener> {
+    Listener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
+/// What an operator has to have read.
+fn warn_of(config: &Config) {
+    if config.store.kind == StoreKind::Memory {
+        warn!("store.kind = \"memory\": all keys, records and credit are lost when this program ends");
+    }
+    if config.issuer.payments.kind == PaymentsKind::Development {
+        warn!(
+            "issuer.payments.kind = \"development\": whoever reaches the operator's address makes credit for nothing"
+        );
+    }
+    if config.tls.is_none() && !config.listen.ip().is_loopback() {
+        warn!("there is no [tls], and others reach this address: something that does TLS has to stand in front");
+    }
+    if !config.admin.listen.ip().is_loopback() {
+        warn!("the operator's address is not on loopback: whoever reaches it sees the sums");
+    }
+    vault::exposed(config).iter().for_each(|path| warn!(path = %path.display(), "others may read a secret"));
+}
+
+fn introduce(as_json: bool, parts: &[(&str, &str)]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let value: serde_json::Map<_, _> = parts.iter().map(|(name, text)| ((*name).to_owned(), json!(text))).collect();
+        writeln!(out, "{}", serde_json::Value::Object(value))?;
+    } else {
+        for (name, text) in parts {
+            writeln!(out, "{:<12} {text}", name.replace('_', " "))?;
+        }
+    }
+    out.flush()
+}
+
+/// What somebody wants of the program.
+enum Signal {
+    End,
+    Reload,
+}
+
+/// Listens to signals.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                hang_up: signal(SignalKind::hangup())?,
+            })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) -> Signal {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::End,
+            _ = self.interrupt.recv() => Signal::End,
+            _ = self.hang_up.recv() => Signal::Reload,
+        }
+        #[cfg(not(unix))]
+        {
+            if tokio::signal::ctrl_c().await.is_err() {
+                // Without the signal there is no orderly way to end.
+                std::future::pending::<()>().await;
+            }
+            Signal::End
+        }
+    }
+
+    /// What something comes to, unless the program is told to end before.
+    async fn unless_ended<T>(&mut self, something: impl Future<Output = T>) -> Option<T> {
+        let mut something = core::pin::pin!(something);
+        loop {
+            tokio::select! {
+                done = &mut something => return Some(done),
+                signal = self.next() => {
+                    if matches!(signal, Signal::End) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
