@@ -190,6 +190,13 @@ impl Drop for Gateway {
     }
 }
 
+/// A client that asks nobody on the way.
+fn web() -> reqwest::ClientBuilder {
+    // The library's own sees to TLS for this process.
+    Client::plain().unwrap();
+    reqwest::Client::builder().no_proxy()
+}
+
 /// A GET, or a POST of JSON; its status and text.
 fn ask(url: &str, json: Option<&str>) -> (u16, String) {
     ask_as(url, json, None)
@@ -197,7 +204,7 @@ fn ask(url: &str, json: Option<&str>) -> (u16, String) {
 
 fn ask_as(url: &str, json: Option<&str>, host: Option<&str>) -> (u16, String) {
     RUNTIME.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let client = web().tls_certs_only([]).build().unwrap();
         let request = match json {
             Some(json) => client.post(url).header("content-type", "application/json").body(json.to_owned()),
             None => client.get(url),
@@ -365,7 +372,7 @@ fn the_log_holds_nothing_that_links_a_caller() {
         secrets.extend(paid.opening.chunks(32).filter(|chunk| chunk.iter().any(|byte| *byte > 1)).map(<[u8]>::to_vec));
         let credential = Credential { challenge: challenge.clone(), payload: Payload::Opening(paid.opening) };
         statuses.push(RUNTIME.block_on(async {
-            let client = reqwest::Client::builder().no_proxy().tls_certs_only([]);
+            let client = web().tls_certs_only([]);
             let client = client.local_address(Some(Ipv4Addr::new(127, 0, 0, 77).into())).build().unwrap();
             let request = client.post(format!("http://{host}{target}")).body(body);
             let request = request.header("authorization", credential.to_header_value()).header("x-unusual", "header");
@@ -516,7 +523,7 @@ fn the_operators_address_answers_who_means_it_and_nobody_else() {
     assert_eq!(ask_as(&pay, Some("{\"amount\": 5}"), Some("evil.example")).0, 421);
     // A form of another page sends no JSON by its name.
     let form = RUNTIME.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let client = web().tls_certs_only([]).build().unwrap();
         client.post(&pay).header("content-type", "text/plain").body("{\"amount\": 5}").send().await.unwrap().status()
     });
     assert_eq!(form, 415);
@@ -555,7 +562,7 @@ fn tls_is_spoken_and_a_renewed_certificate_is_taken_up() {
     // Who trusts that one certificate and nothing else.
     let trusting = |path: &str| {
         let certificate = reqwest::Certificate::from_pem(&std::fs::read(path).unwrap()).unwrap();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap();
+        let client = web().tls_certs_only([certificate]).build().unwrap();
         RUNTIME
             .block_on(client.get(format!("{url}/v1/models")).send())
             .map(|answer| (answer.status(), answer.version()))
