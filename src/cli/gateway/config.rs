@@ -64,6 +64,9 @@ pub struct Config {
     /// TLS on `listen`; none if it is left out.
     #[serde(default)]
     pub tls: Option<TlsConfig>,
+    /// Another proxy that asks this gateway; none if it is left out.
+    #[serde(default)]
+    pub beside: Option<BesideConfig>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -476,4 +479,36 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
+}
+
+/// `[beside]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BesideConfig {
+    /// Where the proxy asks and calls are reported.
+    #[serde(default = "default_inner")]
+    pub listen: SocketAddr,
+    /// What the proxy and the service show.
+    pub secret: Secret,
+    /// How long a call is held for its report; half a minute longer than `upstream.timeout_seconds` if it is not said.
+    #[serde(default)]
+    pub hold_seconds: Option<u32>,
+    /// What a call costs that is not reported, micro-credits; the charge if it is not said.
+    #[serde(default)]
+    pub unreported: Option<u64>,
+    /// Whether calls with a fixed price wait for a report too.
+    #[serde(default)]
+    pub hold_all: bool,
+}
+
+fn default_inner() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 8403).into()
+}
+
+impl Config {
+    /// How long calls are held that another proxy serves, seconds; 0 if there is none.
+    pub(super) fn hold_seconds(&self) -> u32 {
+        let longest = self.upstream.timeout_seconds.saturating_add(30);
+        self.beside.as_ref().map_or(0, |beside| beside.hold_seconds.unwrap_or(longest))
+    }
 }

@@ -275,6 +275,7 @@ fn waits(started: &Config, wished: &Config) -> Vec<&'static str> {
         ("upkeep", started.upkeep != wished.upkeep),
         ("store", started.store != wished.store),
         ("tls", started.tls != wished.tls),
+        ("beside", started.beside != wished.beside),
         ("issuer.payments.kind", kind(started) != kind(wished)),
         ("issuer, but for its schedule and payments", places(started) != places(wished)),
     ];

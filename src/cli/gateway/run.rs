@@ -17,6 +17,7 @@ use super::keeper::{Keeper, ReloadError};
 use super::log::{self, Log, Sums};
 use super::{development, front, start, vault};
 use crate::hex;
+use crate::http::beside::Beside;
 use crate::http::gateway::{GatewayService, GatewayServiceParts, UpkeepTask};
 use crate::http::operate::{OperateParts, Operations, Standing, Tally};
 use crate::http::server::{Certificates, Listener, Server};
@@ -28,6 +29,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const WATCH: Duration = Duration::from_secs(5);
 /// How often it is asked what is due by the clock.
 const TICK: Duration = Duration::from_secs(30);
+/// How long it may take to settle what nobody reported, at the end.
+const SETTLING: Duration = Duration::from_secs(5);
 /// How often sums are logged.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,7 @@ struct Running {
     servers: Vec<Server>,
     admin: Server,
     service: GatewayService,
+    beside: Option<(Beside, Server)>,
     operations: Operations,
     tally: Arc<Tally>,
     keeper: Arc<Mutex<Keeper>>,
@@ -87,6 +91,10 @@ impl Running {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let inner = match &config.beside {
+            Some(beside) => Some(bind(beside.listen).await?),
+            None => None,
+        };
         let certificates = config.tls.as_ref().map(|tls| Certificates::read(&tls.cert, &tls.key)).transpose()?;
         let seen = std::fs::read(&loaded.file)?;
         let owner = OwnerId::from_bytes(rand::random());
@@ -108,6 +116,10 @@ impl Running {
             key: prepared.vault.gateway_key()?,
             upkeep: Some(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
         })?;
+        let beside = start::beside(&config, service.layer())?.zip(inner).map(|(beside, listener)| {
+            let server = listener.serve(beside.router());
+            (beside, server)
+        });
         let operations = Operations::start(OperateParts {
             layer: service.layer().clone(),
             tally: Arc::clone(&tally),
@@ -149,7 +161,7 @@ impl Running {
         info!(gateway = id, listen = gateway_url, admin = admin.url(), directory = serial, "taking calls");
         let servers = core::iter::once(gateway).chain(issuer).collect();
         let keeper = Arc::new(Mutex::new(keeper));
-        Ok(Self { servers, admin, service, operations, tally, keeper, certificates, file, seen, config })
+        Ok(Self { servers, admin, service, beside, operations, tally, keeper, certificates, file, seen, config })
     }
 
     /// Until it is told to end: what is due by the clock, and by the operator's will.
@@ -229,7 +241,16 @@ impl Running {
         for server in self.servers {
             server.shutdown().await;
         }
-        if timeout(patience, self.service.drain()).await.is_err() {
+        let drained = match &self.beside {
+            // Calls that another proxy serves are waited for, and then settled without a report.
+            Some((beside, _)) => timeout(patience.saturating_add(SETTLING), beside.drain(patience)).await,
+            None => timeout(patience, self.service.drain()).await,
+        };
+        // It took reports until now.
+        if let Some((_, inner)) = self.beside {
+            inner.shutdown().await;
+        }
+        if drained.is_err() {
             warn!("calls still run: they are cut short, and settled by upkeep after their lease");
         }
         self.admin.shutdown().await;
@@ -253,6 +274,9 @@ fn warn_of(config: &Config) {
     }
     if config.tls.is_none() && !config.listen.ip().is_loopback() {
         warn!("there is no [tls], and others reach this address: something that does TLS has to stand in front");
+    }
+    if let Some(beside) = config.beside.as_ref().filter(|beside| !beside.listen.ip().is_loopback()) {
+        warn!(listen = %beside.listen, "the address for the proxy is not on loopback: what goes there is not encrypted");
     }
     if !config.admin.listen.ip().is_loopback() {
         warn!("the operator's address is not on loopback: whoever reaches it sees the sums");

@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreKind};
+use super::config::{
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreKind,
+};
 use super::development::Booked;
 use super::keeper::{ReloadError, due};
 use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
+use crate::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
 use crate::http::clock::now;
 use crate::http::gateway::GatewayLimits;
+use crate::http::layer::PaymentLayer;
 use crate::http::pattern::RoutePattern;
 use crate::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, TokenPricing};
 use crate::http::server::TlsError;
@@ -71,6 +75,12 @@ pub enum StartError {
     /// The next directory.
     #[error(transparent)]
     Due(#[from] ReloadError),
+    /// The secret between another proxy and this gateway.
+    #[error("`beside.secret`: {0}")]
+    ProxySecret(#[from] ProxySecretError),
+    /// What answers another proxy.
+    #[error("`beside.hold_seconds`: {0}")]
+    Beside(#[source] io::Error),
     /// The schedule.
     #[error("`issuer.schedule`: {0}")]
     Schedule(#[from] ScheduleError),
@@ -220,6 +230,7 @@ fn begin(
 pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let config = &loaded.config;
     upstream(config)?;
+    config.beside.as_ref().map(proxy_secret).transpose()?;
     let nowhere: Arc<dyn PaymentBook> = Arc::new(MemoryPaymentBook::new());
     notices(config, &nowhere)?;
     if let Some(tls) = &config.tls {
@@ -260,7 +271,25 @@ fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartErr
 
 /// For so long this process alone settles what it admitted: longer than a call and a session may take.
 pub(super) fn lease_seconds(config: &Config) -> u32 {
-    config.directory.session_seconds.max(config.upstream.timeout_seconds.saturating_add(60)).saturating_add(120)
+    let call = config.upstream.timeout_seconds.saturating_add(60);
+    config.directory.session_seconds.max(call).max(config.hold_seconds()).saturating_add(120)
+}
+
+/// What answers another proxy; none if there is none.
+pub(super) fn beside(config: &Config, layer: &PaymentLayer) -> Result<Option<Beside>, StartError> {
+    let Some(beside) = &config.beside else { return Ok(None) };
+    let parts = BesideParts {
+        layer: layer.clone(),
+        secret: proxy_secret(beside)?,
+        hold: Duration::from_secs(config.hold_seconds().into()),
+        unreported: beside.unreported.map_or(Metered::Charge, |cost| Metered::Cost(Credits::from_micro(cost))),
+        hold_all: beside.hold_all,
+    };
+    Beside::new(parts).map(Some).map_err(StartError::Beside)
+}
+
+fn proxy_secret(beside: &BesideConfig) -> Result<ProxySecret, StartError> {
+    Ok(ProxySecret::new(&read_secret(&beside.secret)?)?)
 }
 
 /// The service behind.

@@ -259,8 +259,12 @@ pub(super) fn exposed(config: &Config) -> Vec<PathBuf> {
     {
         files.push(path);
     }
-    let others =
-        config.upstream.api_key.iter().chain(config.issuer.payments.keys.values().flat_map(|key| &key.hmac_sha256));
+    let others = config
+        .upstream
+        .api_key
+        .iter()
+        .chain(config.beside.iter().map(|beside| &beside.secret))
+        .chain(config.issuer.payments.keys.values().flat_map(|key| &key.hmac_sha256));
     files.extend(others.filter_map(|secret| if let Secret::File(path) = secret { Some(path.as_path()) } else { None }));
     files.extend(config.tls.iter().map(|tls| tls.key.as_path()));
     files.into_iter().filter(|path| is_exposed(path)).map(Path::to_owned).collect()

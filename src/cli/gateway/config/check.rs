@@ -44,6 +44,12 @@ fn ranges(loaded: &Loaded) -> Result<(), ConfigError> {
         ("directory.session_seconds", directory.session_seconds, 1, 86_400),
         ("directory.evidence_seconds", directory.evidence_seconds, 60, 12 * MONTH),
         ("directory.grid_seconds", directory.grid_seconds, Grid::MIN_STEP, MONTH),
+        (
+            "beside.hold_seconds",
+            loaded.config.beside.as_ref().and_then(|beside| beside.hold_seconds).unwrap_or(1),
+            1,
+            86_400,
+        ),
     ] {
         if !(least..=most).contains(&value) {
             return Err(loaded.error(key, format!("{value} is out of range: expected {least} to {most}")));
@@ -169,7 +175,7 @@ fn prices(loaded: &Loaded) -> Result<(), ConfigError> {
 }
 
 fn addresses(loaded: &Loaded) -> Result<(), ConfigError> {
-    let Config { listen, admin, issuer, .. } = &loaded.config;
+    let Config { listen, admin, issuer, beside, .. } = &loaded.config;
     if !admin.listen.ip().is_loopback() && !admin.allow_others {
         let what = format!(
             "{} is no address of loopback: others could look; if they may, say allow_others = true",
@@ -180,6 +186,12 @@ fn addresses(loaded: &Loaded) -> Result<(), ConfigError> {
     let same = |one: &std::net::SocketAddr, other: &std::net::SocketAddr| one == other && one.port() != 0;
     if same(listen, &admin.listen) {
         return Err(loaded.error("admin.listen", "is the address of the gateway: expected one of its own"));
+    }
+    if let Some(beside) = beside {
+        let others = [Some(listen), Some(&admin.listen), issuer.listen.as_ref()];
+        if others.into_iter().flatten().any(|other| same(&beside.listen, other)) {
+            return Err(loaded.error("beside.listen", "is an address that others reach: expected one of its own"));
+        }
     }
     match &issuer.listen {
         Some(other) if same(other, listen) => {

@@ -88,8 +88,9 @@ impl Loaded {
                 absolute(path);
             }
         };
-        let Config { upstream, issuer, store, tls, .. } = &mut self.config;
+        let Config { upstream, issuer, store, tls, beside, .. } = &mut self.config;
         upstream.api_key.iter_mut().for_each(secret);
+        beside.iter_mut().for_each(|beside| secret(&mut beside.secret));
         let paths = [&mut issuer.keys, &mut issuer.directory, &mut issuer.evidence, &mut store.path];
         paths.into_iter().for_each(absolute);
         store.mark.iter_mut().for_each(absolute);
