@@ -75,8 +75,10 @@ pub(super) struct Open {
     /// Held by whoever asks about it: only the answer to the newest question is taken.
     turn: tokio::sync::Mutex<()>,
     settled: OnceLock<Settlement>,
+    key: SpendKey,
     charge: Credits,
-    place: Place,
+    /// Given up as soon as it is settled: from then on the issuer says the same to whoever asks.
+    place: Mutex<Option<Place>>,
 }
 
 /// What is asked of the issuer.
@@ -117,7 +119,7 @@ impl Drop for Place {
 
 impl Open {
     pub(super) fn key(&self) -> SpendKey {
-        self.place.key
+        self.key
     }
 
     pub(super) fn charge(&self) -> Credits {
@@ -299,7 +301,8 @@ impl There {
         match remote.ask(&spend, Ask::Admit, ASKING).await {
             Ok((Progress::Serve, _)) => {
                 let (turn, settled) = (tokio::sync::Mutex::default(), OnceLock::new());
-                Ok(Found::Admitted(Held::There(Arc::new(Open { spend, turn, settled, charge, place }))))
+                let (key, place) = (place.key, Mutex::new(Some(place)));
+                Ok(Found::Admitted(Held::There(Arc::new(Open { spend, turn, settled, key, charge, place }))))
             }
             // The answer that it was admitted by was lost, or another process of this gateway serves it. Nobody does here, so that the
             // caller gets all of it back.
@@ -356,7 +359,9 @@ impl There {
                 None => match remote.ask(&open.spend, Ask::Settle(cost), lease).await {
                     // It may be an earlier one, at another cost: what counts is what the issuer has.
                     Ok((Progress::Settled(cleared), _)) => {
-                        Ok(open.settled.get_or_init(|| cleared.settlement().clone()).clone())
+                        let settlement = open.settled.get_or_init(|| cleared.settlement().clone()).clone();
+                        drop(open.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+                        Ok(settlement)
                     }
                     Ok((progress, _)) => Err(Some(progress)),
                     Err(_) => Err(None),
