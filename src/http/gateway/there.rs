@@ -35,6 +35,8 @@ const ASKING: Duration = Duration::from_secs(12);
 const SETTLING: Duration = Duration::from_secs(12);
 /// How long a note of what was metered is tried: the next one says it all.
 const NOTING: Duration = Duration::from_secs(3);
+/// How long a shutdown waits for settlements that are pursued. What is not settled by then is at what was metered, after the lease.
+const DRAIN: Duration = Duration::from_secs(20);
 /// The pauses between tries: they double.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -251,6 +253,16 @@ impl There {
 
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.remote.front.waiting(), self.remote.back.waiting())
+    }
+
+    /// Waits until nothing is asked about or served, settlements that are pursued included; not for ever, as the issuer may be away.
+    pub(super) async fn drain(&self) {
+        let settled = async {
+            while !self.remote.open().is_empty() {
+                tokio::time::sleep(FIRST_PAUSE).await;
+            }
+        };
+        let _ = timeout(DRAIN, settled).await;
     }
 
     pub(super) fn spent_router(&self) -> Router {
