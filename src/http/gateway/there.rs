@@ -295,8 +295,7 @@ impl There {
         if !fits {
             return Err(refused(&AdmitError::WrongPurpose));
         }
-        let (key, said) = (spend.key(), spend.spend().clone());
-        Ok((Screening::Fresh(Candidate::new(key, &said, Unadmitted::There(spend))), content))
+        Ok((Screening::Fresh(Candidate::new(Unadmitted::There(spend))), content))
     }
 
     /// Has the issuer admit a spend. Not to be dropped before it is done.
