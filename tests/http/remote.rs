@@ -53,15 +53,20 @@ enum Fault {
     Replayed,
 }
 
+/// An action, and what happens to the next requests for it.
+type Planned = (u8, VecDeque<Fault>);
+/// An action that got to the issuer, and what he answered.
+type Carried = (u8, Vec<u8>);
+
 /// The network between gateway and issuer.
 #[derive(Clone, Default)]
 struct Wire {
     issuer: Arc<Mutex<String>>,
     down: Arc<Mutex<bool>>,
     /// What happens next to requests of an action.
-    faults: Arc<Mutex<Vec<(u8, VecDeque<Fault>)>>>,
+    faults: Arc<Mutex<Vec<Planned>>>,
     /// Actions that got to the issuer, and what he answered.
-    seen: Arc<Mutex<Vec<(u8, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Carried>>>,
 }
 
 const ADMIT: u8 = 1;
