@@ -37,7 +37,7 @@ pub enum Taken {
 /// A genuine request of a gateway whose spend is to be verified, and then admitted or cancelled. Nothing was done for it yet.
 pub struct Waiting {
     asked: Asked,
-    spend: AuthenticSpend,
+    spend: Box<AuthenticSpend>,
 }
 
 /// What is to be done with a spend, when its proof holds.
@@ -79,7 +79,7 @@ impl Clearing {
             Taken::Waiting(waiting) => waiting,
         };
         let outcome = self.gateway(&asked.gateway).and_then(|gateway| {
-            let spend = self.verdict(gateway, &asked, gateway.verify(spend))?;
+            let spend = self.verdict(gateway, &asked, gateway.verify(*spend))?;
             self.conclude(gateway, &asked, gateway.admit(spend, now)?, now)
         });
         answered(asked.envelope, outcome)
@@ -109,7 +109,7 @@ impl Clearing {
             });
             let refused = match key {
                 Ok(key) => {
-                    keyed.push((spend, key));
+                    keyed.push((*spend, key));
                     None
                 }
                 Err(error) => Some(error),
@@ -192,7 +192,9 @@ impl Clearing {
         };
         match screened {
             Screened::Known(opened) => self.conclude(gateway, &asked, opened, now).map(Begun::Done),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => Ok(Begun::Waiting(Waiting { asked, spend })),
+            Screened::Unknown(spend) | Screened::Conflict(spend) => {
+                Ok(Begun::Waiting(Waiting { asked, spend: Box::new(spend) }))
+            }
         }
     }
 

@@ -323,6 +323,9 @@ impl Inner {
         let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await;
         self.sessions.drain().await;
+        if let Ledger::There(there) = &self.ledger {
+            there.drain().await;
+        }
     }
 }
 

@@ -690,6 +690,41 @@ fn a_gateway_that_the_directory_does_not_name_is_not_made() {
 }
 
 #[test]
+fn a_settlement_is_told_to_whoever_signs_for_it_and_to_no_other_gateway() {
+    let house = House::new();
+    let (mut wallet, paid) = house.paid(10);
+    let following = wallet.fetch(&paid.key, &request()).unwrap();
+    let told = |gateway: &RemoteGateway, following: &[u8]| {
+        let mut fetch = gateway.take_following(following, &request()).unwrap();
+        assert_eq!(fetch.key(), paid.key);
+        let answer = house.send(&fetch.ask(gateway, T0, &mut rng(7)));
+        let fetched = fetch.answer(&answer).unwrap();
+        // Nothing else is an answer to it.
+        let mut other = answer.clone();
+        other[1] ^= 1;
+        assert_eq!(fetch.answer(&other), Err(AnswerError::OtherEnvelope));
+        assert!(fetch.answer(&answer[..answer.len() - 1]).is_err());
+        fetched
+    };
+    let nothing = RemoteFetched::Refused(ClearingProblem::NoSpend);
+    assert_eq!(told(&house.remote, &following), nothing);
+    let mut spend = house.admitted(&paid);
+    assert_eq!(told(&house.remote, &following), RemoteFetched::InProgress);
+    let settle = spend.settle(&house.remote, micro(3), T0, &mut rng(3)).unwrap();
+    house.send(&settle);
+    let RemoteFetched::Settled(settlement) = told(&house.remote, &following) else { panic!("it is settled") };
+    // Another gateway, and somebody who signs by a key of his own.
+    assert_eq!(told(&house.other, &following), nothing);
+    let thief = Following::sign(&SessionKey::from_bytes(&[7; 32]), &paid.key, Action::Fetch, 1, &request());
+    assert_eq!(told(&house.remote, &thief.to_bytes()), nothing);
+    // For another request it is not signed at all.
+    let elsewhere = Request::new("elsewhere.example.org", "POST", "/", ContentDigest::of(b"")).unwrap();
+    assert!(house.remote.take_following(&following, &elsewhere).is_err());
+    assert!(house.remote.take_following(&following[1..], &request()).is_err());
+    assert_eq!(wallet.accept(&paid.key, &settlement).unwrap().cost, micro(3));
+}
+
+#[test]
 fn requests_that_are_finished_together_are_answered_each_on_its_own_merits() {
     let house = House::new();
     let (_, paid) = house.paid(10);

@@ -266,7 +266,7 @@ async fn odd_and_hostile_credentials_are_judged_alike() {
         ("another scheme", format!("Bearer {token}"), Refused),
         ("the scheme alone", "Payment".to_owned(), Refused),
         ("not base64url", "Payment #".to_owned(), Refused),
-        ("a letter too many", format!("Payment {token}A{}", if token.len() % 4 == 0 { "" } else { "~" }), Refused),
+        ("a letter that is none", format!("Payment {token}~"), Refused),
         ("no JSON", text("{"), Refused),
         ("a list", text("[]"), Refused),
         ("two documents", text("{} {}"), Refused),

@@ -17,7 +17,7 @@ use crate::http::problem::ProblemDetails;
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend};
 use crate::pipeline::{Source, WorkError};
 use crate::protocol::{
-    ContentDigest, Credits, Digest, Directory, GatewayId, Problem, SessionPublicKey, Settlement, Spend, SpendKey,
+    ContentDigest, Credits, Digest, Directory, GatewayId, Problem, SessionPublicKey, Settlement, SpendKey,
 };
 
 /// Who has the set.
@@ -91,8 +91,12 @@ impl Held {
 }
 
 impl Candidate {
-    pub(super) fn new(key: SpendKey, spend: &Spend, unadmitted: Unadmitted) -> Box<Self> {
-        Box::new(Self { key, public: spend.session, tariff: spend.tariff, spend: unadmitted })
+    pub(super) fn new(spend: Unadmitted) -> Box<Self> {
+        let (key, said) = match &spend {
+            Unadmitted::Here(spend) => (spend.key(), spend.spend()),
+            Unadmitted::There(spend) => (spend.key(), spend.spend()),
+        };
+        Box::new(Self { key, public: said.session, tariff: said.tariff, spend })
     }
 }
 
@@ -112,8 +116,7 @@ impl From<Screened> for Screening {
         match screened {
             Screened::Known(opened) => Self::Known(opened.into()),
             Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                let (key, said) = (spend.key(), spend.spend().clone());
-                Self::Fresh(Candidate::new(key, &said, Unadmitted::Here(spend)))
+                Self::Fresh(Candidate::new(Unadmitted::Here(spend)))
             }
         }
     }

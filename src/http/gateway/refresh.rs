@@ -18,7 +18,13 @@ pub(super) async fn keep_fresh(shared: Weak<Shared>, remote: Arc<Remote>, root: 
         tokio::time::sleep(PAUSE).await;
         // At its time, or when something came that the present one does not explain.
         let _ = timeout(every.saturating_sub(PAUSE), remote.stale()).await;
-        let Ok(signed) = remote.issuer().directory().await else { continue };
+        let signed = match remote.issuer().directory().await {
+            Ok(signed) => signed,
+            Err(trouble) => {
+                remote.complain(&trouble.to_string());
+                continue;
+            }
+        };
         let Some(shared) = shared.upgrade() else { return };
         // A signature and a thousand entries: not on an async thread.
         let verified = remote.run(move || signed.verify(&root).ok().map(|directory| (signed, directory))).await;

@@ -35,6 +35,8 @@ const ASKING: Duration = Duration::from_secs(12);
 const SETTLING: Duration = Duration::from_secs(12);
 /// How long a note of what was metered is tried: the next one says it all.
 const NOTING: Duration = Duration::from_secs(3);
+/// How long a shutdown waits for settlements that are pursued. What is not settled by then is at what was metered, after the lease.
+const DRAIN: Duration = Duration::from_secs(20);
 /// The pauses between tries: they double.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -75,8 +77,10 @@ pub(super) struct Open {
     /// Held by whoever asks about it: only the answer to the newest question is taken.
     turn: tokio::sync::Mutex<()>,
     settled: OnceLock<Settlement>,
+    key: SpendKey,
     charge: Credits,
-    place: Place,
+    /// Given up as soon as it is settled: from then on the issuer says the same to whoever asks.
+    place: Mutex<Option<Place>>,
 }
 
 /// What is asked of the issuer.
@@ -117,7 +121,7 @@ impl Drop for Place {
 
 impl Open {
     pub(super) fn key(&self) -> SpendKey {
-        self.place.key
+        self.key
     }
 
     pub(super) fn charge(&self) -> Credits {
@@ -251,6 +255,16 @@ impl There {
         (self.remote.front.waiting(), self.remote.back.waiting())
     }
 
+    /// Waits until nothing is asked about or served, settlements that are pursued included; not for ever, as the issuer may be away.
+    pub(super) async fn drain(&self) {
+        let settled = async {
+            while !self.remote.open().is_empty() {
+                tokio::time::sleep(FIRST_PAUSE).await;
+            }
+        };
+        let _ = timeout(DRAIN, settled).await;
+    }
+
     pub(super) fn spent_router(&self) -> Router {
         Buckets::router(&self.remote.buckets)
     }
@@ -281,8 +295,7 @@ impl There {
         if !fits {
             return Err(refused(&AdmitError::WrongPurpose));
         }
-        let (key, said) = (spend.key(), spend.spend().clone());
-        Ok((Screening::Fresh(Candidate::new(key, &said, Unadmitted::There(spend))), content))
+        Ok((Screening::Fresh(Candidate::new(Unadmitted::There(spend))), content))
     }
 
     /// Has the issuer admit a spend. Not to be dropped before it is done.
@@ -299,7 +312,8 @@ impl There {
         match remote.ask(&spend, Ask::Admit, ASKING).await {
             Ok((Progress::Serve, _)) => {
                 let (turn, settled) = (tokio::sync::Mutex::default(), OnceLock::new());
-                Ok(Found::Admitted(Held::There(Arc::new(Open { spend, turn, settled, charge, place }))))
+                let (key, place) = (place.key, Mutex::new(Some(place)));
+                Ok(Found::Admitted(Held::There(Arc::new(Open { spend, turn, settled, key, charge, place }))))
             }
             // The answer that it was admitted by was lost, or another process of this gateway serves it. Nobody does here, so that the
             // caller gets all of it back.
@@ -356,7 +370,9 @@ impl There {
                 None => match remote.ask(&open.spend, Ask::Settle(cost), lease).await {
                     // It may be an earlier one, at another cost: what counts is what the issuer has.
                     Ok((Progress::Settled(cleared), _)) => {
-                        Ok(open.settled.get_or_init(|| cleared.settlement().clone()).clone())
+                        let settlement = open.settled.get_or_init(|| cleared.settlement().clone()).clone();
+                        drop(open.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+                        Ok(settlement)
                     }
                     Ok((progress, _)) => Err(Some(progress)),
                     Err(_) => Err(None),

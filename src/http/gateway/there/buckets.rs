@@ -58,9 +58,12 @@ impl Buckets {
             let detail = "there is no such epoch or prefix";
             return Err(ProblemDetails::new(Problem::Malformed, detail).with_status(StatusCode::NOT_FOUND));
         }
-        let answer = self.issuer.pass(Method::GET, path, Bytes::new()).await.map_err(|_| {
-            ProblemDetails::new(Problem::StoreUnavailable, "the issuer does not say which notes are spent")
-        })?;
+        let unsaid = || ProblemDetails::new(Problem::StoreUnavailable, "the issuer does not say which notes are spent");
+        let answer = self.issuer.pass(Method::GET, path, Bytes::new()).await.map_err(|_| unsaid())?;
+        // What would ask for a payment, or lead elsewhere, is not his to say here.
+        if !matches!(answer.status().as_u16(), 200 | 400 | 404 | 503) {
+            return Err(unsaid());
+        }
         let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
         let passed = body.map_frame(move |frame| {
             // It is held as long as the answer lasts.
@@ -68,9 +71,7 @@ impl Buckets {
             frame
         });
         let mut response = Response::new(Body::new(passed));
-        // What would ask for a payment, or lead elsewhere, is not his to say here.
-        let is_his = matches!(parts.status.as_u16(), 200 | 400 | 404 | 503);
-        *response.status_mut() = if is_his { parts.status } else { StatusCode::SERVICE_UNAVAILABLE };
+        *response.status_mut() = parts.status;
         for name in [header::CONTENT_TYPE, header::CACHE_CONTROL, header::RETRY_AFTER] {
             response.headers_mut().extend(parts.headers.get(&name).cloned().map(|value| (name, value)));
         }
