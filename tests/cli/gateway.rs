@@ -639,3 +639,52 @@ fn the_status_page_shows_the_numbers_in_a_browser_and_asks_nobody_else() {
     assert!(std::fs::metadata(&shot).unwrap().len() > 20_000);
     RUNTIME.block_on(payer.shutdown());
 }
+
+/// Another proxy asks, and the service says what its calls cost. What nobody reports is settled when the program ends.
+#[test]
+fn another_proxy_asks_it_and_what_nobody_reports_is_settled_at_the_end() {
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    let house = House::new();
+    let inner = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    std::fs::write(house.path("shop/proxy.secret"), "too short").unwrap();
+    house.edit(|text| {
+        let section =
+            format!("[beside]\nlisten = \"{inner}\"\nsecret = {{ file = \"proxy.secret\" }}\nunreported = 77\n");
+        text.replace("[limits]", "[limits]\nshutdown_seconds = 1") + "\n" + &section
+    });
+    let checked = halometer(&["gateway", "--check", "--config", &house.config()]);
+    assert!(code(&checked) == 2 && said(&checked).contains("`beside.secret`"), "{checked:?}");
+    std::fs::write(house.path("shop/proxy.secret"), SECRET).unwrap();
+    let mut gateway = house.start();
+    let mut wallet = gateway.wallet(rand::random(), gateway.pay());
+    let directory = gateway.directory().verify(&gateway.root()).unwrap();
+    let (challenge, keys) = (Challenge::of(&directory, &gateway.id()), ProvingKeys::new());
+    let (host, target) = (format!("127.0.0.1:{}", house.port), "/v1/chat/completions");
+    let client = || reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    let mut handles = Vec::new();
+    for lane in 0..2 {
+        let request = Request::new(&host, "POST", target, ContentDigest::of(b"")).unwrap();
+        let lane = LaneId { payment: 0, lane };
+        let job = wallet.plan(lane, &gateway.id(), Credits::from_micro(CLASS), now()).unwrap();
+        let key = keys.of(&job.epoch_key());
+        let paid = wallet.authorise(job.prove(&key, &mut rand::rng()).unwrap(), &request, now()).unwrap();
+        let credential = Credential { challenge: challenge.clone(), payload: Payload::Opening(paid.opening) };
+        let asked = client().get(format!("http://{inner}/check/forwarded")).header("halometer-secret", SECRET);
+        let asked = asked.header("x-forwarded-method", "POST").header("x-forwarded-uri", target);
+        let asked = asked.header("x-forwarded-host", &host).header("authorization", credential.to_header_value());
+        let answer = RUNTIME.block_on(asked.send()).unwrap();
+        assert_eq!(answer.status(), 200, "{answer:?}");
+        handles.push(answer.headers()["halometer-call"].to_str().unwrap().to_owned());
+    }
+    let report = client().post(format!("http://{inner}/.well-known/halometer/report"));
+    let report = report
+        .header("halometer-secret", SECRET)
+        .body(format!(r#"{{"call":"{}","usage":{{"input_token":10,"output_token":10}}}}"#, handles[0]));
+    let settled = RUNTIME.block_on(async { report.send().await.unwrap().text().await.unwrap() });
+    assert_eq!(serde_json::from_str::<Value>(&settled).unwrap()["cost"], COST, "{settled}");
+    assert_eq!(gateway.end(), 0);
+
+    let again = house.start();
+    let status = until("counted", || Some(again.status()).filter(|status| sum(status, "charged") == COST + 77));
+    assert_eq!(sum(&status, "held"), 0);
+}

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Items of the tariff in one report, at most: as many as a receipt can name.
 const ITEMS: usize = 32;
 
-/// What a call came to, as JSON: `{"call":"..","usage":{"output_tokens":12}}`, `{"call":"..","cost":120}` or
+/// What a call came to, as JSON: `{"call":"..","usage":{"output_token":12}}`, `{"call":"..","cost":120}` or
 /// `{"call":"..","status":502}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
