@@ -148,7 +148,8 @@ async fn run(ports: Ports) -> Result<(), Box<dyn Error>> {
     let service = Listener::bind(local(ports.service)).await?.serve(service(inner.url()));
 
     // The caller waits for the proxy, pays once, and then call by call.
-    while tokio::net::TcpStream::connect(local(ports.proxy)).await.is_err() {
+    let client = Client::plain()?;
+    while client.challenge(&origin).await.is_err() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let payment = PaymentId::of_reference(b"invoice 1");
@@ -158,7 +159,7 @@ async fn run(ports: Ports) -> Result<(), Box<dyn Error>> {
     let mut wallet = Wallet::new(secret, device, root.public_key(), signed, MemoryJournal::new())?;
     let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES])?;
     wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
-    let payer = Payer::start(wallet, PayerParts::new(id, Policy::personal(CHARGE), Client::plain()?)).await?;
+    let payer = Payer::start(wallet, PayerParts::new(id, Policy::personal(CHARGE), client)).await?;
     for (target, cost) in [("/pages/first", 25), ("/square/12", 12)] {
         let paid = payer.call(Method::GET, target, HeaderMap::new(), Bytes::new()).await?;
         let body = String::from_utf8_lossy(&paid.body);
