@@ -17,7 +17,7 @@
 //!
 //! A settlement or a cancel may be asked for here of a spend that was made for any gateway of the issuer. Its session signature is
 //! for the issuer's own authority, one of the origins that the desk is given, and not for the gateway's: see
-//! [`Desk`](crate::clearing::Desk).
+//! [`Desk`].
 //!
 //! A mint request holds secrets between the payer and the issuer, and who can forge an answer of clearing makes a gateway serve what
 //! is not paid: outside of one machine all of this travels over TLS. An issuer has no challenge to put beside a 402, so that what is

@@ -1,6 +1,6 @@
 //! An issuer over HTTP with all that he serves, a gateway that shares his set, and the name of one that does not.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use halometer::clearing::{Clearing, ClearingError, ClearingParts, Desk, DeskParts};
@@ -27,6 +27,9 @@ pub(crate) const CLASS: Credits = Credits::from_micro(4_000);
 pub(crate) const LANE: Credits = Credits::from_micro(20_000);
 pub(crate) const TARGET: &str = "/v1/chat/completions";
 pub(crate) const QUESTION: &str = r#"{"model":"m","messages":[{"role":"user","content":"Why?"}]}"#;
+
+/// When all directories begin: two houses of one run have the same epochs.
+static START: LazyLock<Timestamp> = LazyLock::new(|| now().before(HOUR));
 
 pub(crate) struct House {
     pub(crate) root: RootSigningKey,
@@ -100,7 +103,7 @@ pub(crate) fn gateway_key(id: &GatewayId) -> GatewaySigningKey {
 }
 
 pub(crate) fn directory_parts(root: &RootSigningKey, options: &HouseOptions) -> DirectoryParts {
-    let (mut keys, start) = (EpochKeys::new(), now().before(HOUR));
+    let (mut keys, start) = (EpochKeys::new(), *START);
     let mut epoch = |number: u64, from: u64| {
         let number = EpochNumber::new(u32::try_from(number).unwrap());
         let key = keys.generate(number, &mut seeded(u64::from(number.number())));
