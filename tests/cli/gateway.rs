@@ -32,7 +32,12 @@ const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":10,"completion_tok
 
 /// A service behind, on a free port.
 fn service() -> Server {
-    let answer = || async { ([("content-type", "application/json")], USAGE) };
+    let answer = |uri: http::Uri| async move {
+        if uri.path() == "/slow" {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+        ([("content-type", "application/json")], USAGE)
+    };
     let listener = RUNTIME.block_on(Listener::bind((Ipv4Addr::LOCALHOST, 0).into())).unwrap();
     let _runtime = RUNTIME.enter();
     listener.serve(Router::new().fallback(answer))
@@ -216,9 +221,13 @@ fn ask_as(url: &str, json: Option<&str>, host: Option<&str>) -> (u16, String) {
 }
 
 async fn call(payer: &Payer<MemoryJournal>) -> Option<u64> {
+    call_at(payer, "/v1/chat/completions").await
+}
+
+async fn call_at(payer: &Payer<MemoryJournal>, path: &str) -> Option<u64> {
     let json = HeaderMap::from_iter([(http::header::CONTENT_TYPE, "application/json".parse().unwrap())]);
     let body = r#"{"model":"m","messages":[{"role":"user","content":"purple elephants"}]}"#;
-    let paid = payer.call(Method::POST, "/v1/chat/completions", json, body.into()).await.ok()?;
+    let paid = payer.call(Method::POST, path, json, body.into()).await.ok()?;
     Some(paid.accepted.cost.micro())
 }
 
@@ -476,6 +485,36 @@ fn killing_it_under_load_loses_nothing() {
         "--proofs",
     ]);
     assert!(audit.status.success(), "{audit:?}");
+}
+
+#[test]
+fn told_to_end_it_finishes_what_runs_and_told_twice_it_does_not() {
+    let house = House::new();
+    let mut gateway = house.start();
+    let payer = gateway.payer();
+    let slow = |payer: &Payer<MemoryJournal>| {
+        let payer = payer.clone();
+        RUNTIME.spawn(async move { call_at(&payer, "/slow").await })
+    };
+    let running = |gateway: &Gateway| (gateway.status()["load"]["requests"] == 1).then_some(());
+    let call = slow(&payer);
+    until("the call runs", || running(&gateway));
+    gateway.signal("-TERM");
+    until("draining", || gateway.admin("/readyz").1.contains("draining").then_some(()));
+    assert_eq!(RUNTIME.block_on(call).unwrap(), Some(COST), "what runs is finished");
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(0));
+
+    let mut gateway = house.start();
+    let call = slow(&payer);
+    until("the call runs", || running(&gateway));
+    gateway.signal("-TERM");
+    until("draining", || gateway.admin("/readyz").1.contains("draining").then_some(()));
+    let told_again = Instant::now();
+    gateway.signal("-INT");
+    assert_eq!(gateway.child.wait().unwrap().code(), Some(1));
+    assert!(told_again.elapsed() < Duration::from_secs(2));
+    call.abort();
+    RUNTIME.block_on(payer.shutdown());
 }
 
 #[test]

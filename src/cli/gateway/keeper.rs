@@ -186,7 +186,8 @@ impl Keeper {
         let directory = next.as_ref().unwrap_or(&self.known);
         if directory == self.issuer.directory() && !changed && !rewired {
             self.config = config.clone();
-            return self.forget(now);
+            self.forget(now);
+            return Ok(());
         }
 
         // All of it, before anybody sees any of it.
@@ -224,20 +225,23 @@ impl Keeper {
             info!(serial = self.known.parts().serial, "a directory is published");
         }
         (self.gateway, self.issuer, self.notices, self.config) = (gateway, issuer, notices, config.clone());
-        self.forget(now)
+        self.forget(now);
+        Ok(())
     }
 
     /// Once an hour: it opens the sealed file.
-    fn forget(&mut self, now: Timestamp) -> Result<(), ReloadError> {
+    fn forget(&mut self, now: Timestamp) {
         if now < self.forget_at {
-            return Ok(());
+            return;
         }
         self.forget_at = now.after(3_600);
-        let forgotten = self.vault.forget(&self.known, now)?;
-        forgotten
-            .iter()
-            .for_each(|epoch| info!(%epoch, "the key of an epoch that signs nothing any more is forgotten"));
-        Ok(())
+        match self.vault.forget(&self.known, now) {
+            Ok(epochs) => {
+                epochs.iter().for_each(|epoch| info!(%epoch, "the key of an epoch that is over is forgotten"))
+            }
+            // They only stay longer than they have to.
+            Err(error) => warn!(%error, "keys of epochs that are over could not be forgotten"),
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! often is told as sums, at intervals. Lines of the libraries underneath, which know nothing of this, are left out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
@@ -21,11 +22,14 @@ use crate::http::issuer::IssuerObserver;
 use crate::http::operate::Tally;
 use crate::issuer::NoticeError;
 use crate::lifecycle::Evidence;
+use crate::pipeline::TaskPool;
 use crate::sealed::write_atomically;
 use crate::upkeep::{UpkeepError, UpkeepReport};
 
 /// Files of evidence that are kept at most: one for each account, and so for each payment.
 const MOST_EVIDENCE: usize = 10_000;
+/// Pieces of evidence that wait to be written.
+const QUEUE: usize = 256;
 
 /// Begins to log on standard error.
 pub(super) fn start(config: LogConfig) {
@@ -36,7 +40,7 @@ pub(super) fn start(config: LogConfig) {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     let ours = Targets::new().with_target("halometer", level);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(false);
     // One for each process; a second has no effect.
     let _ = match config.format {
         LogFormat::Text => tracing_subscriber::registry().with(lines).with(ours).try_init(),
@@ -47,30 +51,31 @@ pub(super) fn start(config: LogConfig) {
 /// Logs what the operator has to know of what a gateway tells, and keeps evidence.
 pub(super) struct Log {
     evidence: Option<PathBuf>,
+    /// Writes evidence: whoever tells of it does not wait for a disk.
+    writer: TaskPool,
     /// What was warned of last, so that it is said when it begins and not every minute.
     warned: Mutex<Vec<String>>,
 }
 
 impl Log {
     /// Evidence is kept in a directory, if there is one.
-    pub(super) fn new(evidence: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { evidence, warned: Mutex::default() })
-    }
-
-    fn keep(&self, evidence: &Evidence) -> std::io::Result<Option<PathBuf>> {
-        let Some(place) = &self.evidence else { return Ok(None) };
-        make_private(place)?;
-        // Whoever spends one note a hundred times has one file.
-        let path = place.join(format!("{}.evidence", hex::encode(&evidence.account().to_bytes()[..8])));
-        if !path.exists() && std::fs::read_dir(place)?.count() < MOST_EVIDENCE {
-            write_atomically(&path, &evidence.to_bytes())?;
-        }
-        Ok(Some(place.clone()))
+    pub(super) fn new(evidence: Option<PathBuf>) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self { evidence, writer: TaskPool::start("evidence", 1, QUEUE)?, warned: Mutex::default() }))
     }
 }
 
+fn keep(place: &Path, evidence: &Evidence) -> io::Result<()> {
+    make_private(place)?;
+    // Whoever spends one note a hundred times has one file.
+    let path = place.join(format!("{}.evidence", hex::encode(&evidence.account().to_bytes()[..8])));
+    if !path.exists() && std::fs::read_dir(place)?.count() < MOST_EVIDENCE {
+        write_atomically(&path, &evidence.to_bytes())?;
+    }
+    Ok(())
+}
+
 /// Makes a directory that nobody else may look into, with those above it.
-pub(super) fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -98,13 +103,18 @@ impl Observer for Log {
     }
 
     fn double_spend(&self, evidence: Evidence) {
-        match self.keep(&evidence) {
-            Ok(Some(place)) => warn!(
+        let Some(place) = self.evidence.clone() else {
+            return warn!("a note was spent twice; evidence is kept with a durable store only");
+        };
+        let written = self.writer.leave(move || match keep(&place, &evidence) {
+            Ok(()) => warn!(
                 evidence = %place.display(),
                 "a note was spent twice; `halometer evidence verify` names the account"
             ),
-            Ok(None) => warn!("a note was spent twice; evidence is kept with a durable store only"),
             Err(error) => error!(%error, "a note was spent twice, and the evidence could not be kept"),
+        });
+        if written.is_err() {
+            warn!("a note was spent twice, and so many others that the evidence of this one is not kept");
         }
     }
 }

@@ -102,7 +102,7 @@ impl Running {
         let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
 
         let evidence = (config.store.kind == StoreKind::Durable).then(|| config.issuer.evidence.clone());
-        let log = Log::new(evidence);
+        let log = Log::new(evidence)?;
         let tally = Arc::new(Tally::new(Arc::clone(&log) as _));
         let every = Duration::from_secs(config.upkeep.every_seconds.into());
         let service = GatewayService::start(GatewayServiceParts {
