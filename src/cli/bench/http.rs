@@ -259,7 +259,7 @@ impl Connection {
                     let (name, value) = line.split_once(':')?;
                     name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
                 });
-                let length = length.ok_or("the answer has a length")?;
+                let length = length.ok_or("the answer has no length")?;
                 if self.read.len() >= end + length {
                     return Ok(self.read[end..end + length].to_vec());
                 }

@@ -427,7 +427,7 @@ impl Kept {
 
     /// Has what the calls have come to written into the record, by a thread that may take its time.
     fn write_down(&self) {
-        let Some(so_far) = self.session.account().to_write() else { return };
+        let Some(so_far) = self.session.account().take_unwritten() else { return };
         // If it fails, or too many are waiting, there is the next one, and the settlement.
         let _ = self.session.inner.write_down(&self.session.spend, so_far, || {});
     }

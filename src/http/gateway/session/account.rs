@@ -118,7 +118,7 @@ impl Account {
     }
 
     /// What is to be written down now, if that has changed: what it comes to if everything ends here.
-    pub(super) fn to_write(&mut self) -> Option<Credits> {
+    pub(super) fn take_unwritten(&mut self) -> Option<Credits> {
         core::mem::take(&mut self.changed).then(|| self.so_far())
     }
 
@@ -260,8 +260,8 @@ mod tests {
         assert!(!account.is_over());
         assert_eq!(account.begin(2, Some(&calls(0))).unwrap_err(), Refused::Closing);
         account.note(1, micro(5));
-        assert_eq!(account.to_write(), Some(micro(5)));
-        assert_eq!(account.to_write(), None);
+        assert_eq!(account.take_unwritten(), Some(micro(5)));
+        assert_eq!(account.take_unwritten(), None);
         account.abandon(1);
         assert!(account.is_over());
         assert_eq!((account.so_far(), account.end(1, &calls(9))), (micro(5), Credits::ZERO));
