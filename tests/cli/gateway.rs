@@ -34,7 +34,7 @@ const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":10,"completion_tok
 fn service() -> Server {
     let answer = |uri: http::Uri| async move {
         if uri.path() == "/slow" {
-            tokio::time::sleep(Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_secs(4)).await;
         }
         ([("content-type", "application/json")], USAGE)
     };
@@ -183,7 +183,7 @@ impl Gateway {
         let class = Credits::from_micro(CLASS);
         let policy = Policy { jitter_seconds: 0, gather: false, provers: 2, ..Policy::agent(class, 2) };
         let parts = PayerParts::new(self.id(), policy, Client::plain().unwrap());
-        let parts = PayerParts { answer_timeout: Duration::from_secs(3), ..parts };
+        let parts = PayerParts { answer_timeout: Duration::from_secs(8), ..parts };
         RUNTIME.block_on(Payer::start(wallet, parts)).unwrap()
     }
 }
@@ -574,6 +574,11 @@ fn the_operators_address_answers_who_means_it_and_nobody_else() {
     assert_eq!(ask(&format!("{}/development/payments", house.url()), Some("{\"amount\": 5}")).0, 402);
 }
 
+#[expect(clippy::print_stderr, reason = "whoever reads the tests' output is to know what was not tested")]
+fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 /// A certificate that nobody else knows, for `localhost`; false if there is no program to make one.
 fn certify(cert: &str, key: &str) -> bool {
     let mut command = Command::new("openssl");
@@ -588,8 +593,7 @@ fn tls_is_spoken_and_a_renewed_certificate_is_taken_up() {
     let house = House::new();
     let (cert, key) = (house.path("shop/cert.pem"), house.path("shop/keys/tls.pem"));
     if !certify(&cert, &key) {
-        eprintln!("skipped: there is no openssl here");
-        return;
+        return skip("there is no openssl here");
     }
     house.edit(|text| {
         let text = text.replace("origins = [\"http://", "origins = [\"https://");
@@ -635,8 +639,7 @@ fn browser() -> Option<&'static str> {
 #[test]
 fn the_status_page_shows_the_numbers_in_a_browser_and_asks_nobody_else() {
     let Some(browser) = browser() else {
-        eprintln!("skipped: there is no chromium here");
-        return;
+        return skip("there is no chromium here");
     };
     let house = House::new();
     let gateway = house.start();

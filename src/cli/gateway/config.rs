@@ -1,6 +1,6 @@
 //! `gateway.toml`: its sections, and how it is read.
 //!
-//! What serde can say of a single value it says with its line; what concerns several values is in [`check`].
+//! What serde can say of a single value it says with its line; what concerns several values is checked after it.
 
 mod check;
 mod place;
