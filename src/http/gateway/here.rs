@@ -16,6 +16,10 @@ use crate::lifecycle::AdmittedSpend;
 use crate::pipeline::{Current, Pipeline, PipelineParts, TaskPool};
 use crate::protocol::{Credits, Problem, Settlement};
 
+/// Threads that settle. Each waits for its commit most of the time, and what waits at one moment is committed together: with one thread
+/// there would be nothing to put together.
+const SETTLERS: usize = 8;
+
 /// Transfers that wait to be verified; one more is answered `busy`.
 const TRANSFERS: usize = 64;
 /// Notes of what was metered that wait to be written; one more has to wait for the next.
@@ -60,7 +64,7 @@ impl Here {
         })?;
         Ok(Self {
             pipeline,
-            back: Arc::new(TaskPool::start("settle", 1, usize::MAX)?),
+            back: Arc::new(TaskPool::start("settle", SETTLERS, usize::MAX)?),
             notes: Arc::new(TaskPool::start("meter", 1, NOTES)?),
             transfers: Arc::new(TaskPool::start("transfer", 1, TRANSFERS)?),
             spent: SpentBuckets::start(gateway.shared_set(), gateway.directory(), limits.spent)?,
