@@ -87,7 +87,7 @@ async fn many_headers_and_long_ones_are_refused_before_anything_is_read() {
     let world = World::new().await;
     let host = world.host();
     let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
-    let long = format!("X: {}\r\n", "y".repeat(30_000));
+    let long = format!("X: {}\r\n", "y".repeat(100_000));
     let target = format!("/{}", "x".repeat(70_000));
     for request in [
         format!("POST {TARGET} HTTP/1.1\r\nHost: {host}\r\n{many}\r\n"),
