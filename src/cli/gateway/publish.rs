@@ -178,7 +178,7 @@ mod tests {
     /// The directory of the tests' issuer, with this configuration.
     fn known(config: &Config, now: Timestamp) -> (Directory, GatewayId) {
         let parts = directory_parts();
-        let (epoch, entry) = (parts.epochs[0].clone(), parts.gateways[0].clone());
+        let (epoch, entry) = (parts.epochs[0], parts.gateways[0].clone());
         (first(config, parts.root, (entry.id, entry.key), epoch, now).unwrap(), entry.id)
     }
 
