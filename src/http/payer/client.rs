@@ -180,6 +180,7 @@ impl Client {
     }
 
     /// Sends a request, and reads the whole answer.
+    #[cfg(feature = "cli")]
     pub(crate) async fn send(
         &self,
         method: Method,
