@@ -233,6 +233,11 @@ impl GatewayService {
     }
 }
 
+/// Whether a lease is long enough for a call of this length to be settled in it.
+fn outlasts(lease: Duration, call: Duration) -> bool {
+    call.saturating_add(SETTLING) < lease
+}
+
 /// Sells what the upstream has a path for.
 struct Reachable {
     pricing: Box<dyn Pricing>,
@@ -250,7 +255,7 @@ impl Inner {
     fn start(parts: PaymentLayerParts, current: &Arc<Current<Issuer>>) -> io::Result<Self> {
         let PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep: _ } =
             parts;
-        if call_timeout.saturating_add(SETTLING) >= Duration::from_secs(gateway.lease_seconds().into()) {
+        if !outlasts(Duration::from_secs(gateway.lease_seconds().into()), call_timeout) {
             let what = "the lease of a spend must outlast the time-out of a call";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }

@@ -8,19 +8,17 @@ use axum::extract::Request as HttpRequest;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::ledger::{Errand, Found, Screening};
 use super::metering::{Bill, Purse};
-use super::received::{Received, Signed, read_credential};
+use super::open::Paying;
+use super::received::{Received, Signed};
 use super::running::Entry;
-use super::session::{Reserved, read_following};
-use super::work::{cancelled, too_dear};
-use super::{Inner, SETTLING, is_own};
+use super::session::Reserved;
+use super::{Inner, is_own, outlasts};
 use crate::http::content_digest;
-use crate::http::payment::Payload;
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
 use crate::pipeline::Source;
-use crate::protocol::{Action, ContentDigest, Credits, Following, Opening, Problem};
+use crate::protocol::{ContentDigest, Credits, Problem};
 
 /// A request that is asked about.
 pub(in crate::http) struct Asked {
@@ -93,17 +91,14 @@ impl Inner {
             false => Signed::with_content(&received, declared(&received.parts.headers)?),
         };
         let Reserved { inner, mut bill, entry } = match paying {
-            Paying::Opening(opening) => self.admit(opening, &received, signed).await?,
+            Paying::Opening(opening) => {
+                let meter = self.meter(&received)?;
+                // The connection is the proxy's. What one caller sent is not held against the others.
+                self.admit(opening, signed, &Source::new(), meter).await?
+            }
             Paying::Following(following) => self.reserve(*following, &received, signed).await?,
         };
-        if entry.is_stopped() || gone() {
-            let closed = inner.close(&mut bill, Metered::NOTHING).await?;
-            return Err(closed.refusal(cancelled(&bill)));
-        }
-        if bill.is_over() {
-            let closed = inner.close(&mut bill, Metered::NOTHING).await?;
-            return Err(closed.refusal(too_dear(&bill)));
-        }
+        inner.may_begin(&mut bill, entry.is_stopped() || gone()).await?;
         if let Some(price) = fixed_price(&*bill.meter).filter(|_| !terms.hold_all) {
             let closed = inner.close(&mut bill, price).await?;
             return Ok(Decided::Settled(closed.receipt_header()));
@@ -111,32 +106,6 @@ impl Inner {
         let Received { place, .. } = received;
         let call = HeldCall { bill, unreported: terms.unreported.clone(), entry, inner, _place: place };
         call.write_down().await.map(|call| Decided::Held(Box::new(call)))
-    }
-
-    /// Admits a spend that opens a session of this call.
-    async fn admit(
-        self: Arc<Self>,
-        opening: Vec<u8>,
-        received: &Received,
-        signed: Signed,
-    ) -> Result<Reserved, ProblemDetails> {
-        let meter = self.meter(received)?;
-        let (screening, content) = self.screen(opening.into(), signed, Errand::Session).await?;
-        let candidate = match screening {
-            Screening::Known(found) => return Err(self.known(found).await),
-            Screening::Fresh(candidate) => candidate,
-        };
-        let tariff = candidate.tariff;
-        // Before it can be admitted, so that no cancel finds work that it cannot wait for.
-        let entry = self.running.enter(candidate.key);
-        // The connection is the proxy's. What one caller sent is not held against the others.
-        let held = match self.take_in(*candidate, &Source::new(), None).await? {
-            Found::Admitted(held) => held,
-            found => return Err(self.known(found).await),
-        };
-        let rates = self.rates(&tariff, held.charge());
-        let bill = Bill::new(Purse::Whole(held), rates, meter, content);
-        Ok(Reserved { inner: self, bill, entry })
     }
 
     /// Length of the longest body, bytes.
@@ -147,7 +116,7 @@ impl Inner {
 
     /// How long a call may be held, and still be settled by whoever admitted it.
     pub(in crate::http) fn outlasts(&self, hold: Duration) -> bool {
-        hold.saturating_add(SETTLING) < self.ledger.lease()
+        outlasts(self.ledger.lease(), hold)
     }
 }
 
@@ -205,26 +174,6 @@ impl HeldCall {
     pub(in crate::http) async fn settle(&mut self, metered: Metered) -> Result<HeldSettled, ProblemDetails> {
         let closed = self.inner.close(&mut self.bill, metered).await?;
         Ok(HeldSettled { cost: closed.cost, receipt: closed.receipt_header() })
-    }
-}
-
-/// What a request pays with.
-enum Paying {
-    Opening(Vec<u8>),
-    Following(Box<Following>),
-}
-
-impl Paying {
-    fn read(headers: &HeaderMap) -> Result<Self, ProblemDetails> {
-        match read_credential(headers)? {
-            Payload::Opening(opening) if opening.len() != Opening::LENGTH => {
-                Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"))
-            }
-            Payload::Opening(opening) => Ok(Self::Opening(opening)),
-            Payload::Following(following) => {
-                read_following(&following, Action::Call).map(|following| Self::Following(Box::new(following)))
-            }
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::Ledger;
 use super::received::{Signed, read_credential};
 use super::{Inner, settled_answer, work_problem};
-use crate::gateway::Fetched;
+use crate::gateway::{FetchError, Fetched};
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{Following, Problem};
@@ -43,7 +43,7 @@ impl Inner {
                 match here.pipeline.run(fetch).await.map_err(work_problem)?? {
                     Ok(Fetched::Settled(settled)) => Some(settled.settlement().clone()),
                     Ok(Fetched::InProgress) => None,
-                    Err(error) => return Err(ProblemDetails::new(error.problem(), error.to_string())),
+                    Err(error) => return Err(untold(&error)),
                 }
             }
         };
@@ -52,4 +52,9 @@ impl Inner {
             None => Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on")),
         }
     }
+}
+
+/// Why a request that follows an opening is told nothing.
+pub(super) fn untold(error: &FetchError) -> ProblemDetails {
+    ProblemDetails::new(error.problem(), error.to_string())
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
-use http::StatusCode;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 
 use super::forward::Next;
 use super::here::Here;
 use super::ledger::{Errand, Found, Screening};
 use super::metering::{Bill, Purse};
 use super::received::{Received, Signed, read_credential};
+use super::session::{Reserved, read_following};
 use super::work::{Reply, Work};
 use super::{Inner, failed, work_problem};
 use crate::gateway::{AdmitError, Opened, Unpaid};
@@ -20,18 +21,35 @@ use crate::http::pricing::{Call, Meter, Rates};
 use crate::http::problem::ProblemDetails;
 use crate::lifecycle::AuthenticSpend;
 use crate::pipeline::{PipelineError, Source};
-use crate::protocol::{Credits, Digest, Opening, Problem};
+use crate::protocol::{Action, Credits, Digest, Following, Opening, Problem};
+
+/// What a request for the service pays with.
+pub(super) enum Paying {
+    Opening(Vec<u8>),
+    Following(Box<Following>),
+}
+
+impl Paying {
+    /// Before the body is read: a caller who cannot even get the length right does not get to send one.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, ProblemDetails> {
+        match read_credential(headers)? {
+            Payload::Opening(opening) if opening.len() != Opening::LENGTH => {
+                Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"))
+            }
+            Payload::Opening(opening) => Ok(Self::Opening(opening)),
+            Payload::Following(following) => {
+                read_following(&following, Action::Call).map(|following| Self::Following(Box::new(following)))
+            }
+        }
+    }
+}
 
 impl Inner {
     pub(super) async fn call(self: Arc<Self>, request: HttpRequest, next: Next) -> Result<Response, ProblemDetails> {
-        let opening = match read_credential(request.headers())? {
-            Payload::Opening(opening) => opening,
-            Payload::Following(following) => return self.session_call(&following, request, next).await,
+        let opening = match Paying::read(request.headers())? {
+            Paying::Opening(opening) => opening,
+            Paying::Following(following) => return self.session_call(*following, request, next).await,
         };
-        // Before the body is read: a caller who cannot even get the length right does not get to send one.
-        if opening.len() != Opening::LENGTH {
-            return Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"));
-        }
         let connection = request.extensions().get::<Source>().cloned().unwrap_or_default();
         let received = self.receive(request, self.limits.max_body).await?;
         let meter = self.meter(&received)?;
@@ -70,7 +88,18 @@ impl Inner {
         next: Next,
         reply: &mut Reply,
     ) -> Result<(), ProblemDetails> {
-        let signed = Signed::of(&received);
+        let Reserved { inner, bill, entry } = self.admit(opening, Signed::of(&received), &connection, meter).await?;
+        inner.work(Work { received, bill, next }, &entry, reply).await
+    }
+
+    /// Admits a spend that opens a session of one call.
+    pub(super) async fn admit(
+        self: Arc<Self>,
+        opening: Vec<u8>,
+        signed: Signed,
+        source: &Source,
+        meter: Box<dyn Meter>,
+    ) -> Result<Reserved, ProblemDetails> {
         let (screening, content) = self.screen(opening.into(), signed, Errand::Session).await?;
         let candidate = match screening {
             Screening::Known(found) => return Err(self.known(found).await),
@@ -79,14 +108,13 @@ impl Inner {
         let tariff = candidate.tariff;
         // Before it can be admitted, so that no cancel finds work that it cannot stop.
         let entry = self.running.enter(candidate.key);
-        match self.take_in(*candidate, &connection, None).await? {
-            Found::Admitted(held) => {
-                let rates = self.rates(&tariff, held.charge());
-                let bill = Bill::new(Purse::Whole(held), rates, meter, content);
-                self.work(Work { received, bill, next }, &entry, reply).await
-            }
-            found => Err(self.known(found).await),
-        }
+        let held = match self.take_in(*candidate, source, None).await? {
+            Found::Admitted(held) => held,
+            found => return Err(self.known(found).await),
+        };
+        let rates = self.rates(&tariff, held.charge());
+        let bill = Bill::new(Purse::Whole(held), rates, meter, content);
+        Ok(Reserved { inner: self, bill, entry })
     }
 
     /// Verifies and admits on the pipeline's threads. `kind` is whose quota gets back what was taken for a proof that does not hold.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::fetch::untold;
 use super::forward::Next;
 use super::ledger::{Errand, Found, Held, Ledger, Screening};
 use super::metering::{Bill, Purse};
@@ -25,7 +26,7 @@ use super::received::{Received, Signed, read_credential};
 use super::running::Entry;
 use super::work::{Reply, Work};
 use super::{Inner, busy, failed, settled_answer, work_problem};
-use crate::gateway::{Cancelled, Opened, ReplayWindow, Whereabouts};
+use crate::gateway::{Cancelled, FetchError, Opened, ReplayWindow, Whereabouts};
 use crate::http::payment::Payload;
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
@@ -252,11 +253,10 @@ impl Inner {
     /// Serves a further call of a session.
     pub(super) async fn session_call(
         self: Arc<Self>,
-        following: &[u8],
+        following: Following,
         request: HttpRequest,
         next: Next,
     ) -> Result<Response, ProblemDetails> {
-        let following = read_following(following, Action::Call)?;
         let received = self.receive(request, self.limits.max_body).await?;
         let Reserved { inner, bill, entry } = self.reserve(following, &received, Signed::of(&received)).await?;
         // In a task of its own: a caller who hangs up does not stop what has to be metered.
@@ -325,7 +325,7 @@ impl Inner {
             let check = move || session.is_signed(&following, &signed);
             self.ledger.run(check).await.map_err(work_problem)??
         };
-        if valid { Ok(()) } else { Err(not_signed()) }
+        if valid { Ok(()) } else { Err(untold(&FetchError::SessionSignature)) }
     }
 
     /// What has become of a session that is not in this process.
@@ -343,7 +343,7 @@ impl Inner {
             Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled.settlement().clone())),
             Ok(Whereabouts::Here) => Ok(Elsewhere::Here),
             Ok(Whereabouts::Elsewhere) => Ok(Elsewhere::Another),
-            Err(error) => Err(ProblemDetails::new(error.problem(), error.to_string())),
+            Err(error) => Err(untold(&error)),
         }
     }
 }
@@ -462,11 +462,6 @@ pub(super) fn read_following(bytes: &[u8], action: Action) -> Result<Following, 
     } else {
         Err(malformed("the credential asks for something else".to_owned()))
     }
-}
-
-fn not_signed() -> ProblemDetails {
-    let detail = "the session signature is not of this request, or there is no such spend";
-    ProblemDetails::new(Problem::SessionSignatureInvalid, detail)
 }
 
 fn refused(refused: Refused) -> ProblemDetails {

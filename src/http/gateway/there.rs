@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::cancel::STOPPING;
+use super::fetch::untold;
 use super::ledger::{Candidate, Errand, Found, Held, Screening, Unadmitted};
 use super::limits::GatewayLimits;
 use super::observer::Observer;
@@ -21,7 +22,7 @@ use super::received::Signed;
 use super::running::Running;
 use super::{settled_answer, work_problem};
 use crate::clearing::{ClearingProblem, Progress, RemoteFetched, RemoteGateway, RemoteGatewayError, RemoteSpend};
-use crate::gateway::AdmitError;
+use crate::gateway::{AdmitError, FetchError};
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
 use crate::http::remote::IssuerClient;
@@ -408,7 +409,7 @@ impl There {
         let gateway = Arc::clone(&self.gateway);
         let take = move || signed.with(|request| gateway.take_following(&following, request));
         let taken = self.run(take).await.map_err(work_problem)??;
-        let mut fetch = taken.map_err(|error| ProblemDetails::new(error.problem(), error.to_string()))?;
+        let mut fetch = taken.map_err(|error| untold(&error))?;
         if self.remote.open().contains(&fetch.key()) {
             return Ok(None);
         }
@@ -424,8 +425,7 @@ impl There {
                     RemoteFetched::InProgress => return Ok(None),
                     RemoteFetched::Refused(problem) if may_pass(problem) => {}
                     RemoteFetched::Refused(ClearingProblem::NoSpend) => {
-                        let detail = "the session signature is not of this request, or there is no such spend";
-                        return Err(ProblemDetails::new(Problem::SessionSignatureInvalid, detail));
+                        return Err(untold(&FetchError::SessionSignature));
                     }
                     RemoteFetched::Refused(ClearingProblem::Erased) => {
                         let detail = "the spend was settled long ago: send it again, whole, to be told how";

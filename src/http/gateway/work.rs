@@ -85,15 +85,7 @@ impl Inner {
         // The place is kept until all is settled.
         let Received { parts, mut body, place: _place, .. } = received;
 
-        // What was cancelled before it was begun is not begun.
-        if entry.is_stopped() {
-            let closed = self.close(&mut bill, Metered::NOTHING).await?;
-            return Err(closed.refusal(cancelled(&bill)));
-        }
-        if bill.is_over() {
-            let closed = self.close(&mut bill, Metered::NOTHING).await?;
-            return Err(closed.refusal(too_dear(&bill)));
-        }
+        self.may_begin(&mut bill, entry.is_stopped()).await?;
 
         let takes_trailers = forward::takes_trailers(&parts.headers);
         let mut parts = forward::head(parts);
@@ -159,6 +151,17 @@ impl Inner {
             end => end,
         };
         self.finish(bill, inflow, end, send, takes_trailers).await
+    }
+
+    /// Whether work may begin. What was cancelled before it was begun is not, nor what costs more than its charge: both are settled
+    /// at nothing.
+    pub(super) async fn may_begin(&self, bill: &mut Bill, stopped: bool) -> Result<(), ProblemDetails> {
+        let problem = match (stopped, bill.is_over()) {
+            (true, _) => cancelled(bill),
+            (false, true) => too_dear(bill),
+            (false, false) => return Ok(()),
+        };
+        Err(self.close(bill, Metered::NOTHING).await?.refusal(problem))
     }
 
     /// Settles a call whose answer was passed on, and says how that ends.
@@ -322,7 +325,7 @@ fn is_stream(headers: &HeaderMap) -> bool {
     matches!(kind.as_str(), "text/event-stream" | "application/x-ndjson" | "application/jsonl")
 }
 
-pub(super) fn too_dear(bill: &Bill) -> ProblemDetails {
+fn too_dear(bill: &Bill) -> ProblemDetails {
     let detail = match &bill.purse {
         Purse::Whole(_) => {
             "the charge is below the price of this call; nothing was done, and its settlement is attached"
@@ -332,7 +335,7 @@ pub(super) fn too_dear(bill: &Bill) -> ProblemDetails {
     ProblemDetails::new(Problem::CapReached, detail)
 }
 
-pub(super) fn cancelled(bill: &Bill) -> ProblemDetails {
+fn cancelled(bill: &Bill) -> ProblemDetails {
     let detail = match &bill.purse {
         Purse::Whole(_) => "the call was cancelled; its settlement is attached",
         Purse::Part(_) => "the session was ended; its settlement can be asked for",
