@@ -24,6 +24,7 @@ pub mod clock;
 mod content_digest;
 pub mod gateway;
 pub mod issuer;
+mod kept;
 pub mod layer;
 pub mod openapi;
 pub mod operate;

@@ -1,22 +1,18 @@
 //! Any request: a free one goes through, another is paid for.
 
-use core::pin::Pin;
-use core::task::{Context, Poll};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
-use bytes::Bytes;
 use http::StatusCode;
-use hyper::body::{Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::forward::{self, Next};
 use super::received::read_body;
 use super::work::upstream_problem;
 use super::{Inner, busy};
+use crate::http::kept::Kept;
 use crate::http::problem::ProblemDetails;
 use crate::http::upstream::UpstreamError;
 
@@ -50,7 +46,7 @@ impl Inner {
         };
         forward::answer(&mut parts);
         // A body holds its place as long as it lasts.
-        let body = Body::new(Placed { body, _place: place });
+        let body = Body::new(Kept { body, _kept: place });
         match parts.status {
             // A challenge of the service's own would be taken for the gateway's.
             StatusCode::PAYMENT_REQUIRED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
@@ -58,28 +54,5 @@ impl Inner {
             }
             _ => Ok(Response::from_parts(parts, body)),
         }
-    }
-}
-
-/// The body of an answer, and the place that it holds. Its length stays known.
-struct Placed {
-    body: Body,
-    _place: OwnedSemaphorePermit,
-}
-
-impl hyper::body::Body for Placed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -125,7 +125,7 @@ impl<J: Journal + 'static> Payer<J> {
             spent.answering += began.elapsed();
             Ok(Paid { status, headers, body, accepted, receipt, spent, header_line })
         };
-        self.unless_stopped(answering).await
+        shared.unless_stopped(answering).await
     }
 
     /// The same, with the answer given as it comes: its head as soon as it is there, its body chunk by chunk, no faster than it is
@@ -145,19 +145,8 @@ impl<J: Journal + 'static> Payer<J> {
         body: Bytes,
     ) -> Result<Streamed, CallError> {
         let outgoing = Outgoing::new(method, target, headers, body);
-        self.unless_stopped(Arc::clone(&self.0.shared).pay(outgoing)).await
-    }
-
-    pub(super) async fn unless_stopped<T>(
-        &self,
-        work: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, CallError> {
-        let mut stop = self.0.shared.stop.subscribe();
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => Err(CallError::Stopped),
-            outcome = work => outcome,
-        }
+        let shared = &self.0.shared;
+        shared.unless_stopped(Arc::clone(shared).pay(outgoing)).await
     }
 }
 
@@ -189,14 +178,25 @@ impl<J: Journal + 'static> Shared<J> {
     async fn pay(self: Arc<Self>, outgoing: Arc<Outgoing>) -> Result<Streamed, CallError> {
         outgoing.signed(&self.terms().authority)?;
         let visit = self.enter().await;
-        let mut spent = Spent::default();
+        let driving = |held, spent| self.drive(held, &outgoing, spent);
+        let driven = self.with_spend(&outgoing, driving).await?;
+        Ok(self.hand_over(driven, visit))
+    }
+
+    /// Does something with a spend. What is refused because the time or the directory has changed meanwhile is done a second time, with
+    /// another one.
+    pub(super) async fn with_spend<T, F: Future<Output = Result<T, CallError>>>(
+        self: &Arc<Self>,
+        outgoing: &Arc<Outgoing>,
+        attempt: impl Fn(Held<J>, Spent) -> F,
+    ) -> Result<T, CallError> {
         for first in [true, false] {
-            let held = self.hold(&outgoing, &mut spent).await?;
+            let mut spent = Spent::default();
+            let held = self.hold(outgoing, &mut spent).await?;
             let window = held.window;
-            let details = match self.drive(held, &outgoing, spent).await {
-                Ok(driven) => return Ok(self.hand_over(driven, visit)),
+            let details = match attempt(held, spent).await {
                 Err(CallError::Refused(details)) => details,
-                Err(error) => return Err(error),
+                outcome => return outcome,
             };
             self.tell(&Event::CallRefused(details.kind()));
             match self.look_into(&details, window).await {
@@ -219,11 +219,7 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Whether another spend may fare better than one that was refused.
-    pub(super) async fn look_into(
-        self: &Arc<Self>,
-        details: &ProblemDetails,
-        window: crate::protocol::Timestamp,
-    ) -> Again {
+    async fn look_into(self: &Arc<Self>, details: &ProblemDetails, window: crate::protocol::Timestamp) -> Again {
         let changed = [Problem::Expired, Problem::UnknownEpoch, Problem::ClassUnknown, Problem::WrongGateway];
         let Some(kind) = details.kind().filter(|kind| changed.contains(kind)) else { return Again::No };
         match self.refresh_directory().await {
@@ -240,11 +236,7 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Waits for its turn, then for a ready spend, and signs the request with it.
-    pub(super) async fn hold(
-        self: &Arc<Self>,
-        outgoing: &Arc<Outgoing>,
-        spent: &mut Spent,
-    ) -> Result<Held<J>, CallError> {
+    async fn hold(self: &Arc<Self>, outgoing: &Arc<Outgoing>, spent: &mut Spent) -> Result<Held<J>, CallError> {
         let began = Instant::now();
         let _waiting = self.wait();
         let _turn = self.turn.lock().await;
@@ -518,7 +510,7 @@ impl<J: Journal + 'static> Shared<J> {
     }
 }
 
-pub(super) enum Again {
+enum Again {
     Yes,
     No,
     Contradiction,

@@ -10,12 +10,11 @@ use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::{Instant, timeout};
 
-use super::call::{Again, Outgoing, PAUSE, TRIES, receipt_in};
+use super::call::{Outgoing, PAUSE, TRIES, receipt_in};
 use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
-use super::events::Event;
 use super::shared::{Held, Shared};
 use super::stream::Settled;
-use super::{CallError, Client, ClientError, Payer, Spent};
+use super::{CallError, Client, ClientError, Payer};
 use crate::http::gateway::{CLOSE_PATH, SESSION_PATH, SessionAnswer};
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
@@ -60,7 +59,8 @@ impl<J: Journal + 'static> Payer<J> {
     /// # Errors
     /// [`CallError`]; [`CallError::SessionOver`] if the policy allows none.
     pub async fn open_session(&self) -> Result<PaidSession<J>, CallError> {
-        self.unless_stopped(Arc::clone(&self.0.shared).open_session()).await
+        let shared = &self.0.shared;
+        shared.unless_stopped(Arc::clone(shared).open_session()).await
     }
 }
 
@@ -73,35 +73,31 @@ impl<J: Journal + 'static> Shared<J> {
         let client = self.client.of_session().map_err(CallError::Unreachable)?;
         let outgoing = Outgoing::opening(SESSION_PATH);
         let _visit = self.enter().await;
-        for first in [true, false] {
-            let held = self.hold(&outgoing, &mut Spent::default()).await?;
-            let window = held.window;
-            let details = match self.begin_session(&client, &held).await {
-                Ok(SessionAnswer { seconds, .. }) => {
-                    let key = held.key();
-                    let signer = self.keeper.ask(move |wallet| wallet.session(&key)).await?;
-                    let signer = signer.map_err(|_| CallError::SessionOver)?;
-                    let until = Instant::now() + longest.min(Duration::from_secs(seconds));
-                    return Ok(PaidSession { shared: self, held, signer, client, until, over: AtomicBool::new(false) });
-                }
-                Err(CallError::Refused(details)) => details,
-                Err(error) => return Err(error),
-            };
-            self.tell(&Event::CallRefused(details.kind()));
-            match self.look_into(&details, window).await {
-                Again::Contradiction => return Err(CallError::Contradiction),
-                Again::Yes if first => {}
-                _ => return Err(CallError::Refused(details)),
+        // It opens one session, however often it is sent.
+        let opening = |held: Held<J>, _| {
+            let (shared, client) = (&self, &client);
+            async move {
+                let open = || client.open_session(&held.terms.origin, held.opening.clone());
+                let answer = shared.persist(open).await?;
+                Ok((held, answer))
             }
-        }
-        Err(CallError::Stopped)
+        };
+        let (held, SessionAnswer { seconds, .. }) = self.with_spend(&outgoing, opening).await?;
+        let key = held.key();
+        let signer = self.keeper.ask(move |wallet| wallet.session(&key)).await?;
+        let signer = signer.map_err(|_| CallError::SessionOver)?;
+        let until = Instant::now() + longest.min(Duration::from_secs(seconds));
+        Ok(PaidSession { shared: self, held, signer, client, until, over: AtomicBool::new(false) })
     }
 
-    /// Sends the opening until it is answered. It opens one session, however often it is sent.
-    async fn begin_session(&self, client: &Client, held: &Held<J>) -> Result<SessionAnswer, CallError> {
+    /// Asks the gateway something about a session until it answers with anything but "later".
+    async fn persist<T, F: Future<Output = Result<T, ClientError>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<T, CallError> {
         let mut pause = PAUSE;
         for last in (0..TRIES).map(|tries| tries + 1 == TRIES) {
-            match self.errand(client.open_session(&held.terms.origin, held.opening.clone())).await {
+            match self.errand(ask()).await {
                 Ok(answer) => return Ok(answer),
                 Err(ClientError::Problem(details)) if last || !is_later(&details) => {
                     return Err(CallError::Refused(details));
@@ -169,12 +165,7 @@ impl<J: Journal + 'static> PaidSession<J> {
     ) -> Result<Response<Body>, CallError> {
         let outgoing = Outgoing::new(method, target, headers, body);
         let visit = self.shared.enter().await;
-        let mut stop = self.shared.stop.subscribe();
-        let answer = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return Err(CallError::Stopped),
-            answer = self.send(&outgoing) => answer?,
-        };
+        let answer = self.shared.unless_stopped(self.send(&outgoing)).await?;
         // A call lasts until its body is over.
         Ok(answer.map(|body| {
             Body::new(body.map_frame(move |frame| {
@@ -233,22 +224,14 @@ impl<J: Journal + 'static> PaidSession<J> {
     /// [`CallError`]: its spend is pursued then.
     pub async fn close(self) -> Result<Settled, CallError> {
         let Self { shared, held, signer, client, .. } = self;
-        let (terms, mut pause) = (Arc::clone(&held.terms), PAUSE);
-        for last in (0..TRIES).map(|tries| tries + 1 == TRIES) {
-            let closing = signer.close(&terms.request(CLOSE_PATH)?);
-            let credential = terms.credential(Payload::Following(closing));
-            match shared.errand(client.close_session(&terms.origin, credential)).await {
-                Ok((settlement, receipt)) => return shared.accept(held, settlement, receipt).await,
-                Err(ClientError::Problem(details)) if last || !is_later(&details) => {
-                    return Err(CallError::Refused(details));
-                }
-                Err(ClientError::Problem(_)) => {}
-                Err(error) if last => return Err(CallError::Unreachable(error)),
-                Err(_) => {}
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        Err(CallError::Stopped)
+        let terms = Arc::clone(&held.terms);
+        let request = terms.request(CLOSE_PATH)?;
+        // Each try has a number of its own.
+        let close = || {
+            let closing = signer.close(&request);
+            client.close_session(&terms.origin, terms.credential(Payload::Following(closing)))
+        };
+        let (settlement, receipt) = shared.persist(close).await?;
+        shared.accept(held, settlement, receipt).await
     }
 }

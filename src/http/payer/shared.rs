@@ -15,7 +15,7 @@ use super::events::{Event, PayerObserver};
 use super::keeper::Keeper;
 use super::prover::Provers;
 use super::terms::{NoTerms, Terms};
-use super::{Client, ClientError};
+use super::{CallError, Client, ClientError};
 use crate::http::clock::Clock;
 use crate::protocol::{DirectoryError, GatewayId, SignedDirectory, SpendKey, Timestamp};
 use crate::wallet::{Journal, LaneId, OpenError, Policy, Wallet};
@@ -178,6 +178,19 @@ impl<J: Journal + 'static> Shared<J> {
         let visit = Visit { _traffic: entering.await.ok(), shared: Arc::clone(self) };
         self.state().last_call = self.clock.now();
         visit
+    }
+
+    /// Does something, until it is done or all is shut down.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => Err(CallError::Stopped),
+            outcome = work => outcome,
+        }
     }
 
     /// Waits for the answer to anything but a call.

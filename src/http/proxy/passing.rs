@@ -11,7 +11,8 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::COST_HEADER;
-use crate::http::payer::{ClientError, PaidBody, Streamed};
+use crate::http::kept::Kept;
+use crate::http::payer::Streamed;
 use crate::http::payment::{RECEIPT_HEADER, Receipt};
 use crate::http::upstream::end_to_end;
 
@@ -25,7 +26,8 @@ pub(super) fn answer(streamed: Streamed, place: OwnedSemaphorePermit) -> Respons
     if let Some(settled) = settled {
         headers.insert(COST_HEADER, HeaderValue::from(settled.accepted.cost.micro()));
     }
-    let mut answer = Response::new(Body::new(Passing { body, _place: place }));
+    // A request is under way until its body is over.
+    let mut answer = Response::new(Body::new(Kept { body, _kept: place }));
     (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
     answer
 }
@@ -60,29 +62,6 @@ impl<T: Send + Unpin + 'static> hyper::body::Body for InSession<T> {
                 other => return Poll::Ready(other),
             }
         }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A request is under way until its body is over.
-struct Passing {
-    body: PaidBody,
-    _place: OwnedSemaphorePermit,
-}
-
-impl hyper::body::Body for Passing {
-    type Data = Bytes;
-    type Error = ClientError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
