@@ -86,7 +86,7 @@ use crate::clearing::RemoteGateway;
 use crate::gateway::Gateway;
 use crate::issuer::Issuer;
 use crate::pipeline::{Current, WorkError};
-use crate::protocol::{GatewaySigningKey, Problem, Settlement};
+use crate::protocol::{Directory, GatewayId, GatewaySigningKey, Problem, Settlement};
 use here::Here;
 use ledger::Ledger;
 use running::Running;
@@ -223,8 +223,16 @@ impl GatewayService {
     /// # Errors
     /// [`AdoptError`]; nothing has changed then.
     pub fn adopt(&self, next: Adoption) -> Result<(), AdoptError> {
-        let wrap = |pricing| Box::new(Reachable { pricing, upstream: self.upstream.clone() }) as _;
-        self.layer.adopt(Adoption { pricing: next.pricing.map(wrap), ..next })
+        self.layer.adopt(Adoption { pricing: next.pricing.map(|pricing| self.reachable(pricing)), ..next })
+    }
+
+    /// Goes on with other prices: [`PaymentLayer::reprice`].
+    pub fn reprice(&self, pricing: Box<dyn Pricing>, free: Vec<RoutePattern>) {
+        self.layer.reprice(self.reachable(pricing), free);
+    }
+
+    fn reachable(&self, pricing: Box<dyn Pricing>) -> Box<dyn Pricing> {
+        Box::new(Reachable { pricing, upstream: self.upstream.clone() })
     }
 
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
@@ -286,7 +294,7 @@ impl Inner {
         let gateway = RemoteGateway::new(id, directory, Arc::clone(&key)).map_err(|error| invalid(&error))?;
         let terms = Terms::of(gateway.directory(), &signed, &id, &key).map_err(io::Error::from)?;
         let ledger = Ledger::There(There::start(gateway, issuer, Arc::clone(&observer), &limits)?);
-        if call_timeout.saturating_add(SETTLING) > ledger.lease() {
+        if !outlasts(ledger.lease(), call_timeout) {
             let what =
                 "the lease of a spend must outlast the time-out of a call, which is to be shorter than a session";
             return Err(invalid(&what));
@@ -314,6 +322,19 @@ impl Inner {
             waiting,
             settling,
         }
+    }
+
+    pub(in crate::http) fn id(&self) -> GatewayId {
+        self.ledger.id()
+    }
+
+    pub(in crate::http) fn directory(&self) -> &Directory {
+        self.ledger.directory()
+    }
+
+    /// Whether an issuer elsewhere answers; one that is here does.
+    pub(in crate::http) fn issuer_answers(&self) -> bool {
+        self.ledger.answers()
     }
 
     pub(in crate::http) fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {

@@ -20,7 +20,7 @@ use super::pricing::Pricing;
 use super::remote::RemoteLayerParts;
 use crate::gateway::Gateway;
 use crate::issuer::Issuer;
-use crate::protocol::GatewaySigningKey;
+use crate::protocol::{Directory, GatewayId, GatewaySigningKey};
 
 /// What a payment layer is made of.
 pub struct PaymentLayerParts {
@@ -102,6 +102,13 @@ impl PaymentLayer {
         self.shared.adopt(next)
     }
 
+    /// Goes on under the same directory with other prices, and other requests that cost nothing. They count for spends under every
+    /// tariff of the directory, so that each of those needs a price for all that they count. For a gateway whose issuer is elsewhere
+    /// this is the only change that is not fetched.
+    pub fn reprice(&self, pricing: Box<dyn Pricing>, free: Vec<RoutePattern>) {
+        self.shared.reprice(pricing, free);
+    }
+
     /// The gateway's own paths and nothing else, for a listener that another proxy routes them to.
     pub fn own_paths(&self) -> Router {
         self.own.clone()
@@ -109,6 +116,16 @@ impl PaymentLayer {
 
     pub(in crate::http) fn now(&self) -> Arc<Inner> {
         self.shared.now()
+    }
+
+    /// The gateway's id.
+    pub fn id(&self) -> GatewayId {
+        self.shared.now().id()
+    }
+
+    /// The directory that new calls are admitted under.
+    pub fn directory(&self) -> Directory {
+        self.shared.now().directory().clone()
     }
 
     /// The gateway that new calls are admitted by, and the issuer that they are settled by. None where that is elsewhere.

@@ -6,7 +6,7 @@
 //! | `GET /status.json` | the same numbers: [`Status`] |
 //! | `GET /metrics` | the same numbers for Prometheus, as OpenMetrics text |
 //! | `GET /healthz` | 200 as long as the process answers |
-//! | `GET /readyz` | 200 while calls are taken: not while it starts or drains, and not while the store fails or no epoch issues |
+//! | `GET /readyz` | 200 while calls are taken: not while it starts or drains, and not while the store fails, an issuer elsewhere does not answer, or no epoch issues |
 //!
 //! **Numbers are taken at intervals, and never in between.** Whoever reads exact sums twice within a second learns when a call was
 //! made and what it cost; who may see the numbers, and where they are kept for how long, is decided by others than who may see the
@@ -21,7 +21,7 @@ mod tally;
 
 pub use health::Standing;
 pub use status::{
-    CallsStatus, CreditsStatus, EpochStatus, GatewayStatus, LoadStatus, ProofsStatus, Status, UpkeepStatus,
+    CallsStatus, CreditsStatus, EpochBooks, EpochStatus, GatewayStatus, LoadStatus, ProofsStatus, Status, UpkeepStatus,
 };
 pub use tally::Tally;
 
@@ -39,6 +39,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, StatusCode, Uri};
 use tokio::runtime::Handle;
 
+use super::clock::now;
 use super::layer::PaymentLayer;
 use super::problem::ProblemDetails;
 use crate::pipeline::{Current, TaskPool};
@@ -170,17 +171,21 @@ impl Operations {
 impl Inner {
     /// On a thread: stores are asked.
     fn look(&self, numbers: bool) {
-        // Where the issuer is elsewhere, so are the numbers.
-        let Some((gateway, issuer)) = self.layer.parties() else { return };
-        self.health.look(gateway.set(), issuer.directory());
+        let (inner, now) = (self.layer.now(), now());
+        let parties = inner.parties();
+        self.health.set_trouble(match &parties {
+            Some((gateway, _)) => health::trouble_here(gateway.set(), inner.directory(), now),
+            None => health::trouble_there(inner.issuer_answers(), inner.directory(), now),
+        });
         if !numbers {
             return;
         }
         let before = self.status.get();
         let status = Status::take(status::Sources {
-            gateway: &gateway,
-            issuer: &issuer,
-            load: self.layer.load(),
+            id: inner.id(),
+            directory: inner.directory(),
+            books: parties.as_ref().map(|(gateway, issuer)| (gateway.set(), &**issuer)),
+            load: inner.load(),
             tally: &self.tally,
             before: before.as_ref().as_ref(),
             every: self.every,

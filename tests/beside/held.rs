@@ -24,7 +24,7 @@ async fn a_report_settles_a_call_once_and_may_be_said_again() {
     let (key, call) = world.hold(&mut caller, 0).await;
     assert_eq!(world.cost(&key), None);
     let first = settled(world.report(&call_report(&call, 12)).await).await;
-    assert_eq!((first.cost, world.cost(&key)), (12, Some(12)));
+    assert_eq!((first.cost, world.cost(&key), world.tally.admitted()), (12, Some(12), 1));
     // The receipt is the caller's: his wallet takes it.
     let receipt = Receipt::from_header_value(first.receipt.as_deref().unwrap()).unwrap();
     let settlement = Settlement::from_bytes(&receipt.settlement().unwrap()).unwrap();

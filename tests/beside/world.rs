@@ -12,8 +12,9 @@ use halometer::cli::demo::stack::{Stack, StackOptions};
 use halometer::gateway::{Gateway, GatewayParts, Quotas};
 use halometer::http::beside::{Beside, BesideParts, CALL_HEADER, CallReport, ProxySecret, REPORT_PATH, SECRET_HEADER};
 use halometer::http::clock::now;
-use halometer::http::gateway::{GatewayLimits, NoObserver, SETTLEMENT_PATH};
+use halometer::http::gateway::{GatewayLimits, SETTLEMENT_PATH};
 use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::operate::Tally;
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::pricing::{Call, FixedPricing, Meter, Metered, NotSold, Pricing, ReportedPricing};
@@ -63,6 +64,8 @@ pub(crate) struct Seen {
 }
 
 pub(crate) struct World {
+    /// What the operator is told.
+    pub(crate) tally: Arc<Tally>,
     pub(crate) stack: Stack,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) layer: PaymentLayer,
@@ -139,12 +142,13 @@ impl World {
         let parts = GatewayParts { id, directory, set, owner, lease_seconds, quotas: Quotas::default() };
         let gateway = Arc::new(Gateway::new(parts, now()).unwrap());
         let fixed = FixedPricing::new().route("* /fixed/**".parse().unwrap(), "output_token");
+        let tally = Arc::new(Tally::default());
         let layer = PaymentLayer::start(PaymentLayerParts {
             gateway: gateway.clone(),
             issuer: stack.shared_issuer(),
             pricing: Box::new(Prices(fixed)),
             free: vec!["GET /health".parse().unwrap()],
-            observer: Arc::new(NoObserver),
+            observer: Arc::clone(&tally) as _,
             limits: GatewayLimits::default(),
             call_timeout: Duration::from_secs(60),
             key,
@@ -159,7 +163,7 @@ impl World {
         let seen = Arc::default();
         let service = service(Arc::clone(&seen), service_reports.then(|| inner.url()));
         let service = listen().await.serve(service);
-        Self { stack, gateway, layer, beside, inner: Some(inner), own: Some(own), service, seen, host }
+        Self { tally, stack, gateway, layer, beside, inner: Some(inner), own: Some(own), service, seen, host }
     }
 
     pub(crate) fn inner_url(&self) -> String {

@@ -69,6 +69,7 @@ impl From<AdoptError> for io::Error {
 }
 
 /// What everybody is told, by one directory.
+#[derive(Clone)]
 pub(super) struct Terms {
     pub(super) challenge: HeaderValue,
     pub(super) directory: Bytes,
@@ -144,6 +145,14 @@ impl Shared {
         }
         self.inner.set(Arc::new(next));
         Ok(())
+    }
+
+    /// Goes on under the same directory with another pricing.
+    pub(in crate::http) fn reprice(&self, pricing: Box<dyn Pricing>, free: Vec<RoutePattern>) {
+        let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.now();
+        let (ledger, terms) = (inner.ledger.clone(), inner.terms.clone());
+        self.inner.set(Arc::new(inner.with(ledger, terms, Some(pricing), Some(free))));
     }
 
     /// Starts a gateway without a set, and the task that fetches directories for it.

@@ -21,6 +21,7 @@ use crate::protocol::{
 };
 
 /// Who has the set.
+#[derive(Clone)]
 pub(super) enum Ledger {
     Here(Here),
     There(There),
@@ -134,6 +135,14 @@ impl Ledger {
         match self {
             Self::Here(here) => here.gateway.id(),
             Self::There(there) => there.gateway.id(),
+        }
+    }
+
+    /// Whether an issuer elsewhere answers.
+    pub(super) fn answers(&self) -> bool {
+        match self {
+            Self::Here(_) => true,
+            Self::There(there) => there.answers(),
         }
     }
 

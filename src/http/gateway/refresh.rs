@@ -11,14 +11,20 @@ use crate::protocol::RootKey;
 
 /// The shortest pause between two questions, however often somebody wants to know.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause while there is no answer: it is to be known soon that there is one again.
+const AWAY: Duration = Duration::from_secs(5);
 
 /// Asks for the directory again and again, and goes on under each that is newer, verified and follows. Ends with the gateway.
 pub(super) async fn keep_fresh(shared: Weak<Shared>, remote: Arc<Remote>, root: RootKey, every: Duration) {
+    let mut pause = every;
     loop {
         tokio::time::sleep(PAUSE).await;
         // At its time, or when something came that the present one does not explain.
-        let _ = timeout(every.saturating_sub(PAUSE), remote.stale()).await;
-        let signed = match remote.issuer().directory().await {
+        let _ = timeout(pause.saturating_sub(PAUSE), remote.stale()).await;
+        let asked = remote.issuer().directory().await;
+        remote.set_answers(asked.is_ok());
+        pause = if asked.is_ok() { every } else { every.min(AWAY) };
+        let signed = match asked {
             Ok(signed) => signed,
             Err(trouble) => {
                 remote.complain(&trouble.to_string());

@@ -4,6 +4,7 @@ mod buckets;
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a gateway without a set works with.
+#[derive(Clone)]
 pub(super) struct There {
     pub(super) gateway: Arc<RemoteGateway>,
     remote: Arc<Remote>,
@@ -63,6 +65,8 @@ pub(super) struct Remote {
     suspects: Semaphore,
     buckets: Arc<Buckets>,
     stale: Notify,
+    /// Whether the issuer showed his directory when he was last asked for it.
+    answers: AtomicBool,
     observer: Arc<dyn Observer>,
 }
 
@@ -153,6 +157,11 @@ impl Remote {
         self.stale.notified().await;
     }
 
+    /// How the issuer answered when he was last asked for his directory.
+    pub(super) fn set_answers(&self, answers: bool) {
+        self.answers.store(answers, Ordering::Relaxed);
+    }
+
     pub(super) fn complain(&self, what: &str) {
         self.observer.issuer_failed(what);
     }
@@ -201,6 +210,8 @@ impl Remote {
         };
         let envelope = self.run(write).await.map_err(|_| Failed::Undone)?.map_err(|_| Failed::Never)?;
         let answer = self.issuer.clear(envelope).await.map_err(|trouble| {
+            // Whether he is away altogether is found out by the directory.
+            self.stale.notify_one();
             self.complain(&trouble.to_string());
             if trouble.is_undone() { Failed::Undone } else { Failed::Lost }
         })?;
@@ -232,6 +243,8 @@ impl There {
             open: Mutex::default(),
             suspects: Semaphore::new(1),
             stale: Notify::new(),
+            // The directory to begin with is his.
+            answers: AtomicBool::new(true),
             observer,
         };
         Ok(Self { gateway, remote: Arc::new(remote) })
@@ -250,6 +263,12 @@ impl There {
 
     pub(super) fn remote(&self) -> Arc<Remote> {
         Arc::clone(&self.remote)
+    }
+
+    /// Whether the issuer answered when he was last asked: once in each interval at least, and after each request that he left
+    /// unanswered.
+    pub(super) fn answers(&self) -> bool {
+        self.remote.answers.load(Ordering::Relaxed)
     }
 
     pub(super) fn waiting(&self) -> (usize, usize) {

@@ -81,7 +81,6 @@ impl Inner {
     /// Serves, meters and settles what was admitted.
     pub(super) async fn work(&self, work: Work, entry: &Entry, reply: &mut Reply) -> Result<(), ProblemDetails> {
         let Work { received, mut bill, next } = work;
-        self.observer.admitted();
         // The place is kept until all is settled.
         let Received { parts, mut body, place: _place, .. } = received;
 
@@ -153,9 +152,10 @@ impl Inner {
         self.finish(bill, inflow, end, send, takes_trailers).await
     }
 
-    /// Whether work may begin. What was cancelled before it was begun is not, nor what costs more than its charge: both are settled
-    /// at nothing.
+    /// Whether work may begin for what was admitted. What was cancelled before it was begun is not, nor what costs more than its charge:
+    /// both are settled at nothing.
     pub(super) async fn may_begin(&self, bill: &mut Bill, stopped: bool) -> Result<(), ProblemDetails> {
+        self.observer.admitted();
         let problem = match (stopped, bill.is_over()) {
             (true, _) => cancelled(bill),
             (false, true) => too_dear(bill),

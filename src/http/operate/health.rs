@@ -3,8 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::http::clock::now;
-use crate::protocol::Directory;
+use crate::protocol::{Directory, Timestamp};
 use crate::store::{PartitionPhase, SpentSet};
 
 /// What was found out longer ago than this is not believed: the store hangs.
@@ -45,18 +44,8 @@ impl Health {
         self.found().standing = standing;
     }
 
-    /// Asks the store.
-    pub(super) fn look(&self, set: &dyn SpentSet, directory: &Directory) {
-        let now = now();
-        let trouble = match set.partitions() {
-            Err(_) => Some("the store fails"),
-            Ok(_) if directory.issuing(now).is_none() => Some("no epoch issues"),
-            Ok(partitions) => {
-                let open = |epoch| partitions.contains(&(epoch, PartitionPhase::Open));
-                let missing = directory.spendable(now).any(|epoch| !open(epoch.number));
-                missing.then_some("an epoch that can be spent has no open partition")
-            }
-        };
+    /// Says what was found; to be said again and again.
+    pub(super) fn set_trouble(&self, trouble: Option<&'static str>) {
         let mut found = self.found();
         (found.trouble, found.at) = (trouble, Some(Instant::now()));
     }
@@ -70,5 +59,25 @@ impl Health {
             (Standing::Serving, Some(_), Some(trouble)) => Err(trouble),
             (Standing::Serving, Some(_), None) => Ok(()),
         }
+    }
+}
+
+/// What keeps calls from being taken over this set. Asks it.
+pub(super) fn trouble_here(set: &dyn SpentSet, directory: &Directory, now: Timestamp) -> Option<&'static str> {
+    let Ok(partitions) = set.partitions() else { return Some("the store fails") };
+    let open = |epoch| partitions.contains(&(epoch, PartitionPhase::Open));
+    match directory.issuing(now) {
+        None => Some("no epoch issues"),
+        Some(_) if directory.spendable(now).all(|epoch| open(epoch.number)) => None,
+        Some(_) => Some("an epoch that can be spent has no open partition"),
+    }
+}
+
+/// What keeps calls from being taken where the set is the issuer's, elsewhere.
+pub(super) fn trouble_there(answers: bool, directory: &Directory, now: Timestamp) -> Option<&'static str> {
+    match directory.issuing(now) {
+        _ if !answers => Some("the issuer does not answer"),
+        None => Some("no epoch issues"),
+        Some(_) => None,
     }
 }

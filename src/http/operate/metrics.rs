@@ -63,6 +63,10 @@ fn calls(registry: &mut Registry, status: &Status) {
     registry.register_with_unit("proofs_verifying", help, Unit::Seconds, seconds);
     let failures = counters("kind", &status.upstream_failures);
     registry.register("upstream_failures", "How often the service did not answer, by kind", failures);
+    if status.gateway.issuer_elsewhere {
+        let help = "How often the issuer did not answer, or answered what was not taken";
+        registry.register("issuer_failures", help, counter(status.issuer_failures));
+    }
     let help = "Notes that were found to be spent twice";
     registry.register("double_spends", help, counter(status.double_spends));
 }
@@ -103,7 +107,7 @@ fn state(registry: &mut Registry, status: &Status) {
     let ends = Family::<Labels, Number>::default();
     for epoch in &status.epochs {
         let number = epoch.number.to_string();
-        for (state, value) in [("open", epoch.open), ("settled", epoch.settled)] {
+        for (state, value) in epoch.books.iter().flat_map(|books| [("open", books.open), ("settled", books.settled)]) {
             records.get_or_create(&vec![("epoch", number.clone()), ("state", state.to_owned())]).set(value as f64);
         }
         phases.get_or_create(&vec![("epoch", number.clone()), ("partition", epoch.partition.to_owned())]).set(1.0);

@@ -62,7 +62,7 @@ fn body(status: &Status, history: &[u64]) -> String {
     }
     out += "<div class=\"cards\">\n";
     let outstanding =
-        status.credits.as_ref().map_or_else(|| "unknown".to_owned(), |credits| grouped(credits.outstanding));
+        status.credits.as_ref().map_or_else(|| nothing(status).to_owned(), |credits| grouped(credits.outstanding));
     for (name, number, more) in [
         ("calls admitted", grouped(status.calls.admitted.into()), format!("{:.2} a second", status.calls.per_second)),
         ("outstanding micro-credits", outstanding, "what callers still have".to_owned()),
@@ -90,9 +90,14 @@ fn body(status: &Status, history: &[u64]) -> String {
     out += &counts("The service behind did not answer", "by kind", &status.upstream_failures);
     out += &more(status);
     out += "</div>\n";
-    out += &epochs(&status.epochs);
+    out += &epochs(&status.epochs, nothing(status));
     out += &identity(status);
     out
+}
+
+/// In place of what the books would say.
+fn nothing(status: &Status) -> &'static str {
+    if status.gateway.issuer_elsewhere { "elsewhere" } else { "unknown" }
 }
 
 fn each(status: &Status) -> String {
@@ -104,6 +109,9 @@ fn each(status: &Status) -> String {
 
 fn credits(status: &Status) -> String {
     let Some(credits) = &status.credits else {
+        if status.gateway.issuer_elsewhere {
+            return "<section class=\"card\"><h2>Credit</h2><p>The issuer is elsewhere, and the books are his.</p></section>\n".to_owned();
+        }
         let why = escape(status.books_trouble.as_deref().unwrap_or("unknown"));
         return format!(
             "<section class=\"card warnings\"><h2>Credit</h2><p>The books cannot be drawn up: {why}</p></section>\n"
@@ -173,6 +181,8 @@ fn counts(title: &str, by: &str, counts: &BTreeMap<&'static str, u64>) -> String
 
 fn more(status: &Status) -> String {
     let upkeep = &status.upkeep;
+    let issuer =
+        status.gateway.issuer_elsewhere.then_some(("requests that the issuer did not answer", status.issuer_failures));
     let rows: String = [
         ("notes spent twice", status.double_spends),
         ("lapsed spends settled by upkeep", upkeep.settled),
@@ -180,26 +190,29 @@ fn more(status: &Status) -> String {
         ("steps of upkeep that failed", upkeep.failures),
         ("rounds of upkeep", upkeep.rounds),
     ]
-    .iter()
-    .map(|(name, count)| format!("<tr><td>{name}</td><td>{}</td></tr>", grouped((*count).into())))
+    .into_iter()
+    .chain(issuer)
+    .map(|(name, count)| format!("<tr><td>{name}</td><td>{}</td></tr>", grouped(count.into())))
     .collect();
     format!("<section class=\"card\"><h2>Besides</h2><table>{rows}</table></section>\n")
 }
 
-fn epochs(epochs: &[EpochStatus]) -> String {
+fn epochs(epochs: &[EpochStatus], nothing: &str) -> String {
     let time = |seconds: Option<u64>| seconds.map_or_else(|| "not in the directory".to_owned(), utc);
+    let amount = |books: Option<u128>| books.map_or_else(|| nothing.to_owned(), grouped);
     let rows: String = epochs
         .iter()
         .map(|epoch| {
+            let books = epoch.books.as_ref();
             let issues = if epoch.issues { " <span class=\"soft\">issues</span>" } else { "" };
             format!(
                 "<tr><td>{}{issues}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 epoch.number,
                 epoch.partition,
-                grouped(epoch.open.into()),
-                grouped(epoch.settled.into()),
-                grouped(epoch.minted),
-                grouped(epoch.charged),
+                amount(books.map(|books| books.open.into())),
+                amount(books.map(|books| books.settled.into())),
+                amount(books.map(|books| books.minted)),
+                amount(books.map(|books| books.charged)),
                 time(epoch.issues_until),
                 time(epoch.spendable_until)
             )

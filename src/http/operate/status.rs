@@ -6,12 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::tally::Tally;
-use crate::gateway::Gateway;
 use crate::http::clock::now;
 use crate::http::gateway::Load;
 use crate::issuer::{Books, Issuer};
-use crate::protocol::EpochNumber;
-use crate::store::PartitionPhase;
+use crate::protocol::{Directory, EpochNumber, GatewayId};
+use crate::store::{PartitionPhase, SpentSet};
 
 /// All that is shown, as it was at one instant. Sums are over all callers, and count from the start of the process where nothing else is
 /// said. Amounts are text: micro-credits that need not fit a number.
@@ -22,7 +21,7 @@ pub struct Status {
     pub gateway: GatewayStatus,
     /// Calls.
     pub calls: CallsStatus,
-    /// The issuer's books, since the store was made. None if they could not be drawn up.
+    /// The issuer's books, since the store was made. None if they could not be drawn up, and where they are elsewhere.
     pub credits: Option<CreditsStatus>,
     /// Why the books could not be drawn up.
     pub books_trouble: Option<String>,
@@ -34,6 +33,8 @@ pub struct Status {
     pub proofs: ProofsStatus,
     /// How often the service behind did not answer, by kind.
     pub upstream_failures: BTreeMap<&'static str, u64>,
+    /// How often an issuer elsewhere did not answer, or answered what was not taken.
+    pub issuer_failures: u64,
     /// Notes that were found to be spent twice.
     pub double_spends: u64,
     /// Upkeep.
@@ -48,6 +49,8 @@ pub struct GatewayStatus {
     pub id: String,
     /// The issuer's id.
     pub issuer: String,
+    /// Whether he is elsewhere, and the set and the books with him.
+    pub issuer_elsewhere: bool,
     /// Version of the program.
     pub version: &'static str,
     /// Number of the directory that is served.
@@ -113,8 +116,17 @@ pub struct EpochStatus {
     pub issues_until: Option<u64>,
     /// Until when its notes are accepted.
     pub spendable_until: Option<u64>,
-    /// `open`, `closing`, `retired` or `missing`.
+    /// `open`, `closing`, `retired`, `missing`, or `elsewhere` where the issuer is.
     pub partition: &'static str,
+    /// What the books say of it. None if they could not be drawn up, and where they are elsewhere.
+    #[serde(flatten)]
+    pub books: Option<EpochBooks>,
+}
+
+/// What the books say of an epoch.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct EpochBooks {
     /// Records that are open.
     pub open: u64,
     /// Records that are settled.
@@ -175,8 +187,10 @@ fn as_text<S: serde::Serializer>(amount: &u128, serializer: S) -> Result<S::Ok, 
 
 /// Where the numbers come from.
 pub(super) struct Sources<'a> {
-    pub(super) gateway: &'a Gateway,
-    pub(super) issuer: &'a Issuer,
+    pub(super) id: GatewayId,
+    pub(super) directory: &'a Directory,
+    /// None where they are elsewhere.
+    pub(super) books: Option<(&'a dyn SpentSet, &'a Issuer)>,
     pub(super) load: Load,
     pub(super) tally: &'a Tally,
     pub(super) before: Option<&'a Status>,
@@ -188,21 +202,23 @@ pub(super) struct Sources<'a> {
 impl Status {
     /// Takes the numbers; asks the store.
     pub(super) fn take(sources: Sources<'_>) -> Self {
-        let Sources { gateway, issuer, load, tally, before, every, running, ready } = sources;
-        let books = issuer.books(gateway.set());
+        let Sources { load, tally, before, every, .. } = sources;
+        let books = sources.books.map(|(set, issuer)| issuer.books(set));
+        let trouble = books.as_ref().and_then(|books| books.as_ref().err()).map(ToString::to_string);
+        let books = books.and_then(Result::ok);
         let (admitted, (verified, seconds)) = (tally.admitted(), tally.verified());
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / every.as_secs_f64();
         let upkeep = tally.upkeep();
         Self {
-            gateway: identify(gateway, issuer, every, running, ready),
+            gateway: identify(&sources),
             calls: CallsStatus {
                 admitted,
                 refused: tally.refused(),
                 per_second: rate(admitted, before.map_or(0, |before| before.calls.admitted)),
             },
-            epochs: epochs(gateway, issuer, books.as_ref().ok()),
-            books_trouble: books.as_ref().err().map(ToString::to_string),
-            credits: books.ok().map(|books| CreditsStatus {
+            epochs: epochs(&sources, books.as_ref()),
+            books_trouble: trouble,
+            credits: books.map(|books| CreditsStatus {
                 minted: books.minted,
                 charged: books.charged,
                 refunded: books.refunded,
@@ -221,6 +237,7 @@ impl Status {
                 per_second: rate(verified, before.map_or(0, |before| before.proofs.verified)),
             },
             upstream_failures: tally.upstream_failures(),
+            issuer_failures: tally.issuer_failures().0,
             double_spends: tally.double_spends(),
             upkeep: UpkeepStatus {
                 rounds: upkeep.rounds,
@@ -233,18 +250,14 @@ impl Status {
     }
 }
 
-fn identify(
-    gateway: &Gateway,
-    issuer: &Issuer,
-    every: Duration,
-    running: Duration,
-    ready: Result<(), &'static str>,
-) -> GatewayStatus {
-    let (directory, now) = (issuer.directory(), now());
+fn identify(sources: &Sources<'_>) -> GatewayStatus {
+    let Sources { id, directory, books, every, running, ready, .. } = sources;
+    let now = now();
     let prices = directory.tariff(now).into_iter().flat_map(|tariff| tariff.prices());
     GatewayStatus {
-        id: gateway.id().to_string(),
+        id: id.to_string(),
         issuer: directory.issuer().to_string(),
+        issuer_elsewhere: books.is_none(),
         version: env!("CARGO_PKG_VERSION"),
         directory: directory.parts().serial,
         taken: now.seconds(),
@@ -257,18 +270,19 @@ fn identify(
     }
 }
 
-fn epochs(gateway: &Gateway, issuer: &Issuer, books: Option<&Books>) -> Vec<EpochStatus> {
-    let (directory, now) = (issuer.directory(), now());
+fn epochs(sources: &Sources<'_>, books: Option<&Books>) -> Vec<EpochStatus> {
+    let (directory, now) = (sources.directory, now());
     // A store that fails is told by the books, and by who asks whether calls are taken.
-    let partitions: BTreeMap<EpochNumber, PartitionPhase> =
-        gateway.set().partitions().unwrap_or_default().into_iter().collect();
+    let partitions = sources.books.map(|(set, _)| set.partitions().unwrap_or_default());
+    let elsewhere = partitions.is_none();
+    let partitions: BTreeMap<EpochNumber, PartitionPhase> = partitions.into_iter().flatten().collect();
     let mut numbers: Vec<EpochNumber> = directory.epochs().iter().map(|epoch| epoch.number).collect();
     numbers.extend(partitions.keys());
     numbers.sort_unstable();
     numbers.dedup();
     let status = |number: EpochNumber| {
         let entry = directory.epoch(number);
-        let line = books.and_then(|books| books.epochs.get(&number)).copied().unwrap_or_default();
+        let line = books.map(|books| books.epochs.get(&number).copied().unwrap_or_default());
         EpochStatus {
             number: number.number(),
             issues: entry.is_some_and(|entry| entry.issue.contains(now)),
@@ -278,12 +292,15 @@ fn epochs(gateway: &Gateway, issuer: &Issuer, books: Option<&Books>) -> Vec<Epoc
                 Some(PartitionPhase::Open) => "open",
                 Some(PartitionPhase::Closing) => "closing",
                 Some(PartitionPhase::Retired) => "retired",
+                None if elsewhere => "elsewhere",
                 None => "missing",
             },
-            open: line.spends.open,
-            settled: line.spends.settled,
-            minted: line.minted,
-            charged: line.spends.cost,
+            books: line.map(|line| EpochBooks {
+                open: line.spends.open,
+                settled: line.spends.settled,
+                minted: line.minted,
+                charged: line.spends.cost,
+            }),
         }
     };
     numbers.into_iter().map(status).collect()

@@ -22,6 +22,7 @@ pub struct Tally {
     double_spends: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     upstream: Mutex<BTreeMap<&'static str, u64>>,
+    issuer: Mutex<(u64, String)>,
     upkeep: Mutex<UpkeepTally>,
 }
 
@@ -64,6 +65,7 @@ impl Tally {
             double_spends: AtomicU64::new(0),
             refused: Mutex::default(),
             upstream: Mutex::default(),
+            issuer: Mutex::default(),
             upkeep: Mutex::default(),
         }
     }
@@ -92,6 +94,11 @@ impl Tally {
     /// How often the service did not answer, by kind: `unreachable`, `target`, `timeout`, `broken`, `too-long`, `service`.
     pub fn upstream_failures(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.upstream).clone()
+    }
+
+    /// How often an issuer elsewhere did not answer or answered what was not taken, and why the last time.
+    pub fn issuer_failures(&self) -> (u64, String) {
+        lock(&self.issuer).clone()
     }
 
     pub(super) fn upkeep(&self) -> UpkeepTally {
@@ -129,6 +136,15 @@ impl Observer for Tally {
         };
         *lock(&self.upstream).entry(kind).or_default() += 1;
         self.next.upstream_failed(error);
+    }
+
+    fn issuer_failed(&self, reason: &str) {
+        {
+            let mut issuer = lock(&self.issuer);
+            issuer.0 += 1;
+            reason.clone_into(&mut issuer.1);
+        }
+        self.next.issuer_failed(reason);
     }
 
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
