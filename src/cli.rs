@@ -3,6 +3,7 @@
 // A program's output is what it is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -12,6 +13,7 @@ pub mod bench;
 pub mod demo;
 pub mod evidence;
 pub mod gateway;
+mod interrupts;
 pub mod issuer;
 pub mod prompts;
 pub mod proxy;
@@ -32,13 +34,21 @@ pub fn main() -> ExitCode {
         args::Command::Proxy(args) => Ok(proxy::run(&args)),
     };
     outcome.unwrap_or_else(|error| {
-        eprint!("halometer: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            eprint!(": {cause}");
-            source = cause.source();
-        }
-        eprintln!();
+        eprintln!("halometer: {}", chain(&*error));
         ExitCode::from(2)
     })
+}
+
+/// An error with what brought it about, each once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -24,6 +24,8 @@
 mod file;
 mod lock;
 
+#[cfg(feature = "durable")]
+pub(crate) use file::make_private;
 pub(crate) use file::try_lock;
 pub use file::{clear_unfinished, read_bounded, write_atomically};
 pub use lock::{Cost, Lock, LockError};

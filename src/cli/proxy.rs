@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use serde_json::json;
 
+use super::interrupts::Interrupts;
 use super::wallet::Place;
 use super::wallet::online::{choose, client, news, smallest_class};
 use super::wallet::say::say;
@@ -98,7 +99,8 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::yours(format!("cannot start threads: {error}")))?;
     runtime.block_on(async {
-        let mut interrupts = Interrupts::new()?;
+        let heard = Interrupts::new();
+        let mut interrupts = heard.map_err(|error| Trouble::yours(format!("cannot hear signals: {error}")))?;
         let listener = Listener::bind(args.listen).await.map_err(|error| {
             Trouble::yours(format!("cannot listen on {}: {error}", args.listen)).next("choose another --listen")
         })?;
@@ -155,40 +157,6 @@ fn policy(used: Use, class: Credits) -> Policy {
 /// What the owner should know. Nothing of single calls: who reads along later should not find them.
 fn tell(event: &Event) {
     news(core::slice::from_ref(event)).iter().for_each(|line| eprintln!("halometer: {line}"));
-}
-
-/// Whoever wants the program to end.
-struct Interrupts {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, Trouble> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let listen = |kind| signal(kind).map_err(|error| Trouble::yours(format!("cannot hear signals: {error}")));
-            Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-        #[cfg(not(unix))]
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without the signal there is no orderly way to stop.
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 impl From<ProxyError> for Trouble {

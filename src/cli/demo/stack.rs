@@ -1,7 +1,6 @@
 //! The parties of the demo, each a server on a free port of loopback.
 
 use std::collections::BTreeSet;
-use std::error::Error as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use rand::rngs::SysRng;
 
 use super::chat;
 use super::kept::{KeepError, Kept};
+use crate::cli::chain;
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
 use crate::hex;
 use crate::http::clock::now;
@@ -163,13 +163,7 @@ impl Observer for Observed {
     }
 
     fn upstream_failed(&self, error: &UpstreamError) {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        lock(&self.upstream_failures).insert(text);
+        lock(&self.upstream_failures).insert(chain(error));
     }
 
     fn double_spend(&self, evidence: Evidence) {

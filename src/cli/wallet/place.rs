@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::trouble::Trouble;
-use crate::sealed::{Lock, read_bounded};
+use crate::sealed::{Lock, make_private, read_bounded};
 use crate::wallet::Wallet;
 use crate::wallet::file::{FileJournal, WalletFile};
 
@@ -54,7 +54,7 @@ impl Place {
         if self.wallet.is_none()
             && let Some(directory) = file.path().parent()
         {
-            make_private(directory)?;
+            make_private(directory).map_err(|error| Trouble::disk(directory, &error))?;
         }
         Ok(file)
     }
@@ -107,14 +107,6 @@ fn default_path() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
     Some(data.join("halometer").join("wallet"))
-}
-
-fn make_private(directory: &Path) -> Result<(), Trouble> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(|error| Trouble::disk(directory, &error))
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, Trouble> {

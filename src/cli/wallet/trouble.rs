@@ -1,6 +1,5 @@
 //! What went wrong: whose fault it is, whether credit is safe, and what to do next.
 
-use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::say;
+use crate::cli::chain;
 use crate::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped};
 use crate::protocol::{DirectoryError, Fault};
 use crate::wallet::file::WalletFileError;
@@ -121,20 +121,6 @@ fn credit_words(credit: &CreditState) -> String {
         CreditState::Spent(accepted) => format!("{} of {} micro-credits were spent", accepted.cost, accepted.charge),
         CreditState::Disputed => "in dispute: the evidence is kept, and the right settlement asked for".to_owned(),
     }
-}
-
-/// An error with what brought it about, each once.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl From<WalletFileError> for Trouble {

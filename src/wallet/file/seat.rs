@@ -11,7 +11,7 @@
 //! | 8 | commits | big-endian |
 //! | 32 | BLAKE2b-256 of the above | |
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use super::WalletFileError;
 use super::backend::lock;
 use super::header::WALLET_ID;
 use crate::hex;
-use crate::sealed::write_atomically;
+use crate::sealed::{make_private, write_atomically};
 
 /// Length of a seat's id, bytes.
 pub(super) const SEAT_ID: usize = 16;
@@ -105,11 +105,7 @@ impl Seat {
 
 /// Makes the directory for seats, which only its owner may look into.
 pub(super) fn make_directory(seats: &Path) -> Result<(), WalletFileError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(seats).map_err(WalletFileError::Io)
+    make_private(seats).map_err(WalletFileError::Io)
 }
 
 /// The directory for seats when none is named.
