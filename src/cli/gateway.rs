@@ -1,4 +1,4 @@
-//! `halometer gateway`: a paid reverse proxy in front of a service, with the issuer inside.
+//! `halometer gateway`: a paid reverse proxy in front of a service, with the issuer inside or elsewhere.
 
 pub mod config;
 mod development;
@@ -7,6 +7,7 @@ mod init;
 mod keeper;
 mod log;
 mod publish;
+mod remote;
 mod run;
 mod start;
 mod vault;

@@ -24,14 +24,14 @@ use tempfile::TempDir;
 use super::wallet::RUNTIME;
 use super::{code, halometer, said};
 
-const CLASS: u64 = 4_000;
-const PAID: u64 = 8 * 20_000;
+pub(super) const CLASS: u64 = 4_000;
+pub(super) const PAID: u64 = 8 * 20_000;
 /// What a call costs: 10 tokens each way, at 2 and 8.
-const COST: u64 = 100;
+pub(super) const COST: u64 = 100;
 const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":10}}"#;
 
 /// A service behind, on a free port.
-fn service() -> Server {
+pub(super) fn service() -> Server {
     let answer = |uri: http::Uri| async move {
         if uri.path() == "/slow" {
             tokio::time::sleep(Duration::from_secs(4)).await;
@@ -44,27 +44,27 @@ fn service() -> Server {
 }
 
 /// What an operator has made.
-struct House {
-    place: TempDir,
-    _service: Server,
+pub(super) struct House {
+    pub(super) place: TempDir,
+    service: Server,
     port: u16,
 }
 
 /// A running gateway.
-struct Gateway {
-    child: Child,
+pub(super) struct Gateway {
+    pub(super) child: Child,
     told: Value,
     log: PathBuf,
     _out: BufReader<ChildStdout>,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (place, service) = (tempfile::tempdir().unwrap(), service());
         // Nobody else takes it in the moment between.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let house = Self { place, _service: service, port };
-        let url = house._service.url();
+        let house = Self { place, service, port };
+        let url = house.service.url();
         let made = halometer(&[
             "gateway",
             "init",
@@ -85,29 +85,39 @@ impl House {
         house
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.place.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         self.path("shop/gateway.toml")
     }
 
     /// Changes the configuration, as an editor does it.
-    fn edit(&self, change: impl FnOnce(String) -> String) {
+    pub(super) fn edit(&self, change: impl FnOnce(String) -> String) {
         let text = std::fs::read_to_string(self.config()).unwrap();
         std::fs::write(self.path("new"), change(text)).unwrap();
         std::fs::rename(self.path("new"), self.config()).unwrap();
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn start(&self) -> Gateway {
+    /// The service behind.
+    pub(super) fn service_url(&self) -> String {
+        self.service.url()
+    }
+
+    pub(super) fn start(&self) -> Gateway {
+        self.start_by(&self.config())
+    }
+
+    /// With another configuration.
+    pub(super) fn start_by(&self, config: &str) -> Gateway {
         let log = self.place.path().join(format!("log-{}", rand::random::<u32>()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_halometer"));
-        command.args(["gateway", "--json", "--config", &self.config()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["gateway", "--json", "--config", config]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -119,15 +129,15 @@ impl House {
 }
 
 impl Gateway {
-    fn told(&self, name: &str) -> &str {
+    pub(super) fn told(&self, name: &str) -> &str {
         self.told[name].as_str().unwrap()
     }
 
-    fn admin(&self, path: &str) -> (u16, String) {
+    pub(super) fn admin(&self, path: &str) -> (u16, String) {
         ask(&format!("{}{path}", self.told("admin_url")), None)
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let text = until("the first numbers", || match self.admin("/status.json") {
             (200, text) => Some(text),
             // They are taken just after it has said that it takes calls.
@@ -137,35 +147,35 @@ impl Gateway {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    fn signal(&self, signal: &str) {
+    pub(super) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     /// As a service manager ends it.
-    fn end(&mut self) -> i32 {
+    pub(super) fn end(&mut self) -> i32 {
         self.signal("-TERM");
         self.child.wait().unwrap().code().unwrap()
     }
 
-    fn directory(&self) -> SignedDirectory {
+    pub(super) fn directory(&self) -> SignedDirectory {
         RUNTIME.block_on(Client::plain().unwrap().directory(self.told("gateway_url"))).unwrap()
     }
 
-    fn root(&self) -> RootKey {
+    pub(super) fn root(&self) -> RootKey {
         RootKey::from_bytes(&self.told("root_key").parse::<Digest>().unwrap().to_bytes()).unwrap()
     }
 
-    fn id(&self) -> GatewayId {
+    pub(super) fn id(&self) -> GatewayId {
         self.told("gateway").parse().unwrap()
     }
 
     /// Somebody pays, by his own word.
-    fn pay(&self) -> PaymentId {
+    pub(super) fn pay(&self) -> PaymentId {
         let url = format!("{}/development/payments", self.told("admin_url"));
         let (status, text) = ask(&url, Some(&format!("{{\"amount\": {PAID}}}")));
         assert_eq!(status, 200, "{text}");
@@ -173,7 +183,7 @@ impl Gateway {
     }
 
     /// The wallet of somebody who has paid.
-    fn wallet(&self, secret: [u8; 32], payment: PaymentId) -> Wallet<MemoryJournal> {
+    pub(super) fn wallet(&self, secret: [u8; 32], payment: PaymentId) -> Wallet<MemoryJournal> {
         let (root, device) = (RootSecret::from_bytes(secret), DeviceId::from_bytes([1; 8]));
         let mut wallet = Wallet::new(root, device, self.root(), &self.directory(), MemoryJournal::new()).unwrap();
         let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES]).unwrap();
@@ -183,10 +193,15 @@ impl Gateway {
     }
 
     fn payer(&self) -> Payer<MemoryJournal> {
+        self.payer_at(self.id())
+    }
+
+    /// Somebody who has paid here and calls at a gateway of this issuer.
+    pub(super) fn payer_at(&self, gateway: GatewayId) -> Payer<MemoryJournal> {
         let wallet = self.wallet(rand::random(), self.pay());
         let class = Credits::from_micro(CLASS);
         let policy = Policy { jitter_seconds: 0, gather: false, provers: 2, ..Policy::agent(class, 2) };
-        let parts = PayerParts::new(self.id(), policy, Client::plain().unwrap());
+        let parts = PayerParts::new(gateway, policy, Client::plain().unwrap());
         let parts = PayerParts { answer_timeout: Duration::from_secs(8), ..parts };
         RUNTIME.block_on(Payer::start(wallet, parts)).unwrap()
     }
@@ -200,14 +215,14 @@ impl Drop for Gateway {
 }
 
 /// A client that asks nobody on the way.
-fn web() -> reqwest::ClientBuilder {
+pub(super) fn web() -> reqwest::ClientBuilder {
     // The library's own sees to TLS for this process.
     Client::plain().unwrap();
     reqwest::Client::builder().no_proxy()
 }
 
 /// A GET, or a POST of JSON; its status and text.
-fn ask(url: &str, json: Option<&str>) -> (u16, String) {
+pub(super) fn ask(url: &str, json: Option<&str>) -> (u16, String) {
     ask_as(url, json, None)
 }
 
@@ -224,7 +239,7 @@ fn ask_as(url: &str, json: Option<&str>, host: Option<&str>) -> (u16, String) {
     })
 }
 
-async fn call(payer: &Payer<MemoryJournal>) -> Option<u64> {
+pub(super) async fn call(payer: &Payer<MemoryJournal>) -> Option<u64> {
     call_at(payer, "/v1/chat/completions").await
 }
 
@@ -236,7 +251,7 @@ async fn call_at(payer: &Payer<MemoryJournal>, path: &str) -> Option<u64> {
 }
 
 #[track_caller]
-fn until<T>(what: &str, reached: impl Fn() -> Option<T>) -> T {
+pub(super) fn until<T>(what: &str, reached: impl Fn() -> Option<T>) -> T {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
         if let Some(found) = reached() {
@@ -247,7 +262,7 @@ fn until<T>(what: &str, reached: impl Fn() -> Option<T>) -> T {
     panic!("{what}: not in a minute");
 }
 
-fn sum(status: &Value, name: &str) -> u64 {
+pub(super) fn sum(status: &Value, name: &str) -> u64 {
     status["credits"][name].as_str().unwrap().parse().unwrap()
 }
 
@@ -337,7 +352,8 @@ fn other_prices_are_taken_up_while_calls_run_and_a_broken_file_changes_nothing()
     until("the second directory", || (serial() == 2).then_some(()));
     let directory = gateway.directory().verify(&gateway.root()).unwrap();
     assert_eq!(directory.parts().tariffs.len(), 2, "spends under the old prices may come");
-    assert_eq!(directory.tariff(now()).unwrap().prices()[1].credits.micro(), 18);
+    // They begin with the next second at the earliest.
+    until("the new prices", || (directory.tariff(now())?.prices()[1].credits.micro() == 18).then_some(()));
 
     for (broken, told) in [
         ("output_token = { credits = 0x }", "line "),

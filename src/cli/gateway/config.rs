@@ -6,8 +6,9 @@ mod check;
 mod place;
 mod values;
 
+pub(super) use check::issuer_client;
 pub use place::{ConfigError, Loaded};
-pub use values::{HexKey, Origin, Route, Secret, Unlock};
+pub use values::{HexKey, Id, Origin, PublicKey, Root, Route, Secret, Unlock};
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +26,8 @@ pub struct Config {
     /// Where calls are taken.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// As callers know it: session signatures are over the host of one of these.
+    /// As callers know it: session signatures are over the host of one of these. The issuer's directory says them if he is elsewhere.
+    #[serde(default)]
     pub origins: Vec<Origin>,
     /// Requests that cost nothing.
     #[serde(default)]
@@ -35,7 +37,8 @@ pub struct Config {
     /// What is counted.
     #[serde(default)]
     pub pricing: PricingConfig,
-    /// What it costs, by item.
+    /// What it costs, by item. The issuer's directory says it if he is elsewhere.
+    #[serde(default)]
     pub prices: BTreeMap<String, PriceConfig>,
     /// What else the issuer's directory says.
     #[serde(default)]
@@ -205,6 +208,8 @@ pub enum IssuerKind {
     /// In this process.
     #[default]
     Inside,
+    /// Elsewhere: he has the set, admits and settles.
+    Remote,
 }
 
 /// `[issuer]`.
@@ -215,6 +220,18 @@ pub struct IssuerConfig {
     pub kind: IssuerKind,
     /// An address of its own; beside the gateway's paths if there is none.
     pub listen: Option<SocketAddr>,
+    /// That address as callers know it. Where it is said, callers whose gateway is gone are answered there.
+    pub origins: Vec<Origin>,
+    /// TLS on that address; none if it is left out.
+    pub tls: Option<TlsConfig>,
+    /// Gateways elsewhere that he clears for.
+    pub clearing: Vec<ClearingConfig>,
+    /// Of `remote`: where he is.
+    pub url: Option<String>,
+    /// Of `remote`: his root key, pinned.
+    pub root_key: Option<Root>,
+    /// Of `remote`: how often it is asked for a newer directory.
+    pub refresh_seconds: u32,
     /// The directory of sealed keys.
     pub keys: PathBuf,
     /// What opens them.
@@ -234,6 +251,12 @@ impl Default for IssuerConfig {
         Self {
             kind: IssuerKind::default(),
             listen: None,
+            origins: Vec::new(),
+            tls: None,
+            clearing: Vec::new(),
+            url: None,
+            root_key: None,
+            refresh_seconds: 60,
             keys: "keys".into(),
             unlock: Unlock::default(),
             directory: "directory".into(),
@@ -242,6 +265,18 @@ impl Default for IssuerConfig {
             payments: PaymentsConfig::default(),
         }
     }
+}
+
+/// `[[issuer.clearing]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClearingConfig {
+    /// Its id.
+    pub id: Id,
+    /// Its public key.
+    pub key: PublicKey,
+    /// Its addresses, as callers know it.
+    pub origins: Vec<Origin>,
 }
 
 /// `[issuer.schedule]`.

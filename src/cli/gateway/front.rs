@@ -8,11 +8,11 @@ use axum::extract::Request;
 use axum::response::Response;
 use tower::{ServiceExt as _, service_fn};
 
-use crate::http::issuer::{MINT_PATH, NOTICE_PATH};
+use crate::http::issuer::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
 use crate::pipeline::Current;
 
 /// The issuer's paths that are none of a gateway's.
-const OF_ISSUER: [&str; 2] = [MINT_PATH, NOTICE_PATH];
+const OF_ISSUER: [&str; 3] = [MINT_PATH, NOTICE_PATH, CLEARING_PATH];
 
 /// Routes that are exchanged while they are served. Who has begun under one ends under it.
 #[derive(Clone)]

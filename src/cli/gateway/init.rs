@@ -12,14 +12,15 @@ use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
 use super::config::{Loaded, Secret, Unlock};
-use super::log::make_private;
-use super::vault::Vault;
+use super::vault::{GatewayIdentity, Vault};
 use crate::hex;
-use crate::sealed::write_atomically;
+use crate::sealed::{make_private, write_atomically};
 use crate::store::durable::{DurableStore, StoreOptions};
 
 /// The configuration with all defaults, in which a few places are filled in.
 const TEMPLATE: &str = include_str!("gateway.toml");
+/// The same for a gateway whose issuer is elsewhere.
+const REMOTE_TEMPLATE: &str = include_str!("remote.toml");
 
 /// The arguments of `halometer gateway init`.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,8 +47,16 @@ pub struct InitArgs {
     pub passphrase_env: Option<String>,
 
     /// Let payments be made by anybody's word, at the operator's address: to try it out, and for nothing else.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "issuer")]
     pub development: bool,
+
+    /// An issuer elsewhere, who has the spent set, admits and settles, as https://issuer.example.org. Without it the issuer is inside.
+    #[arg(long, value_name = "URL", requires = "root_key")]
+    pub issuer: Option<String>,
+
+    /// His root key, 64 hexadecimal digits: his directory is believed under this key only.
+    #[arg(long, value_name = "HEX", requires = "issuer")]
+    pub root_key: Option<String>,
 }
 
 /// Does it.
@@ -74,6 +83,12 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Box<dyn Error>> {
             Unlock::KeyFile(path)
         }
     };
+    if args.issuer.is_some() {
+        let identity = GatewayIdentity::create(&keys, &unlock)?;
+        let file = finish(dir, &text)?;
+        tell_remote(args, &identity, &file);
+        return Ok(ExitCode::SUCCESS);
+    }
     let vault = Vault::create(&keys, &unlock)?;
     if !args.development {
         let path = keys.join("notices.secret");
@@ -81,16 +96,20 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Box<dyn Error>> {
         write_atomically(&path, Zeroizing::new(hex::encode(&secret[..])).as_bytes()).map_err(failed(&path))?;
     }
     DurableStore::create(dir.join("store"), vault.gateway(), &StoreOptions::default())?;
-    // Last: where it is, all else is.
-    let file = dir.join("gateway.toml");
-    write_atomically(&file, text.as_bytes()).map_err(failed(&file))?;
-    tell(args, &vault, &file);
+    tell(args, &vault, &finish(dir, &text)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Last: where the configuration is, all else is.
+fn finish(dir: &Path, text: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let file = dir.join("gateway.toml");
+    write_atomically(&file, text.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(file)
 }
 
 /// The text, with what the operator said.
 fn configuration(args: &InitArgs) -> Result<String, Box<dyn Error>> {
-    let origin = args.origin.clone().unwrap_or_else(|| format!("http://{}", args.listen));
+    let template = if args.issuer.is_some() { REMOTE_TEMPLATE } else { TEMPLATE };
     let port = args.listen.port().checked_add(1).filter(|port| *port > 1).unwrap_or(0);
     let unlock = match &args.passphrase_env {
         Some(name) => format!("unlock = {{ passphrase_env = {} }}", quoted(name)),
@@ -103,12 +122,21 @@ fn configuration(args: &InitArgs) -> Result<String, Box<dyn Error>> {
     let parts = [
         ("@listen@", quoted(&args.listen.to_string())),
         ("@admin@", quoted(&format!("127.0.0.1:{port}"))),
-        ("@origin@", quoted(&origin)),
+        ("@origin@", quoted(&args.origin())),
+        ("@issuer@", quoted(args.issuer.as_deref().unwrap_or_default())),
+        ("@root@", quoted(args.root_key.as_deref().unwrap_or_default())),
         ("@upstream@", quoted(&args.upstream)),
         ("@unlock@", unlock),
         ("@payments@", payments.to_owned()),
     ];
-    Ok(parts.iter().fold(TEMPLATE.to_owned(), |text, (name, value)| text.replace(name, value)))
+    Ok(parts.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value)))
+}
+
+impl InitArgs {
+    /// As callers will know it.
+    fn origin(&self) -> String {
+        self.origin.clone().unwrap_or_else(|| format!("http://{}", self.listen))
+    }
 }
 
 /// As a TOML string.
@@ -139,9 +167,27 @@ fn tell(args: &InitArgs, vault: &Vault, file: &Path) {
     println!("  halometer gateway --config {file}");
 }
 
+fn tell_remote(args: &InitArgs, identity: &GatewayIdentity, file: &Path) {
+    let (dir, file) = (args.dir.display(), file.display());
+    println!("made {dir}: a key, and {file}");
+    println!();
+    println!("Have the issuer's operator add this to his configuration:");
+    println!();
+    println!("[[issuer.clearing]]");
+    println!("id = \"{}\"", identity.id);
+    println!("key = \"{}\"", hex::encode(&identity.key.public_key().to_bytes()));
+    println!("origins = [{}]", quoted(&args.origin()));
+    println!();
+    println!("Keep a copy of {dir}/keys in a safe place, and run");
+    println!();
+    println!("  halometer gateway --config {file}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::gateway::config::IssuerKind;
+    use crate::protocol::RootSigningKey;
 
     fn args() -> InitArgs {
         InitArgs {
@@ -151,7 +197,15 @@ mod tests {
             origin: None,
             passphrase_env: None,
             development: false,
+            issuer: None,
+            root_key: None,
         }
+    }
+
+    fn remote_args() -> InitArgs {
+        let root = RootSigningKey::from_bytes(&[5; 32]).public_key();
+        let issuer = Some("https://issuer.example.org".into());
+        InitArgs { issuer, root_key: Some(hex::encode(&root.to_bytes())), ..args() }
     }
 
     fn parse(text: &str) -> crate::cli::gateway::config::Config {
@@ -160,7 +214,13 @@ mod tests {
 
     #[test]
     fn what_is_commented_out_is_the_default() {
-        let text = configuration(&args()).unwrap();
+        assert!(defaults_of(&args()) > 30);
+        assert!(defaults_of(&remote_args()) > 15);
+    }
+
+    /// How many settings are commented out; each is the default.
+    fn defaults_of(args: &InitArgs) -> usize {
+        let text = configuration(args).unwrap();
         let made = parse(&text);
         // What shows a form, and is no default.
         let examples = [
@@ -197,7 +257,7 @@ mod tests {
             assert_eq!(parse(&uncommented), made, "{line}");
             defaults += 1;
         }
-        assert!(defaults > 30, "{defaults}");
+        defaults
     }
 
     #[test]
@@ -218,5 +278,13 @@ mod tests {
         assert_eq!(config.issuer.unlock, Unlock::Passphrase(Secret::Env("NAME".into())));
         assert_eq!(config.origins[0].as_str(), "https://a");
         assert_eq!(config.admin.listen.port(), 8401);
+        assert_eq!(parse(&configuration(&remote_args()).unwrap()).issuer.kind, IssuerKind::Remote);
+        for (issuer, root) in [("http://issuer.example.org", "11"), ("nonsense", "11"), ("https://a", "no key")] {
+            let odd = InitArgs { issuer: Some(issuer.into()), root_key: Some(root.into()), ..remote_args() };
+            assert!(
+                Loaded::parse(Path::new("gateway.toml"), &configuration(&odd).unwrap()).is_err(),
+                "{issuer} {root}"
+            );
+        }
     }
 }

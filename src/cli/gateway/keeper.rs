@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::config::{Config, Loaded, PaymentsKind};
+use super::config::{Config, IssuerConfig, Loaded};
 use super::front::Exchanged;
 use super::log::Log;
 use super::publish::{self, PublishError};
 use super::start::{self, Prepared, Records, StartError};
 use super::vault::{Vault, VaultError};
-use crate::gateway::{Gateway, GatewayError, Rate};
+use crate::clearing::{Clearing, ClearingParts, Desk, DeskParts};
+use crate::gateway::{Gateway, GatewayError};
 use crate::http::clock::now;
 use crate::http::gateway::{AdoptError, Adoption, GatewayService};
 use crate::http::issuer::IssuerService;
@@ -122,7 +123,8 @@ impl Keeper {
     ) -> Result<Self, ReloadError> {
         let Prepared { vault, records, file, gateway, issuer } = prepared;
         let notices = start::notices(&config, &records.payments)?;
-        let minting = minting(&config, &issuer, &records, notices.as_ref(), &log)?;
+        let house = House { started: &config, gateway: &gateway, records: &records, log: &log };
+        let minting = house.minting(&config.issuer, &issuer, notices.as_ref())?;
         Ok(Self {
             known: issuer.directory().clone(),
             routes: Exchanged::new(minting.router()),
@@ -179,7 +181,8 @@ impl Keeper {
         let now = now();
         let set = Arc::clone(&self.records.set);
         let next = due(&self.known, config, &mut self.vault, &*set, now)?;
-        let rewired = config.issuer.payments != self.config.issuer.payments;
+        let wires = |issuer: &IssuerConfig| (issuer.payments.clone(), issuer.clearing.clone(), issuer.origins.clone());
+        let rewired = wires(&config.issuer) != wires(&self.config.issuer);
         let (pricing, free) = (start::pricing(&config.pricing), start::free(config));
         let changed = config.pricing != self.config.pricing || config.free != self.config.free;
         // Also after one that was written and not gone over to.
@@ -195,9 +198,13 @@ impl Keeper {
         let keys = self.vault.epoch_keys()?;
         let issuer = Arc::new(self.issuer.succeed(&root, directory.clone(), keys)?);
         let gateway = Arc::new(self.gateway.adopt(directory.clone(), now)?);
-        // The keys of notices belong to the service that takes them.
+        // The keys of notices belong to the service that takes them, and the gateways elsewhere to the one that clears for them.
         let rewired = match rewired {
-            true => Some(minting(&self.started, &issuer, &self.records, notices.as_ref(), &self.log)?),
+            true => {
+                let Self { started, records, log, .. } = &*self;
+                let house = House { started, gateway: &gateway, records, log };
+                Some(house.minting(&config.issuer, &issuer, notices.as_ref())?)
+            }
             false => None,
         };
         if let Some(next) = next {
@@ -245,29 +252,52 @@ impl Keeper {
     }
 }
 
-/// The issuer over HTTP.
-fn minting(
-    config: &Config,
-    issuer: &Arc<Issuer>,
-    records: &Records,
-    notices: Option<&Arc<PaymentNotices>>,
-    log: &Arc<Log>,
-) -> Result<IssuerService, ReloadError> {
-    let per_minute = config.quotas.spent_per_minute;
-    let service = IssuerService::start(Arc::clone(issuer))?.with_observer(Arc::clone(log) as _);
-    let service = service.with_spent_set(Arc::clone(&records.set), Rate { per_minute, burst: per_minute })?;
-    Ok(match notices {
-        Some(notices) => service.with_notices(Arc::clone(notices))?,
-        None => service,
-    })
+/// What the issuer works with, besides his directory.
+struct House<'a> {
+    started: &'a Config,
+    gateway: &'a Gateway,
+    records: &'a Records,
+    log: &'a Arc<Log>,
+}
+
+impl House<'_> {
+    /// The issuer over HTTP.
+    fn minting(
+        &self,
+        wished: &IssuerConfig,
+        issuer: &Arc<Issuer>,
+        notices: Option<&Arc<PaymentNotices>>,
+    ) -> Result<IssuerService, ReloadError> {
+        let (set, quotas) = (&self.records.set, start::quotas(self.started));
+        let lease_seconds = self.gateway.lease_seconds();
+        let mut service = IssuerService::start(Arc::clone(issuer))?.with_observer(Arc::clone(self.log) as _);
+        service = service.with_spent_set(Arc::clone(set), start::a_minute(self.started.quotas.spent_per_minute))?;
+        if let Some(notices) = notices {
+            service = service.with_notices(Arc::clone(notices))?;
+        }
+        if !wished.clearing.is_empty() {
+            let gateways = wished.clearing.iter().map(|gateway| gateway.id.0).collect();
+            let (issuer, set) = (Arc::clone(issuer), Arc::clone(set));
+            let parts = ClearingParts { issuer, set, gateways, lease_seconds, quotas };
+            let limits = start::clearing_limits(self.started);
+            service = service.with_clearing(Arc::new(Clearing::new(parts, now())?), limits)?;
+        }
+        if !wished.origins.is_empty() {
+            let (issuer, set) = (Arc::clone(issuer), Arc::clone(set));
+            let parts = DeskParts { issuer, set, lease_seconds, cancels: quotas.cancels };
+            let origins: Vec<String> = wished.origins.iter().map(|origin| origin.as_str().to_owned()).collect();
+            service = service.with_desk(Arc::new(Desk::new(parts, now())?), &origins)?;
+        }
+        Ok(service)
+    }
 }
 
 /// The sections that are taken up at the next start only, and differ.
-fn waits(started: &Config, wished: &Config) -> Vec<&'static str> {
-    let kind = |config: &Config| (config.issuer.payments.kind == PaymentsKind::Development, config.issuer.kind);
+pub(super) fn waits(started: &Config, wished: &Config) -> Vec<&'static str> {
     let places = |config: &Config| {
         let issuer = &config.issuer;
-        (issuer.listen, issuer.keys.clone(), issuer.unlock.clone(), issuer.directory.clone(), issuer.evidence.clone())
+        let files = (issuer.keys.clone(), issuer.unlock.clone(), issuer.directory.clone(), issuer.evidence.clone());
+        (issuer.listen, issuer.tls.clone(), issuer.url.clone(), issuer.root_key, issuer.refresh_seconds, files)
     };
     let differ = [
         ("listen", started.listen != wished.listen),
@@ -280,8 +310,9 @@ fn waits(started: &Config, wished: &Config) -> Vec<&'static str> {
         ("store", started.store != wished.store),
         ("tls", started.tls != wished.tls),
         ("beside", started.beside != wished.beside),
-        ("issuer.payments.kind", kind(started) != kind(wished)),
-        ("issuer, but for its schedule and payments", places(started) != places(wished)),
+        ("issuer.kind", started.issuer.kind != wished.issuer.kind),
+        ("issuer.payments.kind", started.issuer.payments.kind != wished.issuer.payments.kind),
+        ("issuer, but for its schedule, payments, origins and clearing", places(started) != places(wished)),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

@@ -23,7 +23,7 @@ use crate::http::operate::Tally;
 use crate::issuer::NoticeError;
 use crate::lifecycle::Evidence;
 use crate::pipeline::TaskPool;
-use crate::sealed::write_atomically;
+use crate::sealed::{make_private, write_atomically};
 use crate::upkeep::{UpkeepError, UpkeepReport};
 
 /// Files of evidence that are kept at most: one for each account, and so for each payment.
@@ -72,15 +72,6 @@ fn keep(place: &Path, evidence: &Evidence) -> io::Result<()> {
         write_atomically(&path, &evidence.to_bytes())?;
     }
     Ok(())
-}
-
-/// Makes a directory that nobody else may look into, with those above it.
-pub(super) fn make_private(path: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 impl Observer for Log {
@@ -142,6 +133,7 @@ impl IssuerObserver for Log {
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     upstream: BTreeMap<&'static str, u64>,
+    issuer: u64,
 }
 
 impl Sums {
@@ -155,5 +147,10 @@ impl Sums {
             }
         }
         self.upstream = now;
+        let (count, reason) = tally.issuer_failures();
+        if count > self.issuer {
+            warn!(count = count - self.issuer, last = reason, "the issuer did not answer, or what was not taken");
+        }
+        self.issuer = count;
     }
 }

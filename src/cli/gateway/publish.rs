@@ -1,6 +1,6 @@
 //! What the next directory says: the one before, and what the configuration wishes.
 
-use super::config::Config;
+use super::config::{ClearingConfig, Config, Origin, PricingConfig};
 use crate::protocol::{
     Credits, Directory, DirectoryError, DirectoryParts, Epoch, GatewayEntry, GatewayId, GatewayKey, Grid, Limits,
     RootKey, Tariff, TariffError, Timestamp, Window,
@@ -39,6 +39,12 @@ pub enum PublishError {
     /// The directory does not name the gateway.
     #[error("the directory does not name gateway {0}")]
     NoGateway(GatewayId),
+    /// Some tariff of an issuer elsewhere has no price for something.
+    #[error("`pricing` counts `{0}`, for which the issuer's directory, or prices of before in it, have no price")]
+    NotYetPriced(String),
+    /// A gateway elsewhere cannot have the id of the one that is here.
+    #[error("`issuer.clearing` has gateway {0}, which is this one")]
+    OwnId(GatewayId),
     /// The prices make no tariff.
     #[error(transparent)]
     Tariff(#[from] TariffError),
@@ -103,13 +109,8 @@ pub(super) fn next(
     if parts.tariffs.len() - over > TARIFFS {
         return Err(PublishError::TooOften { at: leaves(over).map_or(0, Timestamp::seconds) });
     }
-    let missing = |tariff: &Tariff| {
-        let priced = |item: &str| tariff.prices().iter().any(|price| price.item == item);
-        config.pricing.items().into_iter().map(|(_, item)| item).find(|item| !priced(item))
-    };
-    if let Some((index, item)) =
-        parts.tariffs.iter().enumerate().skip(over).rev().find_map(|(index, tariff)| Some((index, missing(tariff)?)))
-    {
+    let missing = |(index, tariff)| Some((index, unpriced(&config.pricing, tariff)?));
+    if let Some((index, item)) = parts.tariffs.iter().enumerate().skip(over).rev().find_map(missing) {
         let at = leaves(index).map_or(0, Timestamp::seconds);
         return Err(PublishError::NotPriced { item: item.to_owned(), at });
     }
@@ -127,6 +128,12 @@ pub(super) fn next(
     Ok(Some(next))
 }
 
+/// Something that is counted and has no price in a tariff.
+pub(super) fn unpriced<'a>(pricing: &'a PricingConfig, tariff: &Tariff) -> Option<&'a str> {
+    let priced = |item: &str| tariff.prices().iter().any(|price| price.item == item);
+    pricing.items().into_iter().map(|(_, item)| item).find(|item| !priced(item))
+}
+
 /// For so long spends may come that were agreed to before: until the not-after of a proof that was made at the last moment is over.
 fn keep_seconds(grid: Grid) -> u64 {
     2 * u64::from(grid.step()) + Grid::GRACE
@@ -139,8 +146,20 @@ fn wish(parts: &mut DirectoryParts, config: &Config, gateway: GatewayId) -> Resu
     parts.classes = config.directory.classes.iter().copied().map(Credits::from_micro).collect();
     let entry = parts.gateways.iter_mut().find(|entry| entry.id == gateway);
     let entry = entry.ok_or(PublishError::NoGateway(gateway))?;
-    entry.origins = config.origins.iter().map(|origin| origin.as_str().to_owned()).collect();
+    entry.origins = texts(&config.origins);
+    let clearing = &config.issuer.clearing;
+    if clearing.iter().any(|other| other.id.0 == gateway) {
+        return Err(PublishError::OwnId(gateway));
+    }
+    parts.gateways.retain(|entry| entry.id == gateway);
+    let entry =
+        |other: &ClearingConfig| GatewayEntry { id: other.id.0, origins: texts(&other.origins), key: other.key.0 };
+    parts.gateways.extend(clearing.iter().map(entry));
     Ok(())
+}
+
+fn texts(origins: &[Origin]) -> Vec<String> {
+    origins.iter().map(|origin| origin.as_str().to_owned()).collect()
 }
 
 fn grid(config: &Config) -> Result<Grid, PublishError> {
@@ -235,6 +254,35 @@ mod tests {
         other.pricing.routes[0].item = "page".to_owned();
         let Err(PublishError::NotPriced { at, .. }) = next(&second, &other, id, now.after(2)) else { panic!() };
         assert!(next(&second, &other, id, Timestamp::from_seconds(at)).unwrap().is_some());
+    }
+
+    #[test]
+    fn gateways_elsewhere_come_and_go() {
+        let now = Timestamp::from_seconds(1_000_000);
+        let alone = config("call = { credits = 1 }", "");
+        let (first, id) = known(&alone, now);
+        let key = crate::hex::encode(&crate::protocol::GatewaySigningKey::from_bytes(&[6; 32]).public_key().to_bytes());
+        let with = |other: GatewayId, origin: &str| {
+            let clearing = format!(
+                "issuer.clearing = [{{ id = \"{other}\", key = \"{key}\", origins = [\"{origin}\"] }}]\n\
+                 issuer.payments.kind = \"development\""
+            );
+            let text = "origins = [\"http://a\"]\nupstream.url = \"http://b\"\npricing.kind = \"routes\"\n\
+                        pricing.routes = [{ route = \"* /**\", item = \"call\" }]\nprices.call.credits = 1\n";
+            Loaded::parse(Path::new("gateway.toml"), &format!("{text}{clearing}")).unwrap().config
+        };
+        // On either side of the one that is here.
+        for other in [GatewayId::from_bytes([0; 16]), GatewayId::from_bytes([255; 16])] {
+            let second = next(&first, &with(other, "https://x"), id, now).unwrap().unwrap();
+            assert_eq!(second.gateway(&other).unwrap().origins, ["https://x"]);
+            assert_eq!(second.gateway(&id), first.gateway(&id));
+            assert_eq!(next(&second, &with(other, "https://x"), id, now), Ok(None));
+            let third = next(&second, &with(other, "https://y"), id, now).unwrap().unwrap();
+            assert_eq!(third.gateway(&other).unwrap().origins, ["https://y"]);
+            let fourth = next(&third, &alone, id, now).unwrap().unwrap();
+            assert_eq!((fourth.gateway(&other), fourth.parts().serial), (None, 4));
+        }
+        assert_eq!(next(&first, &with(id, "https://x"), id, now), Err(PublishError::OwnId(id)));
     }
 
     #[test]

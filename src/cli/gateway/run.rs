@@ -8,20 +8,24 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
-use super::config::{Config, Loaded, PaymentsKind, StoreKind};
+use super::config::{Config, IssuerKind, Loaded, PaymentsKind, StoreKind, TlsConfig};
+use super::front::{self, Exchanged};
 use super::keeper::{Keeper, ReloadError};
 use super::log::{self, Log, Sums};
-use super::{development, front, start, vault};
+use super::remote::{self, RemoteKeeper};
+use super::{development, start, vault};
+use crate::cli::interrupts::Interrupts;
 use crate::hex;
 use crate::http::beside::Beside;
 use crate::http::gateway::{GatewayService, GatewayServiceParts, UpkeepTask};
 use crate::http::operate::{OperateParts, Operations, Standing, Tally};
-use crate::http::server::{Certificates, Listener, Server};
-use crate::protocol::OwnerId;
+use crate::http::server::{Certificates, Listener, Server, TlsError};
+use crate::protocol::{OwnerId, RootKey};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -38,7 +42,14 @@ const TELL: Duration = Duration::from_secs(60);
 pub(super) fn run(file: &Path, check: bool, json: bool) -> Outcome<ExitCode> {
     let loaded = Loaded::read(file)?;
     if check {
-        start::check(&loaded)?.iter().for_each(|line| println!("{line}"));
+        let found = match loaded.config.issuer.kind {
+            IssuerKind::Inside => start::check(&loaded)?,
+            IssuerKind::Remote => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(remote::check(&loaded))?
+            }
+        };
+        found.iter().for_each(|line| println!("{line}"));
         println!("all fits");
         return Ok(ExitCode::SUCCESS);
     }
@@ -55,8 +66,9 @@ struct Running {
     beside: Option<(Beside, Server)>,
     operations: Operations,
     tally: Arc<Tally>,
-    keeper: Arc<Mutex<Keeper>>,
-    certificates: Option<Certificates>,
+    keeping: Arc<Mutex<Keeping>>,
+    /// What is spoken where, to be renewed.
+    certificates: Vec<(Certificates, TlsConfig)>,
     file: PathBuf,
     /// As it was read last, whether it could be gone over to or not.
     seen: Vec<u8>,
@@ -95,27 +107,17 @@ impl Running {
             Some(beside) => Some(bind(beside.listen).await?),
             None => None,
         };
-        let certificates = config.tls.as_ref().map(|tls| Certificates::read(&tls.cert, &tls.key)).transpose()?;
-        let seen = std::fs::read(&loaded.file)?;
-        let owner = OwnerId::from_bytes(rand::random());
-        let file = loaded.file.clone();
-        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
+        let tls = config.tls.as_ref().map(certificates).transpose()?;
+        let issuer_tls = config.issuer.tls.as_ref().map(certificates).transpose()?;
+        let (seen, file) = (std::fs::read(&loaded.file)?, loaded.file.clone());
 
-        let evidence = (config.store.kind == StoreKind::Durable).then(|| config.issuer.evidence.clone());
-        let log = Log::new(evidence)?;
+        let evidence = config.issuer.kind == IssuerKind::Inside && config.store.kind == StoreKind::Durable;
+        let log = Log::new(evidence.then(|| config.issuer.evidence.clone()))?;
         let tally = Arc::new(Tally::new(Arc::clone(&log) as _));
-        let every = Duration::from_secs(config.upkeep.every_seconds.into());
-        let service = GatewayService::start(GatewayServiceParts {
-            gateway: Arc::clone(&prepared.gateway),
-            issuer: Arc::clone(&prepared.issuer),
-            upstream: start::upstream(&config)?,
-            pricing: start::pricing(&config.pricing),
-            free: start::free(&config),
-            observer: Arc::clone(&tally) as _,
-            limits: start::limits(&config),
-            key: prepared.vault.gateway_key()?,
-            upkeep: Some(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
-        })?;
+        let Made { service, keeping, routes, admin_routes, root } = match config.issuer.kind {
+            IssuerKind::Inside => Made::inside(loaded, &tally, log).await?,
+            IssuerKind::Remote => Made::remote(config.clone(), &tally).await?,
+        };
         let beside = start::beside(&config, service.layer())?.zip(inner).map(|(beside, listener)| {
             let server = listener.serve(beside.router());
             (beside, server)
@@ -126,42 +128,36 @@ impl Running {
             every: Duration::from_secs(config.admin.every_seconds.into()),
             hosts: config.admin.hosts.clone(),
         })?;
-        let (root, id) = (hex::encode(&prepared.vault.root().to_bytes()), prepared.vault.gateway().to_string());
-        let keeper = Keeper::new(prepared, config.clone(), service.clone(), log)?;
-        let admin_routes = match config.issuer.payments.kind {
-            PaymentsKind::Development => development::router(Arc::clone(&keeper.records().payments)),
-            PaymentsKind::Notices => axum::Router::new(),
-        };
         let admin = admin.serve(operations.router_with(admin_routes));
 
-        let routes = keeper.routes();
-        let gateway = match &issuer {
-            Some(_) => service.router(),
-            None => front::both(service.router(), routes),
+        let gateway = match &routes {
+            Some(routes) if issuer.is_none() => front::both(service.router(), routes),
+            _ => service.router(),
         };
-        let gateway = match &certificates {
-            Some(certificates) => listener.serve_tls(gateway, certificates)?,
-            None => listener.serve(gateway),
-        };
-        let issuer_url = issuer.as_ref().map_or_else(|| gateway.url(), |issuer| format!("http://{}", issuer.address()));
-        let gateway_url = gateway.url();
-        let issuer = issuer.map(|issuer| issuer.serve(routes.router()));
+        let gateway = serve_at(listener, gateway, tls.as_ref())?;
+        let issuer = issuer.zip(routes.as_ref());
+        let issuer =
+            issuer.map(|(listener, routes)| serve_at(listener, routes.router(), issuer_tls.as_ref())).transpose()?;
         operations.set_standing(Standing::Serving);
+        let elsewhere = config.issuer.url.clone();
+        let issuer_url = elsewhere.unwrap_or_else(|| issuer.as_ref().unwrap_or(&gateway).url());
+        let (id, gateway_url, serial) = (service.layer().id().to_string(), gateway.url(), keeping.serial());
         introduce(
             json,
             &[
                 ("gateway_url", &gateway_url),
                 ("issuer_url", &issuer_url),
                 ("admin_url", &admin.url()),
-                ("root_key", &root),
+                ("root_key", &hex::encode(&root.to_bytes())),
                 ("gateway", &id),
             ],
         )?;
-        let serial = keeper.serial();
         info!(gateway = id, listen = gateway_url, admin = admin.url(), directory = serial, "taking calls");
         let servers = core::iter::once(gateway).chain(issuer).collect();
-        let keeper = Arc::new(Mutex::new(keeper));
-        Ok(Self { servers, admin, service, beside, operations, tally, keeper, certificates, file, seen, config })
+        let keeping = Arc::new(Mutex::new(keeping));
+        let certificates = tls.into_iter().zip(config.tls.clone());
+        let certificates = certificates.chain(issuer_tls.into_iter().zip(config.issuer.tls.clone())).collect();
+        Ok(Self { servers, admin, service, beside, operations, tally, keeping, certificates, file, seen, config })
     }
 
     /// Until it is told to end: what is due by the clock, and by the operator's will.
@@ -176,12 +172,13 @@ impl Running {
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::End => return,
+                    // And what has come since they were told last.
+                    Signal::End => return sums.tell(&self.tally),
                     Signal::Reload => self.reload(true).await,
                 },
                 _ = watch.tick() => self.reload(false).await,
                 _ = tick.tick() => {
-                    if let Err(error) = self.with_keeper(Keeper::tick).await {
+                    if let Err(error) = self.with_keeping(Keeping::tick).await {
                         error!(%error, "what is due by the clock could not be done, and is tried again");
                     }
                 }
@@ -191,13 +188,13 @@ impl Running {
     }
 
     /// Keys are built and files are written: on a thread that may wait.
-    async fn with_keeper<T: Send + 'static>(
+    async fn with_keeping<T: Send + 'static>(
         &self,
-        action: impl FnOnce(&mut Keeper) -> Result<T, ReloadError> + Send + 'static,
+        action: impl FnOnce(&mut Keeping) -> Result<T, ReloadError> + Send + 'static,
     ) -> Result<T, Box<dyn Error>> {
-        let keeper = Arc::clone(&self.keeper);
+        let keeping = Arc::clone(&self.keeping);
         let done =
-            tokio::task::spawn_blocking(move || action(&mut keeper.lock().unwrap_or_else(PoisonError::into_inner)));
+            tokio::task::spawn_blocking(move || action(&mut keeping.lock().unwrap_or_else(PoisonError::into_inner)));
         Ok(done.await??)
     }
 
@@ -216,7 +213,7 @@ impl Running {
         }
         self.seen = bytes;
         let outcome = match Loaded::read(&self.file) {
-            Ok(loaded) => self.with_keeper(move |keeper| keeper.reload(&loaded)).await,
+            Ok(loaded) => self.with_keeping(move |keeping| keeping.reload(&loaded)).await,
             Err(error) => Err(error.into()),
         };
         match outcome {
@@ -226,10 +223,10 @@ impl Running {
             }
             Err(error) => return error!(%error, "the configuration is not taken up; all goes on as it was"),
         }
-        if let (Some(certificates), Some(tls)) = (&self.certificates, &self.config.tls)
-            && let Err(error) = certificates.replace(&tls.cert, &tls.key)
-        {
-            error!(%error, "the certificate is not exchanged");
+        for (certificates, tls) in &self.certificates {
+            if let Err(error) = certificates.replace(&tls.cert, &tls.key) {
+                error!(%error, "the certificate is not exchanged");
+            }
         }
     }
 
@@ -258,6 +255,96 @@ impl Running {
     }
 }
 
+/// Who sees to what changes.
+enum Keeping {
+    Inside(Box<Keeper>),
+    Remote(Box<RemoteKeeper>),
+}
+
+impl Keeping {
+    fn serial(&self) -> u64 {
+        match self {
+            Self::Inside(keeper) => keeper.serial(),
+            Self::Remote(keeper) => keeper.serial(),
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), ReloadError> {
+        match self {
+            Self::Inside(keeper) => keeper.tick(),
+            Self::Remote(keeper) => {
+                keeper.tick();
+                Ok(())
+            }
+        }
+    }
+
+    fn reload(&mut self, loaded: &Loaded) -> Result<Vec<&'static str>, ReloadError> {
+        match self {
+            Self::Inside(keeper) => keeper.reload(loaded),
+            Self::Remote(keeper) => keeper.reload(loaded),
+        }
+    }
+}
+
+/// What serves, before anybody is served.
+struct Made {
+    service: GatewayService,
+    keeping: Keeping,
+    /// The issuer's, if he is inside.
+    routes: Option<Exchanged>,
+    /// What is at the operator's address besides what he looks at.
+    admin_routes: Router,
+    root: RootKey,
+}
+
+impl Made {
+    /// With the issuer.
+    async fn inside(loaded: Loaded, tally: &Arc<Tally>, log: Arc<Log>) -> Outcome<Self> {
+        let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
+        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
+        let every = Duration::from_secs(config.upkeep.every_seconds.into());
+        let service = GatewayService::start(GatewayServiceParts {
+            gateway: Arc::clone(&prepared.gateway),
+            issuer: Arc::clone(&prepared.issuer),
+            upstream: start::upstream(&config)?,
+            pricing: start::pricing(&config.pricing),
+            free: start::free(&config),
+            observer: Arc::clone(tally) as _,
+            limits: start::limits(&config),
+            key: prepared.vault.gateway_key()?,
+            upkeep: Some(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
+        })?;
+        let (root, payments) = (prepared.vault.root(), config.issuer.payments.kind);
+        let keeper = Keeper::new(prepared, config, service.clone(), log)?;
+        let admin_routes = match payments {
+            PaymentsKind::Development => development::router(Arc::clone(&keeper.records().payments)),
+            PaymentsKind::Notices => Router::new(),
+        };
+        let routes = Some(keeper.routes().clone());
+        Ok(Self { service, keeping: Keeping::Inside(Box::new(keeper)), routes, admin_routes, root })
+    }
+
+    /// With an issuer elsewhere.
+    async fn remote(config: Config, tally: &Arc<Tally>) -> Outcome<Self> {
+        let keeper = RemoteKeeper::start(config, tally).await?;
+        let (service, root) = (keeper.service().clone(), keeper.root());
+        let keeping = Keeping::Remote(Box::new(keeper));
+        Ok(Self { service, keeping, routes: None, admin_routes: Router::new(), root })
+    }
+}
+
+fn certificates(tls: &TlsConfig) -> Result<Certificates, TlsError> {
+    Certificates::read(&tls.cert, &tls.key)
+}
+
+fn serve_at(listener: Listener, router: Router, certificates: Option<&Certificates>) -> Result<Server, TlsError> {
+    match certificates {
+        Some(certificates) => listener.serve_tls(router, certificates),
+        None => Ok(listener.serve(router)),
+    }
+}
+
 async fn bind(address: SocketAddr) -> Outcome<Listener> {
     Listener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
 }
@@ -272,8 +359,12 @@ fn warn_of(config: &Config) {
             "issuer.payments.kind = \"development\": whoever reaches the operator's address makes credit for nothing"
         );
     }
-    if config.tls.is_none() && !config.listen.ip().is_loopback() {
-        warn!("there is no [tls], and others reach this address: something that does TLS has to stand in front");
+    let issuer = config.issuer.listen.map(|listen| (listen, &config.issuer.tls));
+    for (listen, _) in core::iter::once((config.listen, &config.tls))
+        .chain(issuer)
+        .filter(|(listen, tls)| tls.is_none() && !listen.ip().is_loopback())
+    {
+        warn!(%listen, "there is no TLS, and others reach this address: something that does TLS has to stand in front");
     }
     if let Some(beside) = config.beside.as_ref().filter(|beside| !beside.listen.ip().is_loopback()) {
         warn!(listen = %beside.listen, "the address for the proxy is not on loopback: what goes there is not encrypted");
@@ -305,42 +396,29 @@ enum Signal {
 
 /// Listens to signals.
 struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
+    interrupts: Interrupts,
     #[cfg(unix)]
     hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            Ok(Self {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-                hang_up: signal(SignalKind::hangup())?,
-            })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
+        Ok(Self {
+            interrupts: Interrupts::new()?,
+            #[cfg(unix)]
+            hang_up: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> Signal {
         #[cfg(unix)]
         tokio::select! {
-            _ = self.terminate.recv() => Signal::End,
-            _ = self.interrupt.recv() => Signal::End,
+            () = self.interrupts.next() => Signal::End,
             _ = self.hang_up.recv() => Signal::Reload,
         }
         #[cfg(not(unix))]
         {
-            if tokio::signal::ctrl_c().await.is_err() {
-                // Without the signal there is no orderly way to end.
-                std::future::pending::<()>().await;
-            }
+            self.interrupts.next().await;
             Signal::End
         }
     }

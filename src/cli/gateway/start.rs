@@ -16,17 +16,20 @@ use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use crate::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
 use crate::http::clock::now;
 use crate::http::gateway::GatewayLimits;
+use crate::http::issuer::ClearingLimits;
 use crate::http::layer::PaymentLayer;
 use crate::http::pattern::RoutePattern;
 use crate::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, TokenPricing};
-use crate::http::server::TlsError;
+use crate::http::remote::{IssuerClientError, IssuerTrouble};
+use crate::http::server::{Certificates, TlsError};
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use crate::issuer::{
     Issuer, IssuerError, KeystoreError, NoticeKey, NoticeKeyError, PaymentNotices, Schedule, ScheduleError,
 };
 use crate::pipeline::PipelineLimits;
 use crate::protocol::{
-    Credits, Directory, DirectoryError, EpochNumber, Limits, OwnerId, RootSigningKey, SignedDirectory, Timestamp,
+    Credits, Directory, DirectoryError, EpochNumber, GatewayId, Limits, OwnerId, RootSigningKey, SignedDirectory,
+    Timestamp,
 };
 use crate::sealed::{read_bounded, write_atomically};
 use crate::store::durable::{DurableStore, OpenError, StoreOptions};
@@ -99,6 +102,34 @@ pub enum StartError {
     /// The certificate.
     #[error("`tls`: {0}")]
     Tls(#[from] TlsError),
+    /// The address of an issuer elsewhere.
+    #[error("`issuer.url`: {0}")]
+    IssuerUrl(#[from] IssuerClientError),
+    /// The root key of an issuer elsewhere is not said.
+    #[error("`issuer.root_key` is not said")]
+    NoRootKey,
+    /// An issuer elsewhere did not show his directory.
+    #[error("`issuer.url`: {0}")]
+    IssuerAway(#[source] IssuerTrouble),
+    /// The directory of an issuer elsewhere is not his, by the pinned root key.
+    #[error("the issuer's directory: {0}")]
+    IssuerDirectory(#[source] DirectoryError),
+    /// An issuer elsewhere does not know this gateway.
+    #[error(
+        "the issuer's directory does not name gateway {id} with the key {key}: his operator has to add it to `issuer.clearing`"
+    )]
+    NotNamed {
+        /// The gateway's id.
+        id: GatewayId,
+        /// Its public key, in hexadecimal digits.
+        key: String,
+    },
+    /// The service does not start.
+    #[error("the gateway does not start: {0}")]
+    Service(#[source] io::Error),
+    /// An issuer elsewhere has no price for something.
+    #[error("`pricing` counts `{0}`, for which the issuer's directory has no price")]
+    Unpriced(String),
 }
 
 /// Where the records are.
@@ -229,13 +260,9 @@ fn begin(
 /// What is found without changing anything.
 pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let config = &loaded.config;
-    upstream(config)?;
-    config.beside.as_ref().map(proxy_secret).transpose()?;
+    check_rim(config)?;
     let nowhere: Arc<dyn PaymentBook> = Arc::new(MemoryPaymentBook::new());
     notices(config, &nowhere)?;
-    if let Some(tls) = &config.tls {
-        crate::http::server::Certificates::read(&tls.cert, &tls.key)?;
-    }
     let mut found = match Vault::open(config) {
         Ok(vault) => check_records(config, &vault)?,
         Err(VaultError::Epochs(KeystoreError::InUse)) => {
@@ -245,6 +272,16 @@ pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     };
     found.extend(super::vault::exposed(config).iter().map(|path| format!("others may read {}", path.display())));
     Ok(found)
+}
+
+/// What there is wherever the issuer is.
+pub(super) fn check_rim(config: &Config) -> Result<(), StartError> {
+    upstream(config)?;
+    config.beside.as_ref().map(proxy_secret).transpose()?;
+    for tls in config.tls.iter().chain(&config.issuer.tls) {
+        Certificates::read(&tls.cert, &tls.key)?;
+    }
+    Ok(())
 }
 
 fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartError> {
@@ -375,7 +412,13 @@ pub(super) fn limits(config: &Config) -> GatewayLimits {
     }
 }
 
-fn quotas(config: &Config) -> Quotas {
+/// Of what gateways elsewhere ask.
+pub(super) fn clearing_limits(config: &Config) -> ClearingLimits {
+    let limits = ClearingLimits::default();
+    ClearingLimits { verify_threads: config.limits.verify_threads.unwrap_or(limits.verify_threads), ..limits }
+}
+
+pub(super) fn quotas(config: &Config) -> Quotas {
     let quotas = &config.quotas;
     Quotas {
         admissions: quotas.admissions_per_minute.map_or(Rate::UNLIMITED, a_minute),
@@ -385,7 +428,7 @@ fn quotas(config: &Config) -> Quotas {
     }
 }
 
-fn a_minute(per_minute: u32) -> Rate {
+pub(super) fn a_minute(per_minute: u32) -> Rate {
     Rate { per_minute, burst: per_minute }
 }
 

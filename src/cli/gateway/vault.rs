@@ -6,9 +6,10 @@
 //! | `gateway.key` | the gateway's id and key, sealed |
 //! | `epochs.key` | the keys of the epochs: [`Keystore`] |
 //!
-//! The root key is read when a directory is signed, and wiped afterwards.
+//! The root key is read when a directory is signed, and wiped afterwards. A gateway whose issuer is elsewhere has the second file only.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,9 @@ pub enum VaultError {
     /// An environment variable that should hold a secret does not.
     #[error("the environment variable {0} is not set, empty, or no text")]
     SecretEnv(String),
+    /// Another process works under the gateway's key.
+    #[error("another gateway runs with {0}: one process at a time works under a gateway's id")]
+    InUse(PathBuf),
     /// The keys of the epochs.
     #[error("the keys of the epochs: {0}")]
     Epochs(#[from] KeystoreError),
@@ -85,14 +89,10 @@ impl Vault {
     /// Draws keys and seals them in a directory, which is there.
     pub(super) fn create(keys: &Path, unlock: &Unlock) -> Result<Self, VaultError> {
         let mut rng = UnwrapErr(SysRng);
-        let (root, gateway) = (RootSigningKey::generate(&mut rng), GatewaySigningKey::generate(&mut rng));
-        let id = GatewayId::from_bytes(rand::random());
+        let root = RootSigningKey::generate(&mut rng);
         let lock = lock(unlock)?;
         seal(&keys.join("root.key"), ROOT, &Zeroizing::new(root.to_bytes())[..], &lock)?;
-        let mut plain = Zeroizing::new(id.as_bytes().to_vec());
-        plain.reserve_exact(32);
-        plain.extend_from_slice(&Zeroizing::new(gateway.to_bytes())[..]);
-        seal(&keys.join("gateway.key"), GATEWAY, &plain, &lock)?;
+        create_gateway(keys, &lock)?;
         let issuer = root.public_key().issuer_id();
         Keystore::create(&keys.join("epochs.key"), issuer, super::vault::lock(unlock)?, &mut rng)?;
         Self::open_files(keys, unlock)
@@ -195,6 +195,43 @@ impl Vault {
     }
 }
 
+/// The id and key of a gateway whose issuer is elsewhere. Nobody else works under them as long as this is there.
+pub(super) struct GatewayIdentity {
+    pub(super) id: GatewayId,
+    pub(super) key: GatewaySigningKey,
+    pub(super) in_use: File,
+}
+
+impl GatewayIdentity {
+    /// Draws them and seals them in a directory, which is there.
+    pub(super) fn create(keys: &Path, unlock: &Unlock) -> Result<Self, VaultError> {
+        create_gateway(keys, &lock(unlock)?)?;
+        Self::open(keys, unlock)
+    }
+
+    /// Opens them.
+    pub(super) fn open(keys: &Path, unlock: &Unlock) -> Result<Self, VaultError> {
+        let (path, guard) = (keys.join("gateway.key"), keys.join("gateway.key.lock"));
+        let (id, key) = read_gateway(&path, &lock(unlock)?)?;
+        let failed = |error| VaultError::File(guard.clone(), error);
+        let in_use = OpenOptions::new().create(true).truncate(false).write(true).open(&guard).map_err(failed)?;
+        match sealed::try_lock(&in_use) {
+            Ok(()) => Ok(Self { id, key, in_use }),
+            Err(TryLockError::WouldBlock) => Err(VaultError::InUse(path)),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+fn create_gateway(keys: &Path, lock: &Lock) -> Result<(), VaultError> {
+    let key = GatewaySigningKey::generate(&mut UnwrapErr(SysRng));
+    let id = GatewayId::from_bytes(rand::random());
+    let mut plain = Zeroizing::new(Vec::with_capacity(GatewayId::LENGTH + 32));
+    plain.extend_from_slice(id.as_bytes());
+    plain.extend_from_slice(&Zeroizing::new(key.to_bytes())[..]);
+    seal(&keys.join("gateway.key"), GATEWAY, &plain, lock)
+}
+
 fn seal(path: &Path, purpose: &[u8], plain: &[u8], lock: &Lock) -> Result<(), VaultError> {
     let sealed = sealed::seal(purpose, plain, lock, &mut UnwrapErr(SysRng));
     let sealed = sealed.map_err(|error| VaultError::Seal(path.to_owned(), error))?;
@@ -266,7 +303,7 @@ pub(super) fn exposed(config: &Config) -> Vec<PathBuf> {
         .chain(config.beside.iter().map(|beside| &beside.secret))
         .chain(config.issuer.payments.keys.values().flat_map(|key| &key.hmac_sha256));
     files.extend(others.filter_map(|secret| if let Secret::File(path) = secret { Some(path.as_path()) } else { None }));
-    files.extend(config.tls.iter().map(|tls| tls.key.as_path()));
+    files.extend(config.tls.iter().chain(&config.issuer.tls).map(|tls| tls.key.as_path()));
     files.into_iter().filter(|path| is_exposed(path)).map(Path::to_owned).collect()
 }
 

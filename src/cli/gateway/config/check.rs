@@ -1,7 +1,11 @@
 //! What concerns several values, and ranges.
 
-use super::{Config, ConfigError, IssuerConfig, Loaded, PaymentsKind, PricingConfig, PricingKind, ScheduleConfig};
+use super::{
+    Config, ConfigError, DirectoryConfig, IssuerConfig, IssuerKind, Loaded, Origin, PaymentsKind, PricingConfig,
+    PricingKind, QuotasConfig, ScheduleConfig, StoreConfig, UpkeepConfig,
+};
 use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN};
+use crate::http::remote::{IssuerClient, IssuerClientError};
 use crate::http::upstream::{Upstream, UpstreamLimits};
 use crate::issuer::{Schedule, ScheduleParts};
 use crate::protocol::{Credits, Grid, Limits, Price, Tariff, Timestamp, Window};
@@ -11,27 +15,108 @@ const MONTH: u32 = 31 * 24 * 3_600;
 
 pub(super) fn check(loaded: &Loaded) -> Result<(), ConfigError> {
     let config = &loaded.config;
-    if config.origins.is_empty() || config.origins.len() > 16 {
-        return Err(loaded.error("origins", "expected 1 to 16 origins"));
-    }
     // A key is read later; here it is asked whether the address is one.
     Upstream::new(&config.upstream.url, None, UpstreamLimits::default())
         .map_err(|error| loaded.error("upstream.url", error.to_string()))?;
     ranges(loaded)?;
+    pricing(loaded)?;
+    addresses(loaded)?;
+    match config.issuer.kind {
+        IssuerKind::Inside => inside(loaded),
+        IssuerKind::Remote => remote(loaded),
+    }
+}
+
+/// An issuer in this process.
+fn inside(loaded: &Loaded) -> Result<(), ConfigError> {
+    let Config { origins, issuer, .. } = &loaded.config;
+    let IssuerConfig { url, root_key, refresh_seconds, .. } = issuer;
+    for (key, said) in [
+        ("issuer.url", url.is_some()),
+        ("issuer.root_key", root_key.is_some()),
+        ("issuer.refresh_seconds", *refresh_seconds != IssuerConfig::default().refresh_seconds),
+    ] {
+        if said {
+            return Err(loaded.error(key, "is for kind = \"remote\" only"));
+        }
+    }
+    few(loaded, "origins", origins)?;
+    for (key, said) in [("issuer.origins", !issuer.origins.is_empty()), ("issuer.tls", issuer.tls.is_some())] {
+        if said && issuer.listen.is_none() {
+            return Err(loaded.error(key, "is for an issuer with an address of its own: expected `issuer.listen`"));
+        }
+    }
+    if !issuer.origins.is_empty() {
+        few(loaded, "issuer.origins", &issuer.origins)?;
+    }
+    for (index, gateway) in issuer.clearing.iter().enumerate() {
+        few(loaded, "issuer.clearing.origins", &gateway.origins)?;
+        if issuer.clearing[..index].iter().any(|other| other.id == gateway.id) {
+            return Err(loaded.error("issuer.clearing", format!("has gateway {} twice", gateway.id.0)));
+        }
+    }
     directory(loaded)?;
     prices(loaded)?;
-    addresses(loaded)?;
     payments(loaded)
 }
 
+fn few(loaded: &Loaded, key: &str, origins: &[Origin]) -> Result<(), ConfigError> {
+    if (1..=16).contains(&origins.len()) { Ok(()) } else { Err(loaded.error(key, "expected 1 to 16 origins")) }
+}
+
+/// An issuer elsewhere: what he says in his directory is not said here, so that nobody believes it to count.
+fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
+    let Config { origins, prices, directory, issuer, store, quotas, upkeep, .. } = &loaded.config;
+    let url = issuer.url.as_deref().ok_or_else(|| {
+        loaded.error(
+            "issuer",
+            "kind = \"remote\" expects `url`, the address of the issuer, as \"https://issuer.example.org\"",
+        )
+    })?;
+    issuer_client(url).map_err(|error| loaded.error("issuer.url", error.to_string()))?;
+    if issuer.root_key.is_none() {
+        let what = "kind = \"remote\" expects `root_key`, the issuer's root key, in hexadecimal digits";
+        return Err(loaded.error("issuer", what));
+    }
+    let plain = IssuerConfig::default();
+    let spent_per_minute = quotas.spent_per_minute;
+    for (key, said) in [
+        ("origins", !origins.is_empty()),
+        ("prices", !prices.is_empty()),
+        ("directory", *directory != DirectoryConfig::default()),
+        ("store", *store != StoreConfig::default()),
+        ("upkeep", *upkeep != UpkeepConfig::default()),
+        ("quotas", *quotas != QuotasConfig { spent_per_minute, ..QuotasConfig::default() }),
+        ("issuer.listen", issuer.listen.is_some()),
+        ("issuer.origins", !issuer.origins.is_empty()),
+        ("issuer.tls", issuer.tls.is_some()),
+        ("issuer.clearing", !issuer.clearing.is_empty()),
+        ("issuer.directory", issuer.directory != plain.directory),
+        ("issuer.evidence", issuer.evidence != plain.evidence),
+        ("issuer.schedule", issuer.schedule != plain.schedule),
+        ("issuer.payments", issuer.payments != plain.payments),
+    ] {
+        if said {
+            return Err(loaded.error(key, "is the issuer's to say, and he is elsewhere: leave it out"));
+        }
+    }
+    Ok(())
+}
+
+/// Reaches an issuer, who is authenticated by TLS or by being on this machine.
+pub(in crate::cli::gateway) fn issuer_client(url: &str) -> Result<IssuerClient, IssuerClientError> {
+    if url.starts_with("http:") { IssuerClient::loopback(url) } else { IssuerClient::secure(url) }
+}
+
 fn ranges(loaded: &Loaded) -> Result<(), ConfigError> {
-    let Config { upstream, limits, admin, upkeep, quotas, directory, .. } = &loaded.config;
+    let Config { upstream, limits, admin, upkeep, quotas, directory, issuer, .. } = &loaded.config;
     for (key, value, least, most) in [
         ("upstream.connect_seconds", upstream.connect_seconds, 1, 300),
         ("upstream.timeout_seconds", upstream.timeout_seconds, 1, 86_400),
         ("limits.body_seconds", limits.body_seconds, 1, 3_600),
         ("limits.idle_seconds", limits.idle_seconds, 1, 3_600),
         ("limits.shutdown_seconds", limits.shutdown_seconds, 0, 86_400),
+        ("issuer.refresh_seconds", issuer.refresh_seconds, 1, 3_600),
         ("admin.every_seconds", admin.every_seconds, 1, 3_600),
         ("upkeep.every_seconds", upkeep.every_seconds, 1, 3_600),
         ("upkeep.extra_grace_seconds", upkeep.extra_grace_seconds, 0, 12 * MONTH),
@@ -143,7 +228,14 @@ fn prices(loaded: &Loaded) -> Result<(), ConfigError> {
             format!("{error}: expected names of 1 to 64 visible ASCII characters, and `per` of at least 1"),
         )
     })?;
-    let PricingConfig { kind, routes, request_item, answer_item, header, item, otherwise } = pricing;
+    match pricing.items().into_iter().find(|(_, item)| !prices.contains_key(*item)) {
+        Some((key, item)) => Err(loaded.error(key, format!("counts `{item}`, of which `prices` has no price"))),
+        None => Ok(()),
+    }
+}
+
+fn pricing(loaded: &Loaded) -> Result<(), ConfigError> {
+    let PricingConfig { kind, routes, request_item, answer_item, header, item, otherwise } = &loaded.config.pricing;
     for (key, said, belongs, name) in [
         ("pricing.routes", !routes.is_empty(), PricingKind::Routes, "routes"),
         ("pricing.request_item", request_item.is_some(), PricingKind::Bytes, "bytes"),
@@ -158,19 +250,15 @@ fn prices(loaded: &Loaded) -> Result<(), ConfigError> {
     }
     match kind {
         PricingKind::Routes if routes.is_empty() => {
-            return Err(loaded.error("pricing", "kind = \"routes\" expects [[pricing.routes]]"));
+            Err(loaded.error("pricing", "kind = \"routes\" expects [[pricing.routes]]"))
         }
         PricingKind::Bytes if request_item.is_none() && answer_item.is_none() => {
-            return Err(loaded.error("pricing", "kind = \"bytes\" expects `request_item` or `answer_item`"));
+            Err(loaded.error("pricing", "kind = \"bytes\" expects `request_item` or `answer_item`"))
         }
         PricingKind::Header if header.as_ref().is_none_or(|name| name.parse::<http::HeaderName>().is_err()) => {
-            return Err(loaded.error("pricing.header", "expected the name of a header, as \"x-cost\""));
+            Err(loaded.error("pricing.header", "expected the name of a header, as \"x-cost\""))
         }
-        _ => {}
-    }
-    match pricing.items().into_iter().find(|(_, item)| !prices.contains_key(*item)) {
-        Some((key, item)) => Err(loaded.error(key, format!("counts `{item}`, of which `prices` has no price"))),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 

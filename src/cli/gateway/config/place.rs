@@ -99,7 +99,7 @@ impl Loaded {
             Unlock::Passphrase(passphrase) => secret(passphrase),
         }
         issuer.payments.keys.values_mut().flat_map(|key| &mut key.hmac_sha256).for_each(secret);
-        tls.iter_mut().flat_map(|tls| [&mut tls.cert, &mut tls.key]).for_each(absolute);
+        tls.iter_mut().chain(&mut issuer.tls).flat_map(|tls| [&mut tls.cert, &mut tls.key]).for_each(absolute);
     }
 }
 
@@ -152,6 +152,8 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
+    use crate::protocol::{GatewaySigningKey, RootSigningKey};
 
     const GOOD: &str = r#"
 origins = ["https://api.example.org"]
@@ -254,6 +256,79 @@ kind = "development"
             assert!(GOOD.contains(from), "{from}");
             let error = wrong(&GOOD.replacen(from, to, 1));
             assert!(error.starts_with("dir/gateway.toml, ") && error.contains(told), "{told}\n{error}");
+        }
+    }
+
+    /// Of a gateway whose issuer is elsewhere.
+    const REMOTE: &str = r#"
+[upstream]
+url = "http://127.0.0.1:9000"
+[issuer]
+kind = "remote"
+url = "https://issuer.example.org"
+root_key = "ROOT"
+"#;
+
+    fn remote() -> String {
+        let root = RootSigningKey::from_bytes(&[5; 32]).public_key();
+        REMOTE.replace("ROOT", &hex::encode(&root.to_bytes()))
+    }
+
+    #[test]
+    fn what_an_issuer_elsewhere_says_is_not_said_here() {
+        let good = remote();
+        assert!(Loaded::parse(Path::new("dir/gateway.toml"), &good).is_ok());
+        let line = |text: &str| good.lines().position(|line| line.starts_with(text)).unwrap();
+        let cut = |text: &str| {
+            let kept = good.lines().enumerate().filter(|(at, _)| *at != line(text)).map(|(_, line)| line);
+            kept.collect::<Vec<_>>().join("\n")
+        };
+        for (text, told) in [
+            (cut("url = \"https"), "`issuer`: kind = \"remote\" expects `url`"),
+            (cut("root_key"), "`issuer`: kind = \"remote\" expects `root_key`"),
+            (
+                good.replace("https://issuer", "http://issuer"),
+                "`issuer.url`: `http://issuer.example.org` is not an address of",
+            ),
+            (good.replace("root_key = \"", "root_key = \"0"), "`issuer.root_key`: expected 64"),
+            (format!("origins = [\"https://a\"]{good}"), "line 1, `origins`: is the issuer's to say"),
+            (format!("{good}[prices]\ncall = {{ credits = 1 }}"), "`prices`: is the issuer's to say"),
+            (format!("{good}[store]\npath = \"elsewhere\""), "`store`: is the issuer's to say"),
+            (format!("{good}[quotas]\ncancels_per_minute = 1"), "`quotas`: is the issuer's to say"),
+            (format!("{good}listen = \"127.0.0.1:1\""), "`issuer.listen`: is the issuer's to say"),
+            (format!("{good}[issuer.schedule]\nahead_seconds = 1"), "`issuer.schedule`: is the issuer's to say"),
+        ] {
+            let error = wrong(&text);
+            assert!(error.contains(told), "{told}\n{error}");
+        }
+        // What is no issuer's.
+        for more in ["[quotas]\nspent_per_minute = 1", "[limits]\nrequests = 1", "[pricing]\nkind = \"tokens\""] {
+            assert!(Loaded::parse(Path::new("gateway.toml"), &format!("{good}{more}")).is_ok(), "{more}");
+        }
+    }
+
+    #[test]
+    fn gateways_elsewhere_are_named_with_a_key_that_is_one() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let key = hex::encode(&GatewaySigningKey::from_bytes(&[6; 32]).public_key().to_bytes());
+        let one = format!("[[issuer.clearing]]\nid = \"{id}\"\nkey = \"{key}\"\norigins = [\"https://a\"]\n");
+        let with = |text: &str| format!("{GOOD}{text}");
+        let loaded = Loaded::parse(Path::new("gateway.toml"), &with(&one)).unwrap();
+        assert_eq!(loaded.config.issuer.clearing[0].id.0.to_string(), id);
+        for (text, told) in [
+            (one.replace(id, "01"), "line 13, `issuer.clearing.id`: expected a gateway's id"),
+            (one.replace(&key, &"ff".repeat(32)), "line 14, `issuer.clearing.key`: expected a gateway's public key"),
+            (one.replace("\"https://a\"", ""), "`issuer.clearing.origins`: expected 1 to 16 origins"),
+            (one.repeat(2), "`issuer.clearing`: has gateway 0123456789abcdef0123456789abcdef twice"),
+            (
+                "[issuer]\norigins = [\"https://i\"]".to_owned(),
+                "`issuer.origins`: is for an issuer with an address of its own",
+            ),
+            ("[issuer]\nroot_key = \"00\"".to_owned(), "`issuer.root_key`: expected 64"),
+            ("[issuer]\nurl = \"https://i\"".to_owned(), "`issuer.url`: is for kind = \"remote\" only"),
+        ] {
+            let error = wrong(&with(&text));
+            assert!(error.contains(told), "{told}\n{error}");
         }
     }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::hex;
 use crate::http::gateway::authorities;
 use crate::http::pattern::RoutePattern;
+use crate::protocol::{GatewayId, GatewayKey, RootKey};
 
 /// An origin, as callers know the gateway: scheme, host and port, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -56,6 +57,45 @@ impl TryFrom<String> for HexKey {
 
     fn try_from(text: String) -> Result<Self, &'static str> {
         hex::decode_array(&text).map(Self).ok_or("expected 64 lower-case hexadecimal digits")
+    }
+}
+
+/// An issuer's root key, pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "HexKey")]
+pub struct Root(pub RootKey);
+
+impl TryFrom<HexKey> for Root {
+    type Error = &'static str;
+
+    fn try_from(bytes: HexKey) -> Result<Self, &'static str> {
+        RootKey::from_bytes(&bytes.0).map(Self).ok_or("expected a root key: these 32 bytes are none")
+    }
+}
+
+/// The key by which a gateway is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "HexKey")]
+pub struct PublicKey(pub GatewayKey);
+
+impl TryFrom<HexKey> for PublicKey {
+    type Error = &'static str;
+
+    fn try_from(bytes: HexKey) -> Result<Self, &'static str> {
+        GatewayKey::from_bytes(&bytes.0).map(Self).ok_or("expected a gateway's public key: these 32 bytes are none")
+    }
+}
+
+/// The name of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Id(pub GatewayId);
+
+impl TryFrom<String> for Id {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        text.parse().map(Self).map_err(|_| "expected a gateway's id: 32 lower-case hexadecimal digits")
     }
 }
 

@@ -1,0 +1,234 @@
+//! `halometer gateway` twice: an issuer with a gateway of his own, and a gateway that shares nothing with him but his root key.
+
+use std::net::TcpListener;
+
+use halometer::http::beside::{CALL_HEADER, REPORT_PATH, SECRET_HEADER};
+use halometer::http::clock::now;
+use halometer::http::gateway::CANCEL_PATH;
+use halometer::http::payer::Client;
+use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::protocol::*;
+use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, Wallet};
+use serde_json::Value;
+
+use super::gateway::{CLASS, COST, Gateway, House, PAID, ask, call, sum, until, web};
+use super::wallet::RUNTIME;
+use super::{code, halometer, said};
+
+/// A gateway elsewhere, made and not run yet.
+struct Away<'a> {
+    house: &'a House,
+    port: u16,
+    /// What its operator sends to the issuer's.
+    entry: String,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl<'a> Away<'a> {
+    /// As its operator makes it.
+    fn new(house: &'a House, issuer: &Gateway) -> Self {
+        let (port, service) = (free_port(), house.service_url());
+        let made = halometer(&[
+            "gateway",
+            "init",
+            &house.path("away"),
+            "--issuer",
+            issuer.told("issuer_url"),
+            "--root-key",
+            issuer.told("root_key"),
+            "--upstream",
+            &service,
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+        ]);
+        assert!(made.status.success(), "{made:?}");
+        let text = String::from_utf8(made.stdout).unwrap();
+        let entry = text.split_once("\n\n[[").and_then(|(_, rest)| rest.split_once("\n\n")).unwrap().0;
+        let away = Self { house, port, entry: format!("[[{entry}\n") };
+        away.edit(|text| {
+            let admin = text.lines().skip_while(|line| *line != "[admin]").nth(1).unwrap().to_owned();
+            text.replace(&admin, "listen = \"127.0.0.1:0\"\nevery_seconds = 1")
+                .replace("[log]", "[log]\nformat = \"json\"\nlevel = \"debug\"")
+                .replace("# refresh_seconds = 60", "refresh_seconds = 1")
+        });
+        away
+    }
+
+    fn config(&self) -> String {
+        self.house.path("away/gateway.toml")
+    }
+
+    fn edit(&self, change: impl FnOnce(String) -> String) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), change(text)).unwrap();
+    }
+
+    fn start(&self) -> Gateway {
+        self.house.start_by(&self.config())
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The issuer's operator adds it.
+    fn add(&self, issuer: &Gateway) {
+        self.house.edit(|text| text.replace("[store]\n", &format!("{}\n[store]\n", self.entry)));
+        let serial = |issuer: &Gateway| issuer.directory().verify(&issuer.root()).unwrap().parts().serial;
+        let before = serial(issuer);
+        issuer.signal("-HUP");
+        until("a directory that names it", || (serial(issuer) > before).then_some(()));
+    }
+}
+
+#[test]
+fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
+    let house = House::new();
+    let mut issuer = house.start();
+    let away = Away::new(&house, &issuer);
+    let checked = halometer(&["gateway", "--check", "--config", &away.config()]);
+    assert_eq!(code(&checked), 2);
+    assert!(said(&checked).contains("does not name gateway"), "{checked:?}");
+    away.add(&issuer);
+    let checked = halometer(&["gateway", "--check", "--config", &away.config()]);
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(
+        checked.status.success() && told.contains(&format!("names this gateway, as {}", away.url())),
+        "{checked:?}"
+    );
+
+    let mut gateway = away.start();
+    assert_eq!(
+        (gateway.told("root_key"), gateway.told("issuer_url")),
+        (issuer.told("root_key"), issuer.told("issuer_url"))
+    );
+    assert!(away.entry.contains(&gateway.id().to_string()) && gateway.id() != issuer.id());
+    until("ready", || (gateway.admin("/readyz").0 == 200).then_some(()));
+    let second = halometer(&["gateway", "--check", "--config", &away.config()]);
+    assert!(code(&second) == 2 && said(&second).contains("one process at a time"), "{second:?}");
+
+    let (payer, at_issuers) = (issuer.payer_at(gateway.id()), issuer.payer_at(issuer.id()));
+    for _ in 0..3 {
+        assert_eq!(RUNTIME.block_on(call(&payer)), Some(COST));
+    }
+    assert_eq!(RUNTIME.block_on(call(&at_issuers)), Some(COST));
+    assert_eq!(ask(&format!("{}/v1/models", away.url()), None).0, 402);
+    // Each counts its own calls, and the books are the issuer's.
+    let status = until("counted", || Some(issuer.status()).filter(|status| sum(status, "charged") == 4 * COST));
+    assert_eq!((sum(&status, "minted"), sum(&status, "held")), (2 * PAID, 0));
+    assert_eq!(status["calls"]["admitted"], 1);
+    let status = until("counted", || Some(gateway.status()).filter(|status| status["calls"]["admitted"] == 3));
+    assert_eq!((&status["gateway"]["issuer_elsewhere"], &status["credits"]), (&true.into(), &Value::Null));
+    assert_eq!(status["epochs"][0]["partition"], "elsewhere");
+    let (_, metrics) = gateway.admin("/metrics");
+    assert!(metrics.contains("halometer_issuer_failures_total 0") && !metrics.contains("micro_credits"), "{metrics}");
+    assert!(gateway.admin("/").1.contains("The issuer is elsewhere"));
+
+    // What is its own to say is taken up; what is the issuer's comes by his directory.
+    away.edit(|text| text.replace("# free = [\"GET /health\", \"OPTIONS /**\"]", "free = [\"GET /health\"]"));
+    gateway.signal("-HUP");
+    until("free", || (ask(&format!("{}/health", away.url()), None).0 == 200).then_some(()));
+    let counted = "kind = \"bytes\"\nanswer_item = \"byte\"";
+    away.edit(|text| text.replacen("kind = \"tokens\"", counted, 1));
+    gateway.signal("-HUP");
+    until("no price", || gateway.log().contains("`pricing` counts `byte`, for which the issuer's").then_some(()));
+    away.edit(|text| text.replacen(counted, "kind = \"tokens\"", 1));
+    house.edit(|text| text.replace("output_token = { credits = 8 }", "output_token = { credits = 18 }"));
+    issuer.signal("-HUP");
+    until("other prices", || {
+        let directory = gateway.directory().verify(&gateway.root()).unwrap();
+        (directory.tariff(now()).unwrap().prices()[1].credits.micro() == 18).then_some(())
+    });
+    until("told", || gateway.log().contains("the issuer has published a directory").then_some(()));
+
+    // The issuer is killed, and comes back.
+    issuer.signal("-KILL");
+    issuer.child.wait().unwrap();
+    until("not ready", || {
+        Some(gateway.admin("/readyz")).filter(|(status, why)| *status == 503 && why.contains("issuer"))
+    });
+    assert_eq!(RUNTIME.block_on(call(&payer)), None, "nothing is served that nobody admits");
+    let mut issuer = house.start();
+    until("ready again", || (gateway.admin("/readyz").0 == 200).then_some(()));
+    until("calls go on", || RUNTIME.block_on(call(&payer)));
+    let settled = |status: &Value| sum(status, "held") == 0 && sum(status, "charged") >= 5 * COST;
+    until("settled", || Some(issuer.status()).filter(settled));
+    for payer in [payer, at_issuers] {
+        RUNTIME.block_on(payer.shutdown());
+    }
+    assert_eq!((gateway.end(), issuer.end()), (0, 0));
+    assert!(gateway.log().contains("the issuer did not answer"));
+
+    // An issuer whose root key is another.
+    away.edit(|text| text.replace(issuer.told("root_key"), &"01".repeat(32)));
+    assert_eq!(code(&halometer(&["gateway", "--check", "--config", &away.config()])), 2);
+}
+
+#[test]
+fn callers_whose_gateway_is_gone_ask_the_issuer() {
+    let house = House::new();
+    let port = free_port();
+    let origin = format!("http://127.0.0.1:{port}");
+    house.edit(|text| {
+        let own = format!("[issuer]\nlisten = \"127.0.0.1:{port}\"\norigins = [\"{origin}\"]");
+        text.replacen("[issuer]", &own, 1)
+    });
+    let mut issuer = house.start();
+    assert_eq!(issuer.told("issuer_url"), origin);
+    let away = Away::new(&house, &issuer);
+    away.add(&issuer);
+    // Another proxy stands in front of it.
+    let (inner, secret) = (free_port(), "0123456789abcdef0123456789abcdef");
+    std::fs::write(house.path("away/proxy.secret"), secret).unwrap();
+    away.edit(|text| {
+        format!("{text}\n[beside]\nlisten = \"127.0.0.1:{inner}\"\nsecret = {{ file = \"proxy.secret\" }}\n")
+    });
+    let mut gateway = away.start();
+    let id = gateway.id();
+    let mut wallet = issuer.wallet([9; 32], issuer.pay());
+    let (its_host, own_host) = (format!("127.0.0.1:{}", away.port), format!("127.0.0.1:{port}"));
+    let keys = ProvingKeys::new();
+    let spend = |wallet: &mut Wallet<MemoryJournal>, lane| {
+        let request = Request::new(&its_host, "POST", "/v1/any", ContentDigest::of(b"")).unwrap();
+        let job = wallet.plan(LaneId { payment: 0, lane }, &id, Credits::from_micro(CLASS), now()).unwrap();
+        let key = keys.of(&job.epoch_key());
+        let ready = job.prove(&key, &mut rand::rng()).unwrap();
+        wallet.authorise(ready, &request, now()).unwrap()
+    };
+    let paid = spend(&mut wallet, 1);
+    let directory = issuer.directory().verify(&issuer.root()).unwrap();
+    let credential = Credential { challenge: Challenge::of(&directory, &id), payload: Payload::Opening(paid.opening) };
+    let reported = RUNTIME.block_on(async {
+        let (client, url) = (web().tls_certs_only([]).build().unwrap(), format!("http://127.0.0.1:{inner}"));
+        let asked = client.get(format!("{url}/check/nginx")).header(SECRET_HEADER, secret);
+        let asked = asked.header("x-original-method", "POST").header("x-original-uri", "/v1/any");
+        let asked = asked.header("x-original-host", &its_host).header("authorization", credential.to_header_value());
+        let decided = asked.send().await.unwrap();
+        assert_eq!(decided.status(), 200, "{decided:?}");
+        let call = decided.headers()[CALL_HEADER].to_str().unwrap();
+        let report = format!("{{\"call\": \"{call}\", \"cost\": 12}}");
+        client.post(format!("{url}{REPORT_PATH}")).header(SECRET_HEADER, secret).body(report).send().await.unwrap()
+    });
+    assert_eq!(reported.status(), 200, "{reported:?}");
+    until("settled there", || Some(issuer.status()).filter(|status| sum(status, "charged") == 12));
+    assert_eq!(gateway.end(), 0);
+
+    let spent = spend(&mut wallet, 0);
+    let own = Request::new(&own_host, "POST", CANCEL_PATH, ContentDigest::of(b"")).unwrap();
+    let cancel = || wallet.cancel(&spent.key, &own).unwrap();
+    let settlement = RUNTIME.block_on(Client::plain().unwrap().cancel(&origin, cancel())).unwrap();
+    assert_eq!(settlement.refund, Credits::from_micro(CLASS));
+    // Not at the gateway's own address, where no such signature is for.
+    assert!(RUNTIME.block_on(Client::plain().unwrap().cancel(&house.url(), cancel())).is_err());
+
+    // A gateway that the issuer's operator takes out again sells nothing more.
+    house.edit(|text| text.replace(&away.entry, ""));
+    issuer.signal("-HUP");
+    until("taken out", || issuer.directory().verify(&issuer.root()).unwrap().gateway(&id).is_none().then_some(()));
+    let gone = halometer(&["gateway", "--config", &away.config()]);
+    assert!(code(&gone) == 2 && said(&gone).contains("does not name gateway"), "{gone:?}");
+    assert_eq!(issuer.end(), 0);
+}
