@@ -2,6 +2,8 @@
 
 mod elsewhere;
 mod gateway;
+#[cfg(unix)]
+mod guides;
 mod proxy;
 mod wallet;
 
