@@ -16,7 +16,7 @@ use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::server::{Listener, Server};
 use halometer::protocol::*;
-use halometer::wallet::{LaneId, MemoryJournal, Policy, ProvingKeys, RootSecret, Wallet};
+use halometer::wallet::{Journal as _, LaneId, MemoryJournal, Policy, ProvingKeys, RootSecret, Wallet};
 use http::{HeaderMap, Method};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -413,6 +413,13 @@ fn the_log_holds_nothing_that_links_a_caller() {
     until("the double spend", || gateway.log().contains("a note was spent twice").then_some(()));
     let evidence: Vec<_> = std::fs::read_dir(house.path("shop/evidence")).unwrap().collect();
     assert_eq!(evidence.len(), 1);
+    // Anybody can check it, with what is public.
+    let [file, directory] = [evidence[0].as_ref().unwrap().path(), house.path("shop/directory").into()];
+    let (file, directory) = (file.to_str().unwrap(), directory.to_str().unwrap());
+    let trusted = ["--directory", directory, "--root-key", gateway.told("root_key")];
+    let verified = halometer(&[&["evidence", "verify", file, "--json"][..], &trusted].concat());
+    let held: Value = serde_json::from_slice(&verified.stdout).unwrap_or_else(|error| panic!("{error}: {verified:?}"));
+    assert_eq!((code(&verified), &held["holds"]), (0, &true.into()));
     // Junk, of which nobody is told.
     assert_eq!(ask(&format!("{}/unusual-junk", house.url()), Some("{\"purple\": 1}")).0, 402);
     std::thread::sleep(Duration::from_millis(1_500));
@@ -441,6 +448,68 @@ fn the_log_holds_nothing_that_links_a_caller() {
     for word in ["127.0.0.77", "unusual", "elephants", "purple", "/v1/", "Payment id=", "POST"] {
         assert!(!log.contains(word), "{word}: {log}");
     }
+}
+
+#[test]
+fn epochs_follow_each_other_while_it_runs_and_over_a_restart() {
+    let house = House::new();
+    house.edit(|text| {
+        let schedule = "issue_seconds = 20\nbeyond_seconds = 40\nahead_seconds = 12\nkeep_seconds = 40";
+        text.replace("\n[issuer.schedule]\n", &format!("\n[issuer.schedule]\n{schedule}\n"))
+            .replace("# session_seconds = 600", "session_seconds = 20")
+    });
+    let mut gateway = house.start();
+    let payer = gateway.payer();
+    assert_eq!(RUNTIME.block_on(call(&payer)), Some(COST));
+    let directory = |gateway: &Gateway| gateway.directory().verify(&gateway.root()).unwrap();
+    let first = directory(&gateway).issuing(now()).unwrap().number;
+    // What is due is done by the clock, and when somebody asks.
+    let announced = |gateway: &Gateway, number: usize| {
+        gateway.signal("-HUP");
+        std::thread::sleep(Duration::from_millis(500));
+        (directory(gateway).epochs().len() >= number).then_some(())
+    };
+    until("the second epoch", || announced(&gateway, 2));
+    assert!(gateway.log().contains("an epoch is announced"));
+    assert_eq!(gateway.end(), 0);
+    let gateway = house.start();
+    until("it issues", || (directory(&gateway).issuing(now())?.number > first).then_some(()));
+    until("ready", || (gateway.admin("/readyz").0 == 200).then_some(()));
+    // Notes of the first are still spent, and credit is made under the second.
+    assert_eq!(
+        RUNTIME.block_on(call(&payer)),
+        Some(COST),
+        "its change is signed under an epoch that the caller had not heard of"
+    );
+    let disputes = RUNTIME.block_on(payer.with_wallet(|wallet| wallet.journal().disputes().unwrap().len())).unwrap();
+    assert_eq!(disputes, 0);
+    let newcomer = gateway.payer();
+    assert_eq!(RUNTIME.block_on(call(&newcomer)), Some(COST));
+    let status = until("counted", || Some(gateway.status()).filter(|status| sum(status, "charged") == 3 * COST));
+    assert_eq!(sum(&status, "minted"), 2 * PAID);
+    let minted = |number: usize| status["epochs"][number]["minted"].as_str().unwrap().parse::<u64>().unwrap();
+    assert_eq!((minted(0), minted(1)), (PAID, PAID));
+    until("the third epoch", || announced(&gateway, 3));
+    for payer in [payer, newcomer] {
+        RUNTIME.block_on(payer.shutdown());
+    }
+}
+
+#[test]
+fn a_store_in_memory_sells_until_it_ends_and_says_what_is_lost_then() {
+    let house = House::new();
+    house.edit(|text| text.replace("[store]", "[store]\nkind = \"memory\""));
+    let mut gateway = house.start();
+    let payer = gateway.payer();
+    assert_eq!(RUNTIME.block_on(call(&payer)), Some(COST));
+    let status = until("counted", || Some(gateway.status()).filter(|status| sum(status, "charged") == COST));
+    assert_eq!(sum(&status, "minted"), PAID);
+    RUNTIME.block_on(payer.shutdown());
+    assert!(gateway.log().contains("all keys, records and credit are lost when this program ends"));
+    assert_eq!(gateway.end(), 0);
+    let again = house.start();
+    assert_ne!(again.told("root_key"), gateway.told("root_key"), "nothing was kept");
+    assert!(!Path::new(&house.path("shop/directory")).exists());
 }
 
 #[test]

@@ -476,6 +476,7 @@ impl<J: Journal + 'static> Shared<J> {
         settlement: Settlement,
         receipt: Option<Vec<u8>>,
     ) -> Result<Settled, CallError> {
+        self.learn([settlement.epoch]).await;
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let key = held.key();

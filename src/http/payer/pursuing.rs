@@ -107,6 +107,9 @@ impl<J: Journal + 'static> Shared<J> {
             Message::Cancel(bytes) => self.errand(self.client.cancel(&origin, bytes)).await,
         };
         let heard = heard(answer);
+        if let Heard::Settlement(settlement) = &heard {
+            self.learn([settlement.epoch]).await;
+        }
         let shared = Arc::clone(self);
         let _ = self
             .keeper

@@ -17,7 +17,7 @@ use super::prover::Provers;
 use super::terms::{NoTerms, Terms};
 use super::{CallError, Client, ClientError};
 use crate::http::clock::Clock;
-use crate::protocol::{DirectoryError, GatewayId, SignedDirectory, SpendKey, Timestamp};
+use crate::protocol::{DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
 use crate::wallet::{Journal, LaneId, OpenError, Policy, Wallet};
 
 /// How long anything but a call may take to be answered.
@@ -208,6 +208,15 @@ impl<J: Journal + 'static> Shared<J> {
         let Ok(shown) = self.errand(self.client.directory(&origin)).await else { return Refreshed::Failed };
         let shared = Arc::clone(self);
         self.keeper.run(move |wallet| shared.adopt(wallet, &shown)).await.unwrap_or(Refreshed::Failed)
+    }
+
+    /// Sees to it that what is signed under an epoch can be checked. One that is not known is most likely one that was announced since
+    /// the directory was fetched, and without it an honest settlement would be taken for a bad one.
+    pub(super) async fn learn(self: &Arc<Self>, epochs: impl IntoIterator<Item = EpochNumber>) {
+        let terms = self.terms();
+        if epochs.into_iter().any(|epoch| !terms.epochs.contains(&epoch)) {
+            self.refresh_directory().await;
+        }
     }
 
     /// Goes over to a newer directory, on the wallet's thread.
