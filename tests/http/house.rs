@@ -42,6 +42,8 @@ pub(crate) struct House {
     pub(crate) server: Server,
     pub(crate) told: Arc<Told>,
     pub(crate) client: reqwest::Client,
+    /// When payments are minted, if not now.
+    minted: Option<Timestamp>,
 }
 
 /// What the issuer's operator was told.
@@ -72,6 +74,8 @@ pub(crate) struct HouseOptions {
     pub(crate) remote_origin: String,
     pub(crate) lease_seconds: u32,
     pub(crate) session_seconds: u32,
+    /// When the second epoch took over, if it has; callers have notes of the first.
+    pub(crate) flip: Option<Timestamp>,
 }
 
 impl Default for HouseOptions {
@@ -82,6 +86,7 @@ impl Default for HouseOptions {
             remote_origin: "http://127.0.0.1:9".to_owned(),
             lease_seconds: LEASE,
             session_seconds: 600,
+            flip: None,
         }
     }
 }
@@ -110,6 +115,11 @@ pub(crate) fn directory_parts(root: &RootSigningKey, options: &HouseOptions) -> 
         let issue = Window { from: start.after(from), until: start.after(from + 30 * DAY) };
         Epoch { number, key, issue, spend: Window { until: issue.until.after(15 * DAY), ..issue } }
     };
+    let mut epochs = vec![epoch(1, 0), epoch(2, 30 * DAY)];
+    if let Some(flip) = options.flip {
+        epochs[0].issue.until = flip;
+        (epochs[1].issue.from, epochs[1].spend.from) = (flip, flip);
+    }
     let price = |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
     let valid = Window { from: start, until: start.after(365 * DAY) };
     let entry = |id: GatewayId, origin: &str| GatewayEntry {
@@ -127,7 +137,7 @@ pub(crate) fn directory_parts(root: &RootSigningKey, options: &HouseOptions) -> 
         limits: Limits { session_seconds: options.session_seconds },
         classes: vec![CLASS, Credits::from_micro(16_000)],
         tariffs: vec![Tariff::new(valid, vec![price("call", 100), price("token", 3)]).unwrap()],
-        epochs: vec![epoch(1, 0), epoch(2, 30 * DAY)],
+        epochs,
         gateways: vec![entry(LOCAL, "http://local.example.org"), entry(REMOTE, &options.remote_origin)],
     }
 }
@@ -155,7 +165,8 @@ impl House {
         let issuer = Arc::new(issuer);
         let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let origin = format!("http://{}", listener.address());
-        let (told, HouseOptions { quotas, limits, lease_seconds, .. }) = (Arc::new(Told::default()), options);
+        let (told, HouseOptions { quotas, limits, lease_seconds, flip, .. }) = (Arc::new(Told::default()), options);
+        let minted = flip.map(|flip| flip.before(60));
         let shared: Arc<dyn SpentSet> = set.clone();
         let clearing = ClearingParts {
             issuer: issuer.clone(),
@@ -185,7 +196,7 @@ impl House {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(30));
         let client = client.build().unwrap();
-        Self { root, issuer, set, book, mints, notices, service, server, told, client }
+        Self { root, issuer, set, book, mints, notices, service, server, told, client, minted }
     }
 
     pub(crate) fn origin(&self) -> String {
@@ -223,7 +234,8 @@ impl House {
         let directory = self.issuer.signed_directory();
         let mut wallet = Wallet::new(root, device, self.root.public_key(), directory, MemoryJournal::new()).unwrap();
         let request = wallet.request_mint(payment, [LANE; LANES]).unwrap();
-        wallet.accept_mint(&payment, &self.issuer.mint(&request, now()).unwrap()).unwrap();
+        let minted = self.minted.unwrap_or_else(now);
+        wallet.accept_mint(&payment, &self.issuer.mint(&request, minted).unwrap()).unwrap();
         Caller { wallet, keys: ProvingKeys::new() }
     }
 
@@ -248,7 +260,7 @@ impl House {
 /// A caller who signs for whatever host he is told.
 pub(crate) struct Caller {
     pub(crate) wallet: Wallet<MemoryJournal>,
-    keys: ProvingKeys,
+    pub(crate) keys: ProvingKeys,
 }
 
 pub(crate) fn lane(lane: u32) -> LaneId {

@@ -13,8 +13,8 @@ use axum::routing::any;
 use halometer::gateway::Opened;
 use halometer::http::clock::now;
 use halometer::http::gateway::{
-    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, GatewayLimits, GatewayService, Observer, SESSION_PATH, SETTLEMENT_PATH,
-    TRANSFER_PATH,
+    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, GatewayLimits, GatewayService, Observer, ROLLOVER_PATH, SESSION_PATH,
+    SETTLEMENT_PATH, TRANSFER_PATH,
 };
 use halometer::http::issuer::CLEARING_PATH;
 use halometer::http::payer::Client;
@@ -27,7 +27,7 @@ use halometer::http::upstream::{Upstream, UpstreamLimits};
 use halometer::issuer::Issuer;
 use halometer::protocol::*;
 use halometer::upkeep::{Upkeep, UpkeepParts};
-use halometer::wallet::Authorised;
+use halometer::wallet::{Authorised, LaneId};
 use http::StatusCode;
 use tokio::sync::Semaphore;
 
@@ -789,4 +789,46 @@ async fn a_gateway_that_could_not_keep_its_word_does_not_start() {
     let long = UpstreamLimits { timeout: Duration::from_secs(3_600), ..UpstreamLimits::default() };
     let long = Upstream::new(&town.upstream.url(), None, long).unwrap();
     assert!(GatewayService::start_remote(town.parts(), long).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_note_is_rolled_over_by_the_issuer_once_whatever_is_lost() {
+    let flip = Some(now().before(60));
+    let town = Town::with(HouseOptions { flip, ..HouseOptions::default() }).await;
+    let mut caller = town.house.caller(1);
+    let before = caller.wallet.balance().available;
+    let host = town.host();
+    let errand = || Request::new(&host, "POST", ROLLOVER_PATH, ContentDigest::of(b"")).unwrap();
+    let mut roll = |lane| {
+        let lane = LaneId { payment: 0, lane };
+        let job = caller.wallet.plan_rollover(lane, &REMOTE, now()).unwrap();
+        let key = caller.keys.of(&job.epoch_key());
+        let ready = job.prove(&key, &mut rand::rng()).unwrap();
+        caller.wallet.authorise(ready, &errand(), now()).unwrap()
+    };
+    let [plain, settling, admitting] = [0, 1, 2].map(&mut roll);
+    let rolled = |reply: &Reply| {
+        assert_eq!(reply.status, 200, "{:?}", String::from_utf8_lossy(&reply.body));
+        let settlement = reply.settlement();
+        assert_eq!((settlement.epoch, settlement.refund), (EpochNumber::new(2), Credits::ZERO));
+        settlement
+    };
+    let first = rolled(&town.post(ROLLOVER_PATH, None, plain.opening.clone()).await);
+    assert_eq!(rolled(&town.post(ROLLOVER_PATH, None, plain.opening.clone()).await), first);
+    caller.wallet.accept(&plain.key, &first).unwrap();
+
+    town.wire.fault(SETTLE, [Fault::Lost, Fault::Dropped]);
+    let second = rolled(&town.post(ROLLOVER_PATH, None, settling.opening.clone()).await);
+    caller.wallet.accept(&settling.key, &second).unwrap();
+
+    town.wire.fault(ADMIT, [Fault::Lost]);
+    // It was withdrawn, which comes to the same: nothing is charged, and the change is of the epoch that issues.
+    let third = rolled(&town.post(ROLLOVER_PATH, None, admitting.opening.clone()).await);
+    caller.wallet.accept(&admitting.key, &third).unwrap();
+    assert_eq!(caller.wallet.balance().available, before);
+
+    // It pays for no call.
+    let credential = town.credential(Payload::Opening(plain.opening));
+    assert_ne!(town.post(TARGET, Some(&credential), QUESTION.into()).await.status, 200);
+    assert_eq!(town.service.served(), 0);
 }

@@ -1,11 +1,11 @@
 //! An issuer elsewhere, who admits and settles by clearing.
 
 mod buckets;
+mod remote;
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,6 +30,8 @@ use crate::http::remote::IssuerClient;
 use crate::pipeline::{Current, Source, TaskPool, WorkError};
 use crate::protocol::{ContentDigest, Credits, Directory, Problem, Purpose, Settlement, SpendKey};
 use buckets::Buckets;
+pub(super) use remote::Remote;
+use remote::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass};
 
 /// How long a caller waits for an admission, a cancel or an answer of the issuer, the tries included.
 const ASKING: Duration = Duration::from_secs(12);
@@ -39,41 +41,12 @@ const SETTLING: Duration = Duration::from_secs(12);
 const NOTING: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for settlements that are pursued. What is not settled by then is at what was metered, after the lease.
 const DRAIN: Duration = Duration::from_secs(20);
-/// The pauses between tries: they double.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a gateway without a set works with.
 #[derive(Clone)]
 pub(super) struct There {
     pub(super) gateway: Arc<RemoteGateway>,
     remote: Arc<Remote>,
-}
-
-/// What it goes on with from directory to directory.
-pub(super) struct Remote {
-    /// The newest. What is asked about an older spend is the same under it: entries never change.
-    gateway: Current<RemoteGateway>,
-    issuer: IssuerClient,
-    /// Reads what callers send.
-    front: TaskPool,
-    /// Signs envelopes and checks answers. Without a bound: what is asked is bounded.
-    back: TaskPool,
-    /// The spends that are being asked about or served here, each by one.
-    open: Mutex<HashSet<SpendKey>>,
-    /// One of those who sent a bad proof at a time.
-    suspects: Semaphore,
-    buckets: Arc<Buckets>,
-    stale: Notify,
-    /// Whether the issuer showed his directory when he was last asked for it.
-    answers: AtomicBool,
-    observer: Arc<dyn Observer>,
-}
-
-/// The place of a spend among those that are asked about or served.
-struct Place {
-    remote: Arc<Remote>,
-    key: SpendKey,
 }
 
 /// A spend that the issuer has admitted.
@@ -88,42 +61,6 @@ pub(super) struct Open {
     place: Mutex<Option<Place>>,
 }
 
-/// What is asked of the issuer.
-#[derive(Clone, Copy)]
-enum Ask {
-    Admit,
-    Meter(Credits),
-    Settle(Credits),
-    Cancel,
-}
-
-/// There was no answer in time.
-struct Silent {
-    /// Whether one may have been lost.
-    lost: bool,
-}
-
-/// Why one try came to nothing.
-enum Failed {
-    /// The issuer has not carried it out.
-    Undone,
-    Lost,
-    /// It is not to be asked: a bug here.
-    Never,
-}
-
-impl Place {
-    fn take(remote: &Arc<Remote>, key: SpendKey) -> Option<Self> {
-        remote.open().insert(key).then(|| Self { remote: Arc::clone(remote), key })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.remote.open().remove(&self.key);
-    }
-}
-
 impl Open {
     pub(super) fn key(&self) -> SpendKey {
         self.key
@@ -131,98 +68,6 @@ impl Open {
 
     pub(super) fn charge(&self) -> Credits {
         self.charge
-    }
-}
-
-fn lock(spend: &Mutex<RemoteSpend>) -> MutexGuard<'_, RemoteSpend> {
-    // Whatever panicked, the spend is in a state that it allows itself.
-    spend.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Remote {
-    fn open(&self) -> MutexGuard<'_, HashSet<SpendKey>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn issuer(&self) -> &IssuerClient {
-        &self.issuer
-    }
-
-    pub(super) fn gateway(&self) -> Arc<RemoteGateway> {
-        self.gateway.get()
-    }
-
-    /// Waits until something came that the present directory does not explain.
-    pub(super) async fn stale(&self) {
-        self.stale.notified().await;
-    }
-
-    /// How the issuer answered when he was last asked for his directory.
-    pub(super) fn set_answers(&self, answers: bool) {
-        self.answers.store(answers, Ordering::Relaxed);
-    }
-
-    pub(super) fn complain(&self, what: &str) {
-        self.observer.issuer_failed(what);
-    }
-
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        task: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, WorkError> {
-        self.back.run(task).await
-    }
-
-    /// Asks until there is an answer that means something, for so long.
-    async fn ask(
-        &self,
-        spend: &Arc<Mutex<RemoteSpend>>,
-        ask: Ask,
-        within: Duration,
-    ) -> Result<(Progress, bool), Silent> {
-        let (end, mut pause, mut lost) = (Instant::now() + within, FIRST_PAUSE, false);
-        loop {
-            match timeout(end.saturating_duration_since(Instant::now()), self.once(spend, ask)).await {
-                Ok(Ok(Progress::Refused(problem))) if may_pass(problem) => {}
-                Ok(Ok(progress)) => return Ok((progress, lost)),
-                Ok(Err(Failed::Undone)) => {}
-                Ok(Err(Failed::Never)) => return Err(Silent { lost }),
-                Ok(Err(Failed::Lost)) | Err(_) => lost = true,
-            }
-            if Instant::now() + pause >= end {
-                return Err(Silent { lost });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn once(&self, spend: &Arc<Mutex<RemoteSpend>>, ask: Ask) -> Result<Progress, Failed> {
-        let (gateway, asking) = (self.gateway.get(), Arc::clone(spend));
-        let write = move || {
-            let (mut spend, rng) = (lock(&asking), &mut rand::rng());
-            match ask {
-                Ask::Admit => spend.admit(&gateway, now(), rng),
-                Ask::Meter(cost) => spend.meter(&gateway, cost, now(), rng),
-                Ask::Settle(cost) => spend.settle(&gateway, cost, now(), rng),
-                Ask::Cancel => spend.cancel(&gateway, Credits::ZERO, now(), rng),
-            }
-        };
-        let envelope = self.run(write).await.map_err(|_| Failed::Undone)?.map_err(|_| Failed::Never)?;
-        let answer = self.issuer.clear(envelope).await.map_err(|trouble| {
-            // Whether he is away altogether is found out by the directory.
-            self.stale.notify_one();
-            self.complain(&trouble.to_string());
-            if trouble.is_undone() { Failed::Undone } else { Failed::Lost }
-        })?;
-        let (gateway, asked) = (self.gateway.get(), Arc::clone(spend));
-        let read = self.run(move || lock(&asked).answer(&gateway, &answer)).await;
-        read.map_err(|_| Failed::Lost)?.map_err(|error| {
-            // An epoch that is not known here, most likely.
-            self.stale.notify_one();
-            self.complain(&error.to_string());
-            Failed::Lost
-        })
     }
 }
 
@@ -515,14 +360,6 @@ async fn note(remote: &Remote, open: &Open, so_far: Credits) -> bool {
     matches!(
         remote.ask(&open.spend, Ask::Meter(so_far), NOTING).await,
         Ok((Progress::Metered | Progress::Settled(_), _))
-    )
-}
-
-/// Whether the same request may be answered otherwise before long.
-fn may_pass(problem: ClearingProblem) -> bool {
-    matches!(
-        problem,
-        ClearingProblem::Spend(Problem::Busy | Problem::StoreUnavailable) | ClearingProblem::NoIssuingEpoch
     )
 }
 

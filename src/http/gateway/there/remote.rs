@@ -1,0 +1,183 @@
+//! Asking an issuer elsewhere, again and again until he answers.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::buckets::Buckets;
+use crate::clearing::{ClearingProblem, Progress, RemoteGateway, RemoteSpend};
+use crate::http::clock::now;
+use crate::http::gateway::Observer;
+use crate::http::remote::IssuerClient;
+use crate::pipeline::{Current, TaskPool, WorkError};
+use crate::protocol::{Credits, Problem, SpendKey};
+
+/// The pauses between tries: they double.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a gateway without a set goes on with from directory to directory.
+pub(in crate::http::gateway) struct Remote {
+    /// The newest. What is asked about an older spend is the same under it: entries never change.
+    pub(super) gateway: Current<RemoteGateway>,
+    pub(super) issuer: IssuerClient,
+    /// Reads what callers send.
+    pub(super) front: TaskPool,
+    /// Signs envelopes and checks answers. Without a bound: what is asked is bounded.
+    pub(super) back: TaskPool,
+    /// The spends that are being asked about or served here, each by one.
+    pub(super) open: Mutex<HashSet<SpendKey>>,
+    /// One of those who sent a bad proof at a time.
+    pub(super) suspects: Semaphore,
+    pub(super) buckets: Arc<Buckets>,
+    pub(super) stale: Notify,
+    /// Whether the issuer showed his directory when he was last asked for it.
+    pub(super) answers: AtomicBool,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+/// The place of a spend among those that are asked about or served.
+pub(super) struct Place {
+    remote: Arc<Remote>,
+    pub(super) key: SpendKey,
+}
+
+/// What is asked of the issuer.
+#[derive(Clone, Copy)]
+pub(super) enum Ask {
+    Admit,
+    Meter(Credits),
+    Settle(Credits),
+    Cancel,
+}
+
+/// There was no answer in time.
+pub(super) struct Silent {
+    /// Whether one may have been lost.
+    pub(super) lost: bool,
+}
+
+/// Why one try came to nothing.
+enum Failed {
+    /// The issuer has not carried it out.
+    Undone,
+    Lost,
+    /// It is not to be asked: a bug here.
+    Never,
+}
+
+impl Place {
+    pub(super) fn take(remote: &Arc<Remote>, key: SpendKey) -> Option<Self> {
+        remote.open().insert(key).then(|| Self { remote: Arc::clone(remote), key })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.remote.open().remove(&self.key);
+    }
+}
+
+fn lock(spend: &Mutex<RemoteSpend>) -> MutexGuard<'_, RemoteSpend> {
+    // Whatever panicked, the spend is in a state that it allows itself.
+    spend.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Remote {
+    pub(super) fn open(&self) -> MutexGuard<'_, HashSet<SpendKey>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::http::gateway) fn issuer(&self) -> &IssuerClient {
+        &self.issuer
+    }
+
+    pub(in crate::http::gateway) fn gateway(&self) -> Arc<RemoteGateway> {
+        self.gateway.get()
+    }
+
+    /// Waits until something came that the present directory does not explain.
+    pub(in crate::http::gateway) async fn stale(&self) {
+        self.stale.notified().await;
+    }
+
+    /// How the issuer answered when he was last asked for his directory.
+    pub(in crate::http::gateway) fn set_answers(&self, answers: bool) {
+        self.answers.store(answers, Ordering::Relaxed);
+    }
+
+    pub(in crate::http::gateway) fn complain(&self, what: &str) {
+        self.observer.issuer_failed(what);
+    }
+
+    pub(in crate::http::gateway) async fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkError> {
+        self.back.run(task).await
+    }
+
+    /// Asks until there is an answer that means something, for so long.
+    pub(super) async fn ask(
+        &self,
+        spend: &Arc<Mutex<RemoteSpend>>,
+        ask: Ask,
+        within: Duration,
+    ) -> Result<(Progress, bool), Silent> {
+        let (end, mut pause, mut lost) = (Instant::now() + within, FIRST_PAUSE, false);
+        loop {
+            match timeout(end.saturating_duration_since(Instant::now()), self.once(spend, ask)).await {
+                Ok(Ok(Progress::Refused(problem))) if may_pass(problem) => {}
+                Ok(Ok(progress)) => return Ok((progress, lost)),
+                Ok(Err(Failed::Undone)) => {}
+                Ok(Err(Failed::Never)) => return Err(Silent { lost }),
+                Ok(Err(Failed::Lost)) | Err(_) => lost = true,
+            }
+            if Instant::now() + pause >= end {
+                return Err(Silent { lost });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn once(&self, spend: &Arc<Mutex<RemoteSpend>>, ask: Ask) -> Result<Progress, Failed> {
+        let (gateway, asking) = (self.gateway.get(), Arc::clone(spend));
+        let write = move || {
+            let (mut spend, rng) = (lock(&asking), &mut rand::rng());
+            match ask {
+                Ask::Admit => spend.admit(&gateway, now(), rng),
+                Ask::Meter(cost) => spend.meter(&gateway, cost, now(), rng),
+                Ask::Settle(cost) => spend.settle(&gateway, cost, now(), rng),
+                Ask::Cancel => spend.cancel(&gateway, Credits::ZERO, now(), rng),
+            }
+        };
+        let envelope = self.run(write).await.map_err(|_| Failed::Undone)?.map_err(|_| Failed::Never)?;
+        let answer = self.issuer.clear(envelope).await.map_err(|trouble| {
+            // Whether he is away altogether is found out by the directory.
+            self.stale.notify_one();
+            self.complain(&trouble.to_string());
+            if trouble.is_undone() { Failed::Undone } else { Failed::Lost }
+        })?;
+        let (gateway, asked) = (self.gateway.get(), Arc::clone(spend));
+        let read = self.run(move || lock(&asked).answer(&gateway, &answer)).await;
+        read.map_err(|_| Failed::Lost)?.map_err(|error| {
+            // An epoch that is not known here, most likely.
+            self.stale.notify_one();
+            self.complain(&error.to_string());
+            Failed::Lost
+        })
+    }
+}
+
+/// Whether the same request may be answered otherwise before long.
+pub(super) fn may_pass(problem: ClearingProblem) -> bool {
+    matches!(
+        problem,
+        ClearingProblem::Spend(Problem::Busy | Problem::StoreUnavailable) | ClearingProblem::NoIssuingEpoch
+    )
+}
