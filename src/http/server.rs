@@ -1,9 +1,11 @@
 //! Serving a router: HTTP/1.1 and HTTP/2, with limits on what one connection may hold up, and an orderly end.
 
+mod activity;
 mod tls;
 
 pub use tls::{Certificates, TlsError};
 
+use core::pin::pin;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +16,6 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -22,10 +23,16 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use super::kept::Kept;
 use crate::pipeline::Source;
+use activity::Activity;
 
-/// How long a connection may take to send the headers of a request.
+/// How long a connection may take to send the headers of a request; of its first one, from its beginning, whatever it sends meanwhile.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection of HTTP/2 may have no request. (Of HTTP/1 the next one's headers are waited for.)
+const IDLE: Duration = Duration::from_secs(60);
+/// How long the end of an idle connection may take.
+const ENDING: Duration = Duration::from_secs(5);
 /// Largest buffer for the headers of an HTTP/1 request, bytes: room for one credential of 8 KiB and as much again.
 const MAX_HEADERS: usize = 24 << 10;
 /// Connections at a time; more wait in the listener's backlog.
@@ -117,21 +124,20 @@ impl Drop for Server {
 
 async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = accept_one(&listener, &places) => accepted,
             _ = stopped.changed() => break,
         };
         let Some((stream, place)) = accepted else { continue };
-        let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
+        let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
         tokio::spawn(async move {
             match tls {
-                None => serve_one(stream, router, watcher).await,
+                None => serve_one(stream, router, stopped).await,
                 Some(tls) => {
                     // Who takes longer holds a place for nothing.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-                        serve_one(stream, router, watcher).await;
+                        serve_one(stream, router, stopped).await;
                     }
                 }
             }
@@ -139,14 +145,20 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>,
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(DRAIN, places.acquire_many(MAX_CONNECTIONS as u32)).await;
 }
 
-async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, watcher: Watcher) {
-    let connection = Source::new();
+async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let (connection, activity) = (Source::new(), Arc::new(Activity::new()));
+    let seen = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
-        router.clone().oneshot(request)
+        let (answer, running) = (router.clone().oneshot(request), seen.begin());
+        async move { answer.await.map(|answer| answer.map(|body| Kept { body, _kept: running })) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
@@ -156,9 +168,25 @@ async fn serve_one(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router
         .keep_alive_interval(Duration::from_secs(30))
         .max_header_list_size(MAX_HEADERS as u32)
         .max_concurrent_streams(256);
-    let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // What goes wrong on one connection (a reset, garbage) is its peer's affair.
-    let _ = watcher.watch(serving).await;
+    tokio::select! {
+        _ = serving.as_mut() => {}
+        () = told(&mut stopped) => {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+        // Who sends nothing, or not enough to be one of the two protocols, holds a place for nothing: no timer of theirs runs yet.
+        () = activity.idle(HEADER_TIMEOUT, IDLE) => {
+            serving.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(ENDING, serving).await;
+        }
+    }
+}
+
+/// Waits until the server is to stop, or is gone.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 async fn accept_one(

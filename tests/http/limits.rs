@@ -83,6 +83,27 @@ async fn who_sends_his_head_slowly_is_given_up_and_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sends_nothing_that_is_a_request_is_given_up_whatever_protocol_it_may_become() {
+    let world = shared(World::new().await);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let silent: Vec<_> = [0, 1, 22, preface.len()]
+        .into_iter()
+        .map(|sent| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let (mut read, mut write) = world.connect().await.into_split();
+                write.write_all(&preface[..sent]).await.unwrap();
+                let _ = read.read_to_end(&mut Vec::new()).await;
+                sent
+            })
+        })
+        .collect();
+    for silent in silent {
+        tokio::time::timeout(Duration::from_secs(30), silent).await.expect("it is given up").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_headers_and_long_ones_are_refused_before_anything_is_read() {
     let world = World::new().await;
     let host = world.host();

@@ -1,0 +1,92 @@
+//! Whether a connection is used.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// What a connection has been used for.
+pub(super) struct Activity(Mutex<Use>);
+
+struct Use {
+    /// Requests that are worked on, their answers included.
+    running: usize,
+    /// Since when there is none.
+    since: Instant,
+    /// Whether there ever was one.
+    ever: bool,
+}
+
+/// A request, until its answer is over.
+pub(super) struct Running(Arc<Activity>);
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Use { running: 0, since: Instant::now(), ever: false }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Use> {
+        // Nothing that can panic runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        let mut used = self.lock();
+        used.running += 1;
+        used.ever = true;
+        Running(Arc::clone(self))
+    }
+
+    /// Waits until there was no request for so long: before the first one, and between two.
+    pub(super) async fn idle(&self, first: Duration, between: Duration) {
+        loop {
+            let until = {
+                let used = self.lock();
+                match (used.running, used.ever) {
+                    (0, false) => used.since + first,
+                    (0, true) => used.since + between,
+                    _ => Instant::now() + between,
+                }
+            };
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut used = self.0.lock();
+        used.running -= 1;
+        used.since = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_millis(150);
+    const BETWEEN: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_connection_is_idle_before_its_first_request_and_between_two() {
+        let activity = Arc::new(Activity::new());
+        let begun = Instant::now();
+        activity.idle(FIRST, BETWEEN).await;
+        assert!(begun.elapsed() >= FIRST && begun.elapsed() < BETWEEN + FIRST);
+
+        let activity = Arc::new(Activity::new());
+        let (first, second) = (activity.begin(), activity.begin());
+        let idle = tokio::time::timeout(3 * BETWEEN, activity.idle(FIRST, BETWEEN)).await;
+        assert!(idle.is_err(), "it is used");
+        drop(first);
+        assert!(tokio::time::timeout(2 * BETWEEN, activity.idle(FIRST, BETWEEN)).await.is_err(), "and still is");
+        drop(second);
+        let over = Instant::now();
+        activity.idle(FIRST, BETWEEN).await;
+        assert!(over.elapsed() >= BETWEEN);
+    }
+}
