@@ -188,11 +188,15 @@ impl IssuerService {
 
     /// All routes.
     pub fn router(&self) -> Router {
-        self.callers_router().merge(self.clearing_router())
+        finished(self.callers_routes().merge(self.clearing_routes()))
     }
 
     /// The routes for everybody, without clearing, for who puts that at an address which only his gateways reach.
     pub fn callers_router(&self) -> Router {
+        finished(self.callers_routes())
+    }
+
+    fn callers_routes(&self) -> Router {
         let spent = self.spent.as_ref().map(|spent| spent.router()).unwrap_or_default();
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
@@ -207,6 +211,10 @@ impl IssuerService {
 
     /// The route for gateways that share no set: [`CLEARING_PATH`].
     pub fn clearing_router(&self) -> Router {
+        finished(self.clearing_routes())
+    }
+
+    fn clearing_routes(&self) -> Router {
         Router::new().route(CLEARING_PATH, post(clearing::clearing)).with_state(self.clone())
     }
 
@@ -220,6 +228,11 @@ impl IssuerService {
         let (parts, body) = request.into_parts();
         Ok((parts, read_body(body, max, BODY_TIMEOUT).await?, place))
     }
+}
+
+/// With answers of ours to what is no route.
+fn finished(routes: Router) -> Router {
+    routes.method_not_allowed_fallback(ProblemDetails::method_not_allowed).fallback(ProblemDetails::not_found)
 }
 
 fn answered(outcome: Result<Response, ProblemDetails>) -> Response {

@@ -106,6 +106,16 @@ impl ProblemDetails {
         }
     }
 
+    /// What paths of our own answer to a method that they do not take. The router adds `Allow`.
+    pub(in crate::http) async fn method_not_allowed() -> Self {
+        Self::plain(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods: see `Allow`")
+    }
+
+    /// What answers for paths that there are none of.
+    pub(in crate::http) async fn not_found() -> Self {
+        Self::plain(StatusCode::NOT_FOUND, "there is no such path here")
+    }
+
     /// The same under another status.
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -118,8 +119,12 @@ fn numbers(directory: &Directory) -> Arc<Vec<EpochNumber>> {
     Arc::new(directory.epochs().iter().map(|epoch| epoch.number).collect())
 }
 
-async fn count(State(inner): State<Arc<Inner>>, Path(epoch): Path<String>) -> Response {
+/// What is no text is no epoch, and no prefix.
+type Parts<T> = Result<Path<T>, PathRejection>;
+
+async fn count(State(inner): State<Arc<Inner>>, epoch: Parts<String>) -> Response {
     let counted = async {
+        let epoch = epoch.map(|Path(epoch)| epoch).unwrap_or_default();
         let _place = inner.enter()?;
         let epoch = inner.epoch(&epoch)?;
         let spent = inner.spent(epoch).await?;
@@ -131,10 +136,8 @@ async fn count(State(inner): State<Arc<Inner>>, Path(epoch): Path<String>) -> Re
     }
 }
 
-async fn bucket(
-    State(inner): State<Arc<Inner>>,
-    Path((epoch, bits, value)): Path<(String, String, String)>,
-) -> Response {
+async fn bucket(State(inner): State<Arc<Inner>>, parts: Parts<(String, String, String)>) -> Response {
+    let (epoch, bits, value) = parts.map(|Path(parts)| parts).unwrap_or_default();
     match inner.bucket(&epoch, &format!("{bits}/{value}")).await {
         Ok(body) => {
             let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];

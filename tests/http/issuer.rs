@@ -389,6 +389,20 @@ async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_route_is_told_so() {
+    let house = House::new().await;
+    for target in ["/", "/v1/models", "/.well-known/halometer/session", "/.well-known/halometer/mint/"] {
+        let answer = house.client.post(format!("{}{target}", house.origin())).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{target}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{target}");
+    }
+    for target in ["%ff", "1/%ff/0000", "1/4/%ff"] {
+        let spent = house.client.get(format!("{}/.well-known/halometer/spent/{target}", house.origin()));
+        assert_eq!(house.send(spent).await.problem().status, 404, "{target}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_without_desk_notices_and_clearing_has_no_such_routes() {
     let house = House::new().await;
     let bare = IssuerService::start(house.issuer.clone()).unwrap();

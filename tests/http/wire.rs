@@ -71,6 +71,12 @@ async fn request_smuggling_shapes_are_refused() {
         let answer = world.raw(request.as_bytes()).await;
         assert!(answer.is_none_or(|answer| answer.status >= 400), "{framing}");
     }
+    // Whoever stands in front may have looked at the other one.
+    let two_hosts = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nHost: elsewhere\r\nContent-Length: 0\r\n\
+         Connection: close\r\nAuthorization: {credential}\r\n\r\n"
+    );
+    assert_eq!(world.raw(two_hosts.as_bytes()).await.unwrap().problem(), Some(Problem::WrongGateway));
     let huge = format!("POST / HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     assert!(world.raw(huge.as_bytes()).await.is_none_or(|answer| answer.status >= 400));
     assert_eq!((world.charged(), world.held()), (0, 0));

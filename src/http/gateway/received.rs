@@ -47,7 +47,12 @@ impl Inner {
 
 /// The authority that a request is for, in the form that session signatures use; none if it is not one of these.
 pub(in crate::http) fn authority(authorities: &[(String, String)], parts: &Parts) -> Option<String> {
-    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    // Whoever stands in front might look at the other one.
+    if hosts.next().is_some() {
+        return None;
+    }
     let asked = parts.uri.authority().map(http::uri::Authority::as_str).or(host)?.to_ascii_lowercase();
     let found = authorities.iter().find(|(short, long)| *short == asked || *long == asked);
     found.map(|(short, _)| short.clone())

@@ -73,7 +73,14 @@ impl IssuerService {
 
     async fn fetch(&self, request: HttpRequest) -> Result<Response, ProblemDetails> {
         let door = self.desk()?;
-        let Payload::Following(following) = read_credential(request.headers()).map_err(without_challenge)? else {
+        let credential = read_credential(request.headers()).map_err(|details| match details.kind() {
+            Some(Problem::Unpaid) => {
+                let detail = "a credential has to say which settlement is asked for";
+                without_challenge(ProblemDetails::new(Problem::Unpaid, detail))
+            }
+            _ => without_challenge(details),
+        })?;
+        let Payload::Following(following) = credential else {
             return Err(malformed("this credential asks for no settlement"));
         };
         if following.len() != Following::LENGTH {
