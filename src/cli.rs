@@ -3,10 +3,11 @@
 // A program's output is what it is for.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+
+use crate::http::cause::chain;
 
 pub mod args;
 pub mod bench;
@@ -37,18 +38,4 @@ pub fn main() -> ExitCode {
         eprintln!("halometer: {}", chain(&*error));
         ExitCode::from(2)
     })
-}
-
-/// An error with what brought it about, each once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -13,9 +13,9 @@ use rand::rngs::SysRng;
 
 use super::chat;
 use super::kept::{KeepError, Kept};
-use crate::cli::chain;
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
 use crate::hex;
+use crate::http::cause::chain;
 use crate::http::clock::now;
 use crate::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, Observer, UpkeepTask};
 use crate::http::issuer::IssuerService;

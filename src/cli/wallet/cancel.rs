@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::online::{Online, block_on, choose, news, policy, smallest_class};
+use super::online::{Issuer, Online, block_on, choose, go_over, news, policy, smallest_class};
 use super::say::{amount, say};
 use super::trouble::Trouble;
 use super::{Outcome, Place};
-use crate::http::payer::Event;
-use crate::protocol::GatewayId;
+use crate::http::cause::chain;
+use crate::http::gateway::{CANCEL_PATH, authorities};
+use crate::http::payer::{ClientError, Event};
+use crate::protocol::{ContentDigest, GatewayId, Problem, Request};
+use crate::wallet::file::FileJournal;
 use crate::wallet::{Accepted, LaneId, LaneStatus, Wallet};
 
 /// The arguments of `halometer wallet cancel`.
@@ -31,6 +34,24 @@ pub struct CancelArgs {
     /// The gateway to ask whether notes are spent, where the issuer has several. Spends are asked for where they were sent.
     #[arg(long, value_name = "ID")]
     pub gateway: Option<GatewayId>,
+
+    /// Ask the issuer himself, for what was sent to a gateway that is gone: he settles what no gateway works on. He learns that who asks
+    /// from this address has spent there.
+    #[arg(long, conflicts_with = "gateway")]
+    pub at_issuer: bool,
+
+    /// Where the issuer is, if not where the wallet has it from.
+    #[arg(long, value_name = "URL", requires = "at_issuer")]
+    pub issuer: Option<String>,
+}
+
+/// What came of one lane.
+struct Row {
+    lane: LaneId,
+    settled: Option<Accepted>,
+    disputed: bool,
+    /// Why it is awaited still, where that is known.
+    why: Option<String>,
 }
 
 pub(super) fn run(place: &Place, args: &CancelArgs) -> Outcome {
@@ -47,6 +68,46 @@ pub(super) fn run(place: &Place, args: &CancelArgs) -> Outcome {
         say(place.json, &json!([]), ["nothing is in flight".to_owned()])?;
         return Ok(ExitCode::SUCCESS);
     }
+    let (rows, events) = match args.at_issuer {
+        true => (block_on(at_issuer(wallet, args.issuer.as_deref(), &wanted))??, Vec::new()),
+        false => at_gateways(wallet, args, &wanted)?,
+    };
+    let value: Vec<_> = rows
+        .iter()
+        .map(|Row { lane, settled, disputed, why }| {
+            json!({
+                "lane": lane.to_string(),
+                "state": state(settled.is_some(), *disputed),
+                "charge": settled.map(|accepted| amount(accepted.charge)),
+                "cost": settled.map(|accepted| amount(accepted.cost)),
+                "refund": settled.map(|accepted| amount(accepted.refund)),
+                "why": why,
+            })
+        })
+        .collect();
+    let lines = rows.iter().map(|Row { lane, settled, disputed, why }| match (settled, why) {
+        (Some(accepted), _) => format!("lane {lane}: cost {} of {} micro-credits", accepted.cost, accepted.charge),
+        (None, Some(why)) => format!("lane {lane}: still awaited: {why}"),
+        (None, None) if *disputed => format!("lane {lane}: withheld; the evidence is kept, see `disputes`"),
+        (None, None) => {
+            format!("lane {lane}: still awaited; it is asked for again by the next command that makes calls")
+        }
+    });
+    say(place.json, &value.into(), lines)?;
+    if !place.json {
+        let rest = events.into_iter().filter(|event| !matches!(event, Event::Pursued(_)));
+        news(&rest.collect::<Vec<_>>()).iter().for_each(|line| eprintln!("halometer: {line}"));
+    }
+    let done = rows.iter().all(|row| row.settled.is_some());
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Pursues all that is in flight, where it was sent.
+fn at_gateways(
+    wallet: Wallet<FileJournal>,
+    args: &CancelArgs,
+    wanted: &[LaneId],
+) -> Result<(Vec<Row>, Vec<Event>), Trouble> {
     let gateway = args.gateway.or_else(|| asked(&wallet));
     let gateway = choose(wallet.directory(), gateway, None)?;
     let class = smallest_class(wallet.directory())?;
@@ -58,32 +119,54 @@ pub(super) fn run(place: &Place, args: &CancelArgs) -> Outcome {
         let left = online.end().await.map(|wallet| disputed(&wallet)).unwrap_or_default();
         Ok::<_, Trouble>((events, left))
     })??;
+    let row =
+        |lane: &LaneId| Row { lane: *lane, settled: settled(&events, *lane), disputed: left.contains(lane), why: None };
+    Ok((wanted.iter().map(row).collect(), events))
+}
 
-    let rows: Vec<_> = wanted.iter().map(|lane| (*lane, settled(&events, *lane), left.contains(lane))).collect();
-    let value: Vec<_> = rows
-        .iter()
-        .map(|(lane, settled, disputed)| {
-            json!({
-                "lane": lane.to_string(),
-                "state": state(settled.is_some(), *disputed),
-                "charge": settled.map(|accepted| amount(accepted.charge)),
-                "cost": settled.map(|accepted| amount(accepted.cost)),
-                "refund": settled.map(|accepted| amount(accepted.refund)),
-            })
-        })
-        .collect();
-    let lines = rows.iter().map(|(lane, settled, disputed)| match settled {
-        Some(accepted) => format!("lane {lane}: cost {} of {} micro-credits", accepted.cost, accepted.charge),
-        None if *disputed => format!("lane {lane}: withheld; the evidence is kept, see `disputes`"),
-        None => format!("lane {lane}: still awaited; it is asked for again by the next command that makes calls"),
-    });
-    say(place.json, &value.into(), lines)?;
-    if !place.json {
-        let rest = events.into_iter().filter(|event| !matches!(event, Event::Pursued(_)));
-        news(&rest.collect::<Vec<_>>()).iter().for_each(|line| eprintln!("halometer: {line}"));
+/// Cancels at the issuer's, once. What a gateway still works on he leaves to it.
+async fn at_issuer(mut wallet: Wallet<FileJournal>, url: Option<&str>, wanted: &[LaneId]) -> Result<Vec<Row>, Trouble> {
+    let issuer = Issuer::of(url, &wallet)?;
+    // He settles under the epoch that issues, which may have come since.
+    go_over(&mut wallet, &issuer.directory().await?)?;
+    let mut rows = Vec::new();
+    for lane in wanted {
+        let (settled, why) = match cancel_at(&mut wallet, &issuer, *lane).await? {
+            Ok(accepted) => (Some(accepted), None),
+            Err(why) => (None, Some(why)),
+        };
+        rows.push(Row { lane: *lane, settled, disputed: disputed(&wallet).contains(lane), why });
     }
-    let done = rows.iter().all(|(_, settled, _)| settled.is_some());
-    Ok(if done { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(rows)
+}
+
+async fn cancel_at(
+    wallet: &mut Wallet<FileJournal>,
+    issuer: &Issuer,
+    lane: LaneId,
+) -> Result<Result<Accepted, String>, Trouble> {
+    let spend = wallet.lanes().find_map(|(found, status)| match status {
+        LaneStatus::InFlight { spend, .. } if found == lane => Some(spend),
+        _ => None,
+    });
+    let Some(spend) = spend else { return Ok(Err("it is not in flight any more".to_owned())) };
+    let Some((authority, _)) = authorities(issuer.url()) else {
+        return Err(Trouble::yours(format!("`{}` has no host", issuer.url())).next("give the issuer's with --issuer"));
+    };
+    let request = Request::new(&authority, "POST", CANCEL_PATH, ContentDigest::of(b""));
+    let request = request.map_err(|error| Trouble::yours(error.to_string()))?;
+    let bytes = wallet.cancel(&spend, &request).map_err(|error| Trouble::yours(error.to_string()))?;
+    Ok(match issuer.client().cancel(issuer.url(), bytes).await {
+        Ok(settlement) => wallet.accept(&spend, &settlement).map_err(|error| chain(&error)),
+        Err(ClientError::Problem(details)) if details.kind() == Some(Problem::WrongOwner) => {
+            Err("its gateway worked on it not long ago; ask again when its lease is over".to_owned())
+        }
+        Err(ClientError::Problem(details)) => Err(match details.detail.clone() {
+            Some(detail) => format!("the issuer says: {detail}"),
+            None => format!("the issuer refuses: {}", details.title),
+        }),
+        Err(error) => Err(chain(&error)),
+    })
 }
 
 const fn state(settled: bool, disputed: bool) -> &'static str {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::say;
-use crate::cli::chain;
+use crate::http::cause::chain;
 use crate::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped};
 use crate::protocol::{DirectoryError, Fault};
 use crate::wallet::file::WalletFileError;

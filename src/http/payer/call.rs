@@ -190,8 +190,8 @@ impl<J: Journal + 'static> Shared<J> {
         outgoing: &Arc<Outgoing>,
         attempt: impl Fn(Held<J>, Spent) -> F,
     ) -> Result<T, CallError> {
+        let mut spent = Spent::default();
         for first in [true, false] {
-            let mut spent = Spent::default();
             let held = self.hold(outgoing, &mut spent).await?;
             let window = held.window;
             let details = match attempt(held, spent).await {
