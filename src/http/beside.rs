@@ -133,11 +133,14 @@ impl Beside {
     }
 
     /// Waits for the reports of calls that are held, but no longer than `patience`; then they are settled as unreported. To be called
-    /// after the servers took their last request; until all is settled.
-    pub async fn drain(&self, patience: Duration) {
-        if tokio::time::timeout(patience, self.0.layer.drain()).await.is_err() {
-            self.0.held.hurry();
-            self.0.layer.drain().await;
+    /// after the servers took their last request; until all is settled, as [`PaymentLayer::drain`] does.
+    pub async fn drain(&self, patience: Duration) -> usize {
+        match tokio::time::timeout(patience, self.0.layer.drain()).await {
+            Ok(left) => left,
+            Err(_) => {
+                self.0.held.hurry();
+                self.0.layer.drain().await
+            }
         }
     }
 }

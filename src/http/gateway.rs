@@ -89,6 +89,7 @@ use crate::pipeline::{Current, WorkError};
 use crate::protocol::{Directory, GatewayId, GatewaySigningKey, Problem, Settlement};
 use here::Here;
 use ledger::Ledger;
+pub(in crate::http) use ledger::there_lease;
 use running::Running;
 use session::Sessions;
 use there::There;
@@ -167,7 +168,9 @@ pub(in crate::http) struct Inner {
     ledger: Ledger,
     pricing: Arc<dyn Pricing>,
     free: Arc<[RoutePattern]>,
+    /// How long a call may take; less than was asked for where a directory of an issuer elsewhere leaves it less.
     call_timeout: Duration,
+    wished_timeout: Duration,
     observer: Arc<dyn Observer>,
     limits: GatewayLimits,
     terms: Terms,
@@ -235,15 +238,20 @@ impl GatewayService {
         Box::new(Reachable { pricing, upstream: self.upstream.clone() })
     }
 
-    /// Waits until no admitted call is worked on any more. To be called after the server took its last request.
-    pub async fn drain(&self) {
-        self.layer.drain().await;
+    /// Waits until no admitted call is worked on any more: [`PaymentLayer::drain`].
+    pub async fn drain(&self) -> usize {
+        self.layer.drain().await
     }
 }
 
 /// Whether a lease is long enough for a call of this length to be settled in it.
 fn outlasts(lease: Duration, call: Duration) -> bool {
     call.saturating_add(SETTLING) < lease
+}
+
+/// The longest call that such a lease is long enough for.
+pub(in crate::http) fn longest(lease: Duration) -> Duration {
+    lease.saturating_sub(SETTLING + Duration::from_secs(1))
 }
 
 /// Sells what the upstream has a path for.
@@ -279,6 +287,7 @@ impl Inner {
             pricing: pricing.into(),
             free: free.into(),
             call_timeout,
+            wished_timeout: call_timeout,
             observer,
             limits,
         })
@@ -309,6 +318,7 @@ impl Inner {
             pricing: pricing.into(),
             free: free.into(),
             call_timeout,
+            wished_timeout: call_timeout,
             observer,
             limits,
         })
@@ -332,9 +342,9 @@ impl Inner {
         self.ledger.directory()
     }
 
-    /// Whether an issuer elsewhere answers; one that is here does.
-    pub(in crate::http) fn issuer_answers(&self) -> bool {
-        self.ledger.answers()
+    /// What keeps an issuer elsewhere from admitting; none where he is here.
+    pub(in crate::http) fn issuer_trouble(&self) -> Option<&'static str> {
+        self.ledger.trouble()
     }
 
     pub(in crate::http) fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {
@@ -344,13 +354,14 @@ impl Inner {
         }
     }
 
-    /// Waits until nobody has a place, and closes the sessions that are open then.
-    async fn drain(&self) {
+    /// Waits until nobody has a place, and closes the sessions that are open then. How many spends an issuer elsewhere has not settled.
+    async fn drain(&self) -> usize {
         let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await;
         self.sessions.drain().await;
-        if let Ledger::There(there) = &self.ledger {
-            there.drain().await;
+        match &self.ledger {
+            Ledger::Here(_) => 0,
+            Ledger::There(there) => there.drain().await,
         }
     }
 }
@@ -369,11 +380,12 @@ impl Shared {
             .route(CLOSE_PATH, post(close_session))
             .with_state(Arc::clone(self))
             .merge(self.now().ledger.spent_router())
+            .method_not_allowed_fallback(ProblemDetails::method_not_allowed)
     }
 
     /// Waits until no call is worked on, whatever it began under, and closes the sessions that are open then.
-    pub(in crate::http) async fn drain(&self) {
-        self.now().drain().await;
+    pub(in crate::http) async fn drain(&self) -> usize {
+        self.now().drain().await
     }
 }
 

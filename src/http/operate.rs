@@ -6,7 +6,7 @@
 //! | `GET /status.json` | the same numbers: [`Status`] |
 //! | `GET /metrics` | the same numbers for Prometheus, as OpenMetrics text |
 //! | `GET /healthz` | 200 as long as the process answers |
-//! | `GET /readyz` | 200 while calls are taken: not while it starts or drains, and not while the store fails, an issuer elsewhere does not answer, or no epoch issues |
+//! | `GET /readyz` | 200 while calls are taken: not while it starts or drains, and not while the store fails, an issuer elsewhere does not answer or does not clear for this gateway, or no epoch issues |
 //!
 //! **Numbers are taken at intervals, and never in between.** Whoever reads exact sums twice within a second learns when a call was
 //! made and what it cost; who may see the numbers, and where they are kept for how long, is decided by others than who may see the
@@ -175,7 +175,7 @@ impl Inner {
         let parties = inner.parties();
         self.health.set_trouble(match &parties {
             Some((gateway, _)) => health::trouble_here(gateway.set(), inner.directory(), now),
-            None => health::trouble_there(inner.issuer_answers(), inner.directory(), now),
+            None => health::trouble_there(inner.issuer_trouble(), inner.directory(), now),
         });
         if !numbers {
             return;

@@ -14,13 +14,13 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use reqwest::Url;
 
-use super::gateway::{DIRECTORY_PATH, GatewayLimits, Observer};
+use super::gateway::{DIRECTORY_PATH, GatewayLimits, Observer, longest, there_lease};
 use super::issuer::CLEARING_PATH;
 use super::pattern::RoutePattern;
 use super::pricing::Pricing;
 use super::upstream::{with_tls, without_tls};
 use crate::clearing::ClearingAnswer;
-use crate::protocol::{DecodeError, GatewayId, GatewaySigningKey, RootKey, SignedDirectory};
+use crate::protocol::{DecodeError, Directory, GatewayId, GatewaySigningKey, RootKey, SignedDirectory};
 
 /// What a gateway without a set is made of.
 pub struct RemoteLayerParts {
@@ -52,6 +52,12 @@ impl core::fmt::Debug for RemoteLayerParts {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("RemoteLayerParts").field("id", &self.id).field("issuer", &self.issuer).finish_non_exhaustive()
     }
+}
+
+/// How long a call may take at a gateway whose issuer is elsewhere, under this directory: what is admitted is settled within the
+/// longest session.
+pub fn longest_call(directory: &Directory) -> Duration {
+    longest(there_lease(directory))
 }
 
 /// How long one request to the issuer may take. What is not answered by then is asked again.

@@ -1,6 +1,8 @@
 //! `halometer gateway` twice: an issuer with a gateway of his own, and a gateway that shares nothing with him but his root key.
 
 use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use halometer::http::beside::{CALL_HEADER, REPORT_PATH, SECRET_HEADER};
 use halometer::http::clock::now;
@@ -107,8 +109,15 @@ fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
     );
     assert!(away.entry.contains(&gateway.id().to_string()) && gateway.id() != issuer.id());
     until("ready", || (gateway.admin("/readyz").0 == 200).then_some(()));
-    let second = halometer(&["gateway", "--check", "--config", &away.config()]);
+    // What runs can be checked, and not be run a second time.
+    assert_eq!(code(&halometer(&["gateway", "--check", "--config", &away.config()])), 0);
+    let (text, other) = (std::fs::read_to_string(away.config()).unwrap(), house.path("away/other.toml"));
+    std::fs::write(&other, text.replace(&away.port.to_string(), "0")).unwrap();
+    let second = halometer(&["gateway", "--config", &other]);
     assert!(code(&second) == 2 && said(&second).contains("one process at a time"), "{second:?}");
+    std::fs::write(&other, text.replace("# timeout_seconds = 300", "timeout_seconds = 900")).unwrap();
+    let checked = halometer(&["gateway", "--check", "--config", &other]);
+    assert!(code(&checked) == 2 && said(&checked).contains("longer than the issuer's directory allows"), "{checked:?}");
 
     let (payer, at_issuers) = (issuer.payer_at(gateway.id()), issuer.payer_at(issuer.id()));
     for _ in 0..3 {
@@ -135,12 +144,21 @@ fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
     away.edit(|text| text.replacen("kind = \"tokens\"", counted, 1));
     gateway.signal("-HUP");
     until("no price", || gateway.log().contains("`pricing` counts `byte`, for which the issuer's").then_some(()));
+    // A price that is new is not one for what callers have agreed to before.
+    house.edit(|text| text.replace("[prices]\n", "[prices]\nbyte = { credits = 1 }\n"));
+    issuer.signal("-HUP");
+    until("a price", || {
+        let directory = gateway.directory().verify(&gateway.root()).unwrap();
+        (directory.tariff(now())?.prices().len() == 3).then_some(())
+    });
+    let early = halometer(&["gateway", "--check", "--config", &away.config()]);
+    assert!(code(&early) == 2 && said(&early).contains("prices of before"), "{early:?}");
     away.edit(|text| text.replacen(counted, "kind = \"tokens\"", 1));
     house.edit(|text| text.replace("output_token = { credits = 8 }", "output_token = { credits = 18 }"));
     issuer.signal("-HUP");
     until("other prices", || {
         let directory = gateway.directory().verify(&gateway.root()).unwrap();
-        (directory.tariff(now()).unwrap().prices()[1].credits.micro() == 18).then_some(())
+        directory.tariff(now())?.prices().iter().find(|price| price.credits.micro() == 18).map(|_| ())
     });
     until("told", || gateway.log().contains("the issuer has published a directory").then_some(()));
 
@@ -162,6 +180,11 @@ fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
     assert_eq!((gateway.end(), issuer.end()), (0, 0));
     assert!(gateway.log().contains("the issuer did not answer"));
 
+    // What would be no gateway.
+    let odd = ["gateway", "init", &house.path("odd"), "--upstream", "http://127.0.0.1:9", "--issuer"];
+    let odd = [&odd[..], &["https://issuer.example.org", "--root-key", issuer.told("root_key")]].concat();
+    let odd = halometer(&[&odd[..], &["--origin", "no origin/at all"]].concat());
+    assert!(code(&odd) == 2 && said(&odd).contains("is no origin"), "{odd:?}");
     // An issuer whose root key is another.
     away.edit(|text| text.replace(issuer.told("root_key"), &"01".repeat(32)));
     assert_eq!(code(&halometer(&["gateway", "--check", "--config", &away.config()])), 2);
@@ -231,4 +254,78 @@ fn callers_whose_gateway_is_gone_ask_the_issuer() {
     let gone = halometer(&["gateway", "--config", &away.config()]);
     assert!(code(&gone) == 2 && said(&gone).contains("does not name gateway"), "{gone:?}");
     assert_eq!(issuer.end(), 0);
+}
+
+/// Somebody with a wallet in a file.
+struct Owner<'a> {
+    house: &'a House,
+}
+
+impl Owner<'_> {
+    fn wallet(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let (file, secret, seats) = (self.house.path("my.wallet"), self.house.path("secret"), self.house.path("seats"));
+        std::fs::write(&secret, "correct horse battery staple").unwrap();
+        let place = ["--wallet", &file, "--passphrase-file", &secret, "--seats", &seats];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_halometer"));
+        command.arg("wallet").args(args).args(place).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+#[test]
+fn a_gateway_that_is_taken_out_says_so_and_the_issuer_gives_back_what_it_holds() {
+    let house = House::new();
+    let port = free_port();
+    let origin = format!("http://127.0.0.1:{port}");
+    house.edit(|text| {
+        let own = format!("[issuer]\nlisten = \"127.0.0.1:{port}\"\norigins = [\"{origin}\"]");
+        text.replacen("[issuer]", &own, 1)
+    });
+    let issuer = house.start();
+    let away = Away::new(&house, &issuer);
+    away.add(&issuer);
+    let gateway = away.start();
+    let id = gateway.id().to_string();
+    let owner = Owner { house: &house };
+    let made = owner.wallet(&["new", "--issuer", &origin, "--root-key", issuer.told("root_key")]);
+    assert!(made.status.success(), "{made:?}");
+    let (payment, amount) = (issuer.pay().to_string(), PAID.to_string());
+    let funded = owner.wallet(&["fund", &payment, &amount]);
+    assert!(funded.status.success(), "{funded:?}");
+    let call = ["call", "/v1/chat/completions", "--gateway", &id, "-d", "{}"];
+    let called = owner.wallet(&call);
+    assert!(called.status.success(), "{called:?}");
+
+    // The issuer's operator takes it out while callers still go there.
+    until("ready", || (gateway.admin("/readyz").0 == 200).then_some(()));
+    house.edit(|text| text.replace(&away.entry, ""));
+    issuer.signal("-HUP");
+    let told = until("not ready", || Some(gateway.admin("/readyz")).filter(|(status, _)| *status == 503)).1;
+    assert!(told.contains("does not name this gateway") || told.contains("does not clear"), "{told}");
+    // He tries for a while, and gives up.
+    let mut calling = owner.command(&call).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    calling.kill().unwrap();
+    assert!(!calling.wait().unwrap().success());
+    let held = until("in flight", || Some(owner.wallet(&["lanes", "--json"])).filter(|lanes| lanes.status.success()));
+    assert!(String::from_utf8_lossy(&held.stdout).contains("awaiting"), "{held:?}");
+    let back = owner.wallet(&["cancel", "--at-issuer", "--json"]);
+    assert!(back.status.success(), "{back:?}");
+    let rows: Value = serde_json::from_slice(&back.stdout).unwrap();
+    assert_eq!((&rows[0]["state"], &rows[0]["cost"]), (&"settled".into(), &"0".into()), "{rows}");
+    let balance: Value = serde_json::from_slice(&owner.wallet(&["balance", "--json"]).stdout).unwrap();
+    assert_eq!(balance["total"], (PAID - COST).to_string(), "{balance}");
+    assert_eq!(balance["waiting"], "0", "{balance}");
+
+    // Another kind of gateway is not gone over to.
+    let remote = std::fs::read_to_string(away.config()).unwrap();
+    let inside = std::fs::read_to_string(house.config()).unwrap();
+    std::fs::write(away.config(), inside).unwrap();
+    gateway.signal("-HUP");
+    until("said", || gateway.log().contains("issuer.kind").then_some(()));
+    std::fs::write(away.config(), remote).unwrap();
 }

@@ -270,7 +270,10 @@ async fn the_described_routes_are_served_and_serve_their_description() {
                 // A `GET` is answered; what is sent nothing says what is wrong with that.
                 assert_eq!(answer.status == 200, method == "GET", "{method} {target}: {answer:?}");
                 let wrong = if method == "GET" { "DELETE" } else { "GET" };
-                assert_eq!(world.send(wrong, &target, &world.host(), None, "").await.status, 405, "{wrong} {target}");
+                let refused = world.send(wrong, &target, &world.host(), None, "").await;
+                assert_eq!(refused.status, 405, "{wrong} {target}");
+                assert_eq!(refused.headers["content-type"], "application/problem+json", "{wrong} {target}");
+                assert!(refused.headers.contains_key("allow"), "{wrong} {target}");
             }
             if is("issuer") {
                 let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
@@ -278,6 +281,9 @@ async fn the_described_routes_are_served_and_serve_their_description() {
                 let reply = house.send(request).await;
                 let answered = method == "GET" || path == CLEARING_PATH;
                 assert_eq!(reply.status == 200, answered, "{method} {target}: {reply:?}");
+                let wrong = if method == reqwest::Method::GET { "DELETE" } else { "GET" }.parse().unwrap();
+                let request = house.client.request(wrong, format!("{}{target}", house.origin()));
+                assert_eq!(house.send(request).await.problem().status, 405, "{target}");
             }
         }
     }

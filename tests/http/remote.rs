@@ -493,7 +493,7 @@ async fn a_spend_that_never_reached_the_issuer_pays_when_he_is_back() {
     let _back = Listener::bind(address).await.unwrap().serve(town.house.service.router());
     assert_eq!((receipt(&ask().await).1, town.service.served()), (COST, 1));
     // Who shuts down waits until all is settled.
-    gateway.drain().await;
+    assert_eq!(gateway.drain().await, 0);
     assert_eq!(town.books(), (u128::from(COST), 0));
 }
 
@@ -531,6 +531,34 @@ async fn a_settlement_whose_answers_are_lost_and_forged_charges_once() {
     assert_eq!((cost, town.books()), (COST, (u128::from(COST), 0)));
     assert_eq!(caller.wallet.accept(&spent.key, &settlement).unwrap().cost.micro(), COST);
     assert!(town.failures.0.lock().unwrap().len() >= 4);
+}
+
+/// The answer of an issuer who does not clear for the gateway.
+fn not_for_this_gateway(bytes: &mut Vec<u8>) {
+    let name = b"unknown-gateway";
+    bytes.truncate(33);
+    bytes.extend_from_slice(&[6, name.len() as u8]);
+    bytes.extend_from_slice(name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gateway_for_a_while() {
+    let town = Town::new().await;
+    let mut caller = town.house.caller(1);
+    let refuse: fn(&mut Vec<u8>) = not_for_this_gateway;
+    let spent = caller.pay(0, REMOTE, &town.host());
+    town.wire.fault(SETTLE, vec![Fault::Forged(refuse); 4]);
+    let (settlement, cost) = receipt(&town.ask(&spent).await);
+    assert_eq!((cost, town.books()), (COST, (u128::from(COST), 0)));
+    caller.wallet.accept(&spent.key, &settlement).unwrap();
+    assert!(town.failures.0.lock().unwrap().iter().any(|told| told == "unknown-gateway"));
+    // A new one is refused at once, and nothing is served.
+    let spent = caller.pay(1, REMOTE, &town.host());
+    town.wire.fault(ADMIT, [Fault::Forged(refuse)]);
+    let began = std::time::Instant::now();
+    assert_refused(&town.ask(&spent).await, Problem::StoreUnavailable);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(town.service.served(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

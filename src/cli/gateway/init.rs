@@ -11,7 +11,7 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-use super::config::{Loaded, Secret, Unlock};
+use super::config::{Loaded, Origin, Secret, Unlock};
 use super::vault::{GatewayIdentity, Vault};
 use crate::hex;
 use crate::sealed::{make_private, write_atomically};
@@ -65,6 +65,8 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Box<dyn Error>> {
     let text = configuration(args)?;
     // Before anything is made: what is said may be no URL, no origin.
     Loaded::parse(&dir.join("gateway.toml"), &text)?;
+    // Which is not in it where the issuer's directory says it.
+    Origin::try_from(args.origin())?;
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |error: std::io::Error| format!("{path}: {error}")

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use super::config::{Config, IssuerConfig, Loaded};
 use super::front::Exchanged;
-use super::log::Log;
+use super::log::IssuerLog;
 use super::publish::{self, PublishError};
 use super::start::{self, Prepared, Records, StartError};
 use super::vault::{Vault, VaultError};
@@ -108,7 +108,7 @@ pub(super) struct Keeper {
     service: GatewayService,
     minting: IssuerService,
     routes: Exchanged,
-    log: Arc<Log>,
+    log: Arc<IssuerLog>,
     /// When keys are to be forgotten again.
     forget_at: Timestamp,
 }
@@ -119,7 +119,7 @@ impl Keeper {
         prepared: Prepared,
         config: Config,
         service: GatewayService,
-        log: Arc<Log>,
+        log: Arc<IssuerLog>,
     ) -> Result<Self, ReloadError> {
         let Prepared { vault, records, file, gateway, issuer } = prepared;
         let notices = start::notices(&config, &records.payments)?;
@@ -257,7 +257,7 @@ struct House<'a> {
     started: &'a Config,
     gateway: &'a Gateway,
     records: &'a Records,
-    log: &'a Arc<Log>,
+    log: &'a Arc<IssuerLog>,
 }
 
 impl House<'_> {

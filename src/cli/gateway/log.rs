@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info, warn};
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::config::{LogConfig, LogFormat, LogLevel};
+use crate::clearing::ClearingError;
 use crate::hex;
 use crate::http::gateway::Observer;
 use crate::http::issuer::IssuerObserver;
@@ -23,6 +25,7 @@ use crate::http::operate::Tally;
 use crate::issuer::NoticeError;
 use crate::lifecycle::Evidence;
 use crate::pipeline::TaskPool;
+use crate::protocol::Fault;
 use crate::sealed::{make_private, write_atomically};
 use crate::upkeep::{UpkeepError, UpkeepReport};
 
@@ -110,7 +113,24 @@ impl Observer for Log {
     }
 }
 
-impl IssuerObserver for Log {
+/// The same of what an issuer tells, which is counted with what his gateway tells.
+pub(super) struct IssuerLog {
+    tally: Arc<Tally>,
+    /// Requests of gateways elsewhere that were refused for a reason of theirs, and the last one.
+    refused: Mutex<(u64, &'static str)>,
+}
+
+impl IssuerLog {
+    pub(super) fn new(tally: Arc<Tally>) -> Self {
+        Self { tally, refused: Mutex::default() }
+    }
+
+    fn refused(&self) -> (u64, &'static str) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl IssuerObserver for IssuerLog {
     fn notice_refused(&self, error: &NoticeError) {
         // All else may be anybody's junk, as often as he likes.
         match error {
@@ -124,8 +144,20 @@ impl IssuerObserver for Log {
         }
     }
 
+    fn clearing_refused(&self, error: &ClearingError) {
+        if error.fault() == Fault::Operator {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            *refused = (refused.0 + 1, error.problem().as_str());
+        }
+    }
+
+    fn verified(&self, spends: usize, elapsed: Duration) {
+        Observer::verified(&*self.tally, spends, elapsed);
+    }
+
     fn double_spend(&self, evidence: Evidence) {
-        Observer::double_spend(self, evidence);
+        // Which tells the log.
+        Observer::double_spend(&*self.tally, evidence);
     }
 }
 
@@ -134,11 +166,12 @@ impl IssuerObserver for Log {
 pub(super) struct Sums {
     upstream: BTreeMap<&'static str, u64>,
     issuer: u64,
+    clearing: u64,
 }
 
 impl Sums {
     /// Logs what has come since it was last asked.
-    pub(super) fn tell(&mut self, tally: &Tally) {
+    pub(super) fn tell(&mut self, tally: &Tally, clearing: &IssuerLog) {
         let now = tally.upstream_failures();
         for (kind, count) in &now {
             let more = count - self.upstream.get(kind).copied().unwrap_or(0).min(*count);
@@ -152,5 +185,10 @@ impl Sums {
             warn!(count = count - self.issuer, last = reason, "the issuer did not answer, or what was not taken");
         }
         self.issuer = count;
+        let (count, reason) = clearing.refused();
+        if count > self.clearing {
+            warn!(count = count - self.clearing, last = reason, "requests of gateways elsewhere were refused");
+        }
+        self.clearing = count;
     }
 }

@@ -39,9 +39,19 @@ pub enum PublishError {
     /// The directory does not name the gateway.
     #[error("the directory does not name gateway {0}")]
     NoGateway(GatewayId),
-    /// Some tariff of an issuer elsewhere has no price for something.
-    #[error("`pricing` counts `{0}`, for which the issuer's directory, or prices of before in it, have no price")]
-    NotYetPriced(String),
+    /// An issuer elsewhere has no price for something.
+    #[error("`pricing` counts `{0}`, for which the issuer's directory has no price")]
+    Unpriced(String),
+    /// He has one, and spends under prices of before may still come, which have none.
+    #[error(
+        "`pricing` counts `{item}`, for which prices of before in the issuer's directory have no price: use it from {at} s since 1970 on"
+    )]
+    NotYetPriced {
+        /// The item.
+        item: String,
+        /// When the last such list may be gone.
+        at: u64,
+    },
     /// A gateway elsewhere cannot have the id of the one that is here.
     #[error("`issuer.clearing` has gateway {0}, which is this one")]
     OwnId(GatewayId),
@@ -132,6 +142,22 @@ pub(super) fn next(
 pub(super) fn unpriced<'a>(pricing: &'a PricingConfig, tariff: &Tariff) -> Option<&'a str> {
     let priced = |item: &str| tariff.prices().iter().any(|price| price.item == item);
     pricing.items().into_iter().map(|(_, item)| item).find(|item| !priced(item))
+}
+
+/// Whether all that is counted has a price, by all lists that spends may come under; of a gateway whose issuer is elsewhere.
+pub(super) fn check_priced(pricing: &PricingConfig, directory: &Directory) -> Result<(), PublishError> {
+    let tariffs = &directory.parts().tariffs;
+    for (index, tariff) in tariffs.iter().enumerate().rev() {
+        let Some(item) = unpriced(pricing, tariff).map(str::to_owned) else { continue };
+        return Err(match tariffs.get(index + 1) {
+            None => PublishError::Unpriced(item),
+            Some(next) => {
+                let at = next.valid().from.after(keep_seconds(directory.grid())).seconds();
+                PublishError::NotYetPriced { item, at }
+            }
+        });
+    }
+    Ok(())
 }
 
 /// For so long spends may come that were agreed to before: until the not-after of a proof that was made at the last moment is over.

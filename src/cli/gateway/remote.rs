@@ -1,58 +1,72 @@
 //! A gateway whose issuer is elsewhere.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use super::config::{Config, Loaded, issuer_client};
+use super::config::{Config, Loaded, Unlock, issuer_client};
 use super::keeper::{ReloadError, waits};
-use super::publish::{self, PublishError};
+use super::publish;
 use super::start::{self, StartError};
-use super::vault::{GatewayIdentity, exposed};
+use super::vault::{GatewayIdentity, VaultError, exposed};
 use crate::hex;
-use crate::http::clock::now;
+use crate::http::cause::chain;
 use crate::http::gateway::GatewayService;
 use crate::http::operate::Tally;
-use crate::http::remote::{IssuerClient, RemoteLayerParts};
-use crate::protocol::{Directory, RootKey, SignedDirectory};
+use crate::http::pricing::{Call, Meter, NotSold, Pricing};
+use crate::http::remote::{IssuerClient, RemoteLayerParts, longest_call};
+use crate::protocol::{Directory, GatewayId, GatewayKey, RootKey, SignedDirectory};
 
 /// How long an issuer who does not answer at the start is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What there is before anybody is served.
-struct Known {
-    identity: GatewayIdentity,
+/// What the issuer has shown.
+struct Shown {
     issuer: IssuerClient,
     root: RootKey,
     signed: SignedDirectory,
     directory: Directory,
 }
 
-impl Known {
-    /// Opens the key, and asks the issuer for his directory, for so long.
-    async fn find(config: &Config, patience: Duration) -> Result<Self, StartError> {
-        let (keys, unlock) = (config.issuer.keys.clone(), config.issuer.unlock.clone());
-        // A passphrase is stretched for a while.
-        let opened = tokio::task::spawn_blocking(move || GatewayIdentity::open(&keys, &unlock)).await;
-        let identity = opened.map_err(|error| StartError::File(config.issuer.keys.clone(), error.into()))??;
+impl Shown {
+    /// Asks the issuer for his directory, for so long, and looks whether this gateway can serve under it.
+    async fn ask(config: &Config, (id, key): (GatewayId, GatewayKey), patience: Duration) -> Result<Self, StartError> {
         let issuer = issuer_client(config.issuer.url.as_deref().unwrap_or_default())?;
         let root = config.issuer.root_key.ok_or(StartError::NoRootKey)?.0;
         let signed = ask(&issuer, patience).await?;
         let directory = signed.verify(&root).map_err(StartError::IssuerDirectory)?;
-        let key = identity.key.public_key();
-        if directory.gateway(&identity.id).is_none_or(|entry| entry.key != key) {
-            return Err(StartError::NotNamed { id: identity.id, key: hex::encode(&key.to_bytes()) });
+        if directory.gateway(&id).is_none_or(|entry| entry.key != key) {
+            return Err(StartError::NotNamed { id, key: hex::encode(&key.to_bytes()) });
         }
-        match directory.tariff(now()).and_then(|tariff| publish::unpriced(&config.pricing, tariff)) {
-            Some(item) => Err(StartError::Unpriced(item.to_owned())),
-            None => Ok(Self { identity, issuer, root, signed, directory }),
+        publish::check_priced(&config.pricing, &directory)?;
+        let most = longest_call(&directory).as_secs();
+        for (key, seconds) in [
+            ("upstream.timeout_seconds", config.upstream.timeout_seconds),
+            ("beside.hold_seconds", config.hold_seconds()),
+        ] {
+            let seconds = u64::from(seconds);
+            if seconds > most {
+                return Err(StartError::TooLong { key, seconds, most });
+            }
         }
+        Ok(Self { issuer, root, signed, directory })
     }
+}
+
+/// Reads a key. A passphrase is stretched for a while: not on an async thread.
+async fn with_key<T: Send + 'static>(
+    config: &Config,
+    read: fn(&Path, &Unlock) -> Result<T, VaultError>,
+) -> Result<T, StartError> {
+    let (keys, unlock) = (config.issuer.keys.clone(), config.issuer.unlock.clone());
+    let reading = tokio::task::spawn_blocking(move || read(&keys, &unlock)).await;
+    Ok(reading.map_err(|error| StartError::File(config.issuer.keys.clone(), error.into()))??)
 }
 
 async fn ask(issuer: &IssuerClient, patience: Duration) -> Result<SignedDirectory, StartError> {
@@ -66,7 +80,7 @@ async fn ask(issuer: &IssuerClient, patience: Duration) -> Result<SignedDirector
             return Err(StartError::IssuerAway(trouble));
         }
         if !core::mem::replace(&mut told, true) {
-            warn!(error = %trouble, "the issuer does not show his directory; he is asked again");
+            warn!(error = chain(&trouble), "the issuer does not show his directory; he is asked again");
         }
         sleep(PAUSE).await;
     }
@@ -76,11 +90,12 @@ async fn ask(issuer: &IssuerClient, patience: Duration) -> Result<SignedDirector
 pub(super) async fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let config = &loaded.config;
     start::check_rim(config)?;
-    let Known { identity, directory, .. } = Known::find(config, Duration::ZERO).await?;
-    let origins = directory.gateway(&identity.id).map(|entry| entry.origins.join(", ")).unwrap_or_default();
+    let (id, key) = with_key(config, GatewayIdentity::look).await?;
+    let Shown { directory, .. } = Shown::ask(config, (id, key), Duration::ZERO).await?;
+    let origins = directory.gateway(&id).map(|entry| entry.origins.join(", ")).unwrap_or_default();
     let serial = directory.parts().serial;
     let mut found = vec![
-        format!("gateway {}, issuer {}", identity.id, directory.issuer()),
+        format!("gateway {id}, issuer {}", directory.issuer()),
         format!("directory {serial} of the issuer names this gateway, as {origins}"),
     ];
     found.extend(exposed(config).iter().map(|path| format!("others may read {}", path.display())));
@@ -97,6 +112,8 @@ pub(super) struct RemoteKeeper {
     root: RootKey,
     /// The directory that was last told of.
     serial: u64,
+    /// Whether all that is counted has a price.
+    sells: bool,
     /// Held as long as it runs.
     _in_use: File,
 }
@@ -104,7 +121,9 @@ pub(super) struct RemoteKeeper {
 impl RemoteKeeper {
     /// Starts the service.
     pub(super) async fn start(config: Config, tally: &Arc<Tally>) -> Result<Self, StartError> {
-        let Known { identity, issuer, root, signed, directory } = Known::find(&config, PATIENCE).await?;
+        let identity = with_key(&config, GatewayIdentity::open).await?;
+        let public = (identity.id, identity.key.public_key());
+        let Shown { issuer, root, signed, directory } = Shown::ask(&config, public, PATIENCE).await?;
         let upstream = start::upstream(&config)?;
         let parts = RemoteLayerParts {
             id: identity.id,
@@ -121,7 +140,7 @@ impl RemoteKeeper {
         };
         let service = GatewayService::start_remote(parts, upstream).map_err(StartError::Service)?;
         let serial = directory.parts().serial;
-        Ok(Self { started: config.clone(), config, service, root, serial, _in_use: identity.in_use })
+        Ok(Self { started: config.clone(), config, service, root, serial, sells: true, _in_use: identity.in_use })
     }
 
     /// The service.
@@ -143,30 +162,45 @@ impl RemoteKeeper {
     pub(super) fn reload(&mut self, loaded: &Loaded) -> Result<Vec<&'static str>, ReloadError> {
         let wished = &loaded.config;
         if wished.pricing != self.config.pricing || wished.free != self.config.free {
-            let directory = self.service.layer().directory();
-            let missing =
-                directory.parts().tariffs.iter().find_map(|tariff| publish::unpriced(&wished.pricing, tariff));
-            if let Some(item) = missing {
-                return Err(PublishError::NotYetPriced(item.to_owned()).into());
-            }
+            publish::check_priced(&wished.pricing, &self.service.layer().directory())?;
             self.service.reprice(start::pricing(&wished.pricing), start::free(wished));
+            self.sells = true;
         }
         self.config = wished.clone();
         Ok(waits(&self.started, wished))
     }
 
-    /// Tells of a newer directory, which the service has fetched by itself.
+    /// Looks at the directory, which the service fetches by itself. What has no price by it is not sold: who called for it would pay his
+    /// whole charge.
     pub(super) fn tick(&mut self) {
         let directory = self.service.layer().directory();
         let serial = directory.parts().serial;
-        if serial == self.serial {
-            return;
+        if serial != self.serial {
+            self.serial = serial;
+            info!(serial, "the issuer has published a directory");
         }
-        self.serial = serial;
-        info!(serial, "the issuer has published a directory");
-        let unpriced = directory.tariff(now()).and_then(|tariff| publish::unpriced(&self.config.pricing, tariff));
-        if let Some(item) = unpriced {
-            warn!(item, "`pricing` counts what has no price any more: who calls for it pays his whole charge");
+        let free = start::free(&self.config);
+        match publish::check_priced(&self.config.pricing, &directory) {
+            Err(error) if self.sells => {
+                error!(%error, "nothing is sold any more");
+                self.service.reprice(Box::new(Unsold), free);
+                self.sells = false;
+            }
+            Ok(()) if !self.sells => {
+                info!("all has a price again, and is sold");
+                self.service.reprice(start::pricing(&self.config.pricing), free);
+                self.sells = true;
+            }
+            _ => {}
         }
+    }
+}
+
+/// Sells nothing.
+struct Unsold;
+
+impl Pricing for Unsold {
+    fn meter(&self, _: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
+        Err(NotSold)
     }
 }

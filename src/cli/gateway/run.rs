@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use super::config::{Config, IssuerKind, Loaded, PaymentsKind, StoreKind, TlsConfig};
 use super::front::{self, Exchanged};
 use super::keeper::{Keeper, ReloadError};
-use super::log::{self, Log, Sums};
+use super::log::{self, IssuerLog, Log, Sums};
 use super::remote::{self, RemoteKeeper};
 use super::{development, start, vault};
 use crate::cli::interrupts::Interrupts;
@@ -66,6 +66,8 @@ struct Running {
     beside: Option<(Beside, Server)>,
     operations: Operations,
     tally: Arc<Tally>,
+    clearing: Arc<IssuerLog>,
+    sums: Sums,
     keeping: Arc<Mutex<Keeping>>,
     /// What is spoken where, to be renewed.
     certificates: Vec<(Certificates, TlsConfig)>,
@@ -113,9 +115,10 @@ impl Running {
 
         let evidence = config.issuer.kind == IssuerKind::Inside && config.store.kind == StoreKind::Durable;
         let log = Log::new(evidence.then(|| config.issuer.evidence.clone()))?;
-        let tally = Arc::new(Tally::new(Arc::clone(&log) as _));
+        let tally = Arc::new(Tally::new(log as _));
+        let clearing = Arc::new(IssuerLog::new(Arc::clone(&tally)));
         let Made { service, keeping, routes, admin_routes, root } = match config.issuer.kind {
-            IssuerKind::Inside => Made::inside(loaded, &tally, log).await?,
+            IssuerKind::Inside => Made::inside(loaded, &tally, Arc::clone(&clearing)).await?,
             IssuerKind::Remote => Made::remote(config.clone(), &tally).await?,
         };
         let beside = start::beside(&config, service.layer())?.zip(inner).map(|(beside, listener)| {
@@ -157,7 +160,22 @@ impl Running {
         let keeping = Arc::new(Mutex::new(keeping));
         let certificates = tls.into_iter().zip(config.tls.clone());
         let certificates = certificates.chain(issuer_tls.into_iter().zip(config.issuer.tls.clone())).collect();
-        Ok(Self { servers, admin, service, beside, operations, tally, keeping, certificates, file, seen, config })
+        let sums = Sums::default();
+        Ok(Self {
+            servers,
+            admin,
+            service,
+            beside,
+            operations,
+            tally,
+            clearing,
+            sums,
+            keeping,
+            certificates,
+            file,
+            seen,
+            config,
+        })
     }
 
     /// Until it is told to end: what is due by the clock, and by the operator's will.
@@ -167,13 +185,13 @@ impl Running {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         };
-        let (mut watch, mut tick, mut tell) = (every(WATCH), every(TICK), every(TELL));
-        let mut sums = Sums::default();
+        // An issuer elsewhere publishes when he likes.
+        let ticks = if self.config.issuer.kind == IssuerKind::Remote { WATCH } else { TICK };
+        let (mut watch, mut tick, mut tell) = (every(WATCH), every(ticks), every(TELL));
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    // And what has come since they were told last.
-                    Signal::End => return sums.tell(&self.tally),
+                    Signal::End => return,
                     Signal::Reload => self.reload(true).await,
                 },
                 _ = watch.tick() => self.reload(false).await,
@@ -182,7 +200,7 @@ impl Running {
                         error!(%error, "what is due by the clock could not be done, and is tried again");
                     }
                 }
-                _ = tell.tick() => sums.tell(&self.tally),
+                _ = tell.tick() => self.sums.tell(&self.tally, &self.clearing),
             }
         }
     }
@@ -231,7 +249,7 @@ impl Running {
     }
 
     /// Takes no more, and lets what runs finish: first who takes requests, last who is looked at.
-    async fn finish(self) {
+    async fn finish(mut self) {
         info!("told to end: calls that run may finish");
         self.operations.set_standing(Standing::Draining);
         let patience = Duration::from_secs(self.config.limits.shutdown_seconds.into());
@@ -247,9 +265,14 @@ impl Running {
         if let Some((_, inner)) = self.beside {
             inner.shutdown().await;
         }
-        if drained.is_err() {
-            warn!("calls still run: they are cut short, and settled by upkeep after their lease");
+        match drained {
+            Ok(0) => {}
+            Ok(left) => {
+                warn!(left, "the issuer has not settled these: he does after their lease, at what he was told last")
+            }
+            Err(_) => warn!("calls still run: they are cut short, and settled by upkeep after their lease"),
         }
+        self.sums.tell(&self.tally, &self.clearing);
         self.admin.shutdown().await;
         info!("ended");
     }
@@ -280,9 +303,11 @@ impl Keeping {
     }
 
     fn reload(&mut self, loaded: &Loaded) -> Result<Vec<&'static str>, ReloadError> {
-        match self {
-            Self::Inside(keeper) => keeper.reload(loaded),
-            Self::Remote(keeper) => keeper.reload(loaded),
+        match (self, loaded.config.issuer.kind) {
+            (Self::Inside(keeper), IssuerKind::Inside) => keeper.reload(loaded),
+            (Self::Remote(keeper), IssuerKind::Remote) => keeper.reload(loaded),
+            // All of it belongs to another gateway than the one that runs.
+            _ => Ok(vec!["issuer.kind, and with it all else"]),
         }
     }
 }
@@ -300,7 +325,7 @@ struct Made {
 
 impl Made {
     /// With the issuer.
-    async fn inside(loaded: Loaded, tally: &Arc<Tally>, log: Arc<Log>) -> Outcome<Self> {
+    async fn inside(loaded: Loaded, tally: &Arc<Tally>, log: Arc<IssuerLog>) -> Outcome<Self> {
         let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
         let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
         let every = Duration::from_secs(config.upkeep.every_seconds.into());

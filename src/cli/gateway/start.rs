@@ -127,9 +127,16 @@ pub enum StartError {
     /// The service does not start.
     #[error("the gateway does not start: {0}")]
     Service(#[source] io::Error),
-    /// An issuer elsewhere has no price for something.
-    #[error("`pricing` counts `{0}`, for which the issuer's directory has no price")]
-    Unpriced(String),
+    /// A time that the directory of an issuer elsewhere does not allow.
+    #[error("`{key}`: {seconds} s is longer than the issuer's directory allows a call, {most} s")]
+    TooLong {
+        /// The setting.
+        key: &'static str,
+        /// As it is set.
+        seconds: u64,
+        /// The most.
+        most: u64,
+    },
 }
 
 /// Where the records are.

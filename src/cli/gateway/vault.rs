@@ -20,7 +20,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::config::{Config, Secret, StoreKind, Unlock};
 use crate::circuits::schnorr::{PublicKey, SigningKey};
 use crate::issuer::{EpochKeys, Keystore, KeystoreError};
-use crate::protocol::{Directory, EpochNumber, GatewayId, GatewaySigningKey, RootKey, RootSigningKey, Timestamp};
+use crate::protocol::{
+    Directory, EpochNumber, GatewayId, GatewayKey, GatewaySigningKey, RootKey, RootSigningKey, Timestamp,
+};
 use crate::sealed::{self, Lock, LockError, MAX_SEALED, OpenError, SealError, read_bounded, write_atomically};
 
 const ROOT: &[u8] = b"issuer-root";
@@ -207,6 +209,12 @@ impl GatewayIdentity {
     pub(super) fn create(keys: &Path, unlock: &Unlock) -> Result<Self, VaultError> {
         create_gateway(keys, &lock(unlock)?)?;
         Self::open(keys, unlock)
+    }
+
+    /// Who it is, for whoever only looks.
+    pub(super) fn look(keys: &Path, unlock: &Unlock) -> Result<(GatewayId, GatewayKey), VaultError> {
+        let (id, key) = read_gateway(&keys.join("gateway.key"), &lock(unlock)?)?;
+        Ok((id, key.public_key()))
     }
 
     /// Opens them.

@@ -158,7 +158,7 @@ struct Holding {
 
 impl Holding {
     async fn run(mut self, mut reports: mpsc::Receiver<Report>) {
-        let deadline = Instant::now() + self.held.hold;
+        let deadline = Instant::now() + self.held.hold.min(self.call.longest());
         let mut hurry = self.held.hurry.subscribe();
         let (settled, waiting) = loop {
             let report = tokio::select! {

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::ledger::Ledger;
-use super::{Inner, authorities, refresh, upkeep};
+use super::{Inner, authorities, longest, refresh, upkeep};
 use crate::clearing::RemoteGatewayError;
 use crate::gateway::Gateway;
 use crate::http::layer::PaymentLayerParts;
@@ -54,6 +54,9 @@ pub enum AdoptError {
     /// The gateway and the issuer are not under one directory.
     #[error("the gateway and the issuer have different directories")]
     Torn,
+    /// The directory does not name the gateway any more.
+    #[error("the directory does not name this gateway")]
+    NotNamed,
     /// The directory names another key for the gateway: nobody would believe its receipts.
     #[error("the key is not the one that the directory names for the gateway")]
     Key,
@@ -175,11 +178,16 @@ impl Shared {
         let Ledger::There(there) = &inner.ledger else { return Err(AdoptError::OtherGateway) };
         let there = there.succeed(directory).map_err(|error| match error {
             RemoteGatewayError::Directory(error) => AdoptError::Directory(error),
-            _ => AdoptError::Key,
+            RemoteGatewayError::NotInDirectory(_) => AdoptError::NotNamed,
+            RemoteGatewayError::OtherKey(_) => AdoptError::Key,
         })?;
         let terms = Terms::of(there.gateway.directory(), signed, &there.gateway.id(), &inner.key)?;
         there.publish();
-        self.inner.set(Arc::new(inner.with(Ledger::There(there), terms, None, None)));
+        let next = inner.with(Ledger::There(there), terms, None, None);
+        if next.call_timeout < next.wished_timeout {
+            inner.observer.issuer_failed("sessions are shorter now than calls may take: longer calls are cut short");
+        }
+        self.inner.set(Arc::new(next));
         Ok(())
     }
 }
@@ -205,12 +213,14 @@ impl Inner {
         pricing: Option<Box<dyn Pricing>>,
         free: Option<Vec<RoutePattern>>,
     ) -> Self {
+        let call_timeout = self.wished_timeout.min(longest(ledger.lease()));
         Self {
             terms,
             ledger,
             pricing: pricing.map_or_else(|| Arc::clone(&self.pricing), Arc::from),
             free: free.map_or_else(|| Arc::clone(&self.free), Arc::from),
-            call_timeout: self.call_timeout,
+            call_timeout,
+            wished_timeout: self.wished_timeout,
             observer: Arc::clone(&self.observer),
             limits: self.limits,
             places: Arc::clone(&self.places),

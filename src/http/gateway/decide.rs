@@ -13,7 +13,7 @@ use super::open::Paying;
 use super::received::{Received, Signed};
 use super::running::Entry;
 use super::session::Reserved;
-use super::{Inner, is_own, outlasts};
+use super::{Inner, is_own, longest, outlasts};
 use crate::http::content_digest;
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
@@ -150,6 +150,11 @@ impl HeldCall {
                 None => core::future::pending().await,
             }
         }
+    }
+
+    /// How long it may be held, and still be settled by whoever admitted it.
+    pub(in crate::http) fn longest(&self) -> Duration {
+        longest(self.inner.ledger.lease())
     }
 
     /// Whether the tariff has a price for what was counted.

@@ -123,6 +123,11 @@ impl From<Screened> for Screening {
     }
 }
 
+/// The lease of a gateway without a set: the issuer's, which is longer than this by his own rule.
+pub(in crate::http) fn there_lease(directory: &Directory) -> Duration {
+    Duration::from_secs(u64::from(directory.parts().limits.session_seconds) + Gateway::SKEW)
+}
+
 impl Ledger {
     pub(super) fn directory(&self) -> &Directory {
         match self {
@@ -138,11 +143,11 @@ impl Ledger {
         }
     }
 
-    /// Whether an issuer elsewhere answers.
-    pub(super) fn answers(&self) -> bool {
+    /// What keeps an issuer elsewhere from admitting.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
         match self {
-            Self::Here(_) => true,
-            Self::There(there) => there.answers(),
+            Self::Here(_) => None,
+            Self::There(there) => there.trouble(),
         }
     }
 
@@ -150,8 +155,7 @@ impl Ledger {
     pub(super) fn lease(&self) -> Duration {
         Duration::from_secs(match self {
             Self::Here(here) => here.gateway.lease_seconds().into(),
-            // The issuer's, which is longer than this by his own rule.
-            Self::There(there) => u64::from(there.gateway.directory().parts().limits.session_seconds) + Gateway::SKEW,
+            Self::There(there) => return there_lease(there.gateway.directory()),
         })
     }
 

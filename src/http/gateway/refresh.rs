@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::adopt::Shared;
+use super::adopt::{AdoptError, Shared};
 use super::there::Remote;
-use crate::protocol::RootKey;
+use crate::http::cause::chain;
+use crate::protocol::{DirectoryError, RootKey};
 
 /// The shortest pause between two questions, however often somebody wants to know.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -21,29 +22,39 @@ pub(super) async fn keep_fresh(shared: Weak<Shared>, remote: Arc<Remote>, root: 
         tokio::time::sleep(PAUSE).await;
         // At its time, or when something came that the present one does not explain.
         let _ = timeout(pause.saturating_sub(PAUSE), remote.stale()).await;
-        let asked = remote.issuer().directory().await;
-        remote.set_answers(asked.is_ok());
-        pause = if asked.is_ok() { every } else { every.min(AWAY) };
-        let signed = match asked {
-            Ok(signed) => signed,
-            Err(trouble) => {
-                remote.complain(&trouble.to_string());
-                continue;
-            }
-        };
         let Some(shared) = shared.upgrade() else { return };
-        // A signature and a thousand entries: not on an async thread.
-        let verified = remote.run(move || signed.verify(&root).ok().map(|directory| (signed, directory))).await;
-        let Ok(Some((signed, directory))) = verified else {
-            remote.complain("the issuer shows a directory that his root key did not sign");
-            continue;
-        };
-        if directory.digest() == remote.gateway().directory().digest() {
-            continue;
-        }
-        // An older one, as a cache might show, changes nothing; nor does one that contradicts.
-        if let Err(error) = shared.adopt_remote(&signed, directory) {
-            remote.complain(&error.to_string());
-        }
+        let trouble = look(&shared, &remote, root).await;
+        remote.set_trouble(trouble);
+        pause = if trouble.is_none() { every } else { every.min(AWAY) };
     }
+}
+
+/// Asks once. What keeps calls from being taken.
+async fn look(shared: &Arc<Shared>, remote: &Remote, root: RootKey) -> Option<&'static str> {
+    let signed = match remote.issuer().directory().await {
+        Ok(signed) => signed,
+        Err(trouble) => {
+            remote.complain(&chain(&trouble));
+            return Some("the issuer does not answer");
+        }
+    };
+    // A signature and a thousand entries: not on an async thread.
+    let verified = remote.run(move || signed.verify(&root).ok().map(|directory| (signed, directory))).await;
+    let Ok(Some((signed, directory))) = verified else {
+        remote.complain("the issuer shows a directory that his root key did not sign");
+        return Some("the issuer's directory is not signed by his root key");
+    };
+    if directory.digest() == remote.gateway().directory().digest() {
+        return None;
+    }
+    let error = shared.adopt_remote(&signed, directory).err()?;
+    remote.complain(&error.to_string());
+    Some(match error {
+        // As a cache might show.
+        AdoptError::Directory(DirectoryError::Stale) => return None,
+        AdoptError::Directory(_) => "the issuer's directory contradicts the one before",
+        AdoptError::NotNamed => "the issuer's directory does not name this gateway",
+        AdoptError::Key => "the issuer's directory names another key for this gateway",
+        _ => "the issuer's directory cannot be gone by",
+    })
 }

@@ -4,7 +4,6 @@ mod buckets;
 mod remote;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -88,8 +87,8 @@ impl There {
             open: Mutex::default(),
             suspects: Semaphore::new(1),
             stale: Notify::new(),
-            // The directory to begin with is his.
-            answers: AtomicBool::new(true),
+            trouble: Mutex::default(),
+            refused: Mutex::default(),
             observer,
         };
         Ok(Self { gateway, remote: Arc::new(remote) })
@@ -110,10 +109,10 @@ impl There {
         Arc::clone(&self.remote)
     }
 
-    /// Whether the issuer answered when he was last asked: once in each interval at least, and after each request that he left
-    /// unanswered.
-    pub(super) fn answers(&self) -> bool {
-        self.remote.answers.load(Ordering::Relaxed)
+    /// What keeps calls from being taken, as far as it was found when the issuer was last asked: once in each interval at least, and
+    /// after each request that he left unanswered or refused.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        self.remote.trouble()
     }
 
     pub(super) fn waiting(&self) -> (usize, usize) {
@@ -121,13 +120,15 @@ impl There {
     }
 
     /// Waits until nothing is asked about or served, settlements that are pursued included; not for ever, as the issuer may be away.
-    pub(super) async fn drain(&self) {
+    /// How many are left.
+    pub(super) async fn drain(&self) -> usize {
         let settled = async {
             while !self.remote.open().is_empty() {
                 tokio::time::sleep(FIRST_PAUSE).await;
             }
         };
         let _ = timeout(DRAIN, settled).await;
+        self.remote.open().len()
     }
 
     pub(super) fn spent_router(&self) -> Router {
@@ -216,7 +217,14 @@ impl There {
             (Self { gateway: Arc::clone(&self.gateway), remote: Arc::clone(&self.remote) }, self.lease());
         tokio::spawn(async move {
             let _place = place;
-            let _ = there.withdraw(&spend, lease).await;
+            let end = Instant::now() + lease;
+            // Also where it is the gateway that is refused: its operator, or the issuer's, may mend that.
+            while let Err(problem) = there.withdraw(&spend, end.saturating_duration_since(Instant::now())).await
+                && problem.kind() == Some(Problem::StoreUnavailable)
+                && Instant::now() + LONGEST_PAUSE < end
+            {
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
         });
     }
 
@@ -341,8 +349,7 @@ impl There {
                 }
                 *problem
             }
-            Progress::Refused(problem) => {
-                self.remote.complain(problem.as_str());
+            Progress::Refused(_) => {
                 return ProblemDetails::new(
                     Problem::StoreUnavailable,
                     "the issuer does not clear for this gateway now",

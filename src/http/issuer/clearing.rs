@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
@@ -64,7 +64,9 @@ impl ClearingHouse {
         let (finishing, told) = (Arc::clone(&clearing), Arc::clone(&observer));
         let limits = Limits { threads: verify_threads, queue, batch };
         let finishers = WorkerPool::start("clearing-verify", limits, move |requests| {
+            let (spends, begun) = (requests.len(), Instant::now());
             let answered = finishing.get().finish(requests, now(), &mut rand::rng());
+            told.verified(spends, begun.elapsed());
             answered.into_iter().map(|answered| report(&*told, answered)).collect()
         })?;
         let takers = TaskPool::start("clearing", threads, queue)?;

@@ -1,5 +1,7 @@
 //! Who is told what happens at an issuer.
 
+use std::time::Duration;
+
 use crate::clearing::ClearingError;
 use crate::issuer::NoticeError;
 use crate::lifecycle::Evidence;
@@ -15,6 +17,11 @@ pub trait IssuerObserver: Send + Sync {
     /// A gateway's request was not carried out, for another reason than a double spend.
     fn clearing_refused(&self, error: &ClearingError) {
         let _ = error;
+    }
+
+    /// So many spends of gateways elsewhere were verified together in this time.
+    fn verified(&self, spends: usize, elapsed: Duration) {
+        let _ = (spends, elapsed);
     }
 
     /// Somebody spent a note twice, and here is the proof of it.

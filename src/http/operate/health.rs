@@ -74,10 +74,10 @@ pub(super) fn trouble_here(set: &dyn SpentSet, directory: &Directory, now: Times
 }
 
 /// What keeps calls from being taken where the set is the issuer's, elsewhere.
-pub(super) fn trouble_there(answers: bool, directory: &Directory, now: Timestamp) -> Option<&'static str> {
-    match directory.issuing(now) {
-        _ if !answers => Some("the issuer does not answer"),
-        None => Some("no epoch issues"),
-        Some(_) => None,
-    }
+pub(super) fn trouble_there(
+    issuer: Option<&'static str>,
+    directory: &Directory,
+    now: Timestamp,
+) -> Option<&'static str> {
+    issuer.or_else(|| directory.issuing(now).is_none().then_some("no epoch issues"))
 }

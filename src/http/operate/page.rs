@@ -182,7 +182,7 @@ fn counts(title: &str, by: &str, counts: &BTreeMap<&'static str, u64>) -> String
 fn more(status: &Status) -> String {
     let upkeep = &status.upkeep;
     let issuer =
-        status.gateway.issuer_elsewhere.then_some(("requests that the issuer did not answer", status.issuer_failures));
+        status.gateway.issuer_elsewhere.then_some(("failures of the issuer elsewhere", status.issuer_failures));
     let rows: String = [
         ("notes spent twice", status.double_spends),
         ("lapsed spends settled by upkeep", upkeep.settled),

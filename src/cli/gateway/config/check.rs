@@ -66,7 +66,7 @@ fn few(loaded: &Loaded, key: &str, origins: &[Origin]) -> Result<(), ConfigError
 
 /// An issuer elsewhere: what he says in his directory is not said here, so that nobody believes it to count.
 fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
-    let Config { origins, prices, directory, issuer, store, quotas, upkeep, .. } = &loaded.config;
+    let Config { origins, prices, directory, issuer, store, quotas, upkeep, limits, .. } = &loaded.config;
     let url = issuer.url.as_deref().ok_or_else(|| {
         loaded.error(
             "issuer",
@@ -87,6 +87,7 @@ fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
         ("store", *store != StoreConfig::default()),
         ("upkeep", *upkeep != UpkeepConfig::default()),
         ("quotas", *quotas != QuotasConfig { spent_per_minute, ..QuotasConfig::default() }),
+        ("limits.verify_threads", limits.verify_threads.is_some()),
         ("issuer.listen", issuer.listen.is_some()),
         ("issuer.origins", !issuer.origins.is_empty()),
         ("issuer.tls", issuer.tls.is_some()),

@@ -1,7 +1,6 @@
 //! Asking an issuer elsewhere, again and again until he answers.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::buckets::Buckets;
 use crate::clearing::{ClearingProblem, Progress, RemoteGateway, RemoteSpend};
+use crate::http::cause::chain;
 use crate::http::clock::now;
 use crate::http::gateway::Observer;
 use crate::http::remote::IssuerClient;
@@ -19,6 +19,8 @@ use crate::protocol::{Credits, Problem, SpendKey};
 /// The pauses between tries: they double.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// For so long a gateway that was refused is taken for one that is.
+const REFUSED: Duration = Duration::from_secs(30);
 
 /// What a gateway without a set goes on with from directory to directory.
 pub(in crate::http::gateway) struct Remote {
@@ -35,8 +37,10 @@ pub(in crate::http::gateway) struct Remote {
     pub(super) suspects: Semaphore,
     pub(super) buckets: Arc<Buckets>,
     pub(super) stale: Notify,
-    /// Whether the issuer showed his directory when he was last asked for it.
-    pub(super) answers: AtomicBool,
+    /// What is wrong with the directory that the issuer showed when he was last asked, or that he showed none.
+    pub(super) trouble: Mutex<Option<&'static str>>,
+    /// When he last said that he does not clear for this gateway.
+    pub(super) refused: Mutex<Option<Instant>>,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -105,9 +109,18 @@ impl Remote {
         self.stale.notified().await;
     }
 
-    /// How the issuer answered when he was last asked for his directory.
-    pub(in crate::http::gateway) fn set_answers(&self, answers: bool) {
-        self.answers.store(answers, Ordering::Relaxed);
+    /// What came of asking the issuer for his directory.
+    pub(in crate::http::gateway) fn set_trouble(&self, trouble: Option<&'static str>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// What keeps calls from being taken.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        let of_directory = *self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who is out of service is asked nothing, and would stay so: after a while it is tried again.
+        let refused = refused.is_some_and(|at| at.elapsed() < REFUSED);
+        of_directory.or(refused.then_some("the issuer does not clear for this gateway"))
     }
 
     pub(in crate::http::gateway) fn complain(&self, what: &str) {
@@ -132,6 +145,8 @@ impl Remote {
         loop {
             match timeout(end.saturating_duration_since(Instant::now()), self.once(spend, ask)).await {
                 Ok(Ok(Progress::Refused(problem))) if may_pass(problem) => {}
+                // What was served is to be settled. Whoever runs one of the two can mend this, and then it is.
+                Ok(Ok(Progress::Refused(problem))) if matches!(ask, Ask::Settle(_)) && is_of_gateway(problem) => {}
                 Ok(Ok(progress)) => return Ok((progress, lost)),
                 Ok(Err(Failed::Undone)) => {}
                 Ok(Err(Failed::Never)) => return Err(Silent { lost }),
@@ -160,18 +175,34 @@ impl Remote {
         let answer = self.issuer.clear(envelope).await.map_err(|trouble| {
             // Whether he is away altogether is found out by the directory.
             self.stale.notify_one();
-            self.complain(&trouble.to_string());
+            self.complain(&chain(&trouble));
             if trouble.is_undone() { Failed::Undone } else { Failed::Lost }
         })?;
         let (gateway, asked) = (self.gateway.get(), Arc::clone(spend));
         let read = self.run(move || lock(&asked).answer(&gateway, &answer)).await;
-        read.map_err(|_| Failed::Lost)?.map_err(|error| {
+        let progress = read.map_err(|_| Failed::Lost)?.map_err(|error| {
             // An epoch that is not known here, most likely.
             self.stale.notify_one();
             self.complain(&error.to_string());
             Failed::Lost
-        })
+        })?;
+        let refusal = match &progress {
+            Progress::Refused(problem) if is_of_gateway(*problem) => Some(*problem),
+            _ => None,
+        };
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refusal.map(|_| Instant::now());
+        if let Some(problem) = refusal {
+            self.stale.notify_one();
+            self.complain(problem.as_str());
+        }
+        Ok(progress)
     }
+}
+
+/// Whether it is the gateway that is refused, whatever it asks: one of the two operators is at fault.
+fn is_of_gateway(problem: ClearingProblem) -> bool {
+    use ClearingProblem as P;
+    matches!(problem, P::OtherIssuer | P::UnknownGateway | P::Stale | P::EnvelopeSignature)
 }
 
 /// Whether the same request may be answered otherwise before long.
