@@ -25,14 +25,18 @@ use tower::ServiceExt as _;
 
 use super::kept::Kept;
 use crate::pipeline::Source;
-use activity::Activity;
+use activity::{Activity, Times};
 
 /// How long a connection may take to send the headers of a request; of its first one, from its beginning, whatever it sends meanwhile.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection of HTTP/2 may have no request. (Of HTTP/1 the next one's headers are waited for.)
 const IDLE: Duration = Duration::from_secs(60);
-/// How long the end of an idle connection may take.
+/// How long a connection may have no request.
+const TIMES: Times = Times { first: HEADER_TIMEOUT, between: IDLE };
+/// How long a connection that never had a request may take to end.
 const ENDING: Duration = Duration::from_secs(5);
+/// How long one that had may take: what was written may still be on its way to a slow reader.
+const LINGERING: Duration = Duration::from_secs(300);
 /// Largest buffer for the headers of an HTTP/1 request, bytes: room for one credential of 8 KiB and as much again.
 const MAX_HEADERS: usize = 24 << 10;
 /// Connections at a time; more wait in the listener's backlog.
@@ -133,11 +137,11 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>,
         let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
         tokio::spawn(async move {
             match tls {
-                None => serve_one(stream, router, stopped).await,
+                None => serve_one(stream, router, stopped, TIMES).await,
                 Some(tls) => {
                     // Who takes longer holds a place for nothing.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-                        serve_one(stream, router, stopped).await;
+                        serve_one(stream, router, stopped, TIMES).await;
                     }
                 }
             }
@@ -152,6 +156,7 @@ async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
     mut stopped: watch::Receiver<bool>,
+    times: Times,
 ) {
     let (connection, activity) = (Source::new(), Arc::new(Activity::new()));
     let seen = Arc::clone(&activity);
@@ -177,9 +182,11 @@ async fn serve_one(
             let _ = serving.await;
         }
         // Who sends nothing, or not enough to be one of the two protocols, holds a place for nothing: no timer of theirs runs yet.
-        () = activity.idle(HEADER_TIMEOUT, IDLE) => {
+        () = activity.idle(times) => {
             serving.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(ENDING, serving).await;
+            let patience = if activity.was_used() { LINGERING } else { ENDING };
+            // A request may have come just then, and is served.
+            while tokio::time::timeout(patience, serving.as_mut()).await.is_err() && activity.is_used() {}
         }
     }
 }
@@ -204,6 +211,75 @@ async fn accept_one(
             // Out of file descriptors, most likely: an immediate next try would fail as well.
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use bytes::Bytes;
+    use core::pin::Pin;
+    use core::task::{Context, Poll, ready};
+    use hyper::body::Frame;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{Sleep, sleep};
+
+    use super::*;
+
+    const TIMES: Times = Times { first: Duration::from_millis(400), between: Duration::from_millis(400) };
+    /// Ten are three times as long as a connection may be idle.
+    const PAUSE: Duration = Duration::from_millis(120);
+
+    /// So many pieces, with pauses.
+    struct Slow(u8, Pin<Box<Sleep>>);
+
+    impl hyper::body::Body for Slow {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            ready!(self.1.as_mut().poll(context));
+            if self.0 == 0 {
+                return Poll::Ready(None);
+            }
+            self.0 -= 1;
+            self.1 = Box::pin(sleep(PAUSE));
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"piece ")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_longer_than_a_connection_may_be_idle_is_whole() {
+        let router = Router::new().route("/", get(|| async { Body::new(Slow(10, Box::pin(sleep(PAUSE)))) }));
+        let (mut here, there) = tokio::io::duplex(1 << 16);
+        let (_stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(serve_one(there, router, stopped, TIMES));
+        here.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        here.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.matches("piece ").count(), 10, "{answer}");
+        assert!(answer.ends_with("0\r\n\r\n"));
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_has_sent_nothing_is_given_up_and_so_is_who_has_nothing_more_to_say() {
+        let router = || Router::new().route("/", get(|| async { "answer" }));
+        for request in ["", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+            let (mut here, there) = tokio::io::duplex(1 << 16);
+            let (_stop, stopped) = watch::channel(false);
+            let serving = tokio::spawn(serve_one(there, router(), stopped, TIMES));
+            here.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let read = tokio::time::timeout(Duration::from_secs(20), here.read_to_string(&mut answer)).await;
+            assert!(read.is_ok(), "{request:?}");
+            assert_eq!(answer.contains("answer"), !request.is_empty());
+            serving.await.unwrap();
         }
     }
 }

@@ -17,6 +17,15 @@ struct Use {
     ever: bool,
 }
 
+/// How long a connection may have no request.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    /// Before its first one.
+    pub(super) first: Duration,
+    /// Between two.
+    pub(super) between: Duration,
+}
+
 /// A request, until its answer is over.
 pub(super) struct Running(Arc<Activity>);
 
@@ -37,8 +46,18 @@ impl Activity {
         Running(Arc::clone(self))
     }
 
-    /// Waits until there was no request for so long: before the first one, and between two.
-    pub(super) async fn idle(&self, first: Duration, between: Duration) {
+    /// Whether there ever was a request.
+    pub(super) fn was_used(&self) -> bool {
+        self.lock().ever
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_used(&self) -> bool {
+        self.lock().running > 0
+    }
+
+    /// Waits until there was no request for so long.
+    pub(super) async fn idle(&self, Times { first, between }: Times) {
         loop {
             let until = {
                 let used = self.lock();
@@ -70,23 +89,24 @@ mod tests {
 
     const FIRST: Duration = Duration::from_millis(150);
     const BETWEEN: Duration = Duration::from_millis(300);
+    const TIMES: Times = Times { first: FIRST, between: BETWEEN };
 
     #[tokio::test]
     async fn a_connection_is_idle_before_its_first_request_and_between_two() {
         let activity = Arc::new(Activity::new());
         let begun = Instant::now();
-        activity.idle(FIRST, BETWEEN).await;
-        assert!(begun.elapsed() >= FIRST && begun.elapsed() < BETWEEN + FIRST);
+        activity.idle(TIMES).await;
+        assert!(begun.elapsed() >= FIRST);
 
         let activity = Arc::new(Activity::new());
         let (first, second) = (activity.begin(), activity.begin());
-        let idle = tokio::time::timeout(3 * BETWEEN, activity.idle(FIRST, BETWEEN)).await;
+        let idle = tokio::time::timeout(3 * BETWEEN, activity.idle(TIMES)).await;
         assert!(idle.is_err(), "it is used");
         drop(first);
-        assert!(tokio::time::timeout(2 * BETWEEN, activity.idle(FIRST, BETWEEN)).await.is_err(), "and still is");
+        assert!(tokio::time::timeout(2 * BETWEEN, activity.idle(TIMES)).await.is_err(), "and still is");
         drop(second);
         let over = Instant::now();
-        activity.idle(FIRST, BETWEEN).await;
+        activity.idle(TIMES).await;
         assert!(over.elapsed() >= BETWEEN);
     }
 }
