@@ -104,9 +104,10 @@ impl<J: Journal + 'static> Payer<J> {
         let PayerParts { gateway, policy, client, clock, observer, answer_timeout } = parts;
         let keeper = Keeper::start(wallet).map_err(PayerError::Threads)?;
         let terms = check_gateway(&keeper, &client, gateway, policy.class).await?;
+        let epochs = keeper.ask(|wallet| shared::numbers(wallet.directory())).await?;
         let threads = usize::try_from(policy.provers).unwrap_or(1).max(1);
         let provers = Provers::start(threads).map_err(PayerError::Threads)?;
-        let beginning = Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms };
+        let beginning = Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms, epochs };
         let shared = Arc::new(Shared::new(keeper, beginning));
         let background = vec![
             tokio::spawn(prover::run(Arc::clone(&shared))),
@@ -136,7 +137,7 @@ impl<J: Journal + 'static> Payer<J> {
         let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts)).await??;
         let issuer = issuer.trim_end_matches('/');
         let response = shared.errand(client.mint(issuer, &request)).await?;
-        if !shared.terms().epochs.contains(&response.epoch) {
+        if !shared.knows(response.epoch) {
             // From who knows who pays, and not from where calls go.
             let shown = shared.errand(client.directory(issuer)).await?;
             let adopting = Arc::clone(shared);

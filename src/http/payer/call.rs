@@ -469,14 +469,17 @@ impl<J: Journal + 'static> Shared<J> {
         }
     }
 
-    /// Checks the settlement and the receipt, whether or not somebody still waits for them.
+    /// Checks the settlement and the receipt. That does not depend on somebody still waiting, once it can be checked.
     pub(super) async fn accept(
         self: &Arc<Self>,
         held: Held<J>,
         settlement: Settlement,
         receipt: Option<Vec<u8>>,
     ) -> Result<Settled, CallError> {
-        self.learn([settlement.epoch]).await;
+        // If it cannot be judged now, it is asked for again, as whatever has no settlement yet.
+        if !self.learn(&held.terms.origin, [settlement.epoch]).await {
+            return Err(CallError::Unknown);
+        }
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let key = held.key();

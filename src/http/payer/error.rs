@@ -117,6 +117,9 @@ pub enum CallError {
     /// The answer was not read to its end: whoever asked has hung up.
     #[error("the answer was not read to its end")]
     HungUp,
+    /// The settlement is under an epoch that the wallet's directory does not have, and the gateway shows no newer one.
+    #[error("the gateway's settlement is of an epoch that is not known, and it shows no directory that has it")]
+    Unknown,
     /// The settlement is not one.
     #[error("the gateway's settlement is refused: {0}")]
     Settlement(#[source] AcceptError),
@@ -138,7 +141,9 @@ impl CallError {
             Self::SessionOver => Fault::Nobody,
             Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
-            Self::Contradiction | Self::Settlement(_) | Self::Failed { .. } | Self::Unlisted => Fault::Operator,
+            Self::Contradiction | Self::Settlement(_) | Self::Failed { .. } | Self::Unlisted | Self::Unknown => {
+                Fault::Operator
+            }
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
             Self::Refused(details) => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
@@ -163,6 +168,7 @@ impl CallError {
             | Self::Journal(_)
             | Self::Refused(_)
             | Self::Unreachable(_)
+            | Self::Unknown
             | Self::LostInSession
             | Self::SessionOver
             | Self::HungUp
@@ -192,7 +198,9 @@ impl CallError {
             Self::Lost(_) => "call again if the answer is needed; it is paid for again",
             Self::LostInSession => "call again if the answer is needed; it is paid for again",
             Self::SessionOver => "open another session, where the policy allows any",
-            Self::Unreachable(_) => "the settlement is asked for by itself until it comes; call again later",
+            Self::Unknown | Self::Unreachable(_) => {
+                "the settlement is asked for by itself until it comes; call again later"
+            }
             Self::HungUp => "the work is stopped by itself, and what it did not cost comes back",
             Self::Settlement(_) => "the right settlement is asked for by itself; the wrong one is kept as a dispute",
             Self::Stopped => "spends that were on their way are pursued when the wallet is used again",

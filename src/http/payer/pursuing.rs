@@ -106,9 +106,12 @@ impl<J: Journal + 'static> Shared<J> {
             Message::Fetch(credential) => self.errand(self.client.settlement(&origin, credential)).await,
             Message::Cancel(bytes) => self.errand(self.client.cancel(&origin, bytes)).await,
         };
-        let heard = heard(answer);
-        if let Heard::Settlement(settlement) = &heard {
-            self.learn([settlement.epoch]).await;
+        let mut heard = heard(answer);
+        if let Heard::Settlement(settlement) = &heard
+            && !self.learn(&origin, [settlement.epoch]).await
+        {
+            // It cannot be judged, and is asked for again.
+            heard = Heard::Nothing;
         }
         let shared = Arc::clone(self);
         let _ = self

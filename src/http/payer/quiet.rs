@@ -231,7 +231,9 @@ impl<J: Journal + 'static> Shared<J> {
         });
         let (held, opening) = pinning.await??;
         let settlement = self.errand(self.client.rollover(&held.terms.origin, opening)).await?;
-        self.learn([settlement.epoch]).await;
+        if !self.learn(&held.terms.origin, [settlement.epoch]).await {
+            return Err(Unfinished);
+        }
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let accepted = wallet.accept(&held.key(), &settlement).map_err(|_| Unfinished)?;
@@ -254,7 +256,9 @@ impl<J: Journal + 'static> Shared<J> {
         });
         let (held, transfer) = pinning.await??;
         let settlements: [Settlement; 2] = self.errand(self.client.transfer(&held[0].terms.origin, transfer)).await?;
-        self.learn(settlements.iter().map(|settlement| settlement.epoch)).await;
+        if !self.learn(&held[0].terms.origin, settlements.iter().map(|settlement| settlement.epoch)).await {
+            return Err(Unfinished);
+        }
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let keys = held.each_ref().map(Held::key);

@@ -17,7 +17,7 @@ use super::prover::Provers;
 use super::terms::{NoTerms, Terms};
 use super::{CallError, Client, ClientError};
 use crate::http::clock::Clock;
-use crate::protocol::{DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
+use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
 use crate::wallet::{Journal, LaneId, OpenError, Policy, Wallet};
 
 /// How long anything but a call may take to be answered.
@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) unasked: bool,
     /// The issuer shows different callers different directories.
     pub(super) contradicted: bool,
+    /// The epochs of the wallet's directory.
+    pub(super) epochs: Vec<EpochNumber>,
 }
 
 /// What the payer goes by when it is begun.
@@ -85,11 +87,12 @@ pub(super) struct Beginning {
     pub(super) answer_timeout: Duration,
     pub(super) observer: Arc<dyn PayerObserver>,
     pub(super) terms: Terms,
+    pub(super) epochs: Vec<EpochNumber>,
 }
 
 impl<J: Journal + 'static> Shared<J> {
     pub(super) fn new(keeper: Keeper<J>, beginning: Beginning) -> Self {
-        let Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms } = beginning;
+        let Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms, epochs } = beginning;
         let state = State {
             last_call: clock.now(),
             progress: Instant::now(),
@@ -97,6 +100,7 @@ impl<J: Journal + 'static> Shared<J> {
             unlisted: false,
             unasked: false,
             contradicted: false,
+            epochs,
         };
         Self {
             keeper,
@@ -205,18 +209,26 @@ impl<J: Journal + 'static> Shared<J> {
     /// Fetches the directory, and goes over to it if it is a newer one.
     pub(super) async fn refresh_directory(self: &Arc<Self>) -> Refreshed {
         let origin = self.terms().origin.clone();
-        let Ok(shown) = self.errand(self.client.directory(&origin)).await else { return Refreshed::Failed };
+        self.refresh_directory_at(&origin).await
+    }
+
+    async fn refresh_directory_at(self: &Arc<Self>, origin: &str) -> Refreshed {
+        let Ok(shown) = self.errand(self.client.directory(origin)).await else { return Refreshed::Failed };
         let shared = Arc::clone(self);
         self.keeper.run(move |wallet| shared.adopt(wallet, &shown)).await.unwrap_or(Refreshed::Failed)
     }
 
-    /// Sees to it that what is signed under an epoch can be checked. One that is not known is most likely one that was announced since
-    /// the directory was fetched, and without it an honest settlement would be taken for a bad one.
-    pub(super) async fn learn(self: &Arc<Self>, epochs: impl IntoIterator<Item = EpochNumber>) {
-        let terms = self.terms();
-        if epochs.into_iter().any(|epoch| !terms.epochs.contains(&epoch)) {
-            self.refresh_directory().await;
-        }
+    /// Sees to it that what a gateway shows, signed under these epochs, can be judged. An epoch that is not known is most likely one
+    /// that was announced since the directory was fetched, and without it an honest settlement would be taken for a bad one. Whether
+    /// it can be judged: not if that gateway, which has to know the epoch, shows no directory.
+    pub(super) async fn learn(self: &Arc<Self>, origin: &str, epochs: impl IntoIterator<Item = EpochNumber>) -> bool {
+        let known = epochs.into_iter().all(|epoch| self.knows(epoch));
+        known || self.refresh_directory_at(origin).await != Refreshed::Failed
+    }
+
+    /// Whether the wallet's directory has an epoch.
+    pub(super) fn knows(&self, epoch: EpochNumber) -> bool {
+        self.state().epochs.contains(&epoch)
     }
 
     /// Goes over to a newer directory, on the wallet's thread.
@@ -250,7 +262,10 @@ impl<J: Journal + 'static> Shared<J> {
         let serial = directory.parts().serial;
         let terms = Terms::of(directory, &self.gateway);
         let listed = terms.is_ok() && directory.has_class(self.policy.class);
-        self.state().unlisted = !listed;
+        {
+            let mut state = self.state();
+            (state.unlisted, state.epochs) = (!listed, numbers(directory));
+        }
         // A gateway that is gone stays where it was for what it still has to settle.
         if let Ok(terms) = terms {
             *lock(&self.terms) = Arc::new(terms);
@@ -267,6 +282,11 @@ impl<J: Journal + 'static> Shared<J> {
         self.wanted.notify_one();
         self.inquire.notify_one();
     }
+}
+
+/// The epochs of a directory.
+pub(super) fn numbers(directory: &Directory) -> Vec<EpochNumber> {
+    directory.epochs().iter().map(|epoch| epoch.number).collect()
 }
 
 /// What came of fetching the directory.

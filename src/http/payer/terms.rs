@@ -5,15 +5,13 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::http::payment::{Challenge, Credential, Payload};
-use crate::protocol::{ContentDigest, Digest, Directory, EpochNumber, GatewayId, Request, RequestError};
+use crate::protocol::{ContentDigest, Digest, Directory, GatewayId, Request, RequestError};
 
 /// What a directory says of a gateway, as calls need it.
 #[derive(Debug)]
 pub(super) struct Terms {
     /// Digest of the directory.
     pub(super) directory: Digest,
-    /// Its epochs.
-    pub(super) epochs: Vec<EpochNumber>,
     pub(super) challenge: Challenge,
     /// Without a slash at its end.
     pub(super) origin: String,
@@ -40,8 +38,7 @@ impl Terms {
             crate::http::gateway::authorities(&origin).ok_or_else(|| NoTerms::Origin(origin.clone()))?;
         let longest = Duration::from_secs(directory.parts().limits.session_seconds.into());
         let challenge = Challenge::of(directory, gateway);
-        let epochs = directory.epochs().iter().map(|epoch| epoch.number).collect();
-        Ok(Self { directory: directory.digest(), epochs, challenge, origin, authority, longest })
+        Ok(Self { directory: directory.digest(), challenge, origin, authority, longest })
     }
 
     /// The header that pays.

@@ -95,6 +95,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::Lost(_) | CallError::LostInSession => (S::BAD_GATEWAY, "answer_lost", None),
         CallError::Unreachable(ClientError::Timeout) => (S::GATEWAY_TIMEOUT, "gateway_timeout", None),
         CallError::Unreachable(_) => (S::BAD_GATEWAY, "gateway_unreachable", None),
+        CallError::Unknown => (S::BAD_GATEWAY, "settlement_unknown", Some(SOON)),
         CallError::HungUp => (S::BAD_REQUEST, "hung_up", None),
         CallError::Settlement(_) => (S::BAD_GATEWAY, "gateway_cheats", None),
     }
