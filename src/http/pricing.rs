@@ -127,6 +127,12 @@ pub trait Meter: Send {
         let _ = (head, body);
     }
 
+    /// What may be counted, in any numbers: a spend whose tariff has no price for some of it is refused before anything is done for it,
+    /// and costs nothing. Nothing by default; what is counted all the same, and has no price, costs the whole charge.
+    fn items(&self) -> Metered {
+        Metered::NOTHING
+    }
+
     /// What the call costs at least, by what is known so far. Where that is above the charge before the service was asked,
     /// the call is refused and costs nothing; where it becomes so later, the answer is stopped. Nothing by default: the call is never
     /// stopped.

@@ -7,7 +7,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use halometer::cli::demo::stack::StackOptions;
-use halometer::http::pricing::{BytePricing, FixedPricing, HeaderPricing, INPUT_TOKEN, OUTPUT_TOKEN, Pricing};
+use halometer::http::pricing::{
+    BytePricing, Call, End, FixedPricing, HeaderPricing, INPUT_TOKEN, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing,
+};
 use halometer::protocol::*;
 use http::HeaderName;
 
@@ -76,6 +78,25 @@ async fn a_charge_below_the_price_is_given_back_before_anything_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_tariff_has_no_price_for_is_not_served_and_costs_nothing() {
+    let header = HeaderName::from_static("x-cost");
+    let prices: [Box<dyn Pricing>; 3] = [
+        Box::new(fixed("* /**", "page")),
+        Box::new(BytePricing::new().request(INPUT_TOKEN).answer("byte")),
+        Box::new(HeaderPricing::units(header, "second")),
+    ];
+    for pricing in prices {
+        let asked = Arc::new(AtomicBool::new(false));
+        let seen = asked.clone();
+        let service = Router::new().fallback(move || async move { seen.store(true, Ordering::SeqCst) });
+        let options = StackOptions { pricing: Some(pricing), ..StackOptions::default() };
+        let (answer, cost) = call(&World::selling_with(service, options).await).await;
+        assert_refused(&answer, Problem::ClassUnknown);
+        assert_eq!((answer.settlement().refund, cost, asked.load(Ordering::SeqCst)), (CLASS, 0, false));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_of_both_ways_are_counted() {
     let pricing = BytePricing::new().request(INPUT_TOKEN).answer(OUTPUT_TOKEN);
     let (_, cost) = call(&world(pricing, "12345").await).await;
@@ -97,9 +118,28 @@ async fn the_service_says_the_price_in_a_header_that_the_caller_does_not_see() {
     assert_eq!(cost, 0);
 }
 
+/// Counts what it has not said that it would.
+struct Forgetful;
+
+impl Pricing for Forgetful {
+    fn meter(&self, _: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Meter for Forgetful {
+    fn metered(&self) -> Metered {
+        Metered::usage([("forgotten", 1)])
+    }
+
+    fn end(&mut self, _: End) -> Metered {
+        self.metered()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_that_the_tariff_does_not_have_costs_the_charge() {
-    let (answer, cost) = call(&world(fixed("* /**", "forgotten"), "here").await).await;
+async fn what_is_counted_all_the_same_and_has_no_price_costs_the_charge() {
+    let (answer, cost) = call(&world(Forgetful, "here").await).await;
     assert_eq!((answer.status, cost), (200, CLASS.micro()));
     let world = world(fixed("* /**", OUTPUT_TOKEN), "here").await;
     let answer = world.send("POST", TARGET, &world.host(), None, QUESTION).await;

@@ -152,14 +152,19 @@ impl Inner {
         self.finish(bill, inflow, end, send, takes_trailers).await
     }
 
-    /// Whether work may begin for what was admitted. What was cancelled before it was begun is not, nor what costs more than its charge:
-    /// both are settled at nothing.
+    /// Whether work may begin for what was admitted. What was cancelled before it was begun is not, nor what has no price or costs more
+    /// than its charge: all are settled at nothing.
     pub(super) async fn may_begin(&self, bill: &mut Bill, stopped: bool) -> Result<(), ProblemDetails> {
         self.observer.admitted();
-        let problem = match (stopped, bill.is_over()) {
-            (true, _) => cancelled(bill),
-            (false, true) => too_dear(bill),
-            (false, false) => return Ok(()),
+        let problem = if stopped {
+            cancelled(bill)
+        } else if !bill.rates.knows(&bill.meter.items()) {
+            let detail = "the tariff that this is paid under has no price for what is counted; nothing was done";
+            ProblemDetails::new(Problem::ClassUnknown, detail)
+        } else if bill.is_over() {
+            too_dear(bill)
+        } else {
+            return Ok(());
         };
         Err(self.close(bill, Metered::NOTHING).await?.refusal(problem))
     }

@@ -47,6 +47,10 @@ struct ByteMeter {
 }
 
 impl Meter for ByteMeter {
+    fn items(&self) -> Metered {
+        self.metered()
+    }
+
     fn least(&self) -> Metered {
         self.metered()
     }

@@ -45,6 +45,10 @@ impl FixedMeter {
 }
 
 impl Meter for FixedMeter {
+    fn items(&self) -> Metered {
+        self.price()
+    }
+
     fn least(&self) -> Metered {
         if self.success { self.price() } else { Metered::NOTHING }
     }

@@ -63,6 +63,10 @@ struct HeaderMeter {
 }
 
 impl Meter for HeaderMeter {
+    fn items(&self) -> Metered {
+        self.pricing.item.iter().fold(Metered::NOTHING, |_, item| Metered::usage([(item.as_str(), 0)]))
+    }
+
     fn least(&self) -> Metered {
         self.said.clone().unwrap_or(Metered::NOTHING)
     }

@@ -151,6 +151,10 @@ fn strings(value: &Value) -> u64 {
 }
 
 impl Meter for TokenMeter {
+    fn items(&self) -> Metered {
+        metered(Usage { input: 0, output: 0 })
+    }
+
     fn request(&mut self, head: &mut request::Parts, body: &mut Bytes) {
         if !self.completions {
             return;
