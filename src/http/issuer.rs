@@ -186,17 +186,14 @@ impl IssuerService {
         Ok(())
     }
 
-    /// All routes.
+    /// All routes, and 404 for what is none. To be merged with others without the latter: `reset_fallback`.
     pub fn router(&self) -> Router {
-        finished(self.callers_routes().merge(self.clearing_routes()))
+        let routes = self.callers_router().merge(self.clearing_router());
+        routes.fallback(ProblemDetails::not_found)
     }
 
     /// The routes for everybody, without clearing, for who puts that at an address which only his gateways reach.
     pub fn callers_router(&self) -> Router {
-        finished(self.callers_routes())
-    }
-
-    fn callers_routes(&self) -> Router {
         let spent = self.spent.as_ref().map(|spent| spent.router()).unwrap_or_default();
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
@@ -207,15 +204,13 @@ impl IssuerService {
             .route(CANCEL_PATH, post(desk::cancel))
             .with_state(self.clone())
             .merge(spent)
+            .method_not_allowed_fallback(ProblemDetails::method_not_allowed)
     }
 
     /// The route for gateways that share no set: [`CLEARING_PATH`].
     pub fn clearing_router(&self) -> Router {
-        finished(self.clearing_routes())
-    }
-
-    fn clearing_routes(&self) -> Router {
-        Router::new().route(CLEARING_PATH, post(clearing::clearing)).with_state(self.clone())
+        let routes = Router::new().route(CLEARING_PATH, post(clearing::clearing)).with_state(self.clone());
+        routes.method_not_allowed_fallback(ProblemDetails::method_not_allowed)
     }
 
     /// Takes a place and reads the body, which is not longer than `max`. The place is kept until the request is answered.
@@ -228,11 +223,6 @@ impl IssuerService {
         let (parts, body) = request.into_parts();
         Ok((parts, read_body(body, max, BODY_TIMEOUT).await?, place))
     }
-}
-
-/// With answers of ours to what is no route.
-fn finished(routes: Router) -> Router {
-    routes.method_not_allowed_fallback(ProblemDetails::method_not_allowed).fallback(ProblemDetails::not_found)
 }
 
 fn answered(outcome: Result<Response, ProblemDetails>) -> Response {

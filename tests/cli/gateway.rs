@@ -454,7 +454,7 @@ fn the_log_holds_nothing_that_links_a_caller() {
 fn epochs_follow_each_other_while_it_runs_and_over_a_restart() {
     let house = House::new();
     house.edit(|text| {
-        let schedule = "issue_seconds = 20\nbeyond_seconds = 40\nahead_seconds = 12\nkeep_seconds = 40";
+        let schedule = "issue_seconds = 30\nbeyond_seconds = 60\nahead_seconds = 22\nkeep_seconds = 60";
         text.replace("\n[issuer.schedule]\n", &format!("\n[issuer.schedule]\n{schedule}\n"))
             .replace("# session_seconds = 600", "session_seconds = 20")
     });

@@ -12,28 +12,32 @@ use tempfile::TempDir;
 
 use super::gateway::until;
 
-/// The service behind, the gateway, its operator's address, the proxy: as the guides have them.
+/// The service behind, the gateway, its operator's address, the proxy: as the guides have them. Then the gateway elsewhere, which has
+/// the same ones as the first on another machine.
 const PORTS: [u16; 4] = [9000, 8400, 8401, 8402];
 
 /// A reader at his terminal.
 struct Reader {
     place: TempDir,
-    ports: [u16; 4],
+    ports: [u16; 5],
     /// What he has started, each with all that it has started.
     started: Vec<Child>,
 }
 
-/// Two free ports that follow each other, and two more.
-fn free_ports() -> [u16; 4] {
+/// Free ports; each gateway's next one, its operator's address, is free as well.
+fn free_ports() -> [u16; 5] {
     let bind = |port| TcpListener::bind(("127.0.0.1", port));
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
     let (service, proxy) = (bind(0).unwrap(), bind(0).unwrap());
-    let pair = core::iter::repeat_with(|| bind(0).unwrap()).find_map(|first| {
-        let second = bind(port(&first).checked_add(1)?).ok()?;
-        Some([port(&first), port(&second)])
-    });
-    let [gateway, admin] = pair.unwrap();
-    [port(&service), gateway, admin, port(&proxy)]
+    let pair = || {
+        let both = core::iter::repeat_with(|| bind(0).unwrap()).find_map(|first| {
+            let second = bind(port(&first).checked_add(1)?).ok()?;
+            Some([first, second])
+        });
+        both.unwrap()
+    };
+    let [[gateway, admin], [away, _admin]] = [pair(), pair()];
+    [&service, &gateway, &admin, &proxy, &away].map(port)
 }
 
 /// Whether all is there that the guides take for granted.
@@ -67,10 +71,11 @@ impl Reader {
             "#!/bin/bash\n[ \"$1\" = halometer ] && shift\nmore=()\ncase \"$1 $2\" in\n  \
              'wallet '*) more=(--passphrase-file '{place}/passphrase') ;;\n  \
              'proxy '*) more=(--passphrase-file '{place}/passphrase' --listen 127.0.0.1:{proxy}) ;;\n  \
-             'gateway init') more=(--listen 127.0.0.1:{gateway}) ;;\nesac\nexec '{program}' \"$@\" \"${{more[@]}}\"\n",
+             'gateway init') case \"$3\" in away) more=(--listen 127.0.0.1:{away}) ;; *) more=(--listen 127.0.0.1:{gateway}) ;; esac ;;\nesac\nexec '{program}' \"$@\" \"${{more[@]}}\"\n",
             place = place.path().display(),
             program = env!("CARGO_BIN_EXE_halometer"),
             gateway = ports[1],
+            away = ports[4],
             proxy = ports[3],
         );
         let path = place.path().join("bin/cargo");
@@ -100,11 +105,16 @@ impl Reader {
     /// Types a block and waits until it is done.
     #[track_caller]
     fn run(&mut self, block: &str) -> String {
+        let (done, said) = self.try_run(block);
+        assert!(done, "{block}\n{said}");
+        said
+    }
+
+    /// The same, with what came of it.
+    fn try_run(&mut self, block: &str) -> (bool, String) {
         let (index, said) = self.begin(block);
         let status = self.started[index].wait().unwrap();
-        let said = fs::read_to_string(said).unwrap();
-        assert!(status.success(), "{block}\n{said}");
-        said
+        (status.success(), fs::read_to_string(said).unwrap())
     }
 
     /// Types a block that is left running, and reads until it has said something.
@@ -223,4 +233,45 @@ fn a_wallet_of_your_own_and_the_proxy_before_it() {
 
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+}
+
+#[test]
+fn a_gateway_elsewhere_step_by_step() {
+    if !can_read() {
+        return;
+    }
+    let mut reader = Reader::new();
+    let shop = blocks("docs/gateway.md", "From nothing to a paid API");
+    reader.run(&shop[0]);
+    reader.wait_for_port(0);
+    reader.run(&shop[1]);
+    let told = reader.leave(&shop[2], "\ngateway  ");
+    let root = after(&told, "root key").to_owned();
+
+    let steps = blocks("docs/remote.md", "With the program");
+    let [init, run] = &steps[..] else { panic!("{steps:#?}") };
+    let own = format!("http://127.0.0.1:{}", reader.ports[4]);
+    let init = init.replace("ROOT_KEY", &root).replace("https://api.example.net", &own);
+    let said = reader.run(&init.replace("https://issuer.example.org", &format!("http://127.0.0.1:{}", PORTS[1])));
+    let (_, section) = said.split_once("configuration:\n\n").unwrap_or_else(|| panic!("{said}"));
+    let section = section.split("\n\n").next().unwrap();
+    let path = reader.place.path().join("shop/gateway.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{text}\n{section}\n")).unwrap();
+
+    let (check, run) = run.split_once('\n').unwrap();
+    let named = Instant::now();
+    let checked = loop {
+        let (done, said) = reader.try_run(check);
+        if done {
+            break said;
+        }
+        assert!(named.elapsed() < Duration::from_secs(60), "{said}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert!(checked.contains(&format!("names this gateway, as {own}")), "{checked}");
+    let told = reader.leave(run, "\ngateway  ");
+    assert_eq!(after(&told, "root key"), root);
+    let refused = reader.run(&shop[3].replace(":8400", &format!(":{}", reader.ports[4])));
+    assert!(refused.contains("HTTP/1.1 402"), "{refused}");
 }

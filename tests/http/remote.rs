@@ -17,6 +17,7 @@ use halometer::http::gateway::{
     SETTLEMENT_PATH, TRANSFER_PATH,
 };
 use halometer::http::issuer::CLEARING_PATH;
+use halometer::http::operate::{OperateParts, Operations, Standing};
 use halometer::http::payer::Client;
 use halometer::http::payment::{Challenge, Credential, Payload, Receipt as ReceiptHeader};
 use halometer::http::pricing::BytePricing;
@@ -559,6 +560,23 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
     assert_refused(&town.ask(&spent).await, Problem::StoreUnavailable);
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(town.service.served(), 1);
+    // And nobody is sent there for a while.
+    let (layer, tally) = (town.gateway.as_ref().unwrap().0.layer().clone(), Arc::default());
+    let parts = OperateParts { layer, tally, every: Duration::from_secs(1), hosts: Vec::new() };
+    let operations = Operations::start(parts).unwrap();
+    operations.set_standing(Standing::Serving);
+    until(|| operations.ready() == Err("the issuer does not clear for this gateway")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_while_the_issuer_is_away_says_how_much_is_left_to_him() {
+    let town = Town::new().await;
+    let mut caller = town.house.caller(1);
+    let (_, answer) = town.begin_slow(&mut caller, 0).await;
+    town.wire.set_down(true);
+    town.service.gate.add_permits(1);
+    assert!(!answer.bytes().await.unwrap().is_empty());
+    assert_eq!(town.gateway.as_ref().unwrap().0.drain().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,9 @@ use crate::upkeep::{BeginEpochError, begin_epoch};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
+    /// The issuer is inside, and would be elsewhere, or the other way round.
+    #[error("`issuer.kind` is another: that is for the next start, and so is all else in the file")]
+    OtherKind,
     /// What the configuration asks for cannot follow what there is.
     #[error(transparent)]
     Publish(#[from] PublishError),

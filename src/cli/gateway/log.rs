@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::config::{LogConfig, LogFormat, LogLevel};
-use crate::clearing::ClearingError;
+use crate::clearing::{ClearingError, ClearingProblem};
 use crate::hex;
 use crate::http::gateway::Observer;
 use crate::http::issuer::IssuerObserver;
@@ -25,7 +25,6 @@ use crate::http::operate::Tally;
 use crate::issuer::NoticeError;
 use crate::lifecycle::Evidence;
 use crate::pipeline::TaskPool;
-use crate::protocol::Fault;
 use crate::sealed::{make_private, write_atomically};
 use crate::upkeep::{UpkeepError, UpkeepReport};
 
@@ -145,9 +144,12 @@ impl IssuerObserver for IssuerLog {
     }
 
     fn clearing_refused(&self, error: &ClearingError) {
-        if error.fault() == Fault::Operator {
+        // All else is a caller's doing, or anybody's junk.
+        let problem = error.problem();
+        let of_gateway = [ClearingProblem::UnknownGateway, ClearingProblem::Stale, ClearingProblem::EnvelopeSignature];
+        if of_gateway.contains(&problem) {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            *refused = (refused.0 + 1, error.problem().as_str());
+            *refused = (refused.0 + 1, problem.as_str());
         }
     }
 

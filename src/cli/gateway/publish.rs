@@ -42,16 +42,6 @@ pub enum PublishError {
     /// An issuer elsewhere has no price for something.
     #[error("`pricing` counts `{0}`, for which the issuer's directory has no price")]
     Unpriced(String),
-    /// He has one, and spends under prices of before may still come, which have none.
-    #[error(
-        "`pricing` counts `{item}`, for which prices of before in the issuer's directory have no price: use it from {at} s since 1970 on"
-    )]
-    NotYetPriced {
-        /// The item.
-        item: String,
-        /// When the last such list may be gone.
-        at: u64,
-    },
     /// A gateway elsewhere cannot have the id of the one that is here.
     #[error("`issuer.clearing` has gateway {0}, which is this one")]
     OwnId(GatewayId),
@@ -144,20 +134,12 @@ pub(super) fn unpriced<'a>(pricing: &'a PricingConfig, tariff: &Tariff) -> Optio
     pricing.items().into_iter().map(|(_, item)| item).find(|item| !priced(item))
 }
 
-/// Whether all that is counted has a price, by all lists that spends may come under; of a gateway whose issuer is elsewhere.
-pub(super) fn check_priced(pricing: &PricingConfig, directory: &Directory) -> Result<(), PublishError> {
-    let tariffs = &directory.parts().tariffs;
-    for (index, tariff) in tariffs.iter().enumerate().rev() {
-        let Some(item) = unpriced(pricing, tariff).map(str::to_owned) else { continue };
-        return Err(match tariffs.get(index + 1) {
-            None => PublishError::Unpriced(item),
-            Some(next) => {
-                let at = next.valid().from.after(keep_seconds(directory.grid())).seconds();
-                PublishError::NotYetPriced { item, at }
-            }
-        });
+/// Whether all that is counted has a price by the list of now; of a gateway whose issuer is elsewhere.
+pub(super) fn check_priced(pricing: &PricingConfig, directory: &Directory, now: Timestamp) -> Result<(), PublishError> {
+    match directory.tariff(now).and_then(|tariff| unpriced(pricing, tariff)) {
+        Some(item) => Err(PublishError::Unpriced(item.to_owned())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// For so long spends may come that were agreed to before: until the not-after of a proof that was made at the last moment is over.

@@ -15,9 +15,9 @@ use super::start::{self, StartError};
 use super::vault::{GatewayIdentity, VaultError, exposed};
 use crate::hex;
 use crate::http::cause::chain;
+use crate::http::clock::now;
 use crate::http::gateway::GatewayService;
 use crate::http::operate::Tally;
-use crate::http::pricing::{Call, Meter, NotSold, Pricing};
 use crate::http::remote::{IssuerClient, RemoteLayerParts, longest_call};
 use crate::protocol::{Directory, GatewayId, GatewayKey, RootKey, SignedDirectory};
 
@@ -44,7 +44,7 @@ impl Shown {
         if directory.gateway(&id).is_none_or(|entry| entry.key != key) {
             return Err(StartError::NotNamed { id, key: hex::encode(&key.to_bytes()) });
         }
-        publish::check_priced(&config.pricing, &directory)?;
+        publish::check_priced(&config.pricing, &directory, now())?;
         let most = longest_call(&directory).as_secs();
         for (key, seconds) in [
             ("upstream.timeout_seconds", config.upstream.timeout_seconds),
@@ -112,8 +112,8 @@ pub(super) struct RemoteKeeper {
     root: RootKey,
     /// The directory that was last told of.
     serial: u64,
-    /// Whether all that is counted has a price.
-    sells: bool,
+    /// Whether all that is counted had a price when it was last looked.
+    priced: bool,
     /// Held as long as it runs.
     _in_use: File,
 }
@@ -140,7 +140,7 @@ impl RemoteKeeper {
         };
         let service = GatewayService::start_remote(parts, upstream).map_err(StartError::Service)?;
         let serial = directory.parts().serial;
-        Ok(Self { started: config.clone(), config, service, root, serial, sells: true, _in_use: identity.in_use })
+        Ok(Self { started: config.clone(), config, service, root, serial, priced: true, _in_use: identity.in_use })
     }
 
     /// The service.
@@ -162,16 +162,14 @@ impl RemoteKeeper {
     pub(super) fn reload(&mut self, loaded: &Loaded) -> Result<Vec<&'static str>, ReloadError> {
         let wished = &loaded.config;
         if wished.pricing != self.config.pricing || wished.free != self.config.free {
-            publish::check_priced(&wished.pricing, &self.service.layer().directory())?;
+            publish::check_priced(&wished.pricing, &self.service.layer().directory(), now())?;
             self.service.reprice(start::pricing(&wished.pricing), start::free(wished));
-            self.sells = true;
         }
         self.config = wished.clone();
         Ok(waits(&self.started, wished))
     }
 
-    /// Looks at the directory, which the service fetches by itself. What has no price by it is not sold: who called for it would pay his
-    /// whole charge.
+    /// Looks at the directory, which the service fetches by itself.
     pub(super) fn tick(&mut self) {
         let directory = self.service.layer().directory();
         let serial = directory.parts().serial;
@@ -179,28 +177,10 @@ impl RemoteKeeper {
             self.serial = serial;
             info!(serial, "the issuer has published a directory");
         }
-        let free = start::free(&self.config);
-        match publish::check_priced(&self.config.pricing, &directory) {
-            Err(error) if self.sells => {
-                error!(%error, "nothing is sold any more");
-                self.service.reprice(Box::new(Unsold), free);
-                self.sells = false;
-            }
-            Ok(()) if !self.sells => {
-                info!("all has a price again, and is sold");
-                self.service.reprice(start::pricing(&self.config.pricing), free);
-                self.sells = true;
-            }
-            _ => {}
+        let priced = publish::check_priced(&self.config.pricing, &directory, now());
+        if let (Err(error), true) = (&priced, self.priced) {
+            error!(%error, "calls for it are refused");
         }
-    }
-}
-
-/// Sells nothing.
-struct Unsold;
-
-impl Pricing for Unsold {
-    fn meter(&self, _: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
-        Err(NotSold)
+        self.priced = priced.is_ok();
     }
 }

@@ -35,6 +35,8 @@ const WATCH: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(30);
 /// How long it may take to settle what nobody reported, at the end.
 const SETTLING: Duration = Duration::from_secs(5);
+/// How long the layer waits for settlements of an issuer elsewhere, and some.
+const CLEARING: Duration = Duration::from_secs(25);
 /// How often sums are logged.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -256,10 +258,11 @@ impl Running {
         for server in self.servers {
             server.shutdown().await;
         }
+        let more = if self.config.issuer.kind == IssuerKind::Remote { CLEARING } else { Duration::ZERO };
         let drained = match &self.beside {
             // Calls that another proxy serves are waited for, and then settled without a report.
-            Some((beside, _)) => timeout(patience.saturating_add(SETTLING), beside.drain(patience)).await,
-            None => timeout(patience, self.service.drain()).await,
+            Some((beside, _)) => timeout(patience.saturating_add(SETTLING + more), beside.drain(patience)).await,
+            None => timeout(patience.saturating_add(more), self.service.drain()).await,
         };
         // It took reports until now.
         if let Some((_, inner)) = self.beside {
@@ -268,9 +271,12 @@ impl Running {
         match drained {
             Ok(0) => {}
             Ok(left) => {
-                warn!(left, "the issuer has not settled these: he does after their lease, at what he was told last")
+                warn!(
+                    left,
+                    "the issuer did not answer for so many spends: he settles them after their lease, at what he was told last"
+                )
             }
-            Err(_) => warn!("calls still run: they are cut short, and settled by upkeep after their lease"),
+            Err(_) => warn!("calls still run: they are cut short, and settled after their lease"),
         }
         self.sums.tell(&self.tally, &self.clearing);
         self.admin.shutdown().await;
@@ -307,7 +313,7 @@ impl Keeping {
             (Self::Inside(keeper), IssuerKind::Inside) => keeper.reload(loaded),
             (Self::Remote(keeper), IssuerKind::Remote) => keeper.reload(loaded),
             // All of it belongs to another gateway than the one that runs.
-            _ => Ok(vec!["issuer.kind, and with it all else"]),
+            _ => Err(ReloadError::OtherKind),
         }
     }
 }

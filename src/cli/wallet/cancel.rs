@@ -35,8 +35,8 @@ pub struct CancelArgs {
     #[arg(long, value_name = "ID")]
     pub gateway: Option<GatewayId>,
 
-    /// Ask the issuer himself, for what was sent to a gateway that is gone: he settles what no gateway works on. He learns that who asks
-    /// from this address has spent there.
+    /// Ask the issuer himself, once, for what was sent to a gateway that is gone: he settles what no gateway works on. He learns that who
+    /// asks from this address, now, has spent there; and of several lanes that they are one caller's. So name one lane, or say --all.
     #[arg(long, conflicts_with = "gateway")]
     pub at_issuer: bool,
 
@@ -55,6 +55,10 @@ struct Row {
 }
 
 pub(super) fn run(place: &Place, args: &CancelArgs) -> Outcome {
+    if args.at_issuer && args.lane.is_none() && !args.all {
+        return Err(Trouble::yours("several lanes that are asked for at once are seen to be one caller's")
+            .next("name a lane, as `halometer wallet lanes` names it, or say --all"));
+    }
     let wallet = place.open()?;
     let mut wanted = in_flight(&wallet);
     if let Some(name) = &args.lane {
@@ -131,7 +135,7 @@ async fn at_issuer(mut wallet: Wallet<FileJournal>, url: Option<&str>, wanted: &
     go_over(&mut wallet, &issuer.directory().await?)?;
     let mut rows = Vec::new();
     for lane in wanted {
-        let (settled, why) = match cancel_at(&mut wallet, &issuer, *lane).await? {
+        let (settled, why) = match cancel_at(&mut wallet, &issuer, *lane).await {
             Ok(accepted) => (Some(accepted), None),
             Err(why) => (None, Some(why)),
         };
@@ -140,23 +144,17 @@ async fn at_issuer(mut wallet: Wallet<FileJournal>, url: Option<&str>, wanted: &
     Ok(rows)
 }
 
-async fn cancel_at(
-    wallet: &mut Wallet<FileJournal>,
-    issuer: &Issuer,
-    lane: LaneId,
-) -> Result<Result<Accepted, String>, Trouble> {
+async fn cancel_at(wallet: &mut Wallet<FileJournal>, issuer: &Issuer, lane: LaneId) -> Result<Accepted, String> {
     let spend = wallet.lanes().find_map(|(found, status)| match status {
         LaneStatus::InFlight { spend, .. } if found == lane => Some(spend),
         _ => None,
     });
-    let Some(spend) = spend else { return Ok(Err("it is not in flight any more".to_owned())) };
-    let Some((authority, _)) = authorities(issuer.url()) else {
-        return Err(Trouble::yours(format!("`{}` has no host", issuer.url())).next("give the issuer's with --issuer"));
-    };
+    let spend = spend.ok_or("it is not in flight any more")?;
+    let (authority, _) = authorities(issuer.url()).ok_or_else(|| format!("`{}` has no host", issuer.url()))?;
     let request = Request::new(&authority, "POST", CANCEL_PATH, ContentDigest::of(b""));
-    let request = request.map_err(|error| Trouble::yours(error.to_string()))?;
-    let bytes = wallet.cancel(&spend, &request).map_err(|error| Trouble::yours(error.to_string()))?;
-    Ok(match issuer.client().cancel(issuer.url(), bytes).await {
+    let request = request.map_err(|error| chain(&error))?;
+    let bytes = wallet.cancel(&spend, &request).map_err(|error| chain(&error))?;
+    match issuer.client().cancel(issuer.url(), bytes).await {
         Ok(settlement) => wallet.accept(&spend, &settlement).map_err(|error| chain(&error)),
         Err(ClientError::Problem(details)) if details.kind() == Some(Problem::WrongOwner) => {
             Err("its gateway worked on it not long ago; ask again when its lease is over".to_owned())
@@ -166,7 +164,7 @@ async fn cancel_at(
             None => format!("the issuer refuses: {}", details.title),
         }),
         Err(error) => Err(chain(&error)),
-    })
+    }
 }
 
 const fn state(settled: bool, disputed: bool) -> &'static str {

@@ -30,7 +30,7 @@ use crate::pipeline::{Current, Source, TaskPool, WorkError};
 use crate::protocol::{ContentDigest, Credits, Directory, Problem, Purpose, Settlement, SpendKey};
 use buckets::Buckets;
 pub(super) use remote::Remote;
-use remote::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass};
+use remote::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gateway};
 
 /// How long a caller waits for an admission, a cancel or an answer of the issuer, the tries included.
 const ASKING: Duration = Duration::from_secs(12);
@@ -192,7 +192,13 @@ impl There {
             },
             Ok((Progress::InProgress, false)) => Ok(Found::InProgress),
             Ok((Progress::Settled(cleared), _)) => Ok(Found::Settled(cleared.settlement().clone())),
-            Ok((progress, _)) => Err(self.refusal(&progress, Some(source))),
+            Ok((progress, lost)) => {
+                // It may have been admitted by the try whose answer was lost.
+                if lost && refuses_gateway(&progress) {
+                    self.pursue_withdrawal(spend, place);
+                }
+                Err(self.refusal(&progress, Some(source)))
+            }
             Err(Silent { lost }) => {
                 if lost {
                     self.pursue_withdrawal(spend, place);
@@ -218,10 +224,11 @@ impl There {
         tokio::spawn(async move {
             let _place = place;
             let end = Instant::now() + lease;
+            let left = || end.saturating_duration_since(Instant::now());
             // Also where it is the gateway that is refused: its operator, or the issuer's, may mend that.
-            while let Err(problem) = there.withdraw(&spend, end.saturating_duration_since(Instant::now())).await
-                && problem.kind() == Some(Problem::StoreUnavailable)
-                && Instant::now() + LONGEST_PAUSE < end
+            while let Ok((progress, _)) = there.remote.ask(&spend, Ask::Cancel, left()).await
+                && refuses_gateway(&progress)
+                && left() > LONGEST_PAUSE
             {
                 tokio::time::sleep(LONGEST_PAUSE).await;
             }
@@ -247,7 +254,12 @@ impl There {
                         drop(open.place.lock().unwrap_or_else(PoisonError::into_inner).take());
                         Ok(settlement)
                     }
-                    Ok((progress, _)) => Err(Some(progress)),
+                    Ok((progress, _)) => {
+                        if let Progress::Refused(problem) = &progress {
+                            remote.complain(&format!("what was served is not settled: {problem}"));
+                        }
+                        Err(Some(progress))
+                    }
                     Err(_) => Err(None),
                 },
             };
@@ -292,6 +304,9 @@ impl There {
             if let Ok(Ok(bytes)) = answered.await
                 && let Ok(fetched) = fetch.answer(&bytes)
             {
+                if let RemoteFetched::Refused(problem) = &fetched {
+                    self.remote.note_refusal(*problem);
+                }
                 match fetched {
                     RemoteFetched::Settled(settlement) => return Ok(Some(settlement)),
                     RemoteFetched::InProgress => return Ok(None),

@@ -14,7 +14,7 @@ use crate::http::clock::now;
 use crate::http::gateway::Observer;
 use crate::http::remote::IssuerClient;
 use crate::pipeline::{Current, TaskPool, WorkError};
-use crate::protocol::{Credits, Problem, SpendKey};
+use crate::protocol::{Credits, Fault, Problem, SpendKey};
 
 /// The pauses between tries: they double.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -146,7 +146,7 @@ impl Remote {
             match timeout(end.saturating_duration_since(Instant::now()), self.once(spend, ask)).await {
                 Ok(Ok(Progress::Refused(problem))) if may_pass(problem) => {}
                 // What was served is to be settled. Whoever runs one of the two can mend this, and then it is.
-                Ok(Ok(Progress::Refused(problem))) if matches!(ask, Ask::Settle(_)) && is_of_gateway(problem) => {}
+                Ok(Ok(progress)) if matches!(ask, Ask::Settle(_)) && refuses_gateway(&progress) => {}
                 Ok(Ok(progress)) => return Ok((progress, lost)),
                 Ok(Err(Failed::Undone)) => {}
                 Ok(Err(Failed::Never)) => return Err(Silent { lost }),
@@ -186,17 +186,34 @@ impl Remote {
             self.complain(&error.to_string());
             Failed::Lost
         })?;
-        let refusal = match &progress {
-            Progress::Refused(problem) if is_of_gateway(*problem) => Some(*problem),
-            _ => None,
-        };
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refusal.map(|_| Instant::now());
-        if let Some(problem) = refusal {
-            self.stale.notify_one();
-            self.complain(problem.as_str());
+        match &progress {
+            Progress::Refused(problem) => self.note_refusal(*problem),
+            _ => self.set_refused(None),
         }
         Ok(progress)
     }
+
+    fn set_refused(&self, refused: Option<Instant>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    /// Tells the operator of a refusal that no caller is to blame for.
+    pub(super) fn note_refusal(&self, problem: ClearingProblem) {
+        if is_of_gateway(problem) {
+            self.set_refused(Some(Instant::now()));
+            self.stale.notify_one();
+        }
+        // A caller may ask for what there is not, or is not any more.
+        let asked = matches!(problem, ClearingProblem::NoSpend | ClearingProblem::Erased);
+        if problem.fault() == Fault::Operator && !may_pass(problem) && !asked {
+            self.complain(problem.as_str());
+        }
+    }
+}
+
+/// Whether it is the gateway that is refused, whatever it asks.
+pub(super) fn refuses_gateway(progress: &Progress) -> bool {
+    matches!(progress, Progress::Refused(problem) if is_of_gateway(*problem))
 }
 
 /// Whether it is the gateway that is refused, whatever it asks: one of the two operators is at fault.
