@@ -168,9 +168,8 @@ pub(in crate::http) struct Inner {
     ledger: Ledger,
     pricing: Arc<dyn Pricing>,
     free: Arc<[RoutePattern]>,
-    /// How long a call may take; less than was asked for where a directory of an issuer elsewhere leaves it less.
+    /// As it was asked for: see [`timeout`](Self::timeout).
     call_timeout: Duration,
-    wished_timeout: Duration,
     observer: Arc<dyn Observer>,
     limits: GatewayLimits,
     terms: Terms,
@@ -251,7 +250,7 @@ fn outlasts(lease: Duration, call: Duration) -> bool {
 
 /// The longest call that such a lease is long enough for.
 pub(in crate::http) fn longest(lease: Duration) -> Duration {
-    lease.saturating_sub(SETTLING + Duration::from_secs(1))
+    lease.saturating_sub(SETTLING + Duration::from_nanos(1))
 }
 
 /// Sells what the upstream has a path for.
@@ -287,7 +286,6 @@ impl Inner {
             pricing: pricing.into(),
             free: free.into(),
             call_timeout,
-            wished_timeout: call_timeout,
             observer,
             limits,
         })
@@ -318,7 +316,6 @@ impl Inner {
             pricing: pricing.into(),
             free: free.into(),
             call_timeout,
-            wished_timeout: call_timeout,
             observer,
             limits,
         })
@@ -332,6 +329,11 @@ impl Inner {
             waiting,
             settling,
         }
+    }
+
+    /// How long a call may take; less than was asked for where a directory of an issuer elsewhere leaves it less.
+    fn timeout(&self) -> Duration {
+        self.call_timeout.min(longest(self.ledger.lease()))
     }
 
     pub(in crate::http) fn id(&self) -> GatewayId {

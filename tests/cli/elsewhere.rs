@@ -1,6 +1,5 @@
 //! `halometer gateway` twice: an issuer with a gateway of his own, and a gateway that shares nothing with him but his root key.
 
-use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use halometer::http::beside::{CALL_HEADER, REPORT_PATH, SECRET_HEADER};
@@ -12,7 +11,7 @@ use halometer::protocol::*;
 use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, Wallet};
 use serde_json::Value;
 
-use super::gateway::{CLASS, COST, Gateway, House, PAID, ask, call, sum, until, web};
+use super::gateway::{CLASS, COST, Gateway, House, PAID, ask, call, free_port, sum, until, watched, web};
 use super::wallet::RUNTIME;
 use super::{code, halometer, said};
 
@@ -24,8 +23,14 @@ struct Away<'a> {
     entry: String,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// An issuer with an address of his own, at which callers are answered whose gateway is gone; and its host.
+fn with_a_desk() -> (House, String) {
+    let (house, host) = (House::new(), format!("127.0.0.1:{}", free_port()));
+    house.edit(|text| {
+        let own = format!("[issuer]\nlisten = \"{host}\"\norigins = [\"http://{host}\"]");
+        text.replacen("[issuer]", &own, 1)
+    });
+    (house, host)
 }
 
 impl<'a> Away<'a> {
@@ -49,12 +54,7 @@ impl<'a> Away<'a> {
         let text = String::from_utf8(made.stdout).unwrap();
         let entry = text.split_once("\n\n[[").and_then(|(_, rest)| rest.split_once("\n\n")).unwrap().0;
         let away = Self { house, port, entry: format!("[[{entry}\n") };
-        away.edit(|text| {
-            let admin = text.lines().skip_while(|line| *line != "[admin]").nth(1).unwrap().to_owned();
-            text.replace(&admin, "listen = \"127.0.0.1:0\"\nevery_seconds = 1")
-                .replace("[log]", "[log]\nformat = \"json\"\nlevel = \"debug\"")
-                .replace("# refresh_seconds = 60", "refresh_seconds = 1")
-        });
+        away.edit(|text| watched(&text).replace("# refresh_seconds = 60", "refresh_seconds = 1"));
         away
     }
 
@@ -183,13 +183,8 @@ fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
 
 #[test]
 fn callers_whose_gateway_is_gone_ask_the_issuer() {
-    let house = House::new();
-    let port = free_port();
-    let origin = format!("http://127.0.0.1:{port}");
-    house.edit(|text| {
-        let own = format!("[issuer]\nlisten = \"127.0.0.1:{port}\"\norigins = [\"{origin}\"]");
-        text.replacen("[issuer]", &own, 1)
-    });
+    let (house, own_host) = with_a_desk();
+    let origin = format!("http://{own_host}");
     let mut issuer = house.start();
     assert_eq!(issuer.told("issuer_url"), origin);
     let away = Away::new(&house, &issuer);
@@ -203,7 +198,7 @@ fn callers_whose_gateway_is_gone_ask_the_issuer() {
     let mut gateway = away.start();
     let id = gateway.id();
     let mut wallet = issuer.wallet([9; 32], issuer.pay());
-    let (its_host, own_host) = (format!("127.0.0.1:{}", away.port), format!("127.0.0.1:{port}"));
+    let its_host = format!("127.0.0.1:{}", away.port);
     let keys = ProvingKeys::new();
     let spend = |wallet: &mut Wallet<MemoryJournal>, lane| {
         let request = Request::new(&its_host, "POST", "/v1/any", ContentDigest::of(b"")).unwrap();
@@ -269,13 +264,8 @@ impl Owner<'_> {
 
 #[test]
 fn a_gateway_that_is_taken_out_says_so_and_the_issuer_gives_back_what_it_holds() {
-    let house = House::new();
-    let port = free_port();
-    let origin = format!("http://127.0.0.1:{port}");
-    house.edit(|text| {
-        let own = format!("[issuer]\nlisten = \"127.0.0.1:{port}\"\norigins = [\"{origin}\"]");
-        text.replacen("[issuer]", &own, 1)
-    });
+    let (house, own_host) = with_a_desk();
+    let origin = format!("http://{own_host}");
     let issuer = house.start();
     let away = Away::new(&house, &issuer);
     away.add(&issuer);

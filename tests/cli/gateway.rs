@@ -58,11 +58,22 @@ pub(super) struct Gateway {
     _out: BufReader<ChildStdout>,
 }
 
+/// A port that is free now, and that nobody else takes in the moment between.
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A configuration with an operator's address of its own, fresh numbers, and a log that can be read.
+pub(super) fn watched(text: &str) -> String {
+    let admin = text.lines().skip_while(|line| *line != "[admin]").nth(1).unwrap();
+    text.replace(admin, "listen = \"127.0.0.1:0\"\nevery_seconds = 1")
+        .replace("[log]", "[log]\nformat = \"json\"\nlevel = \"debug\"")
+}
+
 impl House {
     pub(super) fn new() -> Self {
         let (place, service) = (tempfile::tempdir().unwrap(), service());
-        // Nobody else takes it in the moment between.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let house = Self { place, service, port };
         let url = house.service.url();
         let made = halometer(&[
@@ -76,12 +87,7 @@ impl House {
             &format!("127.0.0.1:{port}"),
         ]);
         assert!(made.status.success(), "{made:?}");
-        house.edit(|text| {
-            let admin = text.lines().skip_while(|line| *line != "[admin]").nth(1).unwrap().to_owned();
-            text.replace(&admin, "listen = \"127.0.0.1:0\"\nevery_seconds = 1")
-                .replace("[log]", "[log]\nformat = \"json\"\nlevel = \"debug\"")
-                .replace("[upkeep]", "[upkeep]\nevery_seconds = 1")
-        });
+        house.edit(|text| watched(&text).replace("[upkeep]", "[upkeep]\nevery_seconds = 1"));
         house
     }
 

@@ -174,23 +174,24 @@ pub(super) struct Sums {
 impl Sums {
     /// Logs what has come since it was last asked.
     pub(super) fn tell(&mut self, tally: &Tally, clearing: &IssuerLog) {
-        let now = tally.upstream_failures();
-        for (kind, count) in &now {
-            let more = count - self.upstream.get(kind).copied().unwrap_or(0).min(*count);
-            if more > 0 {
-                warn!(kind, count = more, "the service behind did not answer");
+        for (kind, count) in tally.upstream_failures() {
+            if let Some(count) = more(self.upstream.entry(kind).or_default(), count) {
+                warn!(kind, count, "the service behind did not answer");
             }
         }
-        self.upstream = now;
-        let (count, reason) = tally.issuer_failures();
-        if count > self.issuer {
-            warn!(count = count - self.issuer, last = reason, "the issuer did not answer, or what was not taken");
+        let (count, last) = tally.issuer_failures();
+        if let Some(count) = more(&mut self.issuer, count) {
+            warn!(count, last, "the issuer did not answer, or what was not taken");
         }
-        self.issuer = count;
-        let (count, reason) = clearing.refused();
-        if count > self.clearing {
-            warn!(count = count - self.clearing, last = reason, "requests of gateways elsewhere were refused");
+        let (count, last) = clearing.refused();
+        if let Some(count) = more(&mut self.clearing, count) {
+            warn!(count, last, "requests of gateways elsewhere were refused");
         }
-        self.clearing = count;
     }
+}
+
+/// By how much a sum has grown since it was told, which it is by this.
+fn more(told: &mut u64, now: u64) -> Option<u64> {
+    let before = core::mem::replace(told, now);
+    now.checked_sub(before).filter(|more| *more > 0)
 }

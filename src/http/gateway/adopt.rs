@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::ledger::Ledger;
-use super::{Inner, authorities, longest, refresh, upkeep};
+use super::{Inner, authorities, refresh, upkeep};
 use crate::clearing::RemoteGatewayError;
 use crate::gateway::Gateway;
 use crate::http::layer::PaymentLayerParts;
@@ -184,7 +184,7 @@ impl Shared {
         let terms = Terms::of(there.gateway.directory(), signed, &there.gateway.id(), &inner.key)?;
         there.publish();
         let next = inner.with(Ledger::There(there), terms, None, None);
-        if next.call_timeout < next.wished_timeout {
+        if next.timeout() < next.call_timeout {
             inner.observer.issuer_failed("sessions are shorter now than calls may take: longer calls are cut short");
         }
         self.inner.set(Arc::new(next));
@@ -213,14 +213,12 @@ impl Inner {
         pricing: Option<Box<dyn Pricing>>,
         free: Option<Vec<RoutePattern>>,
     ) -> Self {
-        let call_timeout = self.wished_timeout.min(longest(ledger.lease()));
         Self {
             terms,
             ledger,
             pricing: pricing.map_or_else(|| Arc::clone(&self.pricing), Arc::from),
             free: free.map_or_else(|| Arc::clone(&self.free), Arc::from),
-            call_timeout,
-            wished_timeout: self.wished_timeout,
+            call_timeout: self.call_timeout,
             observer: Arc::clone(&self.observer),
             limits: self.limits,
             places: Arc::clone(&self.places),

@@ -153,10 +153,10 @@ impl Ledger {
 
     /// For so long what is admitted is this process's to settle.
     pub(super) fn lease(&self) -> Duration {
-        Duration::from_secs(match self {
-            Self::Here(here) => here.gateway.lease_seconds().into(),
-            Self::There(there) => return there_lease(there.gateway.directory()),
-        })
+        match self {
+            Self::Here(here) => Duration::from_secs(here.gateway.lease_seconds().into()),
+            Self::There(there) => there_lease(there.gateway.directory()),
+        }
     }
 
     /// How many tasks wait: before an admission, and to settle.

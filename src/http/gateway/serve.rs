@@ -33,7 +33,7 @@ impl Inner {
         let (parts, body) = request.into_parts();
         let body = read_body(body, self.limits.max_body, self.limits.body_timeout).await?;
         let request = forward::request(forward::head(parts), body);
-        let answered = match timeout(self.call_timeout, next(request)).await {
+        let answered = match timeout(self.timeout(), next(request)).await {
             Ok(answered) => answered.map_err(UpstreamError::from_service),
             Err(_) => Err(UpstreamError::Timeout),
         };

@@ -93,7 +93,7 @@ impl Inner {
         // It was compared, and is not that of a body which the meter changes.
         parts.headers.remove(CONTENT_DIGEST);
         bill.meter.request(&mut parts, &mut body);
-        let deadline = Instant::now() + self.call_timeout;
+        let deadline = Instant::now() + self.timeout();
         let answer = match self.ask(next(forward::request(parts, body)), entry, deadline).await {
             Asked::Answer(answer) => answer,
             Asked::Failed(error) => {

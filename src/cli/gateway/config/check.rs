@@ -31,20 +31,16 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), ConfigError> {
 fn inside(loaded: &Loaded) -> Result<(), ConfigError> {
     let Config { origins, issuer, .. } = &loaded.config;
     let IssuerConfig { url, root_key, refresh_seconds, .. } = issuer;
-    for (key, said) in [
+    let of_remote = [
         ("issuer.url", url.is_some()),
         ("issuer.root_key", root_key.is_some()),
         ("issuer.refresh_seconds", *refresh_seconds != IssuerConfig::default().refresh_seconds),
-    ] {
-        if said {
-            return Err(loaded.error(key, "is for kind = \"remote\" only"));
-        }
-    }
+    ];
+    none_said(loaded, &of_remote, "is for kind = \"remote\" only")?;
     few(loaded, "origins", origins)?;
-    for (key, said) in [("issuer.origins", !issuer.origins.is_empty()), ("issuer.tls", issuer.tls.is_some())] {
-        if said && issuer.listen.is_none() {
-            return Err(loaded.error(key, "is for an issuer with an address of its own: expected `issuer.listen`"));
-        }
+    if issuer.listen.is_none() {
+        let of_address = [("issuer.origins", !issuer.origins.is_empty()), ("issuer.tls", issuer.tls.is_some())];
+        none_said(loaded, &of_address, "is for an issuer with an address of its own: expected `issuer.listen`")?;
     }
     if !issuer.origins.is_empty() {
         few(loaded, "issuer.origins", &issuer.origins)?;
@@ -80,7 +76,7 @@ fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
     }
     let plain = IssuerConfig::default();
     let spent_per_minute = quotas.spent_per_minute;
-    for (key, said) in [
+    let of_issuer = [
         ("origins", !origins.is_empty()),
         ("prices", !prices.is_empty()),
         ("directory", *directory != DirectoryConfig::default()),
@@ -96,12 +92,16 @@ fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
         ("issuer.evidence", issuer.evidence != plain.evidence),
         ("issuer.schedule", issuer.schedule != plain.schedule),
         ("issuer.payments", issuer.payments != plain.payments),
-    ] {
-        if said {
-            return Err(loaded.error(key, "is the issuer's to say, and he is elsewhere: leave it out"));
-        }
+    ];
+    none_said(loaded, &of_issuer, "is the issuer's to say, and he is elsewhere: leave it out")
+}
+
+/// Refuses the first of these keys that is said.
+fn none_said(loaded: &Loaded, keys: &[(&str, bool)], what: &str) -> Result<(), ConfigError> {
+    match keys.iter().find(|(_, said)| *said) {
+        Some((key, _)) => Err(loaded.error(key, what)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Reaches an issuer, who is authenticated by TLS or by being on this machine.
