@@ -32,7 +32,8 @@ enum About {
     Mint(usize, PaymentId),
     Spend(usize, SpendKey),
     Transfer(usize, [SpendKey; 2]),
-    Known(SpendKey),
+    /// What became of a spend, and whether its settlement had been answered when this was asked.
+    Known(SpendKey, bool),
     Metered,
     Nothing,
 }
@@ -256,11 +257,12 @@ impl Parent {
         }
         if !self.old.is_empty() && self.below(4) == 0 {
             let (key, opening) = self.old[self.rng.next_u64() as usize % self.old.len()].clone();
+            let settled = self.seen[&key.nullifier.to_bytes()].settlement.is_some();
             let find = self.below(2) == 0;
             let bytes = if find { key.nullifier.to_bytes().to_vec() } else { opening };
             self.say(
                 input,
-                About::Known(key),
+                About::Known(key, settled),
                 &format!("{} {}", if find { "find" } else { "open" }, hex::encode(&bytes)),
             )?;
         }
@@ -371,7 +373,7 @@ impl Parent {
                 self.see(&key, Some(&settlement));
                 self.accept(wallet, &key, &settlement);
             }
-            ("settled", About::Known(key)) => self.see(&key, Some(&settlement(words[2]))),
+            ("settled", About::Known(key, _)) => self.see(&key, Some(&settlement(words[2]))),
             ("moved", About::Transfer(wallet, keys)) => {
                 let settlements = [settlement(words[2]), settlement(words[3])];
                 for (key, settlement) in keys.iter().zip(&settlements) {
@@ -379,18 +381,22 @@ impl Parent {
                 }
                 let flying = self.in_flight();
                 let waits = |key: &SpendKey| flying.iter().any(|((of, _), spend)| *of == wallet && spend == key);
-                // Asked twice, it is answered twice.
                 if keys.iter().all(waits) {
                     self.wallets[wallet].accept_transfer(&keys, &settlements).unwrap();
+                } else {
+                    // Asked twice, it is answered twice; and a half that was cancelled too late to change anything may have had
+                    // its settlement from that, before this answer came.
+                    for (key, settlement) in keys.iter().zip(&settlements) {
+                        self.accept(wallet, key, settlement);
+                    }
                 }
                 self.answered(wallet);
             }
             // Open, by this process or by one that was killed: it is asked again after the next kill.
             ("progress", About::Spend(wallet, _)) if self.last => self.answered_none(wallet),
             ("progress", About::Spend(..)) | ("metered", About::Metered) | ("erased", About::Nothing) => {}
-            ("open" | "progress", About::Known(key)) => {
-                assert!(self.seen[&key.nullifier.to_bytes()].settlement.is_none(), "a settlement is gone");
-            }
+            // What was settled in the meantime may have been seen before that.
+            ("open" | "progress", About::Known(_, settled)) => assert!(!settled, "a settlement is gone"),
             ("expired", About::Spend(wallet, key)) => {
                 let Some(input) = input else { return Ok(()) };
                 self.cancel(input, wallet, key)?;
