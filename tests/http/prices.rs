@@ -1,17 +1,21 @@
 //! Prices that are fixed, or that the service says, over HTTP.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, any};
 use halometer::cli::demo::stack::StackOptions;
 use halometer::http::pricing::{
     BytePricing, Call, End, FixedPricing, HeaderPricing, INPUT_TOKEN, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing,
 };
 use halometer::protocol::*;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
+use http_body_util::{BodyExt as _, Full};
 
 use crate::world::{Answer, CLASS, QUESTION, TARGET, World, assert_refused, lane};
 
@@ -19,7 +23,11 @@ async fn world<B>(pricing: impl Pricing + 'static, answer: B) -> World
 where
     B: IntoResponse + Clone + Send + Sync + 'static,
 {
-    let service = Router::new().fallback(move || async move { answer });
+    selling(pricing, any(move || async move { answer })).await
+}
+
+async fn selling(pricing: impl Pricing + 'static, service: MethodRouter) -> World {
+    let service = Router::new().fallback_service(service);
     World::selling_with(service, StackOptions { pricing: Some(Box::new(pricing)), ..StackOptions::default() }).await
 }
 
@@ -109,13 +117,46 @@ async fn the_service_says_the_price_in_a_header_that_the_caller_does_not_see() {
     let pricing = || HeaderPricing::credits(name.clone());
     let (answer, cost) = call(&world(pricing(), ([("x-cost", "77")], "here")).await).await;
     assert_eq!((answer.header("x-cost"), cost), (None, 77));
-    // More than the charge, twice, nonsense, or nothing: the charge. An error: nothing.
-    for value in ["4001", "18446744073709551616", "-1", ""] {
+    // What is no number, or nothing: the charge. An error: nothing.
+    for value in ["4000", "18446744073709551616", "-1", ""] {
         let (answer, cost) = call(&world(pricing(), ([("x-cost", value)], "here")).await).await;
         assert_eq!((answer.status, answer.header("x-cost"), cost), (200, None, CLASS.micro()), "{value}");
     }
     let (_, cost) = call(&world(pricing(), (StatusCode::BAD_REQUEST, "no")).await).await;
     assert_eq!(cost, 0);
+}
+
+/// An answer whose price comes after it.
+fn priced_at_its_end(price: u64) -> impl IntoResponse {
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-cost"), price.into())]);
+    // Of no known length, as nothing follows what has one.
+    let body = Full::from("here").with_trailers(ready(Some(Ok(trailers)))).map_frame(|frame| frame);
+    ([("trailer", "x-cost")], Body::new(body))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_above_the_charge_buys_nothing_and_costs_the_charge() {
+    let pricing = || HeaderPricing::credits(HeaderName::from_static("x-cost"));
+    let in_head = |kind| move || async move { ([("x-cost", "4001"), ("content-type", kind)], "here") };
+    for kind in ["text/plain", "text/event-stream", "application/x-ndjson"] {
+        let (answer, cost) = call(&selling(pricing(), any(in_head(kind))).await).await;
+        assert_withheld(&answer, cost);
+    }
+    let at_its_end = |price| any(move || async move { priced_at_its_end(price) });
+    let (answer, cost) = call(&selling(pricing(), at_its_end(3_999)).await).await;
+    assert_eq!((answer.status, &answer.body[..], cost), (200, &b"here"[..], 3_999));
+    let (answer, cost) = call(&selling(pricing(), at_its_end(4_001)).await).await;
+    assert_withheld(&answer, cost);
+    // Of bytes, as long as none of them is within the charge that can be passed on.
+    let (answer, cost) = call(&world(BytePricing::new().answer(OUTPUT_TOKEN), "x".repeat(501)).await).await;
+    assert_withheld(&answer, cost);
+}
+
+#[track_caller]
+fn assert_withheld(answer: &Answer, cost: u64) {
+    assert_refused(answer, Problem::CapReached);
+    assert!(answer.details().detail.unwrap().contains("withheld"), "{answer:?}");
+    assert_eq!((answer.settlement().refund, cost), (Credits::ZERO, CLASS.micro()));
 }
 
 /// Counts what it has not said that it would.

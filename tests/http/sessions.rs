@@ -18,11 +18,12 @@ use halometer::http::gateway::{
 };
 use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
 use halometer::http::payment::{Payload, RECEIPT_HEADER, Receipt as ReceiptHeader};
-use halometer::http::pricing::{FixedPricing, OUTPUT_TOKEN, Pricing, TokenPricing};
+use halometer::http::pricing::{FixedPricing, HeaderPricing, OUTPUT_TOKEN, Pricing, TokenPricing};
 use halometer::http::server::Listener;
 use halometer::protocol::*;
 use halometer::store::RecordState;
 use halometer::wallet::{ReceiptVerdict, SessionSigner};
+use http::HeaderName;
 use hyper::body::Frame;
 use tokio::sync::Semaphore;
 use tower::Layer as _;
@@ -274,6 +275,20 @@ async fn the_worst_case_is_held_while_a_call_runs_and_given_back_when_it_costs_l
     }
     until(|| session.metered() == 0).await;
     assert_eq!(cost(&session.call("/fast", "").await), PRICE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_above_what_is_left_buys_nothing_and_is_not_asked_for_again() {
+    let service = Router::new().fallback(|| async { ([("x-cost", "4001")], "here") });
+    let pricing: Option<Box<dyn Pricing>> = Some(Box::new(HeaderPricing::credits(HeaderName::from_static("x-cost"))));
+    let world = shared(World::selling_with(service, StackOptions { pricing, ..StackOptions::default() }).await);
+    let mut session = Session::open(&world).await;
+    let answer = session.call("/", "").await;
+    // No `cap-reached`, which says that nothing was done, and has callers do it again in a session of its own.
+    assert_eq!((answer.status, answer.problem()), (502, None));
+    assert!(answer.details().detail.unwrap().contains("withheld"), "{answer:?}");
+    let answer = session.close().await;
+    assert_eq!(session.settle(&answer).0, CLASS.micro());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,7 +96,7 @@ async fn the_service_sees_the_operators_key_and_nothing_of_the_payment() {
     let seen = String::from_utf8(answer.body.clone()).unwrap();
     assert!(seen.contains(r#""authorization": Some("Bearer operator's key")"#), "{seen}");
     assert!(seen.contains(r#""content-type": Some("application/json")"#), "{seen}");
-    assert!(seen.contains(r#""cookie": None"#) && seen.contains(r#""connection": None"#), "{seen}");
+    assert!(seen.contains(r#""cookie": None"#) && seen.contains(r#""connection": Some("te")"#), "{seen}");
     assert!(!seen.contains("forwarded"), "{seen}");
     assert!(answer.header("set-cookie").is_none());
     answer.settlement();

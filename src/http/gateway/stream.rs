@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
 use super::Inner;
 use super::metering::Bill;
@@ -78,9 +78,15 @@ pub(super) enum Part {
     Done,
 }
 
+/// How long the caller's side has to send what it took before an answer breaks off: with the error, all that waits is thrown away, the
+/// head included.
+const FLUSHING: Duration = Duration::from_millis(50);
+
 /// The body of an answer as the caller gets it. One chunk waits at a time: who is slow to take it slows the service down.
 pub(super) struct Outflow {
     parts: mpsc::Receiver<Part>,
+    /// When it breaks off.
+    breaking: Option<Pin<Box<Sleep>>>,
     done: bool,
 }
 
@@ -92,7 +98,7 @@ pub(super) struct BrokenOff;
 impl Outflow {
     pub(super) fn new() -> (mpsc::Sender<Part>, Self) {
         let (send, parts) = mpsc::channel(1);
-        (send, Self { parts, done: false })
+        (send, Self { parts, breaking: None, done: false })
     }
 }
 
@@ -104,7 +110,10 @@ impl hyper::body::Body for Outflow {
         if self.done {
             return Poll::Ready(None);
         }
-        let part = ready!(self.parts.poll_recv(cx));
+        let part = match &self.breaking {
+            None => ready!(self.parts.poll_recv(cx)),
+            Some(_) => None,
+        };
         Poll::Ready(match part {
             Some(Part::Frame(frame)) => Some(Ok(frame)),
             Some(Part::Done) => {
@@ -112,6 +121,7 @@ impl hyper::body::Body for Outflow {
                 None
             }
             None => {
+                ready!(self.breaking.get_or_insert_with(|| Box::pin(sleep(FLUSHING))).as_mut().poll(cx));
                 self.done = true;
                 Some(Err(BrokenOff))
             }
@@ -193,5 +203,33 @@ impl Inner {
                 Step::Over(end) => return end,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::future::poll_fn;
+    use std::task::Waker;
+
+    use hyper::body::Body as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_can_be_sent_before_the_answer_breaks_off() {
+        let (send, mut outflow) = Outflow::new();
+        send.send(Part::Frame(Frame::data(Bytes::from_static(b"paid")))).await.unwrap();
+        drop(send);
+        let mut next = async || poll_fn(|cx| Pin::new(&mut outflow).poll_frame(cx)).await;
+        assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "paid");
+        let before = Instant::now();
+        assert!(next().await.unwrap().is_err());
+        assert_eq!(before.elapsed(), FLUSHING);
+        assert!(next().await.is_none());
+
+        // The server is told to go on with what it has: it is not given the error at once.
+        let (_, mut outflow) = Outflow::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut outflow).poll_frame(&mut cx).is_pending());
     }
 }

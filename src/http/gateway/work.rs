@@ -113,6 +113,10 @@ impl Inner {
             drop(body);
             return Err(self.end(&mut bill, End::Complete).await?.refusal(problem));
         }
+        if bill.is_over() {
+            drop(body);
+            return Err(self.end(&mut bill, End::CapReached).await?.refusal(withheld(&bill)));
+        }
 
         let idle = self.limits.idle_timeout;
         let mut inflow = Inflow { body, trailers: HeaderMap::new(), error: None, deadline, idle };
@@ -128,6 +132,7 @@ impl Inner {
                         self.observer.upstream_failed(&error);
                         upstream_problem(&error)
                     }
+                    None if end == End::CapReached => withheld(&bill),
                     None => cancelled(&bill),
                 };
                 drop(inflow);
@@ -215,7 +220,8 @@ impl Inner {
         asked
     }
 
-    /// Waits for the whole answer, unless it is a stream, or long.
+    /// Waits for the whole answer, unless it is a stream, or long. What costs more than the charge before anything of it can be
+    /// passed on is over: its caller is told so, and gets nothing.
     async fn gather(&self, bill: &mut Bill, inflow: &mut Inflow, head: &response::Parts, entry: &Entry) -> Gathered {
         let (max, length) = (self.limits.max_whole, inflow.body.size_hint());
         if is_stream(&head.headers) || length.lower() > max as u64 {
@@ -237,7 +243,7 @@ impl Inner {
                 Step::Chunk(chunk) => {
                     let passed = bill.meter.chunk(chunk);
                     if bill.is_over() {
-                        return Gathered::Open(here);
+                        return if size == 0 { Gathered::Over(End::CapReached) } else { Gathered::Open(here) };
                     }
                     size += passed.len();
                     here.push(passed);
@@ -247,6 +253,9 @@ impl Inner {
                 }
                 Step::Over(End::Complete) => {
                     bill.meter.trailers(&mut inflow.trailers);
+                    if bill.is_over() {
+                        return Gathered::Over(End::CapReached);
+                    }
                     here.extend(bill.meter.last_words(End::Complete));
                     return Gathered::Whole(here.concat().into());
                 }
@@ -338,6 +347,21 @@ fn too_dear(bill: &Bill) -> ProblemDetails {
         Purse::Part(_) => "what is left of the session's charge is below the price of this call; nothing was done",
     };
     ProblemDetails::new(Problem::CapReached, detail)
+}
+
+/// The work is done, and its price is above what was paid. `cap-reached` would have a session's caller try again in another one.
+fn withheld(bill: &Bill) -> ProblemDetails {
+    match &bill.purse {
+        Purse::Whole(_) => {
+            let detail =
+                "the service says a price above the charge: its answer is withheld, and its settlement is attached";
+            ProblemDetails::new(Problem::CapReached, detail)
+        }
+        Purse::Part(_) => {
+            let detail = "the service says a price above what was left of the session's charge: its answer is withheld";
+            ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail.to_owned())
+        }
+    }
 }
 
 fn cancelled(bill: &Bill) -> ProblemDetails {
