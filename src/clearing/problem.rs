@@ -65,6 +65,12 @@ impl ClearingProblem {
         own.or_else(|| Problem::from_name(name).map(Self::Spend))
     }
 
+    /// Whether it is the gateway that is refused, whatever it asks for: one of the two operators is at fault, and nothing is cleared until
+    /// he has seen to it.
+    pub const fn is_of_gateway(self) -> bool {
+        matches!(self, Self::OtherIssuer | Self::UnknownGateway | Self::Stale | Self::EnvelopeSignature)
+    }
+
     /// Who is at fault: `Caller` is whoever made the spend, `Operator` whoever runs the gateway or the issuer.
     pub const fn fault(self) -> Fault {
         match self {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::interrupts::Interrupts;
 use super::wallet::Place;
-use super::wallet::online::{choose, client, news, smallest_class};
+use super::wallet::online::{client, look_for, news, smallest_class};
 use super::wallet::say::say;
 use super::wallet::trouble::Trouble;
 use crate::http::payer::{Event, Payer, PayerParts};
@@ -80,9 +80,9 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
         return Err(Trouble::yours(format!("{} is no loopback address: others could spend your credit", args.listen))
             .next("listen on 127.0.0.1, or say --allow-others"));
     }
-    let wallet = args.place.open()?;
+    let mut wallet = args.place.open()?;
+    let gateway = look_for(&mut wallet, args.gateway, None)?;
     let directory = wallet.directory();
-    let gateway = choose(directory, args.gateway, None)?;
     let class = match args.class {
         Some(class) => Credits::from_micro(class),
         None => smallest_class(directory)?,

@@ -139,12 +139,12 @@ fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
     away.edit(|text| text.replace("# free = [\"GET /health\", \"OPTIONS /**\"]", "free = [\"GET /health\"]"));
     gateway.signal("-HUP");
     until("free", || (ask(&format!("{}/health", away.url()), None).0 == 200).then_some(()));
-    let counted = "kind = \"bytes\"\nanswer_item = \"byte\"";
-    away.edit(|text| text.replacen("kind = \"tokens\"", counted, 1));
+    let (tokens, counted) = ("kind = \"tokens\"", "kind = \"bytes\"\nanswer_item = \"byte\"");
+    away.edit(|text| text.replacen(tokens, counted, 1));
     gateway.signal("-HUP");
     until("no price", || gateway.log().contains("`pricing` counts `byte`, for which the issuer's").then_some(()));
     assert_eq!(code(&halometer(&["gateway", "--check", "--config", &away.config()])), 2);
-    away.edit(|text| text.replacen(counted, "kind = \"tokens\"", 1));
+    away.edit(|text| text.replacen(counted, tokens, 1));
     house.edit(|text| text.replace("output_token = { credits = 8 }", "output_token = { credits = 18 }"));
     issuer.signal("-HUP");
     until("other prices", || {
@@ -268,15 +268,19 @@ fn a_gateway_that_is_taken_out_says_so_and_the_issuer_gives_back_what_it_holds()
     let origin = format!("http://{own_host}");
     let issuer = house.start();
     let away = Away::new(&house, &issuer);
-    away.add(&issuer);
-    let gateway = away.start();
-    let id = gateway.id().to_string();
     let owner = Owner { house: &house };
     let made = owner.wallet(&["new", "--issuer", &origin, "--root-key", issuer.told("root_key")]);
     assert!(made.status.success(), "{made:?}");
     let (payment, amount) = (issuer.pay().to_string(), PAID.to_string());
     let funded = owner.wallet(&["fund", &payment, &amount]);
     assert!(funded.status.success(), "{funded:?}");
+
+    // The wallet's directory is older than the gateway: the newest one has it.
+    away.add(&issuer);
+    let gateway = away.start();
+    let id = gateway.id().to_string();
+    let other = owner.wallet(&["call", "/v1/any", "--gateway", &"0".repeat(32)]);
+    assert!(code(&other) == 2 && said(&other).contains("no such gateway"), "{other:?}");
     let call = ["call", "/v1/chat/completions", "--gateway", &id, "-d", "{}"];
     let called = owner.wallet(&call);
     assert!(called.status.success(), "{called:?}");

@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::config::{LogConfig, LogFormat, LogLevel};
-use crate::clearing::{ClearingError, ClearingProblem};
+use crate::clearing::ClearingError;
 use crate::hex;
 use crate::http::gateway::Observer;
 use crate::http::issuer::IssuerObserver;
@@ -146,8 +146,7 @@ impl IssuerObserver for IssuerLog {
     fn clearing_refused(&self, error: &ClearingError) {
         // All else is a caller's doing, or anybody's junk.
         let problem = error.problem();
-        let of_gateway = [ClearingProblem::UnknownGateway, ClearingProblem::Stale, ClearingProblem::EnvelopeSignature];
-        if of_gateway.contains(&problem) {
+        if problem.is_of_gateway() {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             *refused = (refused.0 + 1, problem.as_str());
         }

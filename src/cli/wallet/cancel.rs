@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::online::{Issuer, Online, block_on, choose, go_over, news, policy, smallest_class};
+use super::online::{Issuer, Online, block_on, go_over, look_for, news, policy, smallest_class};
 use super::say::{amount, say};
 use super::trouble::Trouble;
 use super::{Outcome, Place};
@@ -108,12 +108,12 @@ pub(super) fn run(place: &Place, args: &CancelArgs) -> Outcome {
 
 /// Pursues all that is in flight, where it was sent.
 fn at_gateways(
-    wallet: Wallet<FileJournal>,
+    mut wallet: Wallet<FileJournal>,
     args: &CancelArgs,
     wanted: &[LaneId],
 ) -> Result<(Vec<Row>, Vec<Event>), Trouble> {
     let gateway = args.gateway.or_else(|| asked(&wallet));
-    let gateway = choose(wallet.directory(), gateway, None)?;
+    let gateway = look_for(&mut wallet, gateway, None)?;
     let class = smallest_class(wallet.directory())?;
     let (events, left) = block_on(async {
         let online = Online::start(wallet, gateway, policy(class)).await?;

@@ -101,6 +101,23 @@ pub(super) fn go_over(wallet: &mut Wallet<FileJournal>, shown: &SignedDirectory)
     }
 }
 
+/// As [`choose`], in the wallet's directory. Where that has no such gateway, the issuer may have a newer one that has.
+pub(in crate::cli) fn look_for(
+    wallet: &mut Wallet<FileJournal>,
+    named: Option<GatewayId>,
+    origin: Option<&str>,
+) -> Result<GatewayId, Trouble> {
+    let chosen = choose(wallet.directory(), named, origin);
+    let listed = |id: &GatewayId| wallet.directory().gateway(id).is_some();
+    // It has it, and something else is wrong.
+    if chosen.is_ok() || (origin.is_none() && named.as_ref().is_none_or(listed)) {
+        return chosen;
+    }
+    let Ok(issuer) = Issuer::of(None, wallet) else { return chosen };
+    let Ok(shown) = block_on(issuer.directory())? else { return chosen };
+    if go_over(wallet, &shown)? { choose(wallet.directory(), named, origin) } else { chosen }
+}
+
 /// The gateway that is meant: the one that is named, or that has this origin, or the only one.
 pub(in crate::cli) fn choose(
     directory: &Directory,

@@ -94,8 +94,10 @@ impl Terms {
         gateway: &GatewayId,
         key: &GatewaySigningKey,
     ) -> Result<Self, AdoptError> {
-        let entry = directory.gateway(gateway).filter(|entry| entry.key == key.public_key());
-        let entry = entry.ok_or(AdoptError::Key)?;
+        let entry = directory.gateway(gateway).ok_or(AdoptError::NotNamed)?;
+        if entry.key != key.public_key() {
+            return Err(AdoptError::Key);
+        }
         let challenge = Challenge::of(directory, gateway).to_header_value();
         Ok(Self {
             challenge: HeaderValue::from_str(&challenge).map_err(|_| AdoptError::Challenge)?,

@@ -199,7 +199,7 @@ impl Remote {
 
     /// Tells the operator of a refusal that no caller is to blame for.
     pub(super) fn note_refusal(&self, problem: ClearingProblem) {
-        if is_of_gateway(problem) {
+        if problem.is_of_gateway() {
             self.set_refused(Some(Instant::now()));
             self.stale.notify_one();
         }
@@ -213,13 +213,7 @@ impl Remote {
 
 /// Whether it is the gateway that is refused, whatever it asks.
 pub(super) fn refuses_gateway(progress: &Progress) -> bool {
-    matches!(progress, Progress::Refused(problem) if is_of_gateway(*problem))
-}
-
-/// Whether it is the gateway that is refused, whatever it asks: one of the two operators is at fault.
-fn is_of_gateway(problem: ClearingProblem) -> bool {
-    use ClearingProblem as P;
-    matches!(problem, P::OtherIssuer | P::UnknownGateway | P::Stale | P::EnvelopeSignature)
+    matches!(progress, Progress::Refused(problem) if problem.is_of_gateway())
 }
 
 /// Whether the same request may be answered otherwise before long.
