@@ -146,8 +146,13 @@ async fn pass(seen: Arc<Seen>, request: Request) -> Response {
     (status, headers, Body::new(Stream(frames))).into_response()
 }
 
+/// Whose streams pause as long as a busy machine likes.
+fn patient(world: &World) -> PayerParts {
+    PayerParts { answer_timeout: Duration::from_secs(60), ..impatient(world) }
+}
+
 async fn payer(world: &World) -> TestPayer {
-    started(world.caller().wallet, impatient(world)).await
+    started(world.caller().wallet, patient(world)).await
 }
 
 async fn begin(payer: &TestPayer) -> halometer::http::payer::Streamed {
@@ -195,7 +200,7 @@ async fn a_client_that_stops_reading_at_the_last_event_has_its_call_settled_by_t
     let told = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&told);
     let observer = Arc::new(move |event: &Event| kept.lock().unwrap().push(event.clone()));
-    let payer = started(world.caller().wallet, PayerParts { observer, ..impatient(&world) }).await;
+    let payer = started(world.caller().wallet, PayerParts { observer, ..patient(&world) }).await;
     let mut streamed = begin(&payer).await;
     while !streamed.body.chunk().await.unwrap().unwrap().ends_with(b"[DONE]\n\n") {}
     drop(streamed);
@@ -231,7 +236,7 @@ async fn without_a_trailer_the_settlement_is_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_off_is_seen_to_and_is_settled_all_the_same() {
     let (world, _boxed) = boxed(Way::Break, 1_000).await;
-    let proxied = Proxied::new(&world).await;
+    let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let answer = proxied.question().send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.bytes().await.is_err(), "half an answer is not taken for a whole one");
@@ -244,8 +249,7 @@ async fn an_answer_that_breaks_off_is_seen_to_and_is_settled_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_stops_the_work_and_its_lane_comes_back() {
     let (world, boxed) = boxed(Way::Trailer, 2).await;
-    let parts = PayerParts { answer_timeout: Duration::from_secs(60), ..impatient(&world) };
-    let proxied = Proxied::with(&world, parts, ProxyOptions::default()).await;
+    let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let mut answer = proxied.question().send().await.unwrap();
     assert!(answer.chunk().await.unwrap().is_some());
     assert_eq!(proxied.payer.status().await.unwrap().in_flight, 1);
@@ -265,8 +269,7 @@ async fn a_client_that_hangs_up_stops_the_work_and_its_lane_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_slowly_slows_the_gateway_down() {
     let (world, boxed) = boxed(Way::Flood, FLOOD).await;
-    let parts = PayerParts { answer_timeout: Duration::from_secs(60), ..impatient(&world) };
-    let proxied = Proxied::with(&world, parts, ProxyOptions::default()).await;
+    let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let mut answer = proxied.question().send().await.unwrap();
     let mut read = answer.chunk().await.unwrap().unwrap().len();
     let mut last = 0;
@@ -292,7 +295,7 @@ async fn a_trailer_that_lies_is_a_dispute_and_the_right_settlement_is_got_all_th
     let told = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&told);
     let observer = Arc::new(move |event: &Event| kept.lock().unwrap().push(event.clone()));
-    let payer = started(world.caller().wallet, PayerParts { observer, ..impatient(&world) }).await;
+    let payer = started(world.caller().wallet, PayerParts { observer, ..patient(&world) }).await;
     let mut streamed = begin(&payer).await;
     while let Some(chunk) = streamed.body.chunk().await {
         chunk.unwrap();
@@ -328,7 +331,7 @@ async fn streams_that_are_dropped_at_any_point_leave_nothing_half_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_breaks_streams_off_and_the_wallet_knows_what_is_in_flight() {
     let (world, _boxed) = boxed(Way::Trailer, 1).await;
-    let proxied = Proxied::new(&world).await;
+    let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let mut answer = proxied.question().send().await.unwrap();
     assert!(answer.chunk().await.unwrap().is_some());
     let wallet = proxied.payer.shutdown().await.expect("the wallet");
@@ -339,7 +342,7 @@ async fn a_shutdown_breaks_streams_off_and_the_wallet_knows_what_is_in_flight() 
         (refused.status().as_u16(), &refused.headers()["x-should-retry"]),
         (503, &HeaderValue::from_static("false"))
     );
-    let payer = started(wallet, impatient(&world)).await;
+    let payer = started(wallet, patient(&world)).await;
     all_is_well(&world, &payer).await;
 }
 
@@ -347,7 +350,7 @@ async fn a_shutdown_breaks_streams_off_and_the_wallet_knows_what_is_in_flight() 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_service_arrive_as_they_were_sent() {
     let world = World::new().await;
-    let proxied = Proxied::new(&world).await;
+    let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let question = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":100,
         "messages":[{"role":"user","content":"Why do cats knead blankets?"}]}"#;
     let answer = proxied.json(question).send().await.unwrap();

@@ -4,7 +4,7 @@ import assert from "node:assert";
 import OpenAI from "openai";
 
 const [baseURL, calls] = [process.argv[2], Number(process.argv[3])];
-const client = new OpenAI({ baseURL, apiKey: "sk-this-key-must-not-leave-the-machine", timeout: 120_000 });
+const client = new OpenAI({ baseURL, apiKey: "sk-this-key-must-not-leave-the-machine", timeout: 600_000 });
 
 const question = (number) => ({
   model: "parrot-1",

@@ -46,7 +46,7 @@ async def many(client):
 
 
 async def main():
-    async with openai.AsyncOpenAI(base_url=BASE_URL, api_key=KEY, timeout=120) as client:
+    async with openai.AsyncOpenAI(base_url=BASE_URL, api_key=KEY, timeout=600) as client:
         models = [model.id async for model in client.models.list()]
         answered = await many(client)
         raw = await client.chat.completions.with_raw_response.create(**question(1))
