@@ -15,7 +15,7 @@
 //! | it broke off in an answer that was passed on | nothing | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
 //! | the caller hung up on a stream, or cancelled, before the answer | the route's item | the request's bytes | what was reported, or what is set for it | the estimate of the request |
 //! | the same, in the answer | the route's item | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
-//! | the cap was reached | not served: see [`Meter::least`] | the charge | the charge | the charge |
+//! | the cap was reached, and the answer is broken off or withheld | not served: see [`Meter::least`] | the charge | the charge | the charge |
 //!
 //! What a caller cancels before the service was asked costs nothing, whatever the pricing says.
 
@@ -137,6 +137,13 @@ pub trait Meter: Send {
     /// the call is refused and costs nothing; where it becomes so later, the answer is stopped. Nothing by default: the call is never
     /// stopped.
     fn least(&self) -> Metered {
+        Metered::NOTHING
+    }
+
+    /// What the service says that the call costs, once it has said so: in the head of its answer, or by its end. Where that is above the
+    /// charge and nothing of the answer was passed on yet, nothing is, and the charge is kept: who could have answers for less than they
+    /// cost by offering less would offer the least. Nothing by default.
+    fn reported(&self) -> Metered {
         Metered::NOTHING
     }
 

@@ -184,9 +184,9 @@ impl Upstream {
         if let Some(authorization) = &self.authorization {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
-        // A price may be said there, and over HTTP/1.1 servers keep to themselves what nobody said to take.
+        // A price may be said there, and over HTTP/1.1 servers keep to themselves what nobody said to take. `Connection` should name it
+        // there, but which version it will be is not known yet, and over HTTP/2 what `Connection` names is taken out.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
         let body = body.collect().await.map_err(|error| UpstreamError::from_service(error.into()))?.to_bytes();
         let sent = self.client.request(parts.method, url).headers(headers).body(body).send().await;
         let (mut parts, body) = Response::<reqwest::Body>::from(sent.map_err(classify)?).into_parts();

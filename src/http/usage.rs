@@ -1,9 +1,12 @@
 //! What a call used, by OpenAI's `usage`, and the gateway's own estimate where the upstream does not say.
 
 mod ask;
+mod demand;
+mod members;
 mod tap;
 
 pub(crate) use ask::{Asked, ask_for_usage};
+pub(crate) use demand::{least_asked, most_answered};
 use serde::Deserialize;
 pub(crate) use tap::UsageTap;
 
@@ -21,11 +24,13 @@ pub struct Usage {
 }
 
 /// Chat completions and completions say `prompt` and `completion`; responses say `input` and `output`; embeddings have no output.
-/// Services that say both mean the same by them.
+/// Services that say both mean the same by them. Anthropic's messages say apart what of the input was written to a cache or read there.
 #[derive(Deserialize)]
 struct Wire {
     prompt_tokens: Option<u64>,
     input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
     completion_tokens: Option<u64>,
     output_tokens: Option<u64>,
 }
@@ -55,7 +60,10 @@ impl Usage {
     }
 
     fn of(wire: Wire) -> Option<Self> {
+        // Who writes these does not count them as input.
+        let cached = [wire.cache_creation_input_tokens, wire.cache_read_input_tokens].into_iter().flatten();
         let input = wire.prompt_tokens.or(wire.input_tokens)?;
+        let input = cached.fold(input, u64::saturating_add);
         Some(Self { input, output: wire.completion_tokens.or(wire.output_tokens).unwrap_or(0) })
     }
 }
@@ -71,6 +79,12 @@ mod tests {
             (r#"{"usage":{"input_tokens":3,"output_tokens":4}}"#, 3, 4),
             (r#"{"usage":{"prompt_tokens":3,"input_tokens":3,"completion_tokens":4,"output_tokens":4}}"#, 3, 4),
             (r#"{"usage":{"prompt_tokens":3,"total_tokens":3}}"#, 3, 0),
+            (
+                r#"{"usage":{"input_tokens":3,"cache_creation_input_tokens":5,"cache_read_input_tokens":7,"output_tokens":4}}"#,
+                15,
+                4,
+            ),
+            (r#"{"usage":{"input_tokens":3,"cache_read_input_tokens":null,"output_tokens":4}}"#, 3, 4),
         ] {
             assert_eq!(Usage::reported(body.as_bytes()), Some(Usage { input, output }), "{body}");
         }

@@ -33,10 +33,11 @@ fn service() -> Router {
             if body.contains("slowly") {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            match body.contains("stream") {
-                true => ([("content-type", "text/event-stream")], stream),
-                false => ([("content-type", "application/json")], format!("{{{usage}}}")),
+            if body.contains("stream") {
+                return ([("content-type", "text/event-stream")], stream);
             }
+            let usage = if body.contains("dearly") { usage.replace(":10}", ":1000}") } else { usage.to_owned() };
+            ([("content-type", "application/json")], format!("{{{usage}}}"))
         }
     }))
 }
@@ -220,6 +221,31 @@ async fn a_client_whose_session_is_used_up_gets_another() {
     let dear = proxied.json(r#"{"max_tokens":9999,"messages":[]}"#).header(SESSION_HEADER, "a").send().await.unwrap();
     let status = dear.status();
     assert!(status == 402 && dear.text().await.unwrap().contains("cap_reached"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_class_does_not_pay_for_is_withheld_and_not_asked_for_again() {
+    let world = World::selling(service()).await;
+    let proxied = Proxied::with(&world, parts(&world), ProxyOptions::default()).await;
+    let dear = r#"{"messages":["dearly"]}"#;
+    for (session, status, code, cost) in
+        [(None, 402, "cap_reached", Some("4000")), (Some("a"), 502, "answer_lost", None)]
+    {
+        let request = proxied.json(dear);
+        let request = session.into_iter().fold(request, |request, name| request.header(SESSION_HEADER, name));
+        let answer = request.send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!((answer.status().as_u16(), header("halometer-cost").as_deref()), (status, cost), "{answer:?}");
+        assert_eq!(header("x-should-retry").unwrap(), "false");
+        let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(body["error"]["code"], code, "{body}");
+        assert!(status != 402 || body["error"]["next"].as_str().unwrap().contains("--class"), "{body}");
+    }
+    // The session that it used up is left for another one.
+    let answer = proxied.json(SHORT).header(SESSION_HEADER, "a").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(proxied.proxy.drain(Duration::from_secs(20)).await);
+    assert_eq!((world.held(), world.charged()), (0, 2 * CLASS.micro() + COST));
 }
 
 #[tokio::test(flavor = "multi_thread")]

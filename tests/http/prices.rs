@@ -2,20 +2,22 @@
 
 use std::future::ready;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, any};
+use axum::{Json, Router};
 use halometer::cli::demo::stack::StackOptions;
 use halometer::http::pricing::{
     BytePricing, Call, End, FixedPricing, HeaderPricing, INPUT_TOKEN, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing,
+    TokenPricing,
 };
 use halometer::protocol::*;
 use http::{HeaderMap, HeaderName};
 use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
 
 use crate::world::{Answer, CLASS, QUESTION, TARGET, World, assert_refused, lane};
 
@@ -117,7 +119,7 @@ async fn the_service_says_the_price_in_a_header_that_the_caller_does_not_see() {
     let pricing = || HeaderPricing::credits(name.clone());
     let (answer, cost) = call(&world(pricing(), ([("x-cost", "77")], "here")).await).await;
     assert_eq!((answer.header("x-cost"), cost), (None, 77));
-    // What is no number, or nothing: the charge. An error: nothing.
+    // The charge itself; and the charge for what is no number, or nothing. An error: nothing.
     for value in ["4000", "18446744073709551616", "-1", ""] {
         let (answer, cost) = call(&world(pricing(), ([("x-cost", value)], "here")).await).await;
         assert_eq!((answer.status, answer.header("x-cost"), cost), (200, None, CLASS.micro()), "{value}");
@@ -147,9 +149,6 @@ async fn a_price_above_the_charge_buys_nothing_and_costs_the_charge() {
     assert_eq!((answer.status, &answer.body[..], cost), (200, &b"here"[..], 3_999));
     let (answer, cost) = call(&selling(pricing(), at_its_end(4_001)).await).await;
     assert_withheld(&answer, cost);
-    // Of bytes, as long as none of them is within the charge that can be passed on.
-    let (answer, cost) = call(&world(BytePricing::new().answer(OUTPUT_TOKEN), "x".repeat(501)).await).await;
-    assert_withheld(&answer, cost);
 }
 
 #[track_caller]
@@ -157,6 +156,57 @@ fn assert_withheld(answer: &Answer, cost: u64) {
     assert_refused(answer, Problem::CapReached);
     assert!(answer.details().detail.unwrap().contains("withheld"), "{answer:?}");
     assert_eq!((answer.settlement().refund, cost), (Credits::ZERO, CLASS.micro()));
+}
+
+/// A model that says so much, and answers in so many pieces.
+fn model(usage: Value, asked: Arc<AtomicU64>) -> MethodRouter {
+    any(move || async move {
+        asked.fetch_add(1, Ordering::SeqCst);
+        // What is said last is known last, as the first pieces have been gathered.
+        let answer = json!({ "choices": [{ "message": { "content": "x".repeat(9_000) } }], "usage": usage });
+        Json(answer)
+    })
+}
+
+fn used(input: u64, output: u64) -> Value {
+    json!({ "prompt_tokens": input, "completion_tokens": output })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_more_tokens_than_the_charge_pays_for_is_withheld() {
+    let asked: Arc<AtomicU64> = Arc::default();
+    let selling = |usage| selling(TokenPricing, model(usage, asked.clone()));
+    // 2 credits for a token of the request, 8 for one of the answer.
+    let (answer, cost) = call(&selling(used(100, 475)).await).await;
+    assert_eq!((answer.status, cost), (200, CLASS.micro()));
+    for usage in [used(101, 475), used(100, 476), used(1_000_000, 0), used(u64::MAX, u64::MAX)] {
+        let (answer, cost) = call(&selling(usage).await).await;
+        assert_withheld(&answer, cost);
+        assert!(!String::from_utf8_lossy(&answer.body).contains("xxx"));
+    }
+    // What is only estimated is no reason to keep an answer back.
+    let (answer, cost) = call(&selling(Value::Null).await).await;
+    assert_eq!((answer.status, cost), (200, CLASS.micro()));
+    assert_eq!(asked.load(Ordering::SeqCst), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_more_words_than_the_charge_pays_for_is_refused_and_costs_nothing() {
+    let asked: Arc<AtomicU64> = Arc::default();
+    let world = selling(TokenPricing, model(used(1, 1), asked.clone())).await;
+    // 8 bytes to a token of 2 credits: 16,000 bytes of words, and the spaces between them.
+    let question = |words: usize| format!(r#"{{"stream":true,"messages":["{}"]}}"#, "words ".repeat(words));
+    for (words, cost) in [(3_202, 0), (3_200, 10)] {
+        let (mut caller, body) = (world.caller(), question(words));
+        let (key, opening) = caller.pay_to_ask(&world, &body);
+        let answer = world.post(TARGET, Some(&world.opening(&opening)), &body).await;
+        if cost == 0 {
+            assert_refused(&answer, Problem::CapReached);
+            assert!(answer.details().detail.unwrap().contains("nothing was done"), "{answer:?}");
+        }
+        assert_eq!(caller.wallet.accept(&key, &answer.settlement()).unwrap().cost.micro(), cost, "{answer:?}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 /// Counts what it has not said that it would.

@@ -277,18 +277,50 @@ async fn the_worst_case_is_held_while_a_call_runs_and_given_back_when_it_costs_l
     assert_eq!(cost(&session.call("/fast", "").await), PRICE);
 }
 
+/// A world in which each call costs what the request says.
+async fn priced_by_request(limits: Option<Box<dyn Pricing>>) -> Arc<World> {
+    let service = Router::new().fallback(|body: String| async move {
+        let usage = body.split('#').nth(1).unwrap_or("0").to_owned();
+        let answer = format!("{{\"usage\":{{\"prompt_tokens\":0,\"completion_tokens\":{usage}}}}}");
+        ([("x-cost", (usage.parse::<u64>().unwrap() * PRICE).to_string())], answer)
+    });
+    shared(World::selling_with(service, StackOptions { pricing: limits, ..StackOptions::default() }).await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_price_above_what_is_left_buys_nothing_and_is_not_asked_for_again() {
-    let service = Router::new().fallback(|| async { ([("x-cost", "4001")], "here") });
-    let pricing: Option<Box<dyn Pricing>> = Some(Box::new(HeaderPricing::credits(HeaderName::from_static("x-cost"))));
-    let world = shared(World::selling_with(service, StackOptions { pricing, ..StackOptions::default() }).await);
+async fn what_the_whole_charge_would_not_have_paid_for_is_withheld_in_a_session() {
+    let header = || HeaderPricing::credits(HeaderName::from_static("x-cost"));
+    let prices: [Box<dyn Pricing>; 2] = [Box::new(header()), Box::new(TokenPricing)];
+    for pricing in prices {
+        let world = priced_by_request(Some(pricing)).await;
+        let mut session = Session::open(&world).await;
+        assert_eq!(cost(&session.call("/", "#400").await), 400 * PRICE);
+        // More than is left, and no more than a session has that is new: it is given for what is left.
+        assert_eq!(cost(&session.call("/", "#500").await), 100 * PRICE);
+        assert_refused(&session.call("/", "#1").await, Problem::CapReached);
+        let answer = session.close().await;
+        assert_eq!(session.settle(&answer).0, CLASS.micro());
+
+        let mut session = Session::open(&world).await;
+        let answer = session.call("/", "#501").await;
+        // No `cap-reached`, which says that nothing was done, and has callers do it again in a session of its own.
+        assert_refused(&answer, Problem::AlreadySpent);
+        assert!(answer.details().detail.unwrap().contains("withheld"), "{answer:?}");
+        let answer = session.close().await;
+        assert_eq!(session.settle(&answer).0, CLASS.micro());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_lied_about_what_it_costs_at_most_gets_nothing_for_it() {
+    let world = priced_by_request(Some(Box::new(TokenPricing))).await;
     let mut session = Session::open(&world).await;
-    let answer = session.call("/", "").await;
-    // No `cap-reached`, which says that nothing was done, and has callers do it again in a session of its own.
-    assert_eq!((answer.status, answer.problem()), (502, None));
-    assert!(answer.details().detail.unwrap().contains("withheld"), "{answer:?}");
+    let reserved = |body: &str| body.len() as u64 * 2 + PRICE;
+    let (fair, lie) = (r##"{"max_tokens":1,"user":"#1#"}"##, r##"{"max_tokens":1,"user":"#99#"}"##);
+    assert_eq!(cost(&session.call(TARGET, fair).await), PRICE);
+    assert_refused(&session.call(TARGET, lie).await, Problem::AlreadySpent);
     let answer = session.close().await;
-    assert_eq!(session.settle(&answer).0, CLASS.micro());
+    assert_eq!(session.settle(&answer).0, PRICE + reserved(lie));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use halometer::cli::demo::stack::StackOptions;
-use halometer::http::clock::now;
 use halometer::http::gateway::GatewayLimits;
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::payment::{RECEIPT_HEADER, Receipt};
@@ -104,17 +103,6 @@ impl Script {
     }
 }
 
-/// Spends a lane's note for a body.
-fn pay(world: &World, caller: &mut Caller, body: &str) -> (SpendKey, Vec<u8>) {
-    let host = world.host();
-    let request = Request::new(&host, "POST", TARGET, ContentDigest::of(body.as_bytes())).unwrap();
-    let job = caller.wallet.plan(lane(0), &world.gateway(), CLASS, now()).unwrap();
-    let key = caller.keys.of(&job.epoch_key());
-    let ready = job.prove(&key, &mut rand::rng()).unwrap();
-    let authorised = caller.wallet.authorise(ready, &request, now()).unwrap();
-    (authorised.key, authorised.opening)
-}
-
 /// An answer on its way.
 struct Answering(Response<reqwest::Body>);
 
@@ -181,7 +169,7 @@ async fn a_stream_comes_as_it_is_said_and_its_receipt_in_the_trailer() {
         let mut script = Script::events();
         let world = script.world().await;
         let mut caller = world.caller();
-        let (key, opening) = pay(&world, &mut caller, ASKING);
+        let (key, opening) = caller.pay_to_ask(&world, ASKING);
         let asking = ask(&world, &opening, ASKING, true, version);
         let (mut answer, ()) = tokio::join!(asking, script.say(said("one")));
         answer.hear(&said("one")).await;
@@ -216,7 +204,7 @@ async fn who_takes_no_trailers_gets_none_and_who_asks_for_usage_gets_it() {
     let mut script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let asking = ask(&world, &opening, ASKING, false, Version::HTTP_11);
     let (answer, ()) = tokio::join!(asking, script.say(said("one")));
     script.say(USAGE).await;
@@ -232,7 +220,7 @@ async fn a_stream_without_usage_is_estimated() {
     let mut script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let (answer, ()) = tokio::join!(ask_plainly(&world, &opening), script.say(said("123456789")));
     script.say("data: {\"choices\":[],\"usage\":null}\n\ndata: not json\n\nnonsense\n\n").await;
     script.end();
@@ -246,7 +234,7 @@ async fn who_hangs_up_stops_the_service_and_pays_what_he_got() {
     let script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let (mut answer, ()) = tokio::join!(ask_plainly(&world, &opening), script.say(said("123456789")));
     answer.hear(&said("123456789")).await;
     drop(answer);
@@ -259,7 +247,7 @@ async fn a_running_stream_is_cancelled_for_what_was_metered() {
     let script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let asking = ask(&world, &opening, ASKING, true, Version::HTTP_2);
     let (mut answer, ()) = tokio::join!(asking, script.say(said("123456789")));
     answer.hear(&said("123456789")).await;
@@ -277,7 +265,7 @@ async fn a_service_that_breaks_off_is_paid_for_what_came() {
     let mut script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let (answer, ()) = tokio::join!(ask_plainly(&world, &opening), script.say(said("123456789")));
     script.say("data: half an ev").await;
     script.break_off().await;
@@ -295,7 +283,7 @@ async fn a_service_that_falls_silent_is_given_up() {
     let script = Script::events();
     let world = script.world_with(StackOptions { limits, ..StackOptions::default() }).await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let (answer, ()) = tokio::join!(ask_plainly(&world, &opening), script.say(said("123456789")));
     assert!(answer.rest().await.unwrap().0.contains("upstream-failed"));
     script.is_dropped().await;
@@ -307,7 +295,7 @@ async fn work_stops_at_the_cap() {
     let script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     // By the lowest estimate, 6 bytes to a token of 8 credits, this is some 4,000 / 8 * 6 bytes; there is no end to it.
     let event = said(&"x".repeat(300));
     let talk = async {
@@ -336,7 +324,7 @@ async fn bytes_above_the_cap_are_not_passed_on_and_the_answer_breaks_off() {
         let pricing = Some(Box::new(BytePricing::new().answer(OUTPUT_TOKEN)) as _);
         let world = script.world_with(StackOptions { pricing, ..StackOptions::default() }).await;
         let mut caller = world.caller();
-        let (key, opening) = pay(&world, &mut caller, ASKING);
+        let (key, opening) = caller.pay_to_ask(&world, ASKING);
         let talk = async {
             for _ in 0..6 {
                 let _ = script.say.as_ref().unwrap().send(Ok(Bytes::from_static(&[b'x'; 100]))).await;
@@ -358,7 +346,7 @@ async fn a_slow_reader_slows_the_service_and_is_given_up_in_the_end() {
     let script = Script::events();
     let world = script.world_with(StackOptions { limits, ..StackOptions::default() }).await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let asking = ask(&world, &opening, ASKING, false, Version::HTTP_2);
     let (answer, ()) = tokio::join!(asking, script.say(said("1")));
     // Comments, which cost nothing.
@@ -382,7 +370,7 @@ async fn what_was_metered_is_in_the_record_while_a_stream_runs() {
     let script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let (mut answer, ()) = tokio::join!(ask_plainly(&world, &opening), script.say(said("123456789")));
     answer.hear(&said("123456789")).await;
     let metered = || match world.stack.gateway().set().find(key.epoch, &key.nullifier).unwrap().unwrap().state {
@@ -404,7 +392,7 @@ async fn an_answer_that_takes_long_is_passed_on_and_a_short_one_is_whole() {
     let mut script = Script::new("application/json");
     let world = script.world().await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     let usage = r#"{"usage":{"prompt_tokens":20,"completion_tokens":30},"#;
     let (answer, ()) = tokio::join!(ask_plainly(&world, &opening), script.say(usage));
     script.say("\"x\":1}").await;
@@ -435,7 +423,7 @@ async fn an_answer_above_the_limit_of_whole_ones_is_passed_on() {
     let limits = GatewayLimits { max_whole: 50_000, ..GatewayLimits::default() };
     let world = World::selling_with(service, StackOptions { limits, ..StackOptions::default() }).await;
     let mut caller = world.caller();
-    let (key, opening) = pay(&world, &mut caller, ASKING);
+    let (key, opening) = caller.pay_to_ask(&world, ASKING);
     assert!(ask_plainly(&world, &opening).await.rest().await.unwrap().0 == body);
     assert_eq!(settled(&world, &mut caller, &key).await, 280);
 }

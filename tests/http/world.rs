@@ -239,8 +239,25 @@ impl Caller {
         gateway: GatewayId,
         now: Timestamp,
     ) -> (SpendKey, Vec<u8>) {
+        self.pay_for(world, QUESTION, lane, class, gateway, now)
+    }
+
+    /// Spends the first lane's note for another question.
+    pub(crate) fn pay_to_ask(&mut self, world: &World, body: &str) -> (SpendKey, Vec<u8>) {
+        self.pay_for(world, body, lane(0), CLASS, world.gateway(), now())
+    }
+
+    fn pay_for(
+        &mut self,
+        world: &World,
+        body: &str,
+        lane: LaneId,
+        class: Credits,
+        gateway: GatewayId,
+        now: Timestamp,
+    ) -> (SpendKey, Vec<u8>) {
         let host = world.host();
-        let request = Request::new(&host, "POST", TARGET, ContentDigest::of(QUESTION.as_bytes())).unwrap();
+        let request = Request::new(&host, "POST", TARGET, ContentDigest::of(body.as_bytes())).unwrap();
         let job = self.wallet.plan(lane, &gateway, class, now).unwrap();
         let key = self.keys.of(&job.epoch_key());
         let ready = job.prove(&key, &mut rand::rng());

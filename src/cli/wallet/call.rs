@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::online::{Online, Told, block_on, choose, news, policy, smallest_class};
+use super::online::{Online, Told, block_on, look_for, news, policy, smallest_class};
 use super::place::is_watched;
 use super::say::{self, amount};
 use super::trouble::Trouble;
@@ -65,9 +65,9 @@ pub struct CallArgs {
 
 pub(super) fn run(place: &Place, args: &CallArgs) -> Outcome {
     let request = Request::of(args)?;
-    let wallet = place.open()?;
+    let mut wallet = place.open()?;
+    let gateway = look_for(&mut wallet, args.gateway, request.origin.as_deref())?;
     let directory = wallet.directory();
-    let gateway = choose(directory, args.gateway, request.origin.as_deref())?;
     let class = match args.class {
         Some(class) => Credits::from_micro(class),
         None => smallest_class(directory)?,
@@ -147,7 +147,10 @@ fn answered(place: &Place, args: &CallArgs, paid: &Paid) -> Outcome {
 fn failed(place: &Place, error: CallError) -> Outcome {
     // It is settled: an error, but none that leaves anything open.
     let settled = matches!(error.credit(), CreditState::Spent(_));
-    let too_small = matches!(&error, CallError::Refused(details) if details.kind() == Some(Problem::CapReached));
+    let too_small = matches!(
+        &error,
+        CallError::Refused(details) | CallError::Failed { details, .. } if details.kind() == Some(Problem::CapReached)
+    );
     let spread = matches!(error, CallError::Spread);
     let mut trouble = Trouble::from(error);
     if spread {

@@ -53,6 +53,11 @@ impl Bill {
         self.rates.exceeds(&self.meter.least())
     }
 
+    /// Whether what the service says that it costs is more than can be paid for, so that nothing of it is to be passed on.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.rates.withholds(&self.meter.reported())
+    }
+
     /// When it is to be written down next. None if nothing has been metered since it was.
     pub(super) fn note_at(&self) -> Option<Instant> {
         (self.so_far() > self.noted).then_some(self.next_note)

@@ -281,8 +281,8 @@ impl Inner {
         };
         let meter = session.inner.meter(received)?;
         self.check_signature(&session, following, signed).await?;
-        let number = following.authorisation.sequence;
-        let begun = session.change(|account| account.begin(number, meter.most().as_ref()));
+        let (number, most) = (following.authorisation.sequence, meter.most());
+        let begun = session.change(|account| account.begin(number, most.as_ref()));
         let rates = begun.map_err(refused)?;
         let part = Part { session: Arc::clone(&session), number, ended: false };
         let bill = Bill::new(Purse::Part(part), rates, meter, session.content);

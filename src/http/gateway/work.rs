@@ -113,7 +113,7 @@ impl Inner {
             drop(body);
             return Err(self.end(&mut bill, End::Complete).await?.refusal(problem));
         }
-        if bill.is_over() {
+        if bill.is_withheld() {
             drop(body);
             return Err(self.end(&mut bill, End::CapReached).await?.refusal(withheld(&bill)));
         }
@@ -220,8 +220,8 @@ impl Inner {
         asked
     }
 
-    /// Waits for the whole answer, unless it is a stream, or long. What costs more than the charge before anything of it can be
-    /// passed on is over: its caller is told so, and gets nothing.
+    /// Waits for the whole answer, unless it is a stream, or long. What costs more than can be paid for is withheld, for nothing of it
+    /// was passed on.
     async fn gather(&self, bill: &mut Bill, inflow: &mut Inflow, head: &response::Parts, entry: &Entry) -> Gathered {
         let (max, length) = (self.limits.max_whole, inflow.body.size_hint());
         if is_stream(&head.headers) || length.lower() > max as u64 {
@@ -242,8 +242,11 @@ impl Inner {
             match step {
                 Step::Chunk(chunk) => {
                     let passed = bill.meter.chunk(chunk);
+                    if bill.is_withheld() {
+                        return Gathered::Over(End::CapReached);
+                    }
                     if bill.is_over() {
-                        return if size == 0 { Gathered::Over(End::CapReached) } else { Gathered::Open(here) };
+                        return Gathered::Open(here);
                     }
                     size += passed.len();
                     here.push(passed);
@@ -253,7 +256,7 @@ impl Inner {
                 }
                 Step::Over(End::Complete) => {
                     bill.meter.trailers(&mut inflow.trailers);
-                    if bill.is_over() {
+                    if bill.is_withheld() {
                         return Gathered::Over(End::CapReached);
                     }
                     here.extend(bill.meter.last_words(End::Complete));
@@ -349,19 +352,19 @@ fn too_dear(bill: &Bill) -> ProblemDetails {
     ProblemDetails::new(Problem::CapReached, detail)
 }
 
-/// The work is done, and its price is above what was paid. `cap-reached` would have a session's caller try again in another one.
+/// The work is done, and its price is above what can be paid. In a session, `cap-reached` would have the call made once more.
 fn withheld(bill: &Bill) -> ProblemDetails {
-    match &bill.purse {
-        Purse::Whole(_) => {
-            let detail =
-                "the service says a price above the charge: its answer is withheld, and its settlement is attached";
-            ProblemDetails::new(Problem::CapReached, detail)
-        }
-        Purse::Part(_) => {
-            let detail = "the service says a price above what was left of the session's charge: its answer is withheld";
-            ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail.to_owned())
-        }
-    }
+    let (problem, detail) = match &bill.purse {
+        Purse::Whole(_) => (
+            Problem::CapReached,
+            "the service's price is above the charge: the answer is withheld, and the settlement is attached",
+        ),
+        Purse::Part(_) => (
+            Problem::AlreadySpent,
+            "the service's price is above what can be paid in this session: the answer is withheld",
+        ),
+    };
+    ProblemDetails::new(problem, detail)
 }
 
 fn cancelled(bill: &Bill) -> ProblemDetails {

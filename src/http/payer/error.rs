@@ -141,11 +141,9 @@ impl CallError {
             Self::SessionOver => Fault::Nobody,
             Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
-            Self::Contradiction | Self::Settlement(_) | Self::Failed { .. } | Self::Unlisted | Self::Unknown => {
-                Fault::Operator
-            }
+            Self::Contradiction | Self::Settlement(_) | Self::Unlisted | Self::Unknown => Fault::Operator,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
-            Self::Refused(details) => match details.kind().map(Problem::fault) {
+            Self::Refused(details) | Self::Failed { details, .. } => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
                 _ => Fault::Operator,
             },
@@ -194,6 +192,9 @@ impl CallError {
             Self::Request(_) => "call with shorter parts",
             Self::Journal(_) => "look to the disk of the wallet's file, then open the wallet again",
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
+            Self::Failed { details, .. } if details.kind() == Some(Problem::CapReached) => {
+                "pay with a larger class; what a call does not cost comes back"
+            }
             Self::Failed { .. } => "call again if the answer is needed; it is paid for again",
             Self::Lost(_) => "call again if the answer is needed; it is paid for again",
             Self::LostInSession => "call again if the answer is needed; it is paid for again",

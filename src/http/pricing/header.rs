@@ -67,7 +67,7 @@ impl Meter for HeaderMeter {
         self.pricing.item.iter().fold(Metered::NOTHING, |_, item| Metered::usage([(item.as_str(), 0)]))
     }
 
-    fn least(&self) -> Metered {
+    fn reported(&self) -> Metered {
         self.said.clone().unwrap_or(Metered::NOTHING)
     }
 

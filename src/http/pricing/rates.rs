@@ -11,17 +11,24 @@ pub(crate) struct Rates {
     tariff: Option<Arc<Tariff>>,
     quantum: Credits,
     charge: Credits,
+    /// A whole answer that costs more than this is withheld.
+    ceiling: Credits,
 }
 
 impl Rates {
     /// `charge` is a class of the directory, and so a multiple of its quantum.
     pub(crate) fn new(tariff: Option<Tariff>, quantum: Credits, charge: Credits) -> Self {
-        Self { tariff: tariff.map(Arc::new), quantum, charge }
+        Self { tariff: tariff.map(Arc::new), quantum, charge, ceiling: charge }
     }
 
     /// The same prices under a lower cap.
     pub(crate) fn capped(&self, cap: Credits) -> Self {
-        Self { charge: cap, ..self.clone() }
+        Self { charge: cap, ceiling: cap, ..self.clone() }
+    }
+
+    /// The same prices for who has no more than this left of the charge. What the whole charge would have covered is given for it.
+    pub(crate) fn left(&self, left: Credits) -> Self {
+        Self { charge: left, ..self.clone() }
     }
 
     /// The most that anything costs.
@@ -37,6 +44,11 @@ impl Rates {
     /// Whether this costs more than the charge. What has no price does not.
     pub(crate) fn exceeds(&self, metered: &Metered) -> bool {
         self.price(metered).is_some_and(|price| price > self.charge)
+    }
+
+    /// Whether a whole answer at this price is withheld.
+    pub(crate) fn withholds(&self, metered: &Metered) -> bool {
+        self.price(metered).is_some_and(|price| price > self.ceiling)
     }
 
     /// Whether the tariff has a price for what was counted.
@@ -90,6 +102,14 @@ mod tests {
         ] {
             let rates = rates(100);
             assert_eq!((rates.cost(&metered).micro(), rates.exceeds(&metered)), (cost, exceeds), "{metered:?}");
+            assert_eq!(rates.withholds(&metered), exceeds, "{metered:?}");
+        }
+        // Of a session: what was set aside for the call is all that it may cost; what is left of a charge that would do pays for it.
+        for (rates, withheld) in
+            [(rates(100).capped(Credits::from_micro(40)), 6), (rates(100).left(Credits::from_micro(40)), 15)]
+        {
+            assert_eq!(rates.cost(&usage(9)), Credits::from_micro(40));
+            assert!(!rates.withholds(&usage(withheld - 1)) && rates.withholds(&usage(withheld)));
         }
         // A tariff that is not known prices nothing.
         let unknown = Rates { tariff: None, ..rates(100) };

@@ -73,6 +73,10 @@ impl Meter for ReportedMeter {
         head.extensions.insert(self.report.clone());
     }
 
+    fn reported(&self) -> Metered {
+        self.least()
+    }
+
     fn least(&self) -> Metered {
         self.report.said().unwrap_or(Metered::NOTHING)
     }

@@ -1,12 +1,15 @@
 //! A price for each token.
 
+use core::cell::OnceCell;
+
 use bytes::{Bytes, BytesMut};
 use http::{header, request, response};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{Call, End, Meter, Metered, NotSold, Pricing};
 use crate::http::sse::{Events, Piece, data};
-use crate::http::usage::{Asked, Usage, UsageTap, ask_for_usage};
+use crate::http::usage::{Asked, Usage, UsageTap, ask_for_usage, least_asked, most_answered};
 use crate::protocol::{Credits, Tariff};
 
 /// Name of the tariff's item for tokens of the request.
@@ -27,6 +30,9 @@ const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-
 /// A stream of completions reports its `usage` where it is asked to by `stream_options.include_usage`. The gateway asks, and where the
 /// caller did not, takes the event with the `usage` out again; all other bytes are passed on as they came.
 ///
+/// A whole answer whose `usage` costs more than the charge is withheld; a request whose running text alone, at 8 bytes to a token, costs
+/// more is refused at no cost.
+///
 /// The estimates: 3 bytes of the request's body to a token; of a stream, 3 bytes of the text in it; of another answer, 3 bytes of it.
 /// Events that are no JSON, or too long (1 MiB), count as text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +52,7 @@ impl Pricing for TokenPricing {
             embeddings: call.path().ends_with("/embeddings"),
             asked: call.body.clone(),
             request: call.body.len() as u64,
+            least_asked: OnceCell::new(),
             strip: false,
             answer: Answer::None,
             reported: None,
@@ -66,6 +73,8 @@ struct TokenMeter {
     asked: Bytes,
     /// Length of the request's body.
     request: u64,
+    /// The tokens that it has at least. It is read when that is wanted, which is after it was paid for.
+    least_asked: OnceCell<u64>,
     /// Whether the event with the `usage` is taken out.
     strip: bool,
     answer: Answer,
@@ -166,36 +175,42 @@ impl Meter for TokenMeter {
         }
     }
 
-    /// Of a stream, what its text comes to by a low estimate, or what it reported on its way; of others nothing, as no more work is
-    /// done once they arrive.
+    /// The running text of the request, and of a stream its text by a low estimate, or what it reported on its way. Of other answers
+    /// nothing, as no more work is done once they arrive.
     fn least(&self) -> Metered {
-        if !matches!(self.answer, Answer::Stream { .. }) {
-            return Metered::NOTHING;
+        match self.answer {
+            Answer::None | Answer::Stream { .. } => {}
+            Answer::Free | Answer::Whole(_) => return Metered::NOTHING,
         }
         // The report at the end is of an answer that is there: to stop it now would serve nobody.
         let usage = match self.reported.filter(|_| !self.last) {
             Some(reported) => reported,
-            None => Usage { input: 0, output: self.text / BYTES_PER_TOKEN_AT_LEAST },
+            None => {
+                let input = *self.least_asked.get_or_init(|| least_asked(&self.asked));
+                Usage { input, output: self.text / BYTES_PER_TOKEN_AT_LEAST }
+            }
         };
         metered(usage)
     }
 
-    /// No tokenizer makes more tokens than there are bytes. Where the request names a limit for the answer, that and the bytes of the
+    fn reported(&self) -> Metered {
+        match &self.answer {
+            Answer::Whole(tap) => tap.usage().map_or(Metered::NOTHING, metered),
+            _ => Metered::NOTHING,
+        }
+    }
+
+    /// No tokenizer makes more tokens than there are bytes. Where the request names a limit for its answers, that and the bytes of the
     /// request; none where it does not, or refers to more than is in it: pictures, sound, files, earlier answers.
     fn most(&self) -> Option<Metered> {
-        let request: Value = serde_json::from_slice(&self.asked).ok()?;
-        let number = |name: &str| request.get(name).and_then(Value::as_u64);
         let elsewhere = ["image", "audio", "file", "video"];
         let refers = |text: &str| elsewhere.iter().any(|kind| text.contains(kind));
         if !(self.completions || self.embeddings) || std::str::from_utf8(&self.asked).map_or(true, refers) {
             return None;
         }
         let output = match self.embeddings {
-            true => 0,
-            false => {
-                let answers = number("n").unwrap_or(1).max(number("best_of").unwrap_or(1));
-                number("max_completion_tokens").max(number("max_tokens"))?.checked_mul(answers)?
-            }
+            true => serde_json::from_slice::<IgnoredAny>(&self.asked).ok().map(|_| 0)?,
+            false => most_answered(&self.asked, &["max_completion_tokens", "max_tokens"])?,
         };
         Some(metered(Usage { input: self.request, output }))
     }

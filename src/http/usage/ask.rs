@@ -1,10 +1,6 @@
 //! Asking a service for the `usage` of a stream.
 
-use core::fmt;
-
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
-use serde_json::value::RawValue;
+use super::members::Members;
 
 const OPTIONS: &str = "stream_options";
 const INCLUDE: &str = "include_usage";
@@ -18,63 +14,18 @@ pub(crate) struct Asked {
     pub(crate) by_caller: bool,
 }
 
-/// The members of a JSON object in their order, repeated ones included; each value as it was written.
-struct Members(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Members;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Reader)
-    }
-}
-
-impl Members {
-    fn values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a RawValue> {
-        self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| &**value)
-    }
-
-    /// The object without a member, and with it again at its end.
-    fn with(&self, name: &str, value: &str) -> String {
-        let mut text = String::from("{");
-        for (own, value) in self.0.iter().filter(|(own, _)| own != name) {
-            // A name that was read can be written.
-            text.push_str(&serde_json::to_string(own).unwrap_or_default());
-            text.extend([":", value.get(), ","]);
-        }
-        text.extend(["\"", name, "\":", value, "}"]);
-        text
-    }
-}
-
 /// Adds `stream_options.include_usage` to a request for a stream. None if there is nothing to be done: it is no request for a stream,
 /// or asks for it already.
 ///
 /// Members that occur twice are read by services in one way or another. None of these ways gets a stream without `usage`, for the
 /// tokens that a model thinks and does not show are only there.
 pub(crate) fn ask_for_usage(body: &[u8]) -> Option<Asked> {
-    let request: Members = serde_json::from_slice(body).ok()?;
+    let request = Members::read(body)?;
     if !request.values("stream").any(|value| value.get() == "true") {
         return None;
     }
-    let options = request.values(OPTIONS).next_back().and_then(|value| serde_json::from_str(value.get()).ok());
-    let options = options.unwrap_or(Members(Vec::new()));
+    let options = request.values(OPTIONS).next_back().and_then(|value| Members::read(value.get().as_bytes()));
+    let options = options.unwrap_or_default();
     let by_caller = options.values(INCLUDE).next_back().is_some_and(|value| value.get() == "true");
     if by_caller && request.values(OPTIONS).count() == 1 && options.values(INCLUDE).count() == 1 {
         return None;

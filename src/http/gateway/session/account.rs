@@ -64,15 +64,15 @@ impl Account {
         }
         self.window.see(number)?;
         let left = self.left();
-        let reserved = match most.map(|most| self.rates.price(most)) {
+        let (reserved, rates) = match most.map(|most| self.rates.price(most)) {
             Some(Some(price)) if price > left => return Err(Refused::CapReached),
-            Some(Some(price)) => price,
+            Some(Some(price)) => (price, self.rates.capped(price)),
             // What cannot be told, or has no price, may come to anything.
             Some(None) | None if left.is_zero() => return Err(Refused::CapReached),
-            Some(None) | None => left,
+            Some(None) | None => (left, self.rates.left(left)),
         };
         self.running.insert(number, Part { reserved, so_far: Credits::ZERO });
-        Ok(self.rates.capped(reserved))
+        Ok(rates)
     }
 
     /// A call that runs has come to so much by now.
