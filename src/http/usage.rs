@@ -60,10 +60,10 @@ impl Usage {
     }
 
     fn of(wire: Wire) -> Option<Self> {
-        // Who writes these does not count them as input.
+        // Who says `input` does not count these in it; who says `prompt` does.
         let cached = [wire.cache_creation_input_tokens, wire.cache_read_input_tokens].into_iter().flatten();
-        let input = wire.prompt_tokens.or(wire.input_tokens)?;
-        let input = cached.fold(input, u64::saturating_add);
+        let apart = || Some(cached.fold(wire.input_tokens?, u64::saturating_add));
+        let input = wire.prompt_tokens.or_else(apart)?;
         Some(Self { input, output: wire.completion_tokens.or(wire.output_tokens).unwrap_or(0) })
     }
 }
@@ -85,6 +85,7 @@ mod tests {
                 4,
             ),
             (r#"{"usage":{"input_tokens":3,"cache_read_input_tokens":null,"output_tokens":4}}"#, 3, 4),
+            (r#"{"usage":{"prompt_tokens":9,"cache_read_input_tokens":7,"completion_tokens":4}}"#, 9, 4),
         ] {
             assert_eq!(Usage::reported(body.as_bytes()), Some(Usage { input, output }), "{body}");
         }
