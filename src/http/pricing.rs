@@ -24,6 +24,7 @@ mod fixed;
 mod header;
 mod rates;
 mod reported;
+mod sold;
 mod tokens;
 
 pub use self::bytes::BytePricing;
@@ -31,6 +32,7 @@ pub use fixed::FixedPricing;
 pub use header::HeaderPricing;
 pub(crate) use rates::Rates;
 pub use reported::{Report, ReportedPricing};
+pub use sold::SoldRoutes;
 pub use tokens::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 
 use ::bytes::Bytes;

@@ -371,6 +371,11 @@ fn other_prices_are_taken_up_while_calls_run_and_a_broken_file_changes_nothing()
         until(told, || gateway.log().contains(told).then_some(()));
         house.edit(|text| text.replace(broken, "output_token = { credits = 18 }"));
     }
+    let elsewhere = || RUNTIME.block_on(call_at(&payer, "/v1/batches"));
+    assert!(elsewhere().is_some(), "it is the service's to say that there is no such path");
+    house.edit(|text| text.replace("# sold = [\"POST /v1/chat", "sold = [\"POST /v1/chat"));
+    gateway.signal("-HUP");
+    until("sold no more", || elsewhere().is_none().then_some(()));
     // Without a signal, and with something that has to wait.
     house.edit(|text| text.replace("# requests = 1024", "requests = 7"));
     until("what waits", || gateway.log().contains("\"section\":\"limits\"").then_some(()));

@@ -128,6 +128,9 @@ pub struct PricingConfig {
     /// What is counted.
     #[serde(default)]
     pub kind: PricingKind,
+    /// Of all kinds but `routes`: what is sold; everything if there is nothing.
+    #[serde(default)]
+    pub sold: Vec<Route>,
     /// Of `routes`: the first that matches counts.
     #[serde(default)]
     pub routes: Vec<RouteConfig>,

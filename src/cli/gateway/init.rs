@@ -229,6 +229,7 @@ mod tests {
             "free",
             "api_key",
             "kind",
+            "sold",
             "routes",
             "request_item",
             "answer_item",

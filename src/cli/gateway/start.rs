@@ -19,7 +19,7 @@ use crate::http::gateway::GatewayLimits;
 use crate::http::issuer::ClearingLimits;
 use crate::http::layer::PaymentLayer;
 use crate::http::pattern::RoutePattern;
-use crate::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, TokenPricing};
+use crate::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing};
 use crate::http::remote::{IssuerClientError, IssuerTrouble};
 use crate::http::server::{Certificates, TlsError};
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
@@ -366,6 +366,14 @@ pub(super) fn notices(config: &Config, book: &Arc<dyn PaymentBook>) -> Result<Op
 
 /// What calls cost.
 pub(super) fn pricing(config: &PricingConfig) -> Box<dyn Pricing> {
+    let pricing = prices(config);
+    if config.sold.is_empty() {
+        return pricing;
+    }
+    Box::new(config.sold.iter().fold(SoldRoutes::of(pricing), |sold, route| sold.route(route.0.clone())))
+}
+
+fn prices(config: &PricingConfig) -> Box<dyn Pricing> {
     match config.kind {
         PricingKind::Tokens => Box::new(TokenPricing),
         PricingKind::Routes => Box::new(

@@ -236,7 +236,8 @@ fn prices(loaded: &Loaded) -> Result<(), ConfigError> {
 }
 
 fn pricing(loaded: &Loaded) -> Result<(), ConfigError> {
-    let PricingConfig { kind, routes, request_item, answer_item, header, item, otherwise } = &loaded.config.pricing;
+    let PricingConfig { kind, sold, routes, request_item, answer_item, header, item, otherwise } =
+        &loaded.config.pricing;
     for (key, said, belongs, name) in [
         ("pricing.routes", !routes.is_empty(), PricingKind::Routes, "routes"),
         ("pricing.request_item", request_item.is_some(), PricingKind::Bytes, "bytes"),
@@ -250,6 +251,9 @@ fn pricing(loaded: &Loaded) -> Result<(), ConfigError> {
         }
     }
     match kind {
+        PricingKind::Routes if !sold.is_empty() => {
+            Err(loaded.error("pricing.sold", "is said by [[pricing.routes]] for kind = \"routes\""))
+        }
         PricingKind::Routes if routes.is_empty() => {
             Err(loaded.error("pricing", "kind = \"routes\" expects [[pricing.routes]]"))
         }

@@ -221,6 +221,12 @@ kind = "development"
             ),
             (
                 "kind = \"tokens\"",
+                "kind = \"routes\"\nsold = [\"GET /\"]",
+                "line 7, `pricing.sold`: is said by [[pricing.routes]] for kind",
+            ),
+            ("kind = \"tokens\"", "sold = [\"GET\"]", "line 6, `pricing.sold`: `GET` is not a method and a pattern"),
+            (
+                "kind = \"tokens\"",
                 "kind = \"routes\"",
                 "line 5, `pricing`: kind = \"routes\" expects [[pricing.routes]]",
             ),
