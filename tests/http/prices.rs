@@ -158,11 +158,11 @@ fn assert_withheld(answer: &Answer, cost: u64) {
     assert_eq!((answer.settlement().refund, cost), (Credits::ZERO, CLASS.micro()));
 }
 
-/// A model that says so much, and answers in so many pieces.
+/// A model that says so much, and counts how often it is asked.
 fn model(usage: Value, asked: Arc<AtomicU64>) -> MethodRouter {
     any(move || async move {
         asked.fetch_add(1, Ordering::SeqCst);
-        // What is said last is known last, as the first pieces have been gathered.
+        // Longer than what one read takes: what it used comes after much of it was gathered.
         let answer = json!({ "choices": [{ "message": { "content": "x".repeat(9_000) } }], "usage": usage });
         Json(answer)
     })
