@@ -75,6 +75,9 @@ pub struct ProblemDetails {
     /// The gateway's signed [receipt](crate::protocol::Receipt) for it, base64url, where the call was worked on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Box<str>>,
+    /// Whether the call was worked on, and its answer is kept back because it costs more than can be paid.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub withheld: bool,
 }
 
 fn about_blank() -> String {
@@ -91,6 +94,7 @@ impl ProblemDetails {
             detail: Some(detail.into()),
             settlement: None,
             receipt: None,
+            withheld: false,
         }
     }
 
@@ -103,6 +107,7 @@ impl ProblemDetails {
             detail: Some(detail.into()),
             settlement: None,
             receipt: None,
+            withheld: false,
         }
     }
 
@@ -120,6 +125,11 @@ impl ProblemDetails {
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status: status.as_u16(), ..self }
+    }
+
+    /// The answer costs more than can be paid, and is kept back.
+    pub(in crate::http) fn withheld(detail: &str) -> Self {
+        Self { withheld: true, ..Self::new(Problem::CapReached, detail) }
     }
 
     /// The same with the encoded settlement of this very spend.

@@ -6,7 +6,7 @@ mod members;
 mod tap;
 
 pub(crate) use ask::{Asked, ask_for_usage};
-pub(crate) use demand::{least_asked, most_answered};
+pub(crate) use demand::{characters, least_asked, may_name, most_answered};
 use serde::Deserialize;
 pub(crate) use tap::UsageTap;
 

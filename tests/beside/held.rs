@@ -56,11 +56,13 @@ async fn what_a_report_may_say() {
     }
     assert_eq!(world.report(&call_report(&"A".repeat(20_000), 1)).await.status(), 413);
     assert_eq!(world.cost(&key), None);
-    assert_eq!(settled(world.report(&usage("output_token", 3)).await).await.cost, 24);
+    let fair = settled(world.report(&usage("output_token", 3)).await).await;
+    assert_eq!((fair.cost, fair.withheld), (24, false));
     assert_eq!(world.cost(&key), Some(24));
     // More than the charge is the charge.
     let (key, call) = world.hold(&mut caller, 1).await;
-    assert_eq!(settled(world.report(&call_report(&call, u64::MAX)).await).await.cost, CLASS.micro());
+    let dear = settled(world.report(&call_report(&call, u64::MAX)).await).await;
+    assert_eq!((dear.cost, dear.withheld), (CLASS.micro(), true));
     assert_eq!(world.cost(&key), Some(CLASS.micro()));
     // A status leaves it to the pricing: a fixed price is for an answer that is a success.
     for (lane, status, cost) in [(2, 200, FIXED), (3, 502, 0)] {

@@ -229,7 +229,7 @@ async fn an_answer_that_the_class_does_not_pay_for_is_withheld_and_not_asked_for
     let proxied = Proxied::with(&world, parts(&world), ProxyOptions::default()).await;
     let dear = r#"{"messages":["dearly"]}"#;
     for (session, status, code, cost) in
-        [(None, 402, "cap_reached", Some("4000")), (Some("a"), 502, "answer_lost", None)]
+        [(None, 402, "cap_reached", Some("4000")), (Some("a"), 402, "cap_reached", None)]
     {
         let request = proxied.json(dear);
         let request = session.into_iter().fold(request, |request, name| request.header(SESSION_HEADER, name));

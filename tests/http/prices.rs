@@ -154,7 +154,7 @@ async fn a_price_above_the_charge_buys_nothing_and_costs_the_charge() {
 #[track_caller]
 fn assert_withheld(answer: &Answer, cost: u64) {
     assert_refused(answer, Problem::CapReached);
-    assert!(answer.details().detail.unwrap().contains("withheld"), "{answer:?}");
+    assert!(answer.details().withheld, "{answer:?}");
     assert_eq!((answer.settlement().refund, cost), (Credits::ZERO, CLASS.micro()));
 }
 
@@ -194,7 +194,7 @@ async fn an_answer_of_more_tokens_than_the_charge_pays_for_is_withheld() {
 async fn a_request_of_more_words_than_the_charge_pays_for_is_refused_and_costs_nothing() {
     let asked: Arc<AtomicU64> = Arc::default();
     let world = selling(TokenPricing, model(used(1, 1), asked.clone())).await;
-    // 8 bytes to a token of 2 credits: 16,000 bytes of words, and the spaces between them.
+    // 8 characters to a token of 2 credits: 16,000 of words, not counting the spaces between them.
     let question = |words: usize| format!(r#"{{"stream":true,"messages":["{}"]}}"#, "words ".repeat(words));
     for (words, cost) in [(3_202, 0), (3_200, 10)] {
         let (mut caller, body) = (world.caller(), question(words));

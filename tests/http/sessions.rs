@@ -303,9 +303,8 @@ async fn what_the_whole_charge_would_not_have_paid_for_is_withheld_in_a_session(
 
         let mut session = Session::open(&world).await;
         let answer = session.call("/", "#501").await;
-        // No `cap-reached`, which says that nothing was done, and has callers do it again in a session of its own.
-        assert_refused(&answer, Problem::AlreadySpent);
-        assert!(answer.details().detail.unwrap().contains("withheld"), "{answer:?}");
+        assert_refused(&answer, Problem::CapReached);
+        assert!(answer.details().withheld, "{answer:?}");
         let answer = session.close().await;
         assert_eq!(session.settle(&answer).0, CLASS.micro());
     }
@@ -318,9 +317,10 @@ async fn a_call_that_lied_about_what_it_costs_at_most_gets_nothing_for_it() {
     let reserved = |body: &str| body.len() as u64 * 2 + PRICE;
     let (fair, lie) = (r##"{"max_tokens":1,"user":"#1#"}"##, r##"{"max_tokens":1,"user":"#99#"}"##);
     assert_eq!(cost(&session.call(TARGET, fair).await), PRICE);
-    assert_refused(&session.call(TARGET, lie).await, Problem::AlreadySpent);
+    assert!(session.call(TARGET, lie).await.details().withheld);
+    assert_eq!(cost(&session.call(TARGET, fair).await), PRICE, "the session goes on");
     let answer = session.close().await;
-    assert_eq!(session.settle(&answer).0, PRICE + reserved(lie));
+    assert_eq!(session.settle(&answer).0, 2 * PRICE + reserved(lie));
 }
 
 #[tokio::test(flavor = "multi_thread")]

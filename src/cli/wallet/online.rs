@@ -108,9 +108,10 @@ pub(in crate::cli) fn look_for(
     origin: Option<&str>,
 ) -> Result<GatewayId, Trouble> {
     let chosen = choose(wallet.directory(), named, origin);
-    let listed = |id: &GatewayId| wallet.directory().gateway(id).is_some();
+    let several = wallet.directory().parts().gateways.len() > 1;
+    let listed = named.as_ref().map_or(several, |id| wallet.directory().gateway(id).is_some());
     // It has it, and something else is wrong.
-    if chosen.is_ok() || (origin.is_none() && named.as_ref().is_none_or(listed)) {
+    if chosen.is_ok() || (origin.is_none() && listed) {
         return chosen;
     }
     let Ok(issuer) = Issuer::of(None, wallet) else { return chosen };

@@ -53,6 +53,9 @@ pub struct CallSettled {
     /// caller asks for the settlement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
+    /// Whether the charge does not cover what was reported. Who has not answered yet keeps his answer back.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub withheld: bool,
 }
 
 impl CallReport {
@@ -100,7 +103,7 @@ async fn take(shared: &Shared, body: Body) -> Result<CallSettled, ProblemDetails
         ProblemDetails::plain(status, error.to_string())
     })?;
     let receipt = settled.receipt.and_then(|receipt| receipt.to_str().ok().map(str::to_owned));
-    Ok(CallSettled { cost: settled.cost.micro(), receipt })
+    Ok(CallSettled { cost: settled.cost.micro(), receipt, withheld: settled.withheld })
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ pub(in crate::http) struct HeldSettled {
     pub(in crate::http) cost: Credits,
     /// For the caller.
     pub(in crate::http) receipt: Option<HeaderValue>,
+    /// Whether it costs more than can be paid, so that the answer is to be kept back.
+    pub(in crate::http) withheld: bool,
 }
 
 impl Inner {
@@ -177,8 +179,9 @@ impl HeldCall {
 
     /// Settles it. Can be asked again after a failure.
     pub(in crate::http) async fn settle(&mut self, metered: Metered) -> Result<HeldSettled, ProblemDetails> {
+        let withheld = self.bill.rates.withholds(&metered);
         let closed = self.inner.close(&mut self.bill, metered).await?;
-        Ok(HeldSettled { cost: closed.cost, receipt: closed.receipt_header() })
+        Ok(HeldSettled { cost: closed.cost, receipt: closed.receipt_header(), withheld })
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Inner;
 use super::ledger::Held;
 use super::session::Part;
-use crate::http::pricing::{Meter, Rates};
+use crate::http::pricing::{Meter, Metered, Rates};
 use crate::protocol::{ContentDigest, Credits};
 
 /// How often what was metered is written down. It is what a crash can make a call cheaper by.
@@ -51,6 +51,11 @@ impl Bill {
     /// Whether the call costs more than its charge by now.
     pub(super) fn is_over(&self) -> bool {
         self.rates.exceeds(&self.meter.least())
+    }
+
+    /// Whether the service has said what the call costs.
+    pub(super) fn is_reported(&self) -> bool {
+        self.meter.reported() != Metered::NOTHING
     }
 
     /// Whether what the service says that it costs is more than can be paid for, so that nothing of it is to be passed on.

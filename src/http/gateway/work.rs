@@ -245,7 +245,8 @@ impl Inner {
                     if bill.is_withheld() {
                         return Gathered::Over(End::CapReached);
                     }
-                    if bill.is_over() {
+                    // Where the service says what it costs, this is to be had for what is left of a session's charge.
+                    if bill.is_over() && !bill.is_reported() {
                         return Gathered::Open(here);
                     }
                     size += passed.len();
@@ -352,19 +353,13 @@ fn too_dear(bill: &Bill) -> ProblemDetails {
     ProblemDetails::new(Problem::CapReached, detail)
 }
 
-/// The work is done, and its price is above what can be paid. In a session, `cap-reached` would have the call made once more.
 fn withheld(bill: &Bill) -> ProblemDetails {
-    let (problem, detail) = match &bill.purse {
-        Purse::Whole(_) => (
-            Problem::CapReached,
-            "the service's price is above the charge: the answer is withheld, and the settlement is attached",
-        ),
-        Purse::Part(_) => (
-            Problem::AlreadySpent,
-            "the service's price is above what can be paid in this session: the answer is withheld",
-        ),
-    };
-    ProblemDetails::new(problem, detail)
+    ProblemDetails::withheld(match &bill.purse {
+        Purse::Whole(_) => {
+            "the service's price is above the charge: the answer is withheld, and the settlement is attached"
+        }
+        Purse::Part(_) => "the service's price is above what can be paid in this session: the answer is withheld",
+    })
 }
 
 fn cancelled(bill: &Bill) -> ProblemDetails {

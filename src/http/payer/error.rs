@@ -102,6 +102,9 @@ pub enum CallError {
         /// What it cost.
         accepted: Accepted,
     },
+    /// The answer of a call within a session costs more than can be paid there, and is kept back.
+    #[error("the gateway keeps the answer back: {0}")]
+    Withheld(Box<ProblemDetails>),
     /// The answer was lost on the way, but the spend is settled.
     #[error("the answer was lost; the call cost {} micro-credits", .0.cost)]
     Lost(Accepted),
@@ -143,6 +146,8 @@ impl CallError {
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::Settlement(_) | Self::Unlisted | Self::Unknown => Fault::Operator,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
+            Self::Withheld(_) => Fault::Caller,
+            Self::Failed { details, .. } if details.withheld => Fault::Caller,
             Self::Refused(details) | Self::Failed { details, .. } => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
                 _ => Fault::Operator,
@@ -168,6 +173,7 @@ impl CallError {
             | Self::Unreachable(_)
             | Self::Unknown
             | Self::LostInSession
+            | Self::Withheld(_)
             | Self::SessionOver
             | Self::HungUp
             | Self::Stopped => CreditState::Safe,
@@ -194,6 +200,9 @@ impl CallError {
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
             Self::Failed { details, .. } if details.kind() == Some(Problem::CapReached) => {
                 "pay with a larger class; what a call does not cost comes back"
+            }
+            Self::Withheld(_) => {
+                "bound the answer (`max_tokens`), or pay with a larger class; the session is charged for it"
             }
             Self::Failed { .. } => "call again if the answer is needed; it is paid for again",
             Self::Lost(_) => "call again if the answer is needed; it is paid for again",

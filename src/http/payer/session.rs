@@ -205,6 +205,7 @@ impl<J: Journal + 'static> PaidSession<J> {
                             self.over.fetch_or(!begun || !sent, Ordering::Relaxed);
                             return Err(if begun || sent { CallError::LostInSession } else { CallError::SessionOver });
                         }
+                        _ if details.withheld => return Err(CallError::Withheld(details)),
                         _ => return Err(CallError::Refused(details)),
                     }
                 }

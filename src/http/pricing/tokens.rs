@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Call, End, Meter, Metered, NotSold, Pricing};
 use crate::http::sse::{Events, Piece, data};
-use crate::http::usage::{Asked, Usage, UsageTap, ask_for_usage, least_asked, most_answered};
+use crate::http::usage::{Asked, Usage, UsageTap, ask_for_usage, characters, least_asked, may_name, most_answered};
 use crate::protocol::{Credits, Tariff};
 
 /// Name of the tariff's item for tokens of the request.
@@ -17,9 +17,9 @@ pub const INPUT_TOKEN: &str = "input_token";
 /// Name of the tariff's item for tokens of the answer.
 pub const OUTPUT_TOKEN: &str = "output_token";
 
-/// Bytes of text to a token, where a stream is to be stopped at the cap: high, so that no stream is stopped that would have been within
-/// it by its `usage`.
-const BYTES_PER_TOKEN_AT_LEAST: u64 = 6;
+/// Characters of text to a token, where a stream is to be stopped at the cap: high, so that no stream is stopped that would have been
+/// within it by its `usage`.
+const CHARACTERS_PER_TOKEN: u64 = 6;
 
 /// Headers that are of a body as the caller sent it.
 const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-md5"];
@@ -30,8 +30,8 @@ const DIGESTS: [&str; 4] = ["content-digest", "repr-digest", "digest", "content-
 /// A stream of completions reports its `usage` where it is asked to by `stream_options.include_usage`. The gateway asks, and where the
 /// caller did not, takes the event with the `usage` out again; all other bytes are passed on as they came.
 ///
-/// A whole answer whose `usage` costs more than the charge is withheld; a request whose running text alone, at 8 bytes to a token, costs
-/// more is refused at no cost.
+/// A whole answer whose `usage` costs more than the charge is withheld; a request whose running text alone, at 8 characters to a token,
+/// costs more is refused at no cost.
 ///
 /// The estimates: 3 bytes of the request's body to a token; of a stream, 3 bytes of the text in it; of another answer, 3 bytes of it.
 /// Events that are no JSON, or too long (1 MiB), count as text.
@@ -59,6 +59,7 @@ impl Pricing for TokenPricing {
             last: false,
             since: 0,
             text: 0,
+            characters: 0,
         }))
     }
 }
@@ -85,6 +86,8 @@ struct TokenMeter {
     /// Bytes of text since then, and in all.
     since: u64,
     text: u64,
+    /// Characters of it, in all.
+    characters: u64,
 }
 
 enum Answer {
@@ -113,19 +116,24 @@ impl TokenMeter {
         }
     }
 
-    fn count(&mut self, bytes: u64) {
+    fn count(&mut self, bytes: u64, characters: u64) {
         self.since = self.since.saturating_add(bytes);
         self.text = self.text.saturating_add(bytes);
+        self.characters = self.characters.saturating_add(characters);
+    }
+
+    fn count_all(&mut self, text: &[u8]) {
+        self.count(text.len() as u64, characters(text));
     }
 
     /// Reads an event; whether it is to be taken out.
     fn read(&mut self, event: &[u8]) -> bool {
         let Some(data) = data(event).filter(|data| data.trim_ascii() != b"[DONE]") else { return false };
         let Ok(event) = serde_json::from_slice::<Value>(&data) else {
-            self.count(data.len() as u64);
+            self.count_all(&data);
             return false;
         };
-        self.count(text_in(&event));
+        self.count(text_in(&event, |text| text.len() as u64), text_in(&event, characters));
         let Some(usage) = event.get("usage").or_else(|| event.get("response")?.get("usage")) else { return false };
         let alone = event.get("choices").and_then(Value::as_array).is_none_or(Vec::is_empty);
         if let Some(usage) = Usage::of_value(usage) {
@@ -136,24 +144,25 @@ impl TokenMeter {
     }
 }
 
-/// Bytes of what a model said in an event: of the `delta`, and of the `text` of a completion.
-fn text_in(event: &Value) -> u64 {
+/// What a model said in an event, measured: the `delta`, and the `text` of a completion.
+fn text_in(event: &Value, measure: fn(&[u8]) -> u64) -> u64 {
     let choices = event.get("choices").and_then(Value::as_array).into_iter().flatten();
     let of_choice = |choice: &Value| {
-        let text = choice.get("text").and_then(Value::as_str).map_or(0, str::len) as u64;
-        text.saturating_add(choice.get("delta").map_or(0, strings))
+        let text = choice.get("text").and_then(Value::as_str).map_or(0, |text| measure(text.as_bytes()));
+        text.saturating_add(choice.get("delta").map_or(0, |delta| strings(delta, measure)))
     };
-    choices.map(of_choice).fold(event.get("delta").map_or(0, strings), u64::saturating_add)
+    let delta = event.get("delta").map_or(0, |delta| strings(delta, measure));
+    choices.map(of_choice).fold(delta, u64::saturating_add)
 }
 
-/// Bytes of all strings in a value, but for what is no text of a model. The parser has bounded the depth.
-fn strings(value: &Value) -> u64 {
+/// All strings in a value, measured, but for what is no text of a model. The parser has bounded the depth.
+fn strings(value: &Value, measure: fn(&[u8]) -> u64) -> u64 {
     match value {
-        Value::String(text) => text.len() as u64,
-        Value::Array(values) => values.iter().map(strings).fold(0, u64::saturating_add),
+        Value::String(text) => measure(text.as_bytes()),
+        Value::Array(values) => values.iter().map(|value| strings(value, measure)).fold(0, u64::saturating_add),
         Value::Object(members) => {
             let said = members.iter().filter(|(name, _)| !matches!(name.as_str(), "role" | "id" | "type"));
-            said.map(|(_, value)| strings(value)).fold(0, u64::saturating_add)
+            said.map(|(_, value)| strings(value, measure)).fold(0, u64::saturating_add)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
@@ -187,7 +196,7 @@ impl Meter for TokenMeter {
             Some(reported) => reported,
             None => {
                 let input = *self.least_asked.get_or_init(|| least_asked(&self.asked));
-                Usage { input, output: self.text / BYTES_PER_TOKEN_AT_LEAST }
+                Usage { input, output: self.characters / CHARACTERS_PER_TOKEN }
             }
         };
         metered(usage)
@@ -204,8 +213,7 @@ impl Meter for TokenMeter {
     /// request; none where it does not, or refers to more than is in it: pictures, sound, files, earlier answers.
     fn most(&self) -> Option<Metered> {
         let elsewhere = ["image", "audio", "file", "video"];
-        let refers = |text: &str| elsewhere.iter().any(|kind| text.contains(kind));
-        if !(self.completions || self.embeddings) || std::str::from_utf8(&self.asked).map_or(true, refers) {
+        if !(self.completions || self.embeddings) || may_name(&self.asked, &elsewhere) {
             return None;
         }
         let output = match self.embeddings {
@@ -230,7 +238,7 @@ impl Meter for TokenMeter {
             Answer::None | Answer::Free => return chunk,
             Answer::Whole(tap) => {
                 tap.push(&chunk);
-                self.count(chunk.len() as u64);
+                self.count_all(&chunk);
                 return chunk;
             }
             Answer::Stream { events, .. } => events.push(&chunk),
@@ -252,7 +260,7 @@ impl Meter for TokenMeter {
                     }
                 }
                 Piece::Lost(bytes) => {
-                    self.count(bytes.len() as u64);
+                    self.count_all(&bytes);
                     passed.extend_from_slice(&bytes);
                     now_lost = true;
                 }

@@ -91,6 +91,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
             _ if details.status == S::GATEWAY_TIMEOUT.as_u16() => (S::GATEWAY_TIMEOUT, "service_timeout", None),
             _ => (S::BAD_GATEWAY, "service_failed", None),
         },
+        CallError::Withheld(_) => (S::PAYMENT_REQUIRED, "cap_reached", None),
         CallError::SessionOver => (S::SERVICE_UNAVAILABLE, "session_over", Some(SOON)),
         CallError::Lost(_) | CallError::LostInSession => (S::BAD_GATEWAY, "answer_lost", None),
         CallError::Unreachable(ClientError::Timeout) => (S::GATEWAY_TIMEOUT, "gateway_timeout", None),

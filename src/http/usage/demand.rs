@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::members::Members;
 
-/// Bytes of words to a token, at least: no tokenizer is that good on running text.
-const BYTES_PER_TOKEN: u64 = 8;
-/// Running text has white space once in so many bytes. What has less may be anything: a picture in base64, or an address.
-const RUN: u64 = 64;
+/// Characters of words to a token: more than tokenizers make of running text in any language, so that there are no fewer tokens.
+const CHARACTERS_PER_TOKEN: u64 = 8;
+/// What is longer than so many bytes is no word, and may be anything: a picture in base64, an address, a line.
+const LONGEST_WORD: usize = 40;
 
 /// How many tokens the answers to a request may have by its own word, all together. None if it does not say, or not in a way that everybody
 /// reads alike. Members that occur twice are read by services in one way or another: the largest counts.
@@ -26,12 +26,25 @@ pub(crate) fn most_answered(body: &[u8], limits: &[&str]) -> Option<u64> {
     largest(limits)??.checked_mul(each)?.checked_mul(prompts)
 }
 
-/// Tokens that a request has at the very least: those of the running text in it. 0 if it is no JSON.
+/// Tokens that a request has at the very least: those of the running text in it. 0 if it is no JSON. It keeps those who offer too little
+/// from paying for nothing, and is no defence: who does not want to be counted writes without spaces.
 pub(crate) fn least_asked(body: &[u8]) -> u64 {
-    let mut bytes = 0;
-    // What is cut short is counted as far as it goes.
-    let _ = serde_json::Deserializer::from_slice(body).deserialize_any(Words(&mut bytes));
-    bytes / BYTES_PER_TOKEN
+    let mut characters = 0;
+    // What cannot be read to its end is counted as far as it goes.
+    let _ = serde_json::Deserializer::from_slice(body).deserialize_any(Words(&mut characters));
+    characters / CHARACTERS_PER_TOKEN
+}
+
+/// Whether any of these names, of which each is of ASCII letters, may be in a JSON text, however it is written there.
+pub(crate) fn may_name(body: &[u8], names: &[&str]) -> bool {
+    // Letters are never written as escapes but to hide them.
+    let escapes = ["\\u004", "\\u005", "\\u006", "\\u007"];
+    std::str::from_utf8(body).map_or(true, |text| names.iter().chain(&escapes).any(|part| text.contains(part)))
+}
+
+/// How many characters begin in a text of UTF-8. In all languages a token is some characters, and not so many bytes.
+pub(crate) fn characters(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u64
 }
 
 /// A number that all services read alike: `5.0` and `"5"` are not.
@@ -46,7 +59,7 @@ fn prompts(prompt: &RawValue) -> u64 {
     if several.iter().all(is_token) { 1 } else { several.len() as u64 }
 }
 
-/// Adds up the bytes of words in all strings of a JSON value, but for names.
+/// Adds up the characters of words in all strings of a JSON value, but for names.
 struct Words<'a>(&'a mut u64);
 
 impl<'de> DeserializeSeed<'de> for Words<'_> {
@@ -65,11 +78,8 @@ impl<'de> Visitor<'de> for Words<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let spaces = text.bytes().filter(u8::is_ascii_whitespace).count() as u64;
-        let length = text.len() as u64;
-        if spaces.saturating_mul(RUN) >= length {
-            *self.0 = self.0.saturating_add(length - spaces);
-        }
+        let words = text.split_ascii_whitespace().filter(|word| word.len() <= LONGEST_WORD);
+        *self.0 = words.map(|word| characters(word.as_bytes())).fold(*self.0, u64::saturating_add);
         Ok(())
     }
 
@@ -145,20 +155,43 @@ mod tests {
     fn only_running_text_is_sure_to_be_tokens() {
         let words = "some words of a prompt ".repeat(100);
         let picture = format!("data:image/png;base64,{}", "QUJD".repeat(10_000));
-        for (body, bytes) in [
-            (format!(r#"{{"messages":[{{"role":"user","content":"{words}"}}]}}"#), 1_800),
+        let lines = format!("{}\\n", "QUJD".repeat(15)).repeat(100);
+        for (body, characters) in [
+            (format!(r#"{{"messages":[{{"role":"user","content":"{words}"}}]}}"#), 1_804),
             (format!(r#"["{words}",{{"a":{{"b":"{words}"}}}}]"#), 3_600),
             (format!("\"{words}\""), 1_800),
             (format!(r#"{{"{words}":1}}"#), 0),
-            (format!(r#"[1,-1,1.5,true,null,"{picture}"]"#), 0),
+            (format!(r#"[1,-1,1.5,true,null,"{picture}","{lines}","{}"]"#, "-".repeat(80)), 0),
             (format!(r#"["{words}", nonsense"#), 1_800),
+            (format!("{}\"{words}\"", "[".repeat(200)), 0),
             ("nonsense".to_owned(), 0),
             (String::new(), 0),
         ] {
-            assert_eq!(least_asked(body.as_bytes()), bytes / 8, "{body}");
+            assert_eq!(least_asked(body.as_bytes()), characters / 8, "{body}");
         }
-        // Escapes are what they stand for, and nothing is too deep.
-        assert_eq!(least_asked(format!(r#""{}""#, "\\u00e9 ".repeat(80)).as_bytes()), 20);
-        assert_eq!(least_asked("[".repeat(100_000).as_bytes()), 0);
+        // Escapes are what they stand for.
+        assert_eq!(least_asked(format!(r#""{}""#, "\\u00e9 ".repeat(80)).as_bytes()), 10);
+    }
+
+    #[test]
+    fn running_text_of_any_language_has_more_tokens_than_are_counted() {
+        // Ten times each, in tokens of OpenAI's o200k_base.
+        for (text, tokens) in [
+            ("Anonymous credentials let people pay for a service without telling it who they are.", 151),
+            ("Анонимные учётные данные позволяют людям платить за услугу, не сообщая, кто они такие.", 221),
+            ("गुमनाम क्रेडेंशियल लोगों को यह बताए बिना भुगतान करने देते हैं कि वे कौन हैं।", 221),
+        ] {
+            let body = serde_json::to_string(&format!("{text} ").repeat(10)).unwrap();
+            assert!(least_asked(body.as_bytes()) <= tokens, "{text}: {}", least_asked(body.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn names_are_found_however_they_are_written() {
+        let may = |body: &str| may_name(body.as_bytes(), &["image", "file"]);
+        assert!(
+            may(r#"{"type":"image_url"}"#) && may(r#"{"type":"\u0069mage_url"}"#) && may(r#"{"type":"i\u006dage"}"#)
+        );
+        assert!(!may(r#"{"type":"text","text":"\u00e9\u003c\u4e2d"}"#) && may_name(b"\xff", &["image"]));
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Account {
     closing: bool,
     /// What is to be written down has changed since it was.
     changed: bool,
+    /// Whether a call came to more than was reserved for it.
+    overrun: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,7 @@ impl Account {
             flat: Credits::ZERO,
             closing: false,
             changed: false,
+            overrun: false,
         }
     }
 
@@ -69,6 +72,8 @@ impl Account {
             Some(Some(price)) => (price, self.rates.capped(price)),
             // What cannot be told, or has no price, may come to anything.
             Some(None) | None if left.is_zero() => return Err(Refused::CapReached),
+            // Once, an answer that the whole charge would have paid for is given for what is left of it.
+            Some(None) | None if self.overrun => (left, self.rates.capped(left)),
             Some(None) | None => (left, self.rates.left(left)),
         };
         self.running.insert(number, Part { reserved, so_far: Credits::ZERO });
@@ -89,6 +94,7 @@ impl Account {
         self.changed = true;
         let cost = self.rates.capped(part.reserved).cost(metered);
         let priced = self.rates.price(metered).is_some_and(|price| price <= part.reserved);
+        self.overrun |= self.rates.price(metered).is_some_and(|price| price > part.reserved);
         match metered {
             Metered::Usage(units) if priced && self.has_room(units) => {
                 for (item, units) in units {
@@ -227,8 +233,22 @@ mod tests {
         assert_eq!(account.begin(3, None).unwrap_err(), Refused::CapReached);
         assert_eq!(account.begin(4, Some(&Metered::Charge)).unwrap_err(), Refused::CapReached);
         account.end(2, &calls(1));
-        account.begin(5, Some(&Metered::usage([("unknown", 1)]))).unwrap();
+        assert!(!account.begin(5, Some(&Metered::usage([("unknown", 1)]))).unwrap().withholds(&calls(10)));
         assert_eq!(account.begin(6, Some(&calls(1))).unwrap_err(), Refused::CapReached);
+    }
+
+    #[test]
+    fn one_answer_is_given_for_less_than_it_costs_whatever_else_is_reserved() {
+        let mut account = account(100);
+        account.begin(1, Some(&calls(9))).unwrap();
+        let rates = account.begin(2, None).unwrap();
+        assert!(!rates.withholds(&calls(10)) && rates.withholds(&calls(11)));
+        assert_eq!(account.end(2, &calls(10)), micro(10));
+        // The first call turns out to be cheap, so that there is much left again.
+        assert_eq!(account.end(1, &calls(1)), micro(10));
+        account.begin(3, Some(&calls(7))).unwrap();
+        let rates = account.begin(4, None).unwrap();
+        assert!(!rates.withholds(&calls(1)) && rates.withholds(&calls(2)));
     }
 
     #[test]
