@@ -18,7 +18,9 @@ use halometer::http::gateway::{
 };
 use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
 use halometer::http::payment::{Payload, RECEIPT_HEADER, Receipt as ReceiptHeader};
-use halometer::http::pricing::{FixedPricing, HeaderPricing, OUTPUT_TOKEN, Pricing, TokenPricing};
+use halometer::http::pricing::{
+    Call, End, FixedPricing, HeaderPricing, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing, TokenPricing,
+};
 use halometer::http::server::Listener;
 use halometer::protocol::*;
 use halometer::store::RecordState;
@@ -287,10 +289,44 @@ async fn priced_by_request(limits: Option<Box<dyn Pricing>>) -> Arc<World> {
     shared(World::selling_with(service, StackOptions { pricing: limits, ..StackOptions::default() }).await)
 }
 
+/// Says what a call costs while it runs, as a service in the same process may.
+struct Running;
+
+impl Pricing for Running {
+    fn meter(&self, _: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
+        Ok(Box::new(RunningMeter(Metered::NOTHING)))
+    }
+}
+
+struct RunningMeter(Metered);
+
+impl Meter for RunningMeter {
+    fn head(&mut self, head: &mut http::response::Parts) {
+        let cost = head.headers["x-cost"].to_str().unwrap().parse().unwrap();
+        self.0 = Metered::Cost(Credits::from_micro(cost));
+    }
+
+    fn least(&self) -> Metered {
+        self.0.clone()
+    }
+
+    fn reported(&self) -> Metered {
+        self.0.clone()
+    }
+
+    fn metered(&self) -> Metered {
+        self.0.clone()
+    }
+
+    fn end(&mut self, _: End) -> Metered {
+        self.0.clone()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_whole_charge_would_not_have_paid_for_is_withheld_in_a_session() {
     let header = || HeaderPricing::credits(HeaderName::from_static("x-cost"));
-    let prices: [Box<dyn Pricing>; 2] = [Box::new(header()), Box::new(TokenPricing)];
+    let prices: [Box<dyn Pricing>; 3] = [Box::new(header()), Box::new(TokenPricing), Box::new(Running)];
     for pricing in prices {
         let world = priced_by_request(Some(pricing)).await;
         let mut session = Session::open(&world).await;

@@ -145,9 +145,10 @@ impl CallError {
             Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::Settlement(_) | Self::Unlisted | Self::Unknown => Fault::Operator,
-            // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
+            // He offered too little.
             Self::Withheld(_) => Fault::Caller,
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
+            // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
             Self::Refused(details) | Self::Failed { details, .. } => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
                 _ => Fault::Operator,
