@@ -116,24 +116,21 @@ impl TokenMeter {
         }
     }
 
-    fn count(&mut self, bytes: u64, characters: u64) {
+    fn count(&mut self, text: &[u8]) {
+        let bytes = text.len() as u64;
         self.since = self.since.saturating_add(bytes);
         self.text = self.text.saturating_add(bytes);
-        self.characters = self.characters.saturating_add(characters);
-    }
-
-    fn count_all(&mut self, text: &[u8]) {
-        self.count(text.len() as u64, characters(text));
+        self.characters = self.characters.saturating_add(characters(text));
     }
 
     /// Reads an event; whether it is to be taken out.
     fn read(&mut self, event: &[u8]) -> bool {
         let Some(data) = data(event).filter(|data| data.trim_ascii() != b"[DONE]") else { return false };
         let Ok(event) = serde_json::from_slice::<Value>(&data) else {
-            self.count_all(&data);
+            self.count(&data);
             return false;
         };
-        self.count(text_in(&event, |text| text.len() as u64), text_in(&event, characters));
+        each_said(&event, &mut |text| self.count(text.as_bytes()));
         let Some(usage) = event.get("usage").or_else(|| event.get("response")?.get("usage")) else { return false };
         let alone = event.get("choices").and_then(Value::as_array).is_none_or(Vec::is_empty);
         if let Some(usage) = Usage::of_value(usage) {
@@ -144,27 +141,24 @@ impl TokenMeter {
     }
 }
 
-/// What a model said in an event, measured: the `delta`, and the `text` of a completion.
-fn text_in(event: &Value, measure: fn(&[u8]) -> u64) -> u64 {
+/// What a model said in an event: in the `delta`, and in the `text` of a completion.
+fn each_said(event: &Value, said: &mut impl FnMut(&str)) {
     let choices = event.get("choices").and_then(Value::as_array).into_iter().flatten();
-    let of_choice = |choice: &Value| {
-        let text = choice.get("text").and_then(Value::as_str).map_or(0, |text| measure(text.as_bytes()));
-        text.saturating_add(choice.get("delta").map_or(0, |delta| strings(delta, measure)))
-    };
-    let delta = event.get("delta").map_or(0, |delta| strings(delta, measure));
-    choices.map(of_choice).fold(delta, u64::saturating_add)
+    choices.clone().filter_map(|choice| choice.get("text")?.as_str()).for_each(&mut *said);
+    let deltas = choices.chain([event]).filter_map(|holder| holder.get("delta"));
+    deltas.for_each(|delta| each_string(delta, said));
 }
 
-/// All strings in a value, measured, but for what is no text of a model. The parser has bounded the depth.
-fn strings(value: &Value, measure: fn(&[u8]) -> u64) -> u64 {
+/// All strings in a value, but for what is no text of a model. The parser has bounded the depth.
+fn each_string(value: &Value, said: &mut impl FnMut(&str)) {
     match value {
-        Value::String(text) => measure(text.as_bytes()),
-        Value::Array(values) => values.iter().map(|value| strings(value, measure)).fold(0, u64::saturating_add),
+        Value::String(text) => said(text),
+        Value::Array(values) => values.iter().for_each(|value| each_string(value, said)),
         Value::Object(members) => {
-            let said = members.iter().filter(|(name, _)| !matches!(name.as_str(), "role" | "id" | "type"));
-            said.map(|(_, value)| strings(value, measure)).fold(0, u64::saturating_add)
+            let of_model = members.iter().filter(|(name, _)| !matches!(name.as_str(), "role" | "id" | "type"));
+            of_model.for_each(|(_, value)| each_string(value, said));
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -238,7 +232,7 @@ impl Meter for TokenMeter {
             Answer::None | Answer::Free => return chunk,
             Answer::Whole(tap) => {
                 tap.push(&chunk);
-                self.count_all(&chunk);
+                self.count(&chunk);
                 return chunk;
             }
             Answer::Stream { events, .. } => events.push(&chunk),
@@ -260,7 +254,7 @@ impl Meter for TokenMeter {
                     }
                 }
                 Piece::Lost(bytes) => {
-                    self.count_all(&bytes);
+                    self.count(&bytes);
                     passed.extend_from_slice(&bytes);
                     now_lost = true;
                 }

@@ -93,8 +93,9 @@ impl Account {
         let Some(part) = self.running.remove(&number) else { return Credits::ZERO };
         self.changed = true;
         let cost = self.rates.capped(part.reserved).cost(metered);
-        let priced = self.rates.price(metered).is_some_and(|price| price <= part.reserved);
-        self.overrun |= self.rates.price(metered).is_some_and(|price| price > part.reserved);
+        let price = self.rates.price(metered);
+        let priced = price.is_some_and(|price| price <= part.reserved);
+        self.overrun |= price.is_some_and(|price| price > part.reserved);
         match metered {
             Metered::Usage(units) if priced && self.has_room(units) => {
                 for (item, units) in units {
