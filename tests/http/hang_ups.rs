@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use halometer::cli::demo::stack::StackOptions;
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::protocol::*;
 use tokio::io::AsyncWriteExt as _;
 

@@ -19,9 +19,9 @@ use super::machine::{parallelism, pinned_workers};
 use super::progress::Progress;
 use crate::cli::demo::stack::{Stack, StackOptions, UpstreamOptions};
 use crate::http::clock::now;
-use crate::http::gateway::{CLOSE_PATH, SESSION_PATH};
 use crate::http::payment::{Challenge, Credential, Payload};
 use crate::http::server::{Listener, Server};
+use crate::http::wire::{CLOSE_PATH, SESSION_PATH};
 use crate::protocol::{ContentDigest, Credits, DeviceId, GatewayId, LANES, Request, Settlement, SpendKey};
 use crate::wallet::{MemoryJournal, ProvingKeys, ReadySpend, RootSecret, SessionSigner, Wallet};
 
@@ -223,7 +223,7 @@ impl Session {
         let credential = shop.credential(Payload::Following(self.signer.close(&shop.signed(CLOSE_PATH, b"")?)));
         let mut connection = Connection::new(&shop.host).await.map_err(|error| error.to_string())?;
         let answer = connection.ask(&shop.request(CLOSE_PATH, Some(credential), b"")).await;
-        let answer: crate::http::gateway::SettlementAnswer =
+        let answer: crate::http::wire::SettlementAnswer =
             serde_json::from_slice(&answer.map_err(|error| error.to_string())?)?;
         let settlement = crate::http::payment::decode(&answer.settlement).ok_or("the settlement is base64url")?;
         caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?)?;

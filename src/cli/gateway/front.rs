@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use tower::{ServiceExt as _, service_fn};
 
-use crate::http::issuer::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
+use crate::http::wire::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
 use crate::pipeline::Current;
 
 /// The issuer's paths that are none of a gateway's.

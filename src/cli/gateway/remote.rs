@@ -16,9 +16,10 @@ use super::vault::{GatewayIdentity, VaultError, exposed};
 use crate::hex;
 use crate::http::cause::chain;
 use crate::http::clock::now;
+use crate::http::exchange::{RemoteLayerParts, longest_call};
 use crate::http::gateway::GatewayService;
+use crate::http::issuer_client::IssuerClient;
 use crate::http::operate::Tally;
-use crate::http::remote::{IssuerClient, RemoteLayerParts, longest_call};
 use crate::protocol::{Directory, GatewayId, GatewayKey, RootKey, SignedDirectory};
 
 /// How long an issuer who does not answer at the start is asked again.

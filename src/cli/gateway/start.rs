@@ -15,12 +15,12 @@ use super::vault::{Vault, VaultError, read_secret};
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use crate::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
 use crate::http::clock::now;
-use crate::http::gateway::GatewayLimits;
+use crate::http::exchange::GatewayLimits;
 use crate::http::issuer::ClearingLimits;
+use crate::http::issuer_client::{IssuerClientError, IssuerTrouble};
 use crate::http::layer::PaymentLayer;
 use crate::http::pattern::RoutePattern;
 use crate::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing};
-use crate::http::remote::{IssuerClientError, IssuerTrouble};
 use crate::http::server::{Certificates, TlsError};
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use crate::issuer::{

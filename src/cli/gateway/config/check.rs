@@ -4,8 +4,8 @@ use super::{
     Config, ConfigError, DirectoryConfig, IssuerConfig, IssuerKind, Loaded, Origin, PaymentsKind, PricingConfig,
     PricingKind, QuotasConfig, ScheduleConfig, StoreConfig, UpkeepConfig,
 };
+use crate::http::issuer_client::{IssuerClient, IssuerClientError};
 use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN};
-use crate::http::remote::{IssuerClient, IssuerClientError};
 use crate::http::upstream::{Upstream, UpstreamLimits};
 use crate::issuer::{Schedule, ScheduleParts};
 use crate::protocol::{Credits, Grid, Limits, Price, Tariff, Timestamp, Window};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::hex;
-use crate::http::gateway::authorities;
 use crate::http::pattern::RoutePattern;
+use crate::http::wire::authorities;
 use crate::protocol::{GatewayId, GatewayKey, RootKey};
 
 /// An origin, as callers know the gateway: scheme, host and port, and nothing else.

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,51 +13,10 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use reqwest::Url;
 
-use super::gateway::{DIRECTORY_PATH, GatewayLimits, Observer, longest, there_lease};
-use super::issuer::CLEARING_PATH;
-use super::pattern::RoutePattern;
-use super::pricing::Pricing;
-use super::upstream::{with_tls, without_tls};
+use super::tls::{with_tls, without_tls};
+use super::wire::{CLEARING_PATH, DIRECTORY_PATH};
 use crate::clearing::ClearingAnswer;
-use crate::protocol::{DecodeError, Directory, GatewayId, GatewaySigningKey, RootKey, SignedDirectory};
-
-/// What a gateway without a set is made of.
-pub struct RemoteLayerParts {
-    /// Its id, one of the directory.
-    pub id: GatewayId,
-    /// The key that the directory names for it: it signs its envelopes and receipts.
-    pub key: GatewaySigningKey,
-    /// The issuer's root key, pinned.
-    pub root: RootKey,
-    /// The directory to begin with.
-    pub directory: SignedDirectory,
-    /// Where the issuer is.
-    pub issuer: IssuerClient,
-    /// How often a newer directory is asked for. One is asked for at once as well when a settlement names an epoch that is not known.
-    pub refresh: Duration,
-    /// What calls cost.
-    pub pricing: Box<dyn Pricing>,
-    /// Requests that cost nothing.
-    pub free: Vec<RoutePattern>,
-    /// Who is told.
-    pub observer: Arc<dyn Observer>,
-    /// Limits. Those of the pipeline say how many openings wait to be read.
-    pub limits: GatewayLimits,
-    /// How long a call may take, from its admission to the last byte of its answer, streams included: less than a session.
-    pub call_timeout: Duration,
-}
-
-impl core::fmt::Debug for RemoteLayerParts {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("RemoteLayerParts").field("id", &self.id).field("issuer", &self.issuer).finish_non_exhaustive()
-    }
-}
-
-/// How long a call may take at a gateway whose issuer is elsewhere, under this directory: what is admitted is settled within the
-/// longest session.
-pub fn longest_call(directory: &Directory) -> Duration {
-    longest(there_lease(directory))
-}
+use crate::protocol::{DecodeError, SignedDirectory};
 
 /// How long one request to the issuer may take. What is not answered by then is asked again.
 const TIMEOUT: Duration = Duration::from_secs(8);

@@ -11,8 +11,8 @@ use super::buckets::Buckets;
 use crate::clearing::{ClearingProblem, Progress, RemoteGateway, RemoteSpend};
 use crate::http::cause::chain;
 use crate::http::clock::now;
-use crate::http::gateway::Observer;
-use crate::http::remote::IssuerClient;
+use crate::http::issuer_client::IssuerClient;
+use crate::http::observer::Observer;
 use crate::pipeline::{Current, TaskPool, WorkError};
 use crate::protocol::{Credits, Fault, Problem, SpendKey};
 
@@ -23,7 +23,7 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REFUSED: Duration = Duration::from_secs(30);
 
 /// What a gateway without a set goes on with from directory to directory.
-pub(in crate::http::gateway) struct Remote {
+pub(in crate::http::exchange) struct IssuerLink {
     /// The newest. What is asked about an older spend is the same under it: entries never change.
     pub(super) gateway: Current<RemoteGateway>,
     pub(super) issuer: IssuerClient,
@@ -46,7 +46,7 @@ pub(in crate::http::gateway) struct Remote {
 
 /// The place of a spend among those that are asked about or served.
 pub(super) struct Place {
-    remote: Arc<Remote>,
+    link: Arc<IssuerLink>,
     pub(super) key: SpendKey,
 }
 
@@ -59,7 +59,7 @@ pub(super) enum Ask {
     Cancel,
 }
 
-/// There was no answer in time.
+/// Remote was no answer in time.
 pub(super) struct Silent {
     /// Whether one may have been lost.
     pub(super) lost: bool,
@@ -75,14 +75,14 @@ enum Failed {
 }
 
 impl Place {
-    pub(super) fn take(remote: &Arc<Remote>, key: SpendKey) -> Option<Self> {
-        remote.open().insert(key).then(|| Self { remote: Arc::clone(remote), key })
+    pub(super) fn take(link: &Arc<IssuerLink>, key: SpendKey) -> Option<Self> {
+        link.open().insert(key).then(|| Self { link: Arc::clone(link), key })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.remote.open().remove(&self.key);
+        self.link.open().remove(&self.key);
     }
 }
 
@@ -91,26 +91,26 @@ fn lock(spend: &Mutex<RemoteSpend>) -> MutexGuard<'_, RemoteSpend> {
     spend.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Remote {
+impl IssuerLink {
     pub(super) fn open(&self) -> MutexGuard<'_, HashSet<SpendKey>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::http::gateway) fn issuer(&self) -> &IssuerClient {
+    pub(in crate::http::exchange) fn issuer(&self) -> &IssuerClient {
         &self.issuer
     }
 
-    pub(in crate::http::gateway) fn gateway(&self) -> Arc<RemoteGateway> {
+    pub(in crate::http::exchange) fn gateway(&self) -> Arc<RemoteGateway> {
         self.gateway.get()
     }
 
     /// Waits until something came that the present directory does not explain.
-    pub(in crate::http::gateway) async fn stale(&self) {
+    pub(in crate::http::exchange) async fn stale(&self) {
         self.stale.notified().await;
     }
 
     /// What came of asking the issuer for his directory.
-    pub(in crate::http::gateway) fn set_trouble(&self, trouble: Option<&'static str>) {
+    pub(in crate::http::exchange) fn set_trouble(&self, trouble: Option<&'static str>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
@@ -123,11 +123,11 @@ impl Remote {
         of_directory.or(refused.then_some("the issuer does not clear for this gateway"))
     }
 
-    pub(in crate::http::gateway) fn complain(&self, what: &str) {
+    pub(in crate::http::exchange) fn complain(&self, what: &str) {
         self.observer.issuer_failed(what);
     }
 
-    pub(in crate::http::gateway) async fn run<T: Send + 'static>(
+    pub(in crate::http::exchange) async fn run<T: Send + 'static>(
         &self,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {

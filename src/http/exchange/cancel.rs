@@ -7,13 +7,15 @@ use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use bytes::Bytes;
 
-use super::here::Here;
 use super::ledger::Ledger;
-use super::received::{Received, Signed};
-use super::{Inner, settled_answer, work_problem};
+use super::local::Local;
+use super::received::Received;
+use super::{Exchange, work_problem};
 use crate::gateway::{Cancelled, Opened, Screened, Unpaid};
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::Signed;
+use crate::http::wire::settled_answer;
 use crate::pipeline::Source;
 use crate::protocol::{Authorisation, Problem, Spend, SpendKey};
 use crate::store::RecordKey;
@@ -26,29 +28,29 @@ pub(super) const STOPPING: Duration = Duration::from_secs(20);
 const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
-impl Inner {
+impl Exchange {
     pub(super) async fn cancel(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
         let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
         let received = self.receive(request, LONGEST).await?;
-        self.apart(|inner| async move { inner.cancel_spend(received, source).await }).await
+        self.apart(|exchange| async move { exchange.cancel_spend(received, source).await }).await
     }
 
     async fn cancel_spend(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
-        let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
-        let here = match &self.ledger {
-            Ledger::Here(here) => here,
-            Ledger::There(there) => return there.cancel(bytes, signed, &self.running).await,
+        let (signed, bytes) = (received.signed_bare(), received.body.clone());
+        let local = match &self.ledger {
+            Ledger::Local(local) => local,
+            Ledger::Remote(remote) => return remote.cancel(bytes, signed, &self.running).await,
         };
-        let (keys, screened) = self.screen_cancel(here, bytes, signed).await?;
+        let (keys, screened) = self.screen_cancel(local, bytes, signed).await?;
         // Before it can be admitted, so that another cancel finds somebody to wait for.
         let entry = self.running.enter(keys.0);
         let opened = match screened {
             Screened::Known(opened) => opened,
             Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                self.verify(here, spend, &source, Some(Unpaid::Cancel)).await?
+                self.verify(local, spend, &source, Some(Unpaid::Cancel)).await?
             }
         };
-        let settlement = match self.cancelled(here, keys, opened).await? {
+        let settlement = match self.cancelled(local, keys, opened).await? {
             Cancelled::Settled(settled) => settled.settlement().clone(),
             Cancelled::Fresh(spend) | Cancelled::Lapsed(spend) => {
                 // Nothing of what was cancelled before it was worked for was metered: 0.
@@ -61,7 +63,7 @@ impl Inner {
             Cancelled::Running(key) => {
                 // Others wait for whoever is entered.
                 drop(entry);
-                return self.stop(here, keys, &key).await;
+                return self.stop(local, keys, &key).await;
             }
         };
         Ok(settled_answer(&settlement, None))
@@ -69,28 +71,33 @@ impl Inner {
 
     async fn screen_cancel(
         &self,
-        here: &Here,
+        local: &Local,
         bytes: Bytes,
         signed: Signed,
     ) -> Result<((SpendKey, RecordKey), Screened), ProblemDetails> {
-        let gateway = Arc::clone(&here.gateway);
+        let gateway = Arc::clone(&local.gateway);
         let screen = move || signed.with(|request| gateway.screen_cancel(&bytes, request, now()));
-        here.pipeline.run(screen).await.map_err(work_problem)??.map_err(|error| self.refusal(error))
+        local.pipeline.run(screen).await.map_err(work_problem)??.map_err(|error| self.refusal(error))
     }
 
     pub(super) async fn cancelled(
         &self,
-        here: &Here,
+        local: &Local,
         keys: (SpendKey, RecordKey),
         opened: Opened,
     ) -> Result<Cancelled, ProblemDetails> {
-        let gateway = Arc::clone(&here.gateway);
-        let looked = here.pipeline.run(move || gateway.cancelled(keys, opened)).await;
+        let gateway = Arc::clone(&local.gateway);
+        let looked = local.pipeline.run(move || gateway.cancelled(keys, opened)).await;
         looked.map_err(work_problem)?.map_err(|error| self.refusal(error))
     }
 
     /// Stops work that goes on here, and answers with the settlement that it comes to.
-    async fn stop(&self, here: &Here, keys: (SpendKey, RecordKey), key: &SpendKey) -> Result<Response, ProblemDetails> {
+    async fn stop(
+        &self,
+        local: &Local,
+        keys: (SpendKey, RecordKey),
+        key: &SpendKey,
+    ) -> Result<Response, ProblemDetails> {
         if let Some(stopping) = self.running.stop(key) {
             let _ = tokio::time::timeout(STOPPING, stopping.ended()).await;
         }
@@ -99,7 +106,7 @@ impl Inner {
                 tokio::time::sleep(PAUSE).await;
             }
             // What is released is what the set holds.
-            if let Cancelled::Settled(settled) = self.cancelled(here, keys, Opened::InProgress).await? {
+            if let Cancelled::Settled(settled) = self.cancelled(local, keys, Opened::InProgress).await? {
                 return Ok(settled_answer(settled.settlement(), None));
             }
         }

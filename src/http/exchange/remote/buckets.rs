@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 
 use crate::gateway::{Meter, Rate};
 use crate::http::clock::now;
+use crate::http::issuer_client::IssuerClient;
 use crate::http::problem::ProblemDetails;
-use crate::http::remote::IssuerClient;
-use crate::http::spent::SPENT_PATH;
+use crate::http::wire::SPENT_PATH;
 use crate::protocol::Problem;
 
 /// Answers that are passed on at a time; one more is refused as busy.

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 
+use super::Exchange;
 use super::ledger::{Errand, Found, Screening};
-use super::received::{Received, Signed};
-use super::{Inner, settled_answer};
+use super::received::Received;
 use crate::gateway::Unpaid;
 use crate::http::problem::ProblemDetails;
+use crate::http::wire::settled_answer;
 use crate::pipeline::Source;
 use crate::protocol::{Credits, Opening, Problem};
 
-impl Inner {
+impl Exchange {
     pub(super) async fn rollover(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
         let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
         let received = self.receive(request, Opening::LENGTH).await?;
-        self.apart(|inner| async move { inner.roll_over(received, source).await }).await
+        self.apart(|exchange| async move { exchange.roll_over(received, source).await }).await
     }
 
     async fn roll_over(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
-        let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
+        let (signed, bytes) = (received.signed_bare(), received.body.clone());
         let (screening, _) = self.screen(bytes, signed, Errand::Rollover).await?;
         let (found, _entry) = match screening {
             Screening::Known(found) => (found, None),

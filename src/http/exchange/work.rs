@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Inner;
+use super::Exchange;
 use super::forward::{self, Answering, Next};
 use super::metering::{Bill, Purse};
 use super::received::Received;
@@ -77,7 +77,7 @@ enum Gathered {
     Over(End),
 }
 
-impl Inner {
+impl Exchange {
     /// Serves, meters and settles what was admitted.
     pub(super) async fn work(&self, work: Work, entry: &Entry, reply: &mut Reply) -> Result<(), ProblemDetails> {
         let Work { received, mut bill, next } = work;

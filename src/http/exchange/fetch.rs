@@ -4,28 +4,17 @@ use std::sync::Arc;
 
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
 
 use super::ledger::Ledger;
-use super::received::{Signed, read_credential};
-use super::{Inner, settled_answer, work_problem};
+use super::{Exchange, work_problem};
 use crate::gateway::{FetchError, Fetched};
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::read_credential;
+use crate::http::wire::settled_answer;
 use crate::protocol::{Following, Problem};
 
-/// What [`SETTLEMENT_PATH`](super::SETTLEMENT_PATH), [`CANCEL_PATH`](super::CANCEL_PATH) and
-/// [`ROLLOVER_PATH`](super::ROLLOVER_PATH) answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SettlementAnswer {
-    /// The settlement, base64url.
-    pub settlement: String,
-    /// The gateway's signed [receipt](crate::protocol::Receipt), base64url, of a session that this closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub receipt: Option<String>,
-}
-
-impl Inner {
+impl Exchange {
     pub(super) async fn fetch(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
         let Payload::Following(following) = read_credential(request.headers())? else {
             return Err(ProblemDetails::new(Problem::Malformed, "this credential asks for no settlement"));
@@ -34,13 +23,13 @@ impl Inner {
             return Err(ProblemDetails::new(Problem::Malformed, "the credential has the wrong length"));
         }
         let received = self.receive(request, 1024).await?;
-        let signed = Signed::of(&received);
+        let signed = received.signed();
         let fetched = match &self.ledger {
-            Ledger::There(there) => there.fetch(following, signed).await?,
-            Ledger::Here(here) => {
-                let gateway = Arc::clone(&here.gateway);
+            Ledger::Remote(remote) => remote.fetch(following, signed).await?,
+            Ledger::Local(local) => {
+                let gateway = Arc::clone(&local.gateway);
                 let fetch = move || signed.with(|request| gateway.fetch(&following, request));
-                match here.pipeline.run(fetch).await.map_err(work_problem)?? {
+                match local.pipeline.run(fetch).await.map_err(work_problem)?? {
                     Ok(Fetched::Settled(settled)) => Some(settled.settlement().clone()),
                     Ok(Fetched::InProgress) => None,
                     Err(error) => return Err(untold(&error)),

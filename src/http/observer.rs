@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::http::upstream::UpstreamError;
+use super::upstream::UpstreamError;
 use crate::lifecycle::Evidence;
 use crate::protocol::Problem;
 use crate::upkeep::{UpkeepError, UpkeepReport};

@@ -12,7 +12,7 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 
-use super::Inner;
+use super::Exchange;
 use super::metering::Bill;
 use super::running::Entry;
 use crate::http::pricing::End;
@@ -154,7 +154,7 @@ pub(super) async fn tail(send: mpsc::Sender<Part>, words: Bytes, trailers: Optio
     }
 }
 
-impl Inner {
+impl Exchange {
     /// Passes an answer on, after what of it is here already, until it ends or is stopped.
     pub(super) async fn pass_on(
         &self,

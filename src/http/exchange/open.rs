@@ -8,17 +8,18 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
 use super::forward::Next;
-use super::here::Here;
 use super::ledger::{Errand, Found, Screening};
+use super::local::Local;
 use super::metering::{Bill, Purse};
-use super::received::{Received, Signed, read_credential};
+use super::received::Received;
 use super::session::{Reserved, read_following};
 use super::work::{Reply, Work};
-use super::{Inner, failed, work_problem};
+use super::{Exchange, failed, work_problem};
 use crate::gateway::{AdmitError, Opened, Unpaid};
 use crate::http::payment::Payload;
 use crate::http::pricing::{Call, Meter, Rates};
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::{Signed, read_credential};
 use crate::lifecycle::AuthenticSpend;
 use crate::pipeline::{PipelineError, Source};
 use crate::protocol::{Action, Credits, Digest, Following, Opening, Problem};
@@ -44,7 +45,7 @@ impl Paying {
     }
 }
 
-impl Inner {
+impl Exchange {
     pub(super) async fn call(self: Arc<Self>, request: HttpRequest, next: Next) -> Result<Response, ProblemDetails> {
         let opening = match Paying::read(request.headers())? {
             Paying::Opening(opening) => opening,
@@ -88,8 +89,8 @@ impl Inner {
         next: Next,
         reply: &mut Reply,
     ) -> Result<(), ProblemDetails> {
-        let Reserved { inner, bill, entry } = self.admit(opening, Signed::of(&received), &connection, meter).await?;
-        inner.work(Work { received, bill, next }, &entry, reply).await
+        let Reserved { exchange, bill, entry } = self.admit(opening, received.signed(), &connection, meter).await?;
+        exchange.work(Work { received, bill, next }, &entry, reply).await
     }
 
     /// Admits a spend that opens a session of one call.
@@ -114,27 +115,27 @@ impl Inner {
         };
         let rates = self.rates(&tariff, held.charge());
         let bill = Bill::new(Purse::Whole(held), rates, meter, content);
-        Ok(Reserved { inner: self, bill, entry })
+        Ok(Reserved { exchange: self, bill, entry })
     }
 
     /// Verifies and admits on the pipeline's threads. `kind` is whose quota gets back what was taken for a proof that does not hold.
     pub(super) async fn verify(
         &self,
-        here: &Here,
+        local: &Local,
         spend: AuthenticSpend,
         source: &Source,
         kind: Option<Unpaid>,
     ) -> Result<Opened, ProblemDetails> {
-        here.pipeline.verify(spend, source).await.map_err(|error| match error {
+        local.pipeline.verify(spend, source).await.map_err(|error| match error {
             PipelineError::Admit(error) => {
                 if let (AdmitError::Verify(_), Some(kind)) = (&error, kind) {
-                    here.gateway.give_back(kind);
+                    local.gateway.give_back(kind);
                 }
                 self.refusal(error)
             }
             PipelineError::Work(error) => {
                 // Nothing was done for it.
-                kind.into_iter().for_each(|kind| here.gateway.give_back(kind));
+                kind.into_iter().for_each(|kind| local.gateway.give_back(kind));
                 work_problem(error)
             }
             error => ProblemDetails::new(error.problem(), error.to_string()),

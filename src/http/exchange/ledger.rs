@@ -6,14 +6,15 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 
-use super::here::Here;
-use super::received::Signed;
-use super::there::There;
-use super::{Inner, work_problem};
+use super::lease::remote_lease;
+use super::local::Local;
+use super::remote::Remote;
+use super::{Exchange, work_problem};
 use crate::clearing::RemoteSpend;
-use crate::gateway::{Gateway, Opened, Screened, Unpaid};
+use crate::gateway::{Opened, Screened, Unpaid};
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::Signed;
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend};
 use crate::pipeline::{Source, WorkError};
 use crate::protocol::{
@@ -23,8 +24,8 @@ use crate::protocol::{
 /// Who has the set.
 #[derive(Clone)]
 pub(super) enum Ledger {
-    Here(Here),
-    There(There),
+    Local(Local),
+    Remote(Remote),
 }
 
 /// What an opening is for.
@@ -52,8 +53,8 @@ pub(super) struct Candidate {
 }
 
 pub(super) enum Unadmitted {
-    Here(AuthenticSpend),
-    There(RemoteSpend),
+    Local(AuthenticSpend),
+    Remote(RemoteSpend),
 }
 
 /// What became of a spend that was sent.
@@ -71,22 +72,22 @@ pub(super) enum Found {
 /// A spend that was admitted.
 #[derive(Clone)]
 pub(super) enum Held {
-    Here(Arc<AdmittedSpend>),
-    There(Arc<super::there::Open>),
+    Local(Arc<AdmittedSpend>),
+    Remote(Arc<super::remote::Open>),
 }
 
 impl Held {
     pub(super) fn key(&self) -> SpendKey {
         match self {
-            Self::Here(spend) => spend.key(),
-            Self::There(open) => open.key(),
+            Self::Local(spend) => spend.key(),
+            Self::Remote(open) => open.key(),
         }
     }
 
     pub(super) fn charge(&self) -> Credits {
         match self {
-            Self::Here(spend) => spend.charge(),
-            Self::There(open) => open.charge(),
+            Self::Local(spend) => spend.charge(),
+            Self::Remote(open) => open.charge(),
         }
     }
 }
@@ -94,8 +95,8 @@ impl Held {
 impl Candidate {
     pub(super) fn new(spend: Unadmitted) -> Box<Self> {
         let (key, said) = match &spend {
-            Unadmitted::Here(spend) => (spend.key(), spend.spend()),
-            Unadmitted::There(spend) => (spend.key(), spend.spend()),
+            Unadmitted::Local(spend) => (spend.key(), spend.spend()),
+            Unadmitted::Remote(spend) => (spend.key(), spend.spend()),
         };
         Box::new(Self { key, public: said.session, tariff: said.tariff, spend })
     }
@@ -104,7 +105,7 @@ impl Candidate {
 impl From<Opened> for Found {
     fn from(opened: Opened) -> Self {
         match opened {
-            Opened::Admitted(spend) => Self::Admitted(Held::Here(Arc::new(spend))),
+            Opened::Admitted(spend) => Self::Admitted(Held::Local(Arc::new(spend))),
             Opened::Settled(settled) => Self::Settled(settled.settlement().clone()),
             Opened::InProgress => Self::InProgress,
             Opened::Lapsed(spend) => Self::Lapsed(Arc::new(spend)),
@@ -117,61 +118,56 @@ impl From<Screened> for Screening {
         match screened {
             Screened::Known(opened) => Self::Known(opened.into()),
             Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                Self::Fresh(Candidate::new(Unadmitted::Here(spend)))
+                Self::Fresh(Candidate::new(Unadmitted::Local(spend)))
             }
         }
     }
 }
 
-/// The lease of a gateway without a set: the issuer's, which is longer than this by his own rule.
-pub(in crate::http) fn there_lease(directory: &Directory) -> Duration {
-    Duration::from_secs(u64::from(directory.parts().limits.session_seconds) + Gateway::SKEW)
-}
-
 impl Ledger {
     pub(super) fn directory(&self) -> &Directory {
         match self {
-            Self::Here(here) => here.gateway.directory(),
-            Self::There(there) => there.gateway.directory(),
+            Self::Local(local) => local.gateway.directory(),
+            Self::Remote(remote) => remote.gateway.directory(),
         }
     }
 
     pub(super) fn id(&self) -> GatewayId {
         match self {
-            Self::Here(here) => here.gateway.id(),
-            Self::There(there) => there.gateway.id(),
+            Self::Local(local) => local.gateway.id(),
+            Self::Remote(remote) => remote.gateway.id(),
         }
     }
 
     /// What keeps an issuer elsewhere from admitting.
     pub(super) fn trouble(&self) -> Option<&'static str> {
         match self {
-            Self::Here(_) => None,
-            Self::There(there) => there.trouble(),
+            Self::Local(_) => None,
+            Self::Remote(remote) => remote.trouble(),
         }
     }
 
     /// For so long what is admitted is this process's to settle.
     pub(super) fn lease(&self) -> Duration {
         match self {
-            Self::Here(here) => Duration::from_secs(here.gateway.lease_seconds().into()),
-            Self::There(there) => there_lease(there.gateway.directory()),
+            Self::Local(local) => Duration::from_secs(local.gateway.lease_seconds().into()),
+            Self::Remote(remote) => remote_lease(remote.gateway.directory()),
         }
     }
 
     /// How many tasks wait: before an admission, and to settle.
     pub(super) fn waiting(&self) -> (usize, usize) {
         match self {
-            Self::Here(here) => here.waiting(),
-            Self::There(there) => there.waiting(),
+            Self::Local(local) => local.waiting(),
+            Self::Remote(remote) => remote.waiting(),
         }
     }
 
     /// The routes that say which notes are spent.
     pub(super) fn spent_router(&self) -> Router {
         match self {
-            Self::Here(here) => here.spent.router(),
-            Self::There(there) => there.spent_router(),
+            Self::Local(local) => local.spent.router(),
+            Self::Remote(remote) => remote.spent_router(),
         }
     }
 
@@ -181,13 +177,13 @@ impl Ledger {
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
         match self {
-            Self::Here(here) => here.pipeline.run(task).await,
-            Self::There(there) => there.run(task).await,
+            Self::Local(local) => local.pipeline.run(task).await,
+            Self::Remote(remote) => remote.run(task).await,
         }
     }
 }
 
-impl Inner {
+impl Exchange {
     /// The cheap checks of an opening.
     pub(super) async fn screen(
         &self,
@@ -195,11 +191,11 @@ impl Inner {
         signed: Signed,
         errand: Errand,
     ) -> Result<(Screening, ContentDigest), ProblemDetails> {
-        let here = match &self.ledger {
-            Ledger::Here(here) => here,
-            Ledger::There(there) => return there.screen(opening, signed, errand).await,
+        let local = match &self.ledger {
+            Ledger::Local(local) => local,
+            Ledger::Remote(remote) => return remote.screen(opening, signed, errand).await,
         };
-        let gateway = Arc::clone(&here.gateway);
+        let gateway = Arc::clone(&local.gateway);
         let screen = move || {
             signed.with(|request| {
                 let screened = match errand {
@@ -209,7 +205,7 @@ impl Inner {
                 (screened, request.content())
             })
         };
-        let (screened, content) = here.pipeline.run(screen).await.map_err(work_problem)??;
+        let (screened, content) = local.pipeline.run(screen).await.map_err(work_problem)??;
         Ok((screened.map_err(|error| self.refusal(error))?.into(), content))
     }
 
@@ -221,8 +217,10 @@ impl Inner {
         kind: Option<Unpaid>,
     ) -> Result<Found, ProblemDetails> {
         match (&self.ledger, candidate.spend) {
-            (Ledger::Here(here), Unadmitted::Here(spend)) => Ok(self.verify(here, spend, source, kind).await?.into()),
-            (Ledger::There(there), Unadmitted::There(spend)) => there.admit(spend, source).await,
+            (Ledger::Local(local), Unadmitted::Local(spend)) => {
+                Ok(self.verify(local, spend, source, kind).await?.into())
+            }
+            (Ledger::Remote(remote), Unadmitted::Remote(spend)) => remote.admit(spend, source).await,
             // A gateway does not move from one to the other.
             _ => Err(super::failed()),
         }
@@ -251,14 +249,14 @@ impl Inner {
     /// Settles what somebody left open, at what was metered.
     pub(super) async fn settle_lapsed(&self, spend: Arc<AdmittedSpend>) -> Result<Settlement, ProblemDetails> {
         let cost = spend.lapsed_cost(self.ledger.directory().quantum());
-        self.settle(&Held::Here(spend), cost).await
+        self.settle(&Held::Local(spend), cost).await
     }
 
     /// Settles what was worked for.
     pub(super) async fn settle(&self, held: &Held, cost: Credits) -> Result<Settlement, ProblemDetails> {
         match (&self.ledger, held) {
-            (Ledger::Here(here), Held::Here(spend)) => here.settle(spend, cost).await,
-            (Ledger::There(there), Held::There(open)) => there.settle(open, cost).await,
+            (Ledger::Local(local), Held::Local(spend)) => local.settle(spend, cost).await,
+            (Ledger::Remote(remote), Held::Remote(open)) => remote.settle(open, cost).await,
             _ => Err(super::failed()),
         }
     }
@@ -266,8 +264,8 @@ impl Inner {
     /// As [`write_down`](Self::write_down), and waits until it is done.
     pub(super) async fn write_now(&self, held: &Held, so_far: Credits) -> Result<(), ProblemDetails> {
         let written = match (&self.ledger, held) {
-            (Ledger::Here(here), Held::Here(spend)) => here.write_now(spend, so_far).await?,
-            (Ledger::There(there), Held::There(open)) => there.write_now(open, so_far).await,
+            (Ledger::Local(local), Held::Local(spend)) => local.write_now(spend, so_far).await?,
+            (Ledger::Remote(remote), Held::Remote(open)) => remote.write_now(open, so_far).await,
             _ => return Err(super::failed()),
         };
         let problem = || ProblemDetails::new(Problem::StoreUnavailable, "the gateway could not write the call down");
@@ -278,8 +276,8 @@ impl Inner {
     /// after this process has died does so at that. Whether it will be tried: if not, there is the next one.
     pub(super) fn write_down(&self, held: &Held, so_far: Credits, done: impl FnOnce() + Send + 'static) -> bool {
         match (&self.ledger, held) {
-            (Ledger::Here(here), Held::Here(spend)) => here.write_down(spend, so_far, done),
-            (Ledger::There(there), Held::There(open)) => there.write_down(open, so_far, done),
+            (Ledger::Local(local), Held::Local(spend)) => local.write_down(spend, so_far, done),
+            (Ledger::Remote(remote), Held::Remote(open)) => remote.write_down(open, so_far, done),
             _ => false,
         }
     }

@@ -1,7 +1,7 @@
 //! An issuer elsewhere, who admits and settles by clearing.
 
 mod buckets;
-mod remote;
+mod link;
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,20 +17,21 @@ use super::cancel::STOPPING;
 use super::fetch::untold;
 use super::ledger::{Candidate, Errand, Found, Held, Screening, Unadmitted};
 use super::limits::GatewayLimits;
-use super::observer::Observer;
-use super::received::Signed;
 use super::running::Running;
-use super::{settled_answer, work_problem};
+use super::work_problem;
 use crate::clearing::{ClearingProblem, Progress, RemoteFetched, RemoteGateway, RemoteGatewayError, RemoteSpend};
 use crate::gateway::{AdmitError, FetchError};
 use crate::http::clock::now;
+use crate::http::issuer_client::IssuerClient;
+use crate::http::observer::Observer;
 use crate::http::problem::ProblemDetails;
-use crate::http::remote::IssuerClient;
+use crate::http::requests::Signed;
+use crate::http::wire::settled_answer;
 use crate::pipeline::{Current, Source, TaskPool, WorkError};
 use crate::protocol::{ContentDigest, Credits, Directory, Problem, Purpose, Settlement, SpendKey};
 use buckets::Buckets;
-pub(super) use remote::Remote;
-use remote::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gateway};
+pub(super) use link::IssuerLink;
+use link::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gateway};
 
 /// How long a caller waits for an admission, a cancel or an answer of the issuer, the tries included.
 const ASKING: Duration = Duration::from_secs(12);
@@ -43,9 +44,9 @@ const DRAIN: Duration = Duration::from_secs(20);
 
 /// What a gateway without a set works with.
 #[derive(Clone)]
-pub(super) struct There {
+pub(super) struct Remote {
     pub(super) gateway: Arc<RemoteGateway>,
-    remote: Arc<Remote>,
+    link: Arc<IssuerLink>,
 }
 
 /// A spend that the issuer has admitted.
@@ -70,7 +71,7 @@ impl Open {
     }
 }
 
-impl There {
+impl Remote {
     pub(super) fn start(
         gateway: RemoteGateway,
         issuer: IssuerClient,
@@ -78,7 +79,7 @@ impl There {
         limits: &GatewayLimits,
     ) -> io::Result<Self> {
         let gateway = Arc::new(gateway);
-        let remote = Remote {
+        let link = IssuerLink {
             gateway: Current::new(Arc::clone(&gateway)),
             buckets: Arc::new(Buckets::new(issuer.clone(), limits.spent)),
             issuer,
@@ -91,55 +92,55 @@ impl There {
             refused: Mutex::default(),
             observer,
         };
-        Ok(Self { gateway, remote: Arc::new(remote) })
+        Ok(Self { gateway, link: Arc::new(link) })
     }
 
     /// The same under a newer directory. Nobody is told of it yet.
     pub(super) fn succeed(&self, directory: Directory) -> Result<Self, RemoteGatewayError> {
         let gateway = Arc::new(self.gateway.succeed(directory)?);
-        Ok(Self { gateway, remote: Arc::clone(&self.remote) })
+        Ok(Self { gateway, link: Arc::clone(&self.link) })
     }
 
     /// From now on the issuer is asked under this directory.
     pub(super) fn publish(&self) {
-        self.remote.gateway.set(Arc::clone(&self.gateway));
+        self.link.gateway.set(Arc::clone(&self.gateway));
     }
 
-    pub(super) fn remote(&self) -> Arc<Remote> {
-        Arc::clone(&self.remote)
+    pub(super) fn link(&self) -> Arc<IssuerLink> {
+        Arc::clone(&self.link)
     }
 
     /// What keeps calls from being taken, as far as it was found when the issuer was last asked: once in each interval at least, and
     /// after each request that he left unanswered or refused.
     pub(super) fn trouble(&self) -> Option<&'static str> {
-        self.remote.trouble()
+        self.link.trouble()
     }
 
     pub(super) fn waiting(&self) -> (usize, usize) {
-        (self.remote.front.waiting(), self.remote.back.waiting())
+        (self.link.front.waiting(), self.link.back.waiting())
     }
 
     /// Waits until nothing is asked about or served, settlements that are pursued included; not for ever, as the issuer may be away.
     /// How many are left.
     pub(super) async fn drain(&self) -> usize {
         let settled = async {
-            while !self.remote.open().is_empty() {
+            while !self.link.open().is_empty() {
                 tokio::time::sleep(FIRST_PAUSE).await;
             }
         };
         let _ = timeout(DRAIN, settled).await;
-        self.remote.open().len()
+        self.link.open().len()
     }
 
     pub(super) fn spent_router(&self) -> Router {
-        Buckets::router(&self.remote.buckets)
+        Buckets::router(&self.link.buckets)
     }
 
     pub(super) async fn run<T: Send + 'static>(
         &self,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
-        self.remote.front.run(task).await
+        self.link.front.run(task).await
     }
 
     /// Checks the session signature; all else is the issuer's to check.
@@ -161,25 +162,25 @@ impl There {
         if !fits {
             return Err(refused(&AdmitError::WrongPurpose));
         }
-        Ok((Screening::Fresh(Candidate::new(Unadmitted::There(spend))), content))
+        Ok((Screening::Fresh(Candidate::new(Unadmitted::Remote(spend))), content))
     }
 
     /// Has the issuer admit a spend. Not to be dropped before it is done.
     pub(super) async fn admit(&self, spend: RemoteSpend, source: &Source) -> Result<Found, ProblemDetails> {
-        let remote = &self.remote;
+        let link = &self.link;
         // The issuer pays for each proof that does not hold: whoever sent one waits for the others who did.
         let _suspect = match source.is_suspect() {
-            true => remote.suspects.acquire().await.ok(),
+            true => link.suspects.acquire().await.ok(),
             false => None,
         };
         // Before it is asked about, so that no answer to somebody else is taken for leave to cancel what is served.
-        let Some(place) = Place::take(remote, spend.key()) else { return Ok(Found::InProgress) };
+        let Some(place) = Place::take(link, spend.key()) else { return Ok(Found::InProgress) };
         let (charge, spend) = (spend.charge(), Arc::new(Mutex::new(spend)));
-        match remote.ask(&spend, Ask::Admit, ASKING).await {
+        match link.ask(&spend, Ask::Admit, ASKING).await {
             Ok((Progress::Serve, _)) => {
                 let (turn, settled) = (tokio::sync::Mutex::default(), OnceLock::new());
                 let (key, place) = (place.key, Mutex::new(Some(place)));
-                Ok(Found::Admitted(Held::There(Arc::new(Open { spend, turn, settled, key, charge, place }))))
+                Ok(Found::Admitted(Held::Remote(Arc::new(Open { spend, turn, settled, key, charge, place }))))
             }
             // The answer that it was admitted by was lost, or another process of this gateway serves it. Nobody does here, so that the
             // caller gets all of it back.
@@ -210,7 +211,7 @@ impl There {
 
     /// Cancels what is not served here.
     async fn withdraw(&self, spend: &Arc<Mutex<RemoteSpend>>, within: Duration) -> Result<Settlement, ProblemDetails> {
-        match self.remote.ask(spend, Ask::Cancel, within).await {
+        match self.link.ask(spend, Ask::Cancel, within).await {
             Ok((Progress::Settled(cleared), _)) => Ok(cleared.settlement().clone()),
             Ok((progress, _)) => Err(self.refusal(&progress, None)),
             Err(_) => Err(unanswered()),
@@ -219,14 +220,13 @@ impl There {
 
     /// Goes on cancelling what nobody serves, as long as the issuer leaves it to this gateway; then he settles it himself, at nothing.
     fn pursue_withdrawal(&self, spend: Arc<Mutex<RemoteSpend>>, place: Place) {
-        let (there, lease) =
-            (Self { gateway: Arc::clone(&self.gateway), remote: Arc::clone(&self.remote) }, self.lease());
+        let (remote, lease) = (Self { gateway: Arc::clone(&self.gateway), link: Arc::clone(&self.link) }, self.lease());
         tokio::spawn(async move {
             let _place = place;
             let end = Instant::now() + lease;
             let left = || end.saturating_duration_since(Instant::now());
             // Also where it is the gateway that is refused: its operator, or the issuer's, may mend that.
-            while let Ok((progress, _)) = there.remote.ask(&spend, Ask::Cancel, left()).await
+            while let Ok((progress, _)) = remote.link.ask(&spend, Ask::Cancel, left()).await
                 && refuses_gateway(&progress)
                 && left() > LONGEST_PAUSE
             {
@@ -242,12 +242,12 @@ impl There {
     /// Has a spend settled. In a task of its own, which goes on for as long as this gateway alone may settle it.
     pub(super) async fn settle(&self, open: &Arc<Open>, cost: Credits) -> Result<Settlement, ProblemDetails> {
         let (send, receive) = oneshot::channel();
-        let (remote, open, lease) = (Arc::clone(&self.remote), Arc::clone(open), self.lease());
+        let (link, open, lease) = (Arc::clone(&self.link), Arc::clone(open), self.lease());
         tokio::spawn(async move {
             let _turn = open.turn.lock().await;
             let outcome = match open.settled.get() {
                 Some(settlement) => Ok(settlement.clone()),
-                None => match remote.ask(&open.spend, Ask::Settle(cost), lease).await {
+                None => match link.ask(&open.spend, Ask::Settle(cost), lease).await {
                     // It may be an earlier one, at another cost: what counts is what the issuer has.
                     Ok((Progress::Settled(cleared), _)) => {
                         let settlement = open.settled.get_or_init(|| cleared.settlement().clone()).clone();
@@ -256,7 +256,7 @@ impl There {
                     }
                     Ok((progress, _)) => {
                         if let Progress::Refused(problem) = &progress {
-                            remote.complain(&format!("what was served is not settled: {problem}"));
+                            link.complain(&format!("what was served is not settled: {problem}"));
                         }
                         Err(Some(progress))
                     }
@@ -276,16 +276,16 @@ impl There {
     }
 
     pub(super) fn write_down(&self, open: &Arc<Open>, so_far: Credits, done: impl FnOnce() + Send + 'static) -> bool {
-        let (remote, open) = (Arc::clone(&self.remote), Arc::clone(open));
+        let (link, open) = (Arc::clone(&self.link), Arc::clone(open));
         tokio::spawn(async move {
-            note(&remote, &open, so_far).await;
+            note(&link, &open, so_far).await;
             done();
         });
         true
     }
 
     pub(super) async fn write_now(&self, open: &Arc<Open>, so_far: Credits) -> bool {
-        note(&self.remote, open, so_far).await
+        note(&self.link, open, so_far).await
     }
 
     /// The settlement of a spend that a following request names; none while it is open.
@@ -294,18 +294,18 @@ impl There {
         let take = move || signed.with(|request| gateway.take_following(&following, request));
         let taken = self.run(take).await.map_err(work_problem)??;
         let mut fetch = taken.map_err(|error| untold(&error))?;
-        if self.remote.open().contains(&fetch.key()) {
+        if self.link.open().contains(&fetch.key()) {
             return Ok(None);
         }
         let (end, mut pause) = (Instant::now() + ASKING, FIRST_PAUSE);
         loop {
-            let envelope = fetch.ask(&self.remote.gateway.get(), now(), &mut rand::rng());
-            let answered = timeout(end.saturating_duration_since(Instant::now()), self.remote.issuer.clear(envelope));
+            let envelope = fetch.ask(&self.link.gateway.get(), now(), &mut rand::rng());
+            let answered = timeout(end.saturating_duration_since(Instant::now()), self.link.issuer.clear(envelope));
             if let Ok(Ok(bytes)) = answered.await
                 && let Ok(fetched) = fetch.answer(&bytes)
             {
                 if let RemoteFetched::Refused(problem) = &fetched {
-                    self.remote.note_refusal(*problem);
+                    self.link.note_refusal(*problem);
                 }
                 match fetched {
                     RemoteFetched::Settled(settlement) => return Ok(Some(settlement)),
@@ -344,7 +344,7 @@ impl There {
             let _ = timeout(STOPPING, stopping.ended()).await;
         }
         // As long as it is asked about, its settlement included, nobody says anything else of it.
-        let Some(place) = Place::take(&self.remote, spend.key()) else {
+        let Some(place) = Place::take(&self.link, spend.key()) else {
             return Err(ProblemDetails::new(Problem::InProgress, "the spend is being settled: ask again"));
         };
         let spend = Arc::new(Mutex::new(spend));
@@ -377,12 +377,9 @@ impl There {
 }
 
 /// Tells the issuer what a call has come to so far. Where somebody asks about it already, that says more.
-async fn note(remote: &Remote, open: &Open, so_far: Credits) -> bool {
+async fn note(link: &IssuerLink, open: &Open, so_far: Credits) -> bool {
     let Ok(_turn) = open.turn.try_lock() else { return false };
-    matches!(
-        remote.ask(&open.spend, Ask::Meter(so_far), NOTING).await,
-        Ok((Progress::Metered | Progress::Settled(_), _))
-    )
+    matches!(link.ask(&open.spend, Ask::Meter(so_far), NOTING).await, Ok((Progress::Metered | Progress::Settled(_), _)))
 }
 
 fn refused(error: &AdmitError) -> ProblemDetails {

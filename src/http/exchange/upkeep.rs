@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::Observer;
 use crate::http::clock::now;
+use crate::http::observer::Observer;
 use crate::issuer::Issuer;
 use crate::pipeline::{Current, TaskPool};
 use crate::store::SpentSet;

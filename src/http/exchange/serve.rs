@@ -9,14 +9,14 @@ use http::StatusCode;
 use tokio::time::timeout;
 
 use super::forward::{self, Next};
-use super::received::read_body;
 use super::work::upstream_problem;
-use super::{Inner, busy};
+use super::{Exchange, busy};
 use crate::http::kept::Kept;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::read_body;
 use crate::http::upstream::UpstreamError;
 
-impl Inner {
+impl Exchange {
     /// Answers a request for the service.
     pub(crate) async fn serve(self: Arc<Self>, request: HttpRequest, next: Next) -> Response {
         let free = self.free.iter().any(|route| route.matches(request.method(), request.uri().path()));

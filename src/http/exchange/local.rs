@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::GatewayLimits;
-use super::observer::Observer;
 use super::work_problem;
 use crate::gateway::Gateway;
 use crate::http::clock::now;
+use crate::http::observer::Observer;
 use crate::http::problem::ProblemDetails;
 use crate::http::spent::SpentBuckets;
 use crate::issuer::{Issuer, SettleError};
@@ -27,7 +27,7 @@ const NOTES: usize = 256;
 
 /// What a gateway that has the set works with. What depends on the directory is exchanged with it, the threads go on.
 #[derive(Clone)]
-pub(super) struct Here {
+pub(super) struct Local {
     pub(super) gateway: Arc<Gateway>,
     pub(super) issuer: Arc<Issuer>,
     pub(super) pipeline: Pipeline,
@@ -40,7 +40,7 @@ pub(super) struct Here {
     pub(super) spent: SpentBuckets,
 }
 
-impl Here {
+impl Local {
     /// Starts the threads. `current` is the issuer of the time, for what belongs to no request.
     pub(super) fn start(
         gateway: Arc<Gateway>,

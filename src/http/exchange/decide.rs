@@ -8,12 +8,14 @@ use axum::extract::Request as HttpRequest;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Exchange;
+use super::lease::{longest, outlasts};
 use super::metering::{Bill, Purse};
 use super::open::Paying;
-use super::received::{Received, Signed};
+use super::received::Received;
+use super::routes::is_own;
 use super::running::Entry;
 use super::session::Reserved;
-use super::{Inner, is_own, longest, outlasts};
 use crate::http::content_digest;
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
@@ -54,7 +56,7 @@ pub(in crate::http) struct HeldCall {
     unreported: Metered,
     entry: Entry,
     /// What it began with.
-    inner: Arc<Inner>,
+    exchange: Arc<Exchange>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -68,7 +70,7 @@ pub(in crate::http) struct HeldSettled {
     pub(in crate::http) withheld: bool,
 }
 
-impl Inner {
+impl Exchange {
     /// Admits a request, if it is paid for. To be called in a task of its own; `gone` says whether nobody waits for the decision any
     /// more: what was let through to nobody costs nothing.
     pub(in crate::http) async fn decide(
@@ -89,10 +91,10 @@ impl Inner {
         let paying = Paying::read(request.headers())?;
         let received = self.receive(request, self.limits.max_body).await?;
         let signed = match has_body {
-            true => Signed::of(&received),
-            false => Signed::with_content(&received, declared(&received.parts.headers)?),
+            true => received.signed(),
+            false => received.signed().with_content(declared(&received.parts.headers)?),
         };
-        let Reserved { inner, mut bill, entry } = match paying {
+        let Reserved { exchange, mut bill, entry } = match paying {
             Paying::Opening(opening) => {
                 let meter = self.meter(&received)?;
                 // The connection is the proxy's. What one caller sent is not held against the others.
@@ -100,13 +102,13 @@ impl Inner {
             }
             Paying::Following(following) => self.reserve(*following, &received, signed).await?,
         };
-        inner.may_begin(&mut bill, entry.is_stopped() || gone()).await?;
+        exchange.may_begin(&mut bill, entry.is_stopped() || gone()).await?;
         if let Some(price) = fixed_price(&*bill.meter).filter(|_| !terms.hold_all) {
-            let closed = inner.close(&mut bill, price).await?;
+            let closed = exchange.close(&mut bill, price).await?;
             return Ok(Decided::Settled(closed.receipt_header()));
         }
         let Received { place, .. } = received;
-        let call = HeldCall { bill, unreported: terms.unreported.clone(), entry, inner, _place: place };
+        let call = HeldCall { bill, unreported: terms.unreported.clone(), entry, exchange, _place: place };
         call.write_down().await.map(|call| Decided::Held(Box::new(call)))
     }
 
@@ -130,7 +132,7 @@ impl HeldCall {
             return Ok(self);
         }
         let written = match &self.bill.purse {
-            Purse::Whole(held) => self.inner.write_now(held, cost).await,
+            Purse::Whole(held) => self.exchange.write_now(held, cost).await,
             // Into its session's account, which is written down each second.
             Purse::Part(part) => {
                 part.note(cost);
@@ -138,7 +140,7 @@ impl HeldCall {
             }
         };
         let Err(problem) = written else { return Ok(self) };
-        let closed = self.inner.close(&mut self.bill, Metered::NOTHING).await?;
+        let closed = self.exchange.close(&mut self.bill, Metered::NOTHING).await?;
         Err(closed.refusal(problem))
     }
 
@@ -156,7 +158,7 @@ impl HeldCall {
 
     /// How long it may be held, and still be settled by whoever admitted it.
     pub(in crate::http) fn longest(&self) -> Duration {
-        longest(self.inner.ledger.lease())
+        longest(self.exchange.ledger.lease())
     }
 
     /// Whether the tariff has a price for what was counted.
@@ -180,7 +182,7 @@ impl HeldCall {
     /// Settles it. Can be asked again after a failure.
     pub(in crate::http) async fn settle(&mut self, metered: Metered) -> Result<HeldSettled, ProblemDetails> {
         let withheld = self.bill.rates.withholds(&metered);
-        let closed = self.inner.close(&mut self.bill, metered).await?;
+        let closed = self.exchange.close(&mut self.bill, metered).await?;
         Ok(HeldSettled { cost: closed.cost, receipt: closed.receipt_header(), withheld })
     }
 }
@@ -200,7 +202,7 @@ fn declared(headers: &HeaderMap) -> Result<ContentDigest, ProblemDetails> {
     let (first, more) = (lengths.next(), lengths.next());
     let empty = first.is_none_or(|length| length.as_bytes() == b"0") && more.is_none();
     if !empty || headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(malformed("the body is not seen here: Content-Digest has to say its SHA-256".to_owned()));
+        return Err(malformed("the body is not seen local: Content-Digest has to say its SHA-256".to_owned()));
     }
     Ok(ContentDigest::of(b""))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Inner;
+use super::Exchange;
 use super::ledger::Held;
 use super::session::Part;
 use crate::http::pricing::{Meter, Metered, Rates};
@@ -73,7 +73,7 @@ impl Bill {
     }
 }
 
-impl Inner {
+impl Exchange {
     /// Has what was metered so far written into the record, if it is time to; by a thread that may take its time. Whoever settles
     /// the spend after this process has died does so at that.
     pub(super) fn note(&self, bill: &mut Bill) {

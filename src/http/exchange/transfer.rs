@@ -5,26 +5,19 @@ use std::sync::Arc;
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
-use serde::{Deserialize, Serialize};
 
 use super::ledger::Ledger;
-use super::received::{Received, Signed};
-use super::{Inner, work_problem};
+use super::received::Received;
+use super::{Exchange, work_problem};
 use crate::gateway::{AdmitError, Unpaid};
 use crate::http::clock::now;
 use crate::http::payment;
 use crate::http::problem::ProblemDetails;
+use crate::http::wire::TransferAnswer;
 use crate::issuer::SettleError;
 use crate::lifecycle::Transferred;
 use crate::pipeline::Source;
 use crate::protocol::{Problem, Transfer};
-
-/// What [`TRANSFER_PATH`](super::TRANSFER_PATH) answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransferAnswer {
-    /// The settlements, base64url: of the giving half, then of the taking one.
-    pub settlements: [String; 2],
-}
 
 /// Why a transfer was not carried out.
 enum Failure {
@@ -32,27 +25,27 @@ enum Failure {
     Settle(SettleError),
 }
 
-impl Inner {
+impl Exchange {
     pub(super) async fn transfer(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
         let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
         let received = self.receive(request, Transfer::LENGTH).await?;
-        self.apart(|inner| async move { inner.carry_out(received, source).await }).await
+        self.apart(|exchange| async move { exchange.carry_out(received, source).await }).await
     }
 
     async fn carry_out(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
-        let Ledger::Here(here) = &self.ledger else {
+        let Ledger::Local(local) = &self.ledger else {
             let detail = "this gateway moves no credit between lanes: ask one that has the issuer's set";
             return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, detail));
         };
-        let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
-        let gateway = Arc::clone(&here.gateway);
+        let (signed, bytes) = (received.signed_bare(), received.body.clone());
+        let gateway = Arc::clone(&local.gateway);
         let screen = move || signed.with(|request| gateway.screen_transfer(&bytes, request, now()));
-        let screened = here.pipeline.run(screen).await.map_err(work_problem)??;
+        let screened = local.pipeline.run(screen).await.map_err(work_problem)??;
         let transfer = screened.map_err(|error| self.refusal(error))?;
 
-        let (gateway, issuer) = (Arc::clone(&here.gateway), Arc::clone(&here.issuer));
+        let (gateway, issuer) = (Arc::clone(&local.gateway), Arc::clone(&local.issuer));
         // Two proofs and a commit in a row: on a thread of its own, so that calls are not held up by whoever sends many.
-        let worked = here.transfers.run(move || {
+        let worked = local.transfers.run(move || {
             let verified = gateway.verify_transfer(transfer).map_err(Failure::Admit)?;
             match issuer.transfer(gateway.set(), verified, now()).map_err(Failure::Settle)? {
                 Transferred::Conflict { spend, record } => Err(Failure::Admit(gateway.double_spend(*spend, &record))),
@@ -60,7 +53,7 @@ impl Inner {
             }
         });
         let stored = worked.await.map_err(|error| {
-            here.gateway.give_back(Unpaid::Transfer);
+            local.gateway.give_back(Unpaid::Transfer);
             work_problem(error)
         })?;
         match stored {

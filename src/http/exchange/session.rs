@@ -14,7 +14,6 @@ use std::time::Duration;
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
 use http::header;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -22,14 +21,16 @@ use super::fetch::untold;
 use super::forward::Next;
 use super::ledger::{Errand, Found, Held, Ledger, Screening};
 use super::metering::{Bill, Purse};
-use super::received::{Received, Signed, read_credential};
+use super::received::Received;
 use super::running::Entry;
 use super::work::{Reply, Work};
-use super::{Inner, busy, failed, settled_answer, work_problem};
+use super::{Exchange, busy, failed, work_problem};
 use crate::gateway::{Cancelled, FetchError, Opened, ReplayWindow, Whereabouts};
 use crate::http::payment::Payload;
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::{Signed, read_credential};
+use crate::http::wire::{SessionAnswer, settled_answer};
 use crate::lifecycle::ParsedSpend;
 use crate::pipeline::Source;
 use crate::protocol::{
@@ -44,15 +45,6 @@ const CLOSING: Duration = Duration::from_secs(20);
 /// How long calls may take to end once they are stopped.
 const STOPPING: Duration = Duration::from_secs(5);
 
-/// What [`SESSION_PATH`](super::SESSION_PATH) answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionAnswer {
-    /// For how many seconds calls can be made. Then the session is closed.
-    pub seconds: u64,
-    /// How far behind the highest sequence number a call may be.
-    pub window: u64,
-}
-
 /// The sessions of this process.
 pub(super) struct Sessions {
     table: Mutex<HashMap<SpendKey, Arc<Session>>>,
@@ -63,7 +55,7 @@ pub(super) struct Sessions {
 /// One session.
 pub(super) struct Session {
     /// What it began with. Its calls are worked on by that, whatever the gateway goes by meanwhile.
-    inner: Arc<Inner>,
+    exchange: Arc<Exchange>,
     key: SpendKey,
     public: SessionPublicKey,
     spend: Held,
@@ -93,7 +85,7 @@ pub(super) struct Part {
 /// A further call of a session, let in.
 pub(super) struct Reserved {
     /// By which it is worked on.
-    pub(super) inner: Arc<Inner>,
+    pub(super) exchange: Arc<Exchange>,
     pub(super) bill: Bill,
     pub(super) entry: Entry,
 }
@@ -186,7 +178,7 @@ impl Drop for Part {
     }
 }
 
-impl Inner {
+impl Exchange {
     /// Opens a session with the spend in the request's body. Nothing is served yet.
     pub(super) async fn open_session(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
         let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
@@ -194,12 +186,12 @@ impl Inner {
         if received.body.len() != Opening::LENGTH {
             return Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"));
         }
-        self.apart(|inner| async move { inner.begin_session(received, source).await }).await
+        self.apart(|exchange| async move { exchange.begin_session(received, source).await }).await
     }
 
     async fn begin_session(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
         let place = Arc::clone(&self.sessions.places).try_acquire_owned().map_err(|_| busy())?;
-        let (signed, bytes) = (Signed::without_body(&received), received.body.clone());
+        let (signed, bytes) = (received.signed_bare(), received.body.clone());
         let (screening, content) = self.screen(bytes, signed, Errand::Session).await?;
         let candidate = match screening {
             Screening::Known(found) => return self.opened_again(&received, found).await,
@@ -215,7 +207,7 @@ impl Inner {
         let rates = self.rates(&tariff, spend.charge());
         let longest = Duration::from_secs(self.ledger.directory().parts().limits.session_seconds.into());
         let session = Arc::new(Session {
-            inner: Arc::clone(&self),
+            exchange: Arc::clone(&self),
             key: spend.key(),
             public,
             spend,
@@ -242,11 +234,11 @@ impl Inner {
         if let Some(session) = self.sessions.find(&parsed.key()) {
             return Ok(session.answer());
         }
-        let Ledger::Here(here) = &self.ledger else { return Err(Elsewhere::Here.into_problem()) };
-        Err(match self.cancelled(here, (parsed.key(), parsed.record_key()), Opened::InProgress).await? {
+        let Ledger::Local(local) = &self.ledger else { return Err(Elsewhere::Local.into_problem()) };
+        Err(match self.cancelled(local, (parsed.key(), parsed.record_key()), Opened::InProgress).await? {
             Cancelled::Elsewhere => Elsewhere::Another.into_problem(),
             Cancelled::Settled(settled) => self.known(Opened::Settled(settled)).await,
-            _ => Elsewhere::Here.into_problem(),
+            _ => Elsewhere::Local.into_problem(),
         })
     }
 
@@ -258,11 +250,11 @@ impl Inner {
         next: Next,
     ) -> Result<Response, ProblemDetails> {
         let received = self.receive(request, self.limits.max_body).await?;
-        let Reserved { inner, bill, entry } = self.reserve(following, &received, Signed::of(&received)).await?;
+        let Reserved { exchange, bill, entry } = self.reserve(following, &received, received.signed()).await?;
         // In a task of its own: a caller who hangs up does not stop what has to be metered.
         let (mut reply, answer) = Reply::new();
         tokio::spawn(async move {
-            if let Err(problem) = inner.work(Work { received, bill, next }, &entry, &mut reply).await {
+            if let Err(problem) = exchange.work(Work { received, bill, next }, &entry, &mut reply).await {
                 reply.send(Err(problem));
             }
         });
@@ -279,14 +271,14 @@ impl Inner {
         let Some(session) = self.sessions.find(&following.key()) else {
             return Err(self.elsewhere(following, signed).await?.into_problem());
         };
-        let meter = session.inner.meter(received)?;
+        let meter = session.exchange.meter(received)?;
         self.check_signature(&session, following, signed).await?;
         let (number, most) = (following.authorisation.sequence, meter.most());
         let begun = session.change(|account| account.begin(number, most.as_ref()));
         let rates = begun.map_err(refused)?;
         let part = Part { session: Arc::clone(&session), number, ended: false };
         let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
-        Ok(Reserved { inner: Arc::clone(&session.inner), bill, entry: self.running.enter(session.key) })
+        Ok(Reserved { exchange: Arc::clone(&session.exchange), bill, entry: self.running.enter(session.key) })
     }
 
     /// Closes a session, and answers with its settlement.
@@ -297,12 +289,12 @@ impl Inner {
         let following = read_following(&following, Action::Close)?;
         let received = self.receive(request, 1_024).await?;
         let Some(session) = self.sessions.find(&following.key()) else {
-            return match self.elsewhere(following, Signed::of(&received)).await? {
+            return match self.elsewhere(following, received.signed()).await? {
                 Elsewhere::Settled(settled) => Ok(settled_answer(&settled, None)),
                 other => Err(other.into_problem()),
             };
         };
-        self.check_signature(&session, following, Signed::of(&received)).await?;
+        self.check_signature(&session, following, received.signed()).await?;
         session.close();
         let mut settled = session.settled.subscribe();
         let waited = timeout(CLOSING, settled.wait_for(Option::is_some)).await;
@@ -330,18 +322,18 @@ impl Inner {
 
     /// What has become of a session that is not in this process.
     async fn elsewhere(&self, following: Following, signed: Signed) -> Result<Elsewhere, ProblemDetails> {
-        let here = match &self.ledger {
-            Ledger::Here(here) => here,
-            Ledger::There(there) => {
-                let fetched = there.fetch(following.to_bytes().to_vec(), signed).await?;
-                return Ok(fetched.map_or(Elsewhere::Here, Elsewhere::Settled));
+        let local = match &self.ledger {
+            Ledger::Local(local) => local,
+            Ledger::Remote(remote) => {
+                let fetched = remote.fetch(following.to_bytes().to_vec(), signed).await?;
+                return Ok(fetched.map_or(Elsewhere::Local, Elsewhere::Settled));
             }
         };
-        let gateway = Arc::clone(&here.gateway);
+        let gateway = Arc::clone(&local.gateway);
         let look = move || signed.with(|request| gateway.whereabouts(&following, request));
-        match here.pipeline.run(look).await.map_err(work_problem)?? {
+        match local.pipeline.run(look).await.map_err(work_problem)?? {
             Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled.settlement().clone())),
-            Ok(Whereabouts::Here) => Ok(Elsewhere::Here),
+            Ok(Whereabouts::Here) => Ok(Elsewhere::Local),
             Ok(Whereabouts::Elsewhere) => Ok(Elsewhere::Another),
             Err(error) => Err(untold(&error)),
         }
@@ -357,7 +349,7 @@ struct Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.session.inner.sessions.table().remove(&self.session.key);
+        self.session.exchange.sessions.table().remove(&self.session.key);
     }
 }
 
@@ -366,16 +358,16 @@ impl Kept {
     async fn keep(self) {
         self.last().await;
         let Self { session, .. } = &self;
-        let inner = &session.inner;
+        let exchange = &session.exchange;
         let (cost, units) = {
             let account = session.account();
             (account.so_far(), account.units())
         };
         // What cannot be settled is by whoever sweeps after its lease, at what was written down.
-        if let Ok(settlement) = inner.settle(&session.spend, cost).await {
+        if let Ok(settlement) = exchange.settle(&session.spend, cost).await {
             // What counts is what the set holds, which another may have settled.
             let cost = session.spend.charge().checked_sub(settlement.refund).unwrap_or(Credits::ZERO);
-            let receipt = inner.receipt(session.key, session.content, units, cost);
+            let receipt = exchange.receipt(session.key, session.content, units, cost);
             session.settled.send_replace(Some(Settled { settlement, receipt }));
         }
     }
@@ -416,7 +408,7 @@ impl Kept {
     async fn stop_calls(&self) {
         let Self { session, .. } = self;
         session.account().close();
-        let _ = session.inner.running.stop(&session.key);
+        let _ = session.exchange.running.stop(&session.key);
         let ended = async {
             while !session.account().is_over() {
                 session.wake.notified().await;
@@ -429,7 +421,7 @@ impl Kept {
     fn write_down(&self) {
         let Some(so_far) = self.session.account().take_unwritten() else { return };
         // If it fails, or too many are waiting, there is the next one, and the settlement.
-        let _ = self.session.inner.write_down(&self.session.spend, so_far, || {});
+        let _ = self.session.exchange.write_down(&self.session.spend, so_far, || {});
     }
 }
 
@@ -437,7 +429,7 @@ impl Kept {
 enum Elsewhere {
     Settled(Settlement),
     /// A call by itself, or a session of this process from before it was started anew.
-    Here,
+    Local,
     Another,
 }
 
@@ -448,7 +440,7 @@ impl Elsewhere {
                 let detail = "the session is over; its settlement is attached";
                 ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.to_bytes())
             }
-            Self::Here => ProblemDetails::new(Problem::InProgress, "the spend pays for a call and is no session"),
+            Self::Local => ProblemDetails::new(Problem::InProgress, "the spend pays for a call and is no session"),
             Self::Another => ProblemDetails::new(Problem::WrongOwner, "another process has this session"),
         }
     }
