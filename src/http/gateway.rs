@@ -54,7 +54,7 @@ pub(in crate::http) use forward::Next;
 pub(in crate::http) use forward::OF_CALLERS;
 pub use limits::GatewayLimits;
 pub use observer::{NoObserver, Observer};
-pub(crate) use received::authorities;
+pub use received::authorities;
 pub(in crate::http) use received::{Signed, authority, read_body, read_credential};
 pub use session::SessionAnswer;
 pub use transfer::TransferAnswer;

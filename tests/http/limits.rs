@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Gateway, GatewayParts, Quotas};
 use halometer::http::clock::now;
 use halometer::http::gateway::{GatewayLimits, NoObserver, SESSION_PATH};
@@ -15,6 +14,7 @@ use halometer::http::problem::ProblemDetails;
 use halometer::http::server::Listener;
 use halometer::protocol::*;
 use halometer::store::MemorySpentSet;
+use halometer::testing::stack::StackOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::Layer as _;
 

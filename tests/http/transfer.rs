@@ -1,11 +1,11 @@
 //! Transfers and rollovers over HTTP.
 
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Quotas, Rate};
 use halometer::http::clock::now;
 use halometer::http::gateway::{CANCEL_PATH, GatewayLimits, ROLLOVER_PATH, TRANSFER_PATH};
 use halometer::http::payer::{Client, ClientError};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{Authorised, AuthorisedTransfer};
 
 use crate::world::{Caller, PAID, World, assert_refused, errand, lane, shared};

@@ -139,7 +139,7 @@ pub(in crate::http) async fn read_body(body: Body, max: usize, timeout: Duration
 }
 
 /// The authority of an origin as session signatures have it, and with the port always.
-pub(crate) fn authorities(origin: &str) -> Option<(String, String)> {
+pub fn authorities(origin: &str) -> Option<(String, String)> {
     let url = reqwest::Url::parse(origin).ok()?;
     let host = url.host_str()?.to_ascii_lowercase();
     let long = format!("{host}:{}", url.port_or_known_default()?);
