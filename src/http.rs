@@ -20,7 +20,7 @@
 //! | [`server`], [`clock`] | what they stand on |
 
 pub mod beside;
-pub(crate) mod cause;
+pub mod cause;
 pub mod clock;
 mod content_digest;
 pub mod exchange;

@@ -8,7 +8,6 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
-use halometer::cli::demo::stack::{Stack, StackOptions};
 use halometer::gateway::{Gateway, GatewayParts, Quotas};
 use halometer::http::beside::{Beside, BesideParts, CALL_HEADER, CallReport, ProxySecret, REPORT_PATH, SECRET_HEADER};
 use halometer::http::clock::now;
@@ -24,6 +23,7 @@ use halometer::http::server::{Listener, Server};
 use halometer::http::wire::SETTLEMENT_PATH;
 use halometer::protocol::*;
 use halometer::store::{MemorySpentSet, RecordState, SpentSet as _};
+use halometer::testing::stack::{Stack, StackOptions};
 use halometer::wallet::{LaneId, MemoryJournal, Policy, ProvingKeys, RootSecret, Wallet};
 use http::{HeaderMap, Method, StatusCode};
 

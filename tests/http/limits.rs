@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Gateway, GatewayParts, Quotas};
 use halometer::http::clock::now;
 use halometer::http::exchange::GatewayLimits;
@@ -18,6 +17,7 @@ use halometer::http::server::Listener;
 use halometer::http::wire::SESSION_PATH;
 use halometer::protocol::*;
 use halometer::store::MemorySpentSet;
+use halometer::testing::stack::StackOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::Layer as _;
 

@@ -1,10 +1,10 @@
 //! Every refusal has its status and its problem type, and costs nothing.
 
 use halometer::circuits::note::ContextHash;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::now;
 use halometer::http::payment::Payload;
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 
 use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane};
 

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use halometer::cli::demo::stack::{Stack, StackOptions, UpstreamOptions};
 use halometer::gateway::{Gateway, GatewayParts, Opened, Quotas};
 use halometer::http::clock::now;
 use halometer::http::payment::{Challenge, Credential, Payload, Receipt};
@@ -12,6 +11,7 @@ use halometer::http::server::{Listener, Server};
 use halometer::http::wire::CANCEL_PATH;
 use halometer::lifecycle::AdmittedSpend;
 use halometer::protocol::*;
+use halometer::testing::stack::{Stack, StackOptions, UpstreamOptions};
 use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, RootSecret, Wallet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -177,18 +177,6 @@ impl Client {
         Ok(request.send().await.map_err(ClientError::Http)?.into())
     }
 
-    /// Sends a request, and reads the whole answer.
-    #[cfg(feature = "cli")]
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        url: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Answer, ClientError> {
-        self.send_up_to(MAX_ANSWER, method, url, headers, body).await
-    }
-
     async fn send_up_to(
         &self,
         max: usize,
