@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
-use halometer::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, NoObserver};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::gateway::{GatewayService, GatewayServiceParts};
+use halometer::http::observer::NoObserver;
 use halometer::http::pricing::{Call, End, Meter, Metered, NotSold, Pricing};
 use halometer::http::server::Listener;
 use halometer::http::upstream::{Upstream, UpstreamLimits};

@@ -9,8 +9,6 @@ use http::header;
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Where it is found, at gateways and issuers.
-pub const OPENAPI_PATH: &str = "/.well-known/halometer/openapi.json";
 /// OpenAPI 3.1, in JSON: made of the YAML when it is first asked for.
 pub static OPENAPI: LazyLock<String> = LazyLock::new(|| {
     let documents = YamlLoader::load_from_str(include_str!("../../docs/openapi.yaml"));

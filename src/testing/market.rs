@@ -9,8 +9,9 @@ use rand::rngs::SysRng;
 
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
 use crate::http::clock::now;
-use crate::http::gateway::{GatewayLimits, NoObserver};
-use crate::http::layer::{PaymentLayer, PaymentLayerParts};
+use crate::http::exchange::{GatewayLimits, PaymentLayerParts};
+use crate::http::layer::PaymentLayer;
+use crate::http::observer::NoObserver;
 use crate::http::payer::{Client, ClientError, Payer, PayerError, PayerParts};
 use crate::http::pricing::Pricing;
 use crate::issuer::{DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::protocol::*;
 use halometer::testing::stack::StackOptions;
 use tokio::io::AsyncWriteExt as _;

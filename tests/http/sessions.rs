@@ -12,15 +12,16 @@ use axum::body::{Body, Bytes};
 use axum::routing::any;
 use halometer::gateway::{Gateway, GatewayParts, Quotas, ReplayWindow};
 use halometer::http::clock::now;
-use halometer::http::gateway::{
-    CANCEL_PATH, CLOSE_PATH, GatewayLimits, NoObserver, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer, SettlementAnswer,
-};
-use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::layer::PaymentLayer;
+use halometer::http::observer::NoObserver;
 use halometer::http::payment::{Payload, RECEIPT_HEADER, Receipt as ReceiptHeader};
 use halometer::http::pricing::{
     Call, End, FixedPricing, HeaderPricing, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing, TokenPricing,
 };
 use halometer::http::server::Listener;
+use halometer::http::wire::{CANCEL_PATH, CLOSE_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer, SettlementAnswer};
 use halometer::protocol::*;
 use halometer::store::RecordState;
 use halometer::testing::stack::StackOptions;

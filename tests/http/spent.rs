@@ -1,9 +1,9 @@
 //! Asking which notes are spent.
 
 use halometer::gateway::Rate;
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::http::payer::{Client, ClientError};
-use halometer::http::spent::{SPENT_PATH, bucket_path, spent_path};
+use halometer::http::wire::{SPENT_PATH, bucket_path, spent_path};
 use halometer::protocol::*;
 use halometer::testing::stack::StackOptions;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::payment::{RECEIPT_HEADER, Receipt};
 use halometer::http::pricing::{BytePricing, INPUT_TOKEN, OUTPUT_TOKEN};

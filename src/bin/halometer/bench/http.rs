@@ -20,9 +20,9 @@ use super::figures::{Figures, Samples, milliseconds};
 use super::machine::{parallelism, pinned_workers};
 use super::progress::Progress;
 use halometer::http::clock::now;
-use halometer::http::gateway::{CLOSE_PATH, SESSION_PATH};
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::server::{Listener, Server};
+use halometer::http::wire::{CLOSE_PATH, SESSION_PATH};
 use halometer::protocol::{ContentDigest, Credits, DeviceId, GatewayId, LANES, Request, Settlement, SpendKey};
 use halometer::store::durable::{DurableStore, StoreOptions};
 use halometer::testing::stack::{Records, Stack, StackOptions, UpstreamOptions};
@@ -229,7 +229,7 @@ impl Session {
         let credential = shop.credential(Payload::Following(self.signer.close(&shop.signed(CLOSE_PATH, b"")?)));
         let mut connection = Connection::new(&shop.host).await.map_err(|error| error.to_string())?;
         let answer = connection.ask(&shop.request(CLOSE_PATH, Some(credential), b"")).await;
-        let answer: halometer::http::gateway::SettlementAnswer =
+        let answer: halometer::http::wire::SettlementAnswer =
             serde_json::from_slice(&answer.map_err(|error| error.to_string())?)?;
         let settlement = URL_SAFE_NO_PAD.decode(&answer.settlement)?;
         caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?)?;

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use tower::{ServiceExt as _, service_fn};
 
-use halometer::http::issuer::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
+use halometer::http::wire::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
 
 /// The issuer's paths that are none of a gateway's.
 const OF_ISSUER: [&str; 3] = [MINT_PATH, NOTICE_PATH, CLEARING_PATH];

@@ -18,8 +18,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::config::{LogConfig, LogFormat, LogLevel};
 use halometer::clearing::ClearingError;
-use halometer::http::gateway::Observer;
 use halometer::http::issuer::IssuerObserver;
+use halometer::http::observer::Observer;
 use halometer::http::operate::Tally;
 use halometer::issuer::NoticeError;
 use halometer::lifecycle::Evidence;

@@ -15,9 +15,10 @@ use super::start::{self, StartError};
 use super::vault::{GatewayIdentity, VaultError, exposed};
 use halometer::http::cause::chain;
 use halometer::http::clock::now;
+use halometer::http::exchange::{RemoteLayerParts, longest_call};
 use halometer::http::gateway::GatewayService;
+use halometer::http::issuer_client::IssuerClient;
 use halometer::http::operate::Tally;
-use halometer::http::remote::{IssuerClient, RemoteLayerParts, longest_call};
 use halometer::protocol::{Directory, GatewayId, GatewayKey, RootKey, SignedDirectory};
 
 /// How long an issuer who does not answer at the start is asked again.

@@ -15,12 +15,12 @@ use super::vault::{Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use halometer::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
 use halometer::http::clock::now;
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::http::issuer::ClearingLimits;
+use halometer::http::issuer_client::{IssuerClientError, IssuerTrouble};
 use halometer::http::layer::PaymentLayer;
 use halometer::http::pattern::RoutePattern;
 use halometer::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing};
-use halometer::http::remote::{IssuerClientError, IssuerTrouble};
 use halometer::http::server::{Certificates, TlsError};
 use halometer::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use halometer::issuer::{

@@ -4,8 +4,8 @@ use super::{
     Config, ConfigError, DirectoryConfig, IssuerConfig, IssuerKind, Loaded, Origin, PaymentsKind, PricingConfig,
     PricingKind, QuotasConfig, ScheduleConfig, StoreConfig, UpkeepConfig,
 };
+use halometer::http::issuer_client::{IssuerClient, IssuerClientError};
 use halometer::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN};
-use halometer::http::remote::{IssuerClient, IssuerClientError};
 use halometer::http::upstream::{Upstream, UpstreamLimits};
 use halometer::issuer::{Schedule, ScheduleParts};
 use halometer::protocol::{Credits, Grid, Limits, Price, Tariff, Timestamp, Window};

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use halometer::http::gateway::authorities;
 use halometer::http::pattern::RoutePattern;
+use halometer::http::wire::authorities;
 use halometer::protocol::{GatewayId, GatewayKey, RootKey};
 use serde::Deserialize;
 
