@@ -1,5 +1,7 @@
 //! The Spend circuit: `2^8` rows, eight advice columns, degree 6. [`layout`] says where everything lies.
 
+#[cfg(any(test, feature = "fixtures"))]
+mod description;
 mod header;
 mod layout;
 mod poseidon;
@@ -26,6 +28,8 @@ use trace::Trace;
 use crate::schnorr::PublicKey;
 use crate::spend::{SpendPublic, SpendWitness, Violation};
 
+#[cfg(feature = "fixtures")]
+pub(crate) use description::Description;
 pub(crate) use layout::K;
 
 /// Columns and gates of the circuit.
