@@ -1,5 +1,7 @@
 //! The Spend circuit: `2^8` rows, eight advice columns, degree 6. [`layout`] says where everything lies.
 
+#[cfg(any(test, feature = "fixtures"))]
+mod description;
 mod header;
 mod layout;
 mod places;
@@ -27,6 +29,8 @@ use trace::Trace;
 use crate::schnorr::PublicKey;
 use crate::spend::{SpendPublic, SpendWitness, Violation};
 
+#[cfg(feature = "fixtures")]
+pub(crate) use description::Description;
 pub(crate) use layout::{CELLS, Col, K};
 pub(crate) use places::FIXED;
 pub(crate) use poseidon::Forms;

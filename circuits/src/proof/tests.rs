@@ -3,4 +3,5 @@
 mod equality;
 mod equation;
 mod gates;
+mod parameters;
 mod support;

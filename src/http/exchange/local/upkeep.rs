@@ -27,7 +27,7 @@ pub struct UpkeepTask {
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Begins. The rounds run on a thread of their own, one after the other, until the handle is used.
-pub(super) fn start(
+pub(in crate::http::exchange) fn start(
     task: UpkeepTask,
     set: Arc<dyn SpentSet>,
     issuer: Arc<Current<Issuer>>,

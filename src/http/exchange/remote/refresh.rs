@@ -1,37 +1,43 @@
 //! Newer directories for a gateway whose issuer is elsewhere.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::adopt::AdoptError;
-use super::engine::Engine;
-use super::remote::IssuerLink;
+use super::IssuerLink;
 use crate::http::cause::chain;
-use crate::protocol::{DirectoryError, RootKey};
+use crate::http::exchange::adopt::AdoptError;
+use crate::protocol::{Directory, DirectoryError, RootKey, SignedDirectory};
 
 /// The shortest pause between two questions, however often somebody wants to know.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause while there is no answer: it is to be known soon that there is one again.
 const AWAY: Duration = Duration::from_secs(5);
 
+/// Goes on under a newer directory. None once the gateway is gone.
+type Adopt = dyn Fn(&SignedDirectory, Directory) -> Option<Result<(), AdoptError>> + Send + Sync;
+
 /// Asks for the directory again and again, and goes on under each that is newer, verified and follows. Ends with the gateway.
-pub(super) async fn keep_fresh(engine: Weak<Engine>, link: Arc<IssuerLink>, root: RootKey, every: Duration) {
+pub(in crate::http::exchange) async fn keep_fresh(
+    link: Arc<IssuerLink>,
+    root: RootKey,
+    every: Duration,
+    adopt: Box<Adopt>,
+) {
     let mut pause = every;
     loop {
         tokio::time::sleep(PAUSE).await;
         // At its time, or when something came that the present one does not explain.
         let _ = timeout(pause.saturating_sub(PAUSE), link.stale()).await;
-        let Some(engine) = engine.upgrade() else { return };
-        let trouble = look(&engine, &link, root).await;
+        let trouble = look(&link, root, &*adopt).await;
         link.set_trouble(trouble);
         pause = if trouble.is_none() { every } else { every.min(AWAY) };
     }
 }
 
 /// Asks once. What keeps calls from being taken.
-async fn look(engine: &Arc<Engine>, link: &IssuerLink, root: RootKey) -> Option<&'static str> {
+async fn look(link: &IssuerLink, root: RootKey, adopt: &Adopt) -> Option<&'static str> {
     let signed = match link.issuer().directory().await {
         Ok(signed) => signed,
         Err(trouble) => {
@@ -48,7 +54,7 @@ async fn look(engine: &Arc<Engine>, link: &IssuerLink, root: RootKey) -> Option<
     if directory.digest() == link.gateway().directory().digest() {
         return None;
     }
-    let error = engine.adopt_remote(&signed, directory).err()?;
+    let error = adopt(&signed, directory)?.err()?;
     link.complain(&error.to_string());
     Some(match error {
         // As a cache might show.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Exchange;
 use super::ledger::Held;
 use super::session::Part;
 use crate::http::pricing::{Meter, Metered, Rates};
-use crate::protocol::{ContentDigest, Credits};
+use crate::http::problem::ProblemDetails;
+use crate::protocol::{ContentDigest, Credits, Problem};
 
 /// How often what was metered is written down. It is what a crash can make a call cheaper by.
 const EVERY: Duration = Duration::from_secs(1);
@@ -71,36 +71,60 @@ impl Bill {
     fn so_far(&self) -> Credits {
         self.rates.cost(&self.meter.metered())
     }
-}
 
-impl Exchange {
-    /// Has what was metered so far written into the record, if it is time to; by a thread that may take its time. Whoever settles
-    /// the spend after this process has died does so at that.
-    pub(super) fn note(&self, bill: &mut Bill) {
-        let due = bill.note_at().is_some_and(|at| at <= Instant::now());
+    /// Has what was metered so far written into the record, if it is time to; by a thread that may take its time. After this process
+    /// has died the spend is settled at that.
+    pub(super) fn note(&mut self) {
+        let due = self.note_at().is_some_and(|at| at <= Instant::now());
         if !due {
             return;
         }
-        let so_far = bill.so_far();
-        let held = match &bill.purse {
-            Purse::Whole(held) => held.clone(),
+        let so_far = self.so_far();
+        let held = match &self.purse {
+            Purse::Whole(held) => held,
             Purse::Part(part) => {
                 part.note(so_far);
-                (bill.noted, bill.next_note) = (so_far, Instant::now() + EVERY);
+                (self.noted, self.next_note) = (so_far, Instant::now() + EVERY);
                 return;
             }
         };
-        if bill.noting.swap(true, Ordering::AcqRel) {
+        if self.noting.swap(true, Ordering::AcqRel) {
             return;
         }
-        bill.next_note = Instant::now() + EVERY;
-        let noting = Arc::clone(&bill.noting);
-        let noted = self.write_down(&held, so_far, move || noting.store(false, Ordering::Release));
-        if noted {
-            bill.noted = so_far;
+        self.next_note = Instant::now() + EVERY;
+        let noting = Arc::clone(&self.noting);
+        if held.note(so_far, move || noting.store(false, Ordering::Release)) {
+            self.noted = so_far;
         } else {
             // The next one says it all.
-            bill.noting.store(false, Ordering::Release);
+            self.noting.store(false, Ordering::Release);
         }
+    }
+
+    pub(super) fn too_dear(&self) -> ProblemDetails {
+        let detail = match &self.purse {
+            Purse::Whole(_) => {
+                "the charge is below the price of this call; nothing was done, and its settlement is attached"
+            }
+            Purse::Part(_) => "what is left of the session's charge is below the price of this call; nothing was done",
+        };
+        ProblemDetails::new(Problem::CapReached, detail)
+    }
+
+    pub(super) fn withheld(&self) -> ProblemDetails {
+        ProblemDetails::withheld(match &self.purse {
+            Purse::Whole(_) => {
+                "the service's price is above the charge: the answer is withheld, and the settlement is attached"
+            }
+            Purse::Part(_) => "the service's price is above what can be paid in this session: the answer is withheld",
+        })
+    }
+
+    pub(super) fn cancelled(&self) -> ProblemDetails {
+        let detail = match &self.purse {
+            Purse::Whole(_) => "the call was cancelled; its settlement is attached",
+            Purse::Part(_) => "the session was ended; its settlement can be asked for",
+        };
+        ProblemDetails::new(Problem::AlreadySpent, detail)
     }
 }

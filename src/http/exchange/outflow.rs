@@ -1,75 +1,17 @@
-//! An answer on its way from the service to the caller, chunk by chunk.
+//! An answer on its way to the caller, chunk by chunk.
 
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-use super::Exchange;
-use super::metering::Bill;
 use super::running::Entry;
 use crate::http::pricing::End;
-use crate::http::upstream::UpstreamError;
-
-/// The body of an answer as the service gives it.
-pub(super) struct Inflow {
-    pub(super) body: Body,
-    /// What came after it.
-    pub(super) trailers: HeaderMap,
-    /// Why it ended.
-    pub(super) error: Option<UpstreamError>,
-    /// When the call has to be over.
-    pub(super) deadline: Instant,
-    /// How long from one chunk to the next.
-    pub(super) idle: Duration,
-}
-
-/// What comes next of an answer.
-pub(super) enum Step {
-    Chunk(Bytes),
-    Over(End),
-}
-
-impl Inflow {
-    /// Until when the next chunk has to be here, or to be taken.
-    pub(super) fn patience(&self) -> Instant {
-        self.deadline.min(Instant::now() + self.idle)
-    }
-
-    /// The next chunk. Nothing is lost if it is not waited for to the end.
-    pub(super) async fn next(&mut self, entry: &Entry, until: Instant) -> Step {
-        loop {
-            let frame = tokio::select! {
-                biased;
-                () = entry.stopped() => return Step::Over(End::Cancelled),
-                frame = timeout_at(until, self.body.frame()) => frame,
-            };
-            let failed = match frame {
-                Ok(None) => return Step::Over(End::Complete),
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(chunk) => return Step::Chunk(chunk),
-                    Err(frame) => {
-                        if let Ok(trailers) = frame.into_trailers() {
-                            self.trailers = trailers;
-                        }
-                        continue;
-                    }
-                },
-                Ok(Some(Err(error))) => UpstreamError::from_service(error.into()),
-                Err(_) => UpstreamError::Timeout,
-            };
-            self.error = Some(failed);
-            return Step::Over(End::Failed);
-        }
-    }
-}
 
 /// What is handed to the caller's side.
 pub(super) enum Part {
@@ -150,58 +92,6 @@ pub(super) async fn tail(send: mpsc::Sender<Part>, words: Bytes, trailers: Optio
     for part in words.into_iter().chain(trailers).map(Part::Frame).chain([Part::Done]) {
         if send.send_timeout(part, patience).await.is_err() {
             return;
-        }
-    }
-}
-
-impl Exchange {
-    /// Passes an answer on, after what of it is here already, until it ends or is stopped.
-    pub(super) async fn pass_on(
-        &self,
-        bill: &mut Bill,
-        inflow: &mut Inflow,
-        send: &mpsc::Sender<Part>,
-        entry: &Entry,
-        here: Vec<Bytes>,
-    ) -> End {
-        for chunk in here {
-            match room(send, entry, inflow.patience()).await {
-                Ok(room) => room.send(Part::Frame(Frame::data(chunk))),
-                Err(end) => return end,
-            }
-        }
-        if bill.is_over() {
-            return End::CapReached;
-        }
-        loop {
-            // First the room: what is not taken is not asked for.
-            let room = match room(send, entry, inflow.patience()).await {
-                Ok(room) => room,
-                Err(end) => return end,
-            };
-            let until = inflow.patience();
-            let step = loop {
-                let note_at = bill.note_at();
-                tokio::select! {
-                    biased;
-                    () = send.closed() => return End::Gone,
-                    step = inflow.next(entry, until) => break step,
-                    () = sleep_until(note_at.unwrap_or(until)), if note_at.is_some() => self.note(bill),
-                }
-            };
-            match step {
-                Step::Chunk(chunk) => {
-                    let passed = bill.meter.chunk(chunk);
-                    if bill.is_over() {
-                        return End::CapReached;
-                    }
-                    self.note(bill);
-                    if !passed.is_empty() {
-                        room.send(Part::Frame(Frame::data(passed)));
-                    }
-                }
-                Step::Over(end) => return end,
-            }
         }
     }
 }
