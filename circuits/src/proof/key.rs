@@ -186,8 +186,12 @@ impl ProvingKey {
     ) -> Result<Vec<u8>, ProveError> {
         let advice = circuit.advice().ok_or(ProveError::Prover(plonk::Error::Synthesis))?;
         drop(circuit);
-        fast::prove(&self.0.columns, &self.0.verifying.0.stock.representative, public, advice, rounds, rng)
-            .map_err(|Malformed| ProveError::Prover(plonk::Error::ConstraintSystemFailure))
+        fast::prove(&self.0.columns, &self.0.verifying.0.stock.representative, public, advice, rounds, rng).map_err(
+            |Malformed| {
+                let error = "a commitment is the identity, or a challenge is zero; try again";
+                ProveError::Prover(plonk::Error::Transcript(std::io::Error::other(error)))
+            },
+        )
     }
 
     #[cfg(test)]
