@@ -38,7 +38,7 @@ pub mod clearing;
 pub mod conformance;
 pub mod gateway;
 mod hex;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "client", feature = "server"))]
 pub mod http;
 pub mod issuer;
 pub mod lifecycle;
@@ -52,6 +52,8 @@ pub mod store;
 pub mod testing;
 pub mod upkeep;
 pub mod wallet;
+#[cfg(any(feature = "client", feature = "pipeline"))]
+pub mod workers;
 
 #[cfg(test)]
 mod hostile;

@@ -59,9 +59,10 @@ use super::wire::{CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_
 use crate::clearing::{Clearing, Desk};
 use crate::gateway::{GatewayError, Rate};
 use crate::issuer::{Issuer, PaymentNotices};
-use crate::pipeline::{Current, TaskPool, WorkError};
+use crate::pipeline::Current;
 use crate::protocol::Problem;
 use crate::store::SpentSet;
+use crate::workers::{TaskPool, WorkError};
 
 /// Mints that wait, and notices; one more is answered `busy`.
 const QUEUE: usize = 256;

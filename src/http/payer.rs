@@ -35,7 +35,7 @@ pub use client::{Client, ClientError};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
-pub use session::{PaidSession, SessionPaid};
+pub use session::{PaidSession, SessionBody, SessionPaid};
 pub use stream::{PaidBody, Settled, Streamed};
 
 use std::sync::{Arc, Mutex, PoisonError};

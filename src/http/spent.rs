@@ -33,9 +33,10 @@ use super::clock::now;
 use super::problem::ProblemDetails;
 use super::wire::{SPENT_PATH, SpentCount, write_page};
 use crate::gateway::{Meter, Rate, store_problem};
-use crate::pipeline::{Current, TaskPool, WorkError};
+use crate::pipeline::Current;
 use crate::protocol::{Directory, EpochNumber, Prefix, Problem};
 use crate::store::{PartitionPhase, SpentSet, StoreError};
+use crate::workers::{TaskPool, WorkError};
 
 /// How many nullifiers there are in a page at most.
 const PAGE: usize = 1_024;

@@ -21,8 +21,9 @@ use crate::http::requests::Signed;
 use crate::http::wire::TransferAnswer;
 use crate::issuer::Issuer;
 use crate::lifecycle::{AuthenticSpend, ParsedSpend};
-use crate::pipeline::{Source, WorkError};
+use crate::pipeline::Source;
 use crate::protocol::{Credits, Directory, Following, GatewayId, Problem, Settlement, SpendKey};
+use crate::workers::WorkError;
 
 /// Who has the set.
 #[derive(Clone)]
@@ -142,11 +143,7 @@ impl Ledger {
     }
 
     /// The settlement that the bytes of a following request ask for; none while the spend is open.
-    pub(super) async fn fetch(
-        &self,
-        following: Vec<u8>,
-        signed: Signed,
-    ) -> Result<Option<Settlement>, ProblemDetails> {
+    pub(super) async fn fetch(&self, following: Vec<u8>, signed: Signed) -> Result<Option<Settlement>, ProblemDetails> {
         match self {
             Self::Local(local) => local.fetch(following, signed).await,
             Self::Remote(remote) => remote.fetch(following, signed).await,

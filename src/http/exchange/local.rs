@@ -26,9 +26,10 @@ use crate::http::requests::Signed;
 use crate::http::spent::SpentBuckets;
 use crate::issuer::Issuer;
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend, ParsedSpend};
-use crate::pipeline::{Current, Pipeline, PipelineError, PipelineParts, Source, TaskPool, WorkError};
+use crate::pipeline::{Current, Pipeline, PipelineError, PipelineParts, Source};
 use crate::protocol::{Following, Settlement, SpendKey};
 use crate::store::RecordKey;
+use crate::workers::{TaskPool, WorkError};
 
 /// Threads that settle. Each waits for its commit most of the time, and what waits at one moment is committed together: with one thread
 /// there would be nothing to put together.
@@ -198,11 +199,7 @@ impl Local {
     }
 
     /// The settlement that a following request asks for; none while the spend is open.
-    pub(super) async fn fetch(
-        &self,
-        following: Vec<u8>,
-        signed: Signed,
-    ) -> Result<Option<Settlement>, ProblemDetails> {
+    pub(super) async fn fetch(&self, following: Vec<u8>, signed: Signed) -> Result<Option<Settlement>, ProblemDetails> {
         let gateway = Arc::clone(&self.gateway);
         let fetch = move || signed.with(|request| gateway.fetch(&following, request));
         match self.run(fetch).await.map_err(work_problem)?? {

@@ -5,8 +5,8 @@ use http::StatusCode;
 use crate::gateway::{AdmitError, FetchError};
 use crate::http::problem::ProblemDetails;
 use crate::http::upstream::UpstreamError;
-use crate::pipeline::WorkError;
 use crate::protocol::Problem;
+use crate::workers::WorkError;
 
 pub(super) fn failed() -> ProblemDetails {
     ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")
