@@ -37,7 +37,6 @@ pub mod clearing;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod gateway;
-mod hex;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod http;
 pub mod issuer;
@@ -56,8 +55,4 @@ pub mod wallet;
 pub mod workers;
 
 #[cfg(test)]
-mod hostile;
-#[cfg(all(test, feature = "durable"))]
-mod kill;
-#[cfg(test)]
-mod model;
+mod trials;

@@ -11,12 +11,10 @@ mod child;
 mod parent;
 mod wallet;
 
-use std::path::Path;
-
-use crate::hex;
 use crate::protocol::*;
 use crate::store::durable::StoreOptions;
 use crate::testing::world;
+use std::path::Path;
 use world::*;
 
 /// Where the child finds its store.

@@ -87,7 +87,7 @@ impl Child {
         let request = MintRequest::from_bytes(request).unwrap();
         let paid = Credits::checked_sum(request.lanes.iter().map(|lane| lane.amount)).unwrap();
         self.payments.grant(request.payment, paid).unwrap();
-        format!("minted {}", hex::encode(&self.issuer.mint(&request, now).unwrap().to_bytes()))
+        format!("minted {}", hex::encode(self.issuer.mint(&request, now).unwrap().to_bytes()))
     }
 
     fn opened(&self, opened: Result<Opened, AdmitError>, now: Timestamp) -> String {
@@ -116,7 +116,7 @@ impl Child {
     }
 
     fn settled(&self, outcome: Result<SettledSpend, SettleError>) -> String {
-        format!("settled {}", hex::encode(&outcome.unwrap().settlement().to_bytes()))
+        format!("settled {}", hex::encode(outcome.unwrap().settlement().to_bytes()))
     }
 
     fn of(&self, nullifier: &[u8]) -> Option<Arc<AdmittedSpend>> {
@@ -169,7 +169,7 @@ impl Child {
         };
         match self.issuer.transfer(self.set(), transfer, now).unwrap() {
             Transferred::Settled(halves) => {
-                let [give, take] = halves.map(|half| hex::encode(&half.settlement().to_bytes()));
+                let [give, take] = halves.map(|half| hex::encode(half.settlement().to_bytes()));
                 format!("moved {give} {take}")
             }
             Transferred::Parted => "parted".to_owned(),
@@ -182,7 +182,7 @@ impl Child {
         match self.store.spent_set().find(EPOCH[0], &nullifier).unwrap().map(|record| record.state) {
             None => "none".to_owned(),
             Some(RecordState::Open { .. }) => "open".to_owned(),
-            Some(RecordState::Settled(settlement)) => format!("settled {}", hex::encode(&settlement.to_bytes())),
+            Some(RecordState::Settled(settlement)) => format!("settled {}", hex::encode(settlement.to_bytes())),
         }
     }
 

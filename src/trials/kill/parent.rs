@@ -138,7 +138,7 @@ impl Parent {
         self.open.clear();
         self.asked.clear();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::child_process", "--ignored", "--nocapture", "--test-threads", "1"])
+            .args(["--exact", "trials::kill::child_process", "--ignored", "--nocapture", "--test-threads", "1"])
             .env(PLACE, path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -235,7 +235,7 @@ impl Parent {
             let asked = self.open.values().any(|about| matches!(about, About::Mint(_, id) if *id == payment));
             if !asked {
                 let request = self.wallets[wallet].request_mint(payment, [micro(LANE); LANES]).unwrap();
-                self.say(input, About::Mint(wallet, payment), &format!("mint {}", hex::encode(&request.to_bytes())))?;
+                self.say(input, About::Mint(wallet, payment), &format!("mint {}", hex::encode(request.to_bytes())))?;
             }
         }
         for ((wallet, lane), key) in self.in_flight() {
@@ -359,7 +359,7 @@ impl Parent {
                 }
                 let Some(input) = input else { return Ok(()) };
                 let cost = self.below(6);
-                let (metered, nf) = (self.below(3) == 0, hex::encode(&key.nullifier.to_bytes()));
+                let (metered, nf) = (self.below(3) == 0, hex::encode(key.nullifier.to_bytes()));
                 if metered {
                     self.say(input, About::Metered, &format!("meter {nf} {cost}"))?;
                 }

@@ -16,11 +16,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
 use super::unhex;
-use crate::hex;
-use crate::hostile::outside::{Message, Outside};
 use crate::protocol::*;
 use crate::sealed::Lock;
 use crate::testing::world::*;
+use crate::trials::hostile::outside::{Message, Outside};
 use crate::wallet::file::{FileJournal, WalletFile};
 use crate::wallet::{Heard, LaneStatus, PursuitStep, Wallet};
 
@@ -111,7 +110,7 @@ impl Parent {
     /// The life of a child: its messages are answered until it is killed, so long after its first.
     fn live(&mut self, place: &Path, after: Duration) {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::wallet::child_process", "--ignored", "--nocapture", "--test-threads", "1"])
+            .args(["--exact", "trials::kill::wallet::child_process", "--ignored", "--nocapture", "--test-threads", "1"])
             .env(PLACE, place)
             .env(TIME, self.outside.now.seconds().to_string())
             .stdin(Stdio::piped())
@@ -161,7 +160,7 @@ impl Parent {
         self.answered += 1;
         if let Some(epoch) = message.strip_prefix("ask ") {
             let spent = self.outside.spent(EpochNumber::new(epoch.parse().unwrap()));
-            let spent: Vec<_> = spent.iter().map(|nullifier| hex::encode(&nullifier.to_bytes())).collect();
+            let spent: Vec<_> = spent.iter().map(|nullifier| hex::encode(nullifier.to_bytes())).collect();
             return Some(format!("{id} spent {}", spent.join(" ")));
         }
         let message = read(message);
@@ -174,8 +173,7 @@ impl Parent {
             _ => match self.outside.arrive(&message) {
                 _ if chance == 3 => return None,
                 Ok(settled) => {
-                    let settled: Vec<_> =
-                        settled.iter().map(|settlement| hex::encode(&settlement.to_bytes())).collect();
+                    let settled: Vec<_> = settled.iter().map(|settlement| hex::encode(settlement.to_bytes())).collect();
                     format!("settled {}", settled.join(" "))
                 }
                 Err(problem) => format!("problem {problem}"),
