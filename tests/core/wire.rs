@@ -32,7 +32,11 @@ fn spends_and_openings() {
 
     let refuses = |at, with: &[u8]| refuses(&opening, at, with, Opening::from_bytes);
     assert_eq!(refuses(0, &[0]), DecodeError::Version(0));
-    assert_eq!(refuses(0, &[2]), DecodeError::Version(2));
+    assert_eq!(refuses(0, &[1]), DecodeError::Version(1));
+    // A spend of version 1 had 32 bytes more: it is refused for its version all the same.
+    let mut older = [&opening[..], &[0; 32]].concat();
+    older[0] = 1;
+    assert_eq!(Opening::from_bytes(&older).err(), Some(DecodeError::Version(1)));
     for purpose in (0..=255).filter(|purpose| !(1..=3).contains(purpose)) {
         assert_eq!(refuses(1, &[purpose]), DecodeError::Field("purpose"));
     }

@@ -49,7 +49,7 @@ pub(super) fn entry(n: u8, other: bool) -> JournalEntry {
         target: "/".repeat(usize::from(n)),
         content: ContentDigest::of(&[n]),
     });
-    let spend = vec![n; [0, 10, 3711, 3712, 3974][usize::from(n % 5)]];
+    let spend = vec![n; [0, 10, 3679, 3680, 3942][usize::from(n % 5)]];
     let (pinned_at, settlement, outcome) = (T0.after(n.into()), None, None);
     JournalEntry { key, lane, index: u64::from(n / 4), spend, pinned_at, request, settlement, outcome }
 }
