@@ -130,8 +130,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (secret, device) = (RootSecret::generate(&mut rng), DeviceId::from_bytes([0; 8]));
     let signed = issuer.signed_directory();
     let mut wallet = Wallet::new(secret, device, root.public_key(), signed, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES])?;
-    wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
+    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES], now())?;
+    wallet.accept_mint(&payment, &issuer.mint(&request, now())?, now())?;
     let payer = Payer::start(wallet, PayerParts::new(id, Policy::personal(CHARGE), Client::plain()?)).await?;
     for (method, target, cost) in [(Method::GET, "/square/12", 25), (Method::POST, "/count", 200)] {
         let paid = payer.call(method, target, HeaderMap::new(), Bytes::new()).await?;

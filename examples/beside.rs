@@ -157,8 +157,8 @@ async fn run(ports: Ports) -> Result<(), Box<dyn Error>> {
     let (secret, device) = (RootSecret::generate(&mut rng), DeviceId::from_bytes([0; 8]));
     let signed = issuer.signed_directory();
     let mut wallet = Wallet::new(secret, device, root.public_key(), signed, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES])?;
-    wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
+    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES], now())?;
+    wallet.accept_mint(&payment, &issuer.mint(&request, now())?, now())?;
     let payer = Payer::start(wallet, PayerParts::new(id, Policy::personal(CHARGE), client)).await?;
     for (target, cost) in [("/pages/first", 25), ("/square/12", 12)] {
         let paid = payer.call(Method::GET, target, HeaderMap::new(), Bytes::new()).await?;

@@ -135,8 +135,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let secret = RootSecret::generate(&mut rng);
     let signed = issuer.signed_directory();
     let mut wallet = Wallet::new(secret, device, root.public_key(), signed, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES])?;
-    wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
+    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES], now())?;
+    wallet.accept_mint(&payment, &issuer.mint(&request, now())?, now())?;
 
     // Proofs are made ahead from here on; a call takes one that is ready.
     let parts = PayerParts::new(id, Policy::personal(CHARGE), Client::plain()?);

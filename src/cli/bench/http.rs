@@ -166,8 +166,8 @@ impl Caller {
         for _ in 0..spends.div_ceil(LANES) {
             let amounts = [amount; LANES];
             let payment = shop.stack.pay(Credits::checked_sum(amounts).ok_or("the amounts fit")?)?;
-            let minted = issuer.mint(&wallet.request_mint(payment, amounts)?, now())?;
-            wallet.accept_mint(&payment, &minted)?;
+            let minted = issuer.mint(&wallet.request_mint(payment, amounts, now())?, now())?;
+            wallet.accept_mint(&payment, &minted, now())?;
         }
         Ok(Self { wallet })
     }
@@ -226,7 +226,7 @@ impl Session {
         let answer: crate::http::gateway::SettlementAnswer =
             serde_json::from_slice(&answer.map_err(|error| error.to_string())?)?;
         let settlement = crate::http::payment::decode(&answer.settlement).ok_or("the settlement is base64url")?;
-        caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?)?;
+        caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?, now())?;
         Ok(())
     }
 }

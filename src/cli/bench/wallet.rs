@@ -18,6 +18,7 @@ use super::market::Market;
 use super::progress::Progress;
 use crate::cli::demo::stack::{Stack, StackOptions};
 use crate::gateway::Opened;
+use crate::http::clock::now;
 use crate::http::payer::{Client, Payer, PayerParts};
 use crate::protocol::{Credits, LANES};
 use crate::sealed::Lock;
@@ -79,7 +80,7 @@ fn past(figures: &mut Figures, progress: &mut Progress, place: &Place) -> Outcom
             };
             let settled = market.settle(&gateway, &spend)?;
             let start = Instant::now();
-            wallet.accept(&paid.key, settled.settlement())?;
+            wallet.accept(&paid.key, settled.settlement(), Market::NOW)?;
             accept.push(start.elapsed());
         }
     }
@@ -117,8 +118,8 @@ async fn funded(path: &Path, lanes: usize) -> Outcome<(Stack, WalletFile)> {
     std::fs::create_dir(path)?;
     let file = wallet_file(path);
     let mut wallet = file.create(&lock()?, stack.root_key(), &directory, &mut rand::rng())?;
-    let minted = client.mint(&stack.issuer_url(), &wallet.request_mint(payment, amounts)?).await?;
-    wallet.accept_mint(&payment, &minted)?;
+    let minted = client.mint(&stack.issuer_url(), &wallet.request_mint(payment, amounts, now())?).await?;
+    wallet.accept_mint(&payment, &minted, now())?;
     Ok((stack, file))
 }
 

@@ -20,6 +20,7 @@ use super::report::{Check, Money, Refusal, Report, Sample, Sizes, Times, Tokens}
 use super::stack::{Stack, StackError, StackOptions, UpstreamOptions};
 use crate::circuits::proof::Proof;
 use crate::cli::prompts::Prompts;
+use crate::http::clock::now;
 use crate::http::payer::{CallError, Client, ClientError, Paid, Payer, PayerError, PayerParts};
 use crate::http::pricing::TokenPricing;
 use crate::http::usage::Usage;
@@ -256,9 +257,9 @@ pub(super) async fn fund(
     let device = DeviceId::from_bytes(UnwrapErr(SysRng).random());
     let directory = client.directory(&issuer).await?;
     let mut wallet = Wallet::new(root, device, stack.root_key(), &directory, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, amounts)?;
+    let request = wallet.request_mint(payment, amounts, now())?;
     let response = client.mint(&issuer, &request).await?;
-    wallet.accept_mint(&payment, &response)?;
+    wallet.accept_mint(&payment, &response, now())?;
     Ok(wallet)
 }
 
