@@ -91,7 +91,7 @@ impl Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::world::{DAY, HOUR, T0, directory_parts};
+    use crate::testing::world::{DAY, HOUR, T0, directory_parts};
 
     #[test]
     fn fewer_spends_are_to_come_as_an_epoch_goes_on() {

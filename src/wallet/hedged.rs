@@ -108,7 +108,7 @@ mod tests {
         let first = stream(1, &mut Same);
         assert_eq!(first, stream(1, &mut Same), "the same proof, by a clone: the same");
         assert_ne!(first, stream(2, &mut Same), "another proof, by a clone");
-        assert_ne!(first, stream(1, &mut crate::model::world::rng(3)), "the same proof at another time");
+        assert_ne!(first, stream(1, &mut crate::testing::world::rng(3)), "the same proof at another time");
     }
 
     #[test]

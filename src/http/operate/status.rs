@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::tally::Tally;
 use crate::http::clock::now;
-use crate::http::gateway::Load;
+use crate::http::exchange::Load;
 use crate::issuer::{Books, Issuer};
 use crate::protocol::{Directory, EpochNumber, GatewayId};
 use crate::store::{PartitionPhase, SpentSet};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::http::gateway::{NoObserver, Observer};
+use crate::http::observer::{NoObserver, Observer};
 use crate::http::upstream::UpstreamError;
 use crate::lifecycle::Evidence;
 use crate::protocol::Problem;
