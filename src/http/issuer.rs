@@ -3,7 +3,7 @@
 //! | route | request | answer |
 //! | --- | --- | --- |
 //! | `GET /.well-known/halometer/directory` | | the bytes of a [`SignedDirectory`](crate::protocol::SignedDirectory) |
-//! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`](crate::protocol::MintRequest) | the bytes of a [`MintResponse`](crate::protocol::MintResponse) |
+//! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`](crate::protocol::MintRequest) | the bytes of a [`MintAnswer`](crate::protocol::MintAnswer) |
 //! | `POST /.well-known/halometer/notice` | a payment notice: [`PaymentNotices`] | a [`NoticeAnswer`] |
 //! | `POST /.well-known/halometer/settlement` | a following credential, as at a gateway | the settlement: [`SettlementAnswer`](super::wire::SettlementAnswer) |
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation) | the settlement |

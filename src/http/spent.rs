@@ -45,7 +45,7 @@ const PLACES: usize = 64;
 /// How long whoever asked may take to read his answer.
 const READING: Duration = Duration::from_secs(120);
 /// Buckets that would be longer than this, by estimate, are refused where more bits may be told: 8 MiB.
-const MAX_BUCKET: u64 = 1 << 18;
+const MAX_BUCKET: u64 = Prefix::MAX_BUCKET;
 
 /// Answers which notes are spent. Cheap to clone.
 #[derive(Clone, Debug)]

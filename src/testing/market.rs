@@ -224,8 +224,8 @@ impl Market {
         let (secret, device) = (RootSecret::generate(&mut rng), DeviceId::from_bytes(rng.random()));
         let signed = self.issuer.signed_directory();
         let mut wallet = Wallet::new(secret, device, self.root.public_key(), signed, MemoryJournal::new())?;
-        let request = wallet.request_mint(payment, [lane; LANES])?;
-        wallet.accept_mint(&payment, &self.issuer.mint(&request, now())?)?;
+        let request = wallet.request_mint(payment, [lane; LANES], now())?;
+        wallet.accept_mint(&payment, &self.issuer.mint(&request, now())?, now())?;
         Ok(wallet)
     }
 

@@ -78,7 +78,7 @@ async fn a_captured_spend_is_worth_nothing_to_anyone_else() {
     assert_eq!((world.charged(), world.held()), (0, 0));
     let answer = world.ask(&opening).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let accepted = caller.wallet.accept(&key, &answer.settlement()).unwrap();
+    let accepted = caller.wallet.accept(&key, &answer.settlement(), now()).unwrap();
     assert!(accepted.cost > Credits::ZERO && accepted.cost < CLASS);
     assert_eq!((world.charged(), world.held()), (accepted.cost.micro(), 0));
 }
