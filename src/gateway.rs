@@ -21,7 +21,9 @@ pub(crate) use cancel::Unpaid;
 pub use challenge::Challenge;
 pub(crate) use error::store_problem;
 pub use error::{AdmitError, FetchError};
-pub use fetch::{Fetched, Whereabouts};
+pub use fetch::Fetched;
+#[cfg(feature = "server")]
+pub(crate) use fetch::Whereabouts;
 pub use open::{Opened, Screened};
 #[cfg(feature = "server")]
 pub(crate) use quota::Meter;

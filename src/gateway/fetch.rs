@@ -18,8 +18,7 @@ pub enum Fetched {
 
 /// Where a spend is that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Whereabouts {
+pub(crate) enum Whereabouts {
     /// It is settled.
     Settled(SettledSpend),
     /// It is this process's.
@@ -50,7 +49,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn whereabouts(&self, following: &Following, request: &Request<'_>) -> Result<Whereabouts, FetchError> {
+    pub(crate) fn whereabouts(&self, following: &Following, request: &Request<'_>) -> Result<Whereabouts, FetchError> {
         let record = self.followed(following, request)?;
         Ok(match record.state {
             RecordState::Settled(settlement) => Whereabouts::Settled(SettledSpend::new(following.key(), settlement)),

@@ -9,7 +9,7 @@
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation) | the settlement |
 //! | `POST /.well-known/halometer/clearing` | the bytes of an [`Envelope`](crate::clearing::Envelope) | the bytes of a [`ClearingAnswer`](crate::clearing::ClearingAnswer) |
 //! | `GET /.well-known/halometer/openapi.json` | | the [description](super::openapi) of these routes |
-//! | `GET /.well-known/halometer/spent/..` | | which notes are spent, where the set is at hand: [`spent`](super::spent) |
+//! | `GET /.well-known/halometer/spent/..` | | which notes are spent, where the set is at hand: [`SPENT_PATH`](super::wire::SPENT_PATH) |
 //!
 //! All but the directory and the mint are served where they are asked for: [`with_notices`](IssuerService::with_notices),
 //! [`with_desk`](IssuerService::with_desk), [`with_clearing`](IssuerService::with_clearing),

@@ -25,6 +25,7 @@ mod keeper;
 mod prover;
 mod pursuing;
 mod quiet;
+mod receipts;
 mod session;
 mod shared;
 mod stream;
@@ -86,9 +87,9 @@ impl core::fmt::Debug for PayerParts {
 
 /// A wallet that pays for requests to one gateway. Cheap to clone; the background work ends when the last clone is dropped, or with
 /// [`shutdown`](Self::shutdown).
-pub struct Payer<J: Journal + 'static>(Arc<Inner<J>>);
+pub struct Payer<J: Journal + 'static>(Arc<Background<J>>);
 
-struct Inner<J: Journal + 'static> {
+struct Background<J: Journal + 'static> {
     shared: Arc<Shared<J>>,
     background: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -115,7 +116,7 @@ impl<J: Journal + 'static> Payer<J> {
             tokio::spawn(inquiry::run(Arc::clone(&shared))),
             tokio::spawn(quiet::run(Arc::clone(&shared))),
         ];
-        Ok(Self(Arc::new(Inner { shared, background: Mutex::new(background) })))
+        Ok(Self(Arc::new(Background { shared, background: Mutex::new(background) })))
     }
 
     /// Has a payment minted: `amounts` are what the lanes are to be worth, together what was paid. With the same payment and
@@ -248,7 +249,7 @@ fn release_all<J: Journal>(wallet: &mut Wallet<J>) {
     in_flight.iter().for_each(|key| wallet.release(key));
 }
 
-impl<J: Journal + 'static> Inner<J> {
+impl<J: Journal + 'static> Background<J> {
     fn stop(&self) {
         self.shared.stop.send_replace(true);
         self.shared.provers.stop();
@@ -296,7 +297,7 @@ impl<J: Journal + 'static> core::fmt::Debug for Payer<J> {
     }
 }
 
-impl<J: Journal + 'static> Drop for Inner<J> {
+impl<J: Journal + 'static> Drop for Background<J> {
     fn drop(&mut self) {
         self.stop();
     }

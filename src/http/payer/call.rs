@@ -9,11 +9,12 @@ use tokio::time::{Instant, timeout};
 
 use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
 use super::events::Event;
+use super::receipts::{settlement_in, signed_in};
 use super::shared::{Held, Refreshed, Shared, Visit};
 use super::stream::{Left, PaidBody, Settled, Streamed};
 use super::{CallError, ClientError, Payer};
 use crate::http::content_digest::{self, CONTENT_DIGEST};
-use crate::http::payment::{Payload, RECEIPT_HEADER, Receipt};
+use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::SETTLEMENT_PATH;
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Settlement};
@@ -526,19 +527,4 @@ impl Arrived {
             _ => None,
         }
     }
-}
-
-pub(super) fn receipt_in(headers: &HeaderMap) -> Option<Receipt> {
-    let value = headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok())?;
-    Receipt::from_header_value(value).ok()
-}
-
-/// The settlement in the receipt of an answer, in its head or in its trailers.
-pub(super) fn settlement_in(headers: &HeaderMap) -> Option<Settlement> {
-    Settlement::from_bytes(&receipt_in(headers)?.settlement().ok()?).ok()
-}
-
-/// The bytes of the signed receipt there.
-pub(super) fn signed_in(headers: &HeaderMap) -> Option<Vec<u8>> {
-    receipt_in(headers)?.signed().ok()?
 }

@@ -12,8 +12,9 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout};
 
-use super::call::{Outgoing, PAUSE, TRIES, receipt_in};
+use super::call::{Outgoing, PAUSE, TRIES};
 use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
+use super::receipts::receipt_in;
 use super::shared::{Held, Shared};
 use super::stream::Settled;
 use super::{CallError, Client, ClientError, Payer};
