@@ -46,8 +46,8 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::payment::Challenge;
-use crate::protocol::{Credits, GatewayId, LANES, PaymentId};
-use crate::wallet::{Journal, LaneStatus, Policy, Wallet};
+use crate::protocol::{Credits, DirectoryError, GatewayId, LANES, PaymentId, Timestamp};
+use crate::wallet::{Journal, LaneStatus, OpenError, Policy, Wallet};
 use keeper::Keeper;
 use prover::Provers;
 use shared::{Beginning, Shared};
@@ -104,7 +104,7 @@ impl<J: Journal + 'static> Payer<J> {
     pub async fn start(wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
         let PayerParts { gateway, policy, client, clock, observer, answer_timeout } = parts;
         let keeper = Keeper::start(wallet).map_err(PayerError::Threads)?;
-        let terms = check_gateway(&keeper, &client, gateway, policy.class).await?;
+        let terms = check_gateway(&keeper, &client, gateway, policy.class, clock.now()).await?;
         let epochs = keeper.ask(|wallet| shared::numbers(wallet.directory())).await?;
         let threads = usize::try_from(policy.provers).unwrap_or(1).max(1);
         let provers = Provers::start(threads).map_err(PayerError::Threads)?;
@@ -310,6 +310,7 @@ async fn check_gateway<J: Journal + 'static>(
     client: &Client,
     gateway: GatewayId,
     class: Credits,
+    now: Timestamp,
 ) -> Result<Terms, PayerError> {
     let look = move |wallet: &mut Wallet<J>| {
         let directory = wallet.directory();
@@ -322,9 +323,9 @@ async fn check_gateway<J: Journal + 'static>(
     }
     let shown = client.directory(&terms.origin).await?;
     let newer = shown.clone();
-    let adopting = keeper.run(move |wallet| match wallet.adopt(&newer) {
+    let adopting = keeper.run(move |wallet| match wallet.adopt_shown(&newer, now) {
         Ok(()) => look(wallet).map(Some),
-        Err(crate::wallet::OpenError::Directory(crate::protocol::DirectoryError::Stale)) => Ok(None),
+        Err(OpenError::Directory(DirectoryError::Stale | DirectoryError::NotCurrent { .. })) => Ok(None),
         Err(error) => Err(PayerError::Directory(error)),
     });
     match adopting.await?? {

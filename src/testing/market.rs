@@ -150,7 +150,9 @@ impl Market {
             serial: 1,
             published: now,
             quantum: Credits::from_micro(1),
-            grid: Grid::new(HOUR as u32).unwrap_or_else(|| unreachable!("an hour is a step that is long enough")),
+            // Published as often as a test likes: no issuer in earnest does.
+            grid: Grid::with_publication(HOUR as u32, 1)
+                .unwrap_or_else(|| unreachable!("an hour is a step that is long enough")),
             evidence_seconds: DAY as u32,
             limits: Limits { session_seconds: SESSION },
             classes: classes.into_iter().map(Credits::from_micro).collect(),

@@ -13,7 +13,8 @@ use super::{
     Dispute, DisputeKind, Journal, JournalEntry, JournalError, LaneId, PaymentEntry, RootSecret, Saved, Wallet,
 };
 use crate::protocol::{
-    Credits, DeviceId, Directory, DirectoryError, LANES, Purpose, RootKey, SignedDirectory, Spend, Timestamp,
+    Credits, DecodeError, DeviceId, Directory, DirectoryError, LANES, Purpose, RootKey, SignedDirectory, Spend,
+    Timestamp,
 };
 
 /// Why there is no wallet, or no newer directory. Nothing was sent and no credit is at risk.
@@ -70,10 +71,28 @@ impl<J: Journal> Wallet<J> {
                 wallet.directory = newer.check_follows(&wallet.directory).map(|()| newer)?;
                 wallet.journal.put_directory(directory)?;
             }
+            None if wallet.directory.publication().is_none() => {
+                return Err(DirectoryError::Decode(DecodeError::Version(1)).into());
+            }
             None => wallet.journal.put_directory(directory)?,
         }
         wallet.restore(saved)?;
         Ok(wallet)
+    }
+
+    /// [`adopt`](Self::adopt) for a directory that was fetched at `now`: one that is new to this wallet must be that of the present window,
+    /// which is the same for all callers. An issuer that shows each caller another one, be it under windows of the past that it left
+    /// out, is refused, or caught.
+    ///
+    /// # Errors
+    /// [`OpenError::Directory`], [`DirectoryError::NotCurrent`] among them; the wallet goes on by what it has.
+    pub fn adopt_shown(&mut self, directory: &SignedDirectory, now: Timestamp) -> Result<(), OpenError> {
+        let newer = directory.verify(&self.pinned)?;
+        // A contradiction is one at any time.
+        if newer.digest() != self.directory.digest() && !newer.contradicts(&self.directory) {
+            newer.check_current(now)?;
+        }
+        self.adopt(directory)
     }
 
     /// Goes over to a newer directory. Whatever gateway it came from: when its digest differs from what this wallet knows, it
@@ -88,7 +107,8 @@ impl<J: Journal> Wallet<J> {
         match newer.check_follows(&self.directory) {
             Ok(()) => {}
             Err(error) => {
-                if matches!(error, DirectoryError::Contradiction) {
+                // An older one may contradict as well.
+                if newer.contradicts(&self.directory) {
                     self.journal.put_dispute(&Dispute {
                         kind: DisputeKind::TwoDirectories,
                         at: newer.parts().published,
@@ -101,6 +121,7 @@ impl<J: Journal> Wallet<J> {
                         directories: vec![self.signed.clone(), directory.clone()],
                         heard: Vec::new(),
                     })?;
+                    return Err(DirectoryError::Contradiction.into());
                 }
                 return Err(error.into());
             }

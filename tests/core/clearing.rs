@@ -366,7 +366,7 @@ fn a_gateway_that_left_the_directory_clears_no_more() {
     let (_, paid) = house.paid(10);
     let mut spend = house.admitted(&paid);
     let mut parts = directory_parts();
-    parts.serial = 2;
+    (parts.serial, parts.published) = (2, T0);
     parts.gateways.retain(|gateway| gateway.id != GATEWAY);
     let directory = Directory::new(parts).unwrap();
     let issuer = Arc::new(House::issuer(&house.world, directory.clone()));
@@ -604,7 +604,7 @@ fn a_settlement_under_an_epoch_that_the_gateway_does_not_know_yet_waits_for_the_
     let (_, paid) = house.paid(10);
     let mut parts = directory_parts();
     parts.epochs.pop();
-    parts.serial = 0;
+    (parts.serial, parts.published) = (0, T0.before(DAY));
     let old = Directory::new(parts).unwrap();
     let mut remote = RemoteGateway::new(GATEWAY, old, key(10)).unwrap();
     let mut spend = remote.take(&paid.opening, &request()).unwrap();

@@ -105,7 +105,8 @@ fn an_honest_issuer_is_not_convicted_of_two_directories() {
     let world = World::new();
     let root = world.root.public_key();
     let sign = |serial, session_seconds| {
-        let parts = DirectoryParts { serial, limits: Limits { session_seconds }, ..directory_parts() };
+        let published = T0.after(serial * HOUR);
+        let parts = DirectoryParts { serial, published, limits: Limits { session_seconds }, ..directory_parts() };
         SignedDirectory::sign(&Directory::new(parts).unwrap(), &world.root).unwrap()
     };
     let mut wallet = world.funded(1);
@@ -192,7 +193,8 @@ fn a_caller_with_two_signatures_on_one_change_note_does_not_convict_an_honest_ga
 fn one_contradiction_that_is_seen_again_and_again_is_kept_once() {
     let world = World::new();
     let sign = |session_seconds| {
-        let parts = DirectoryParts { serial: 5, limits: Limits { session_seconds }, ..directory_parts() };
+        let (serial, published, limits) = (5, T0, Limits { session_seconds });
+        let parts = DirectoryParts { serial, published, limits, ..directory_parts() };
         SignedDirectory::sign(&Directory::new(parts).unwrap(), &world.root).unwrap()
     };
     let mut wallet = world.funded(1);

@@ -207,7 +207,8 @@ fn an_older_directory_is_refused_after_a_restart_and_a_contradiction_is_kept() {
     let mut wallet = world.funded(1);
     let sign = |serial, session_seconds| {
         let limits = Limits { session_seconds };
-        let parts = DirectoryParts { serial, limits, ..directory_parts() };
+        let published = T0.after(serial * HOUR);
+        let parts = DirectoryParts { serial, published, limits, ..directory_parts() };
         SignedDirectory::sign(&Directory::new(parts).unwrap(), &world.root).unwrap()
     };
     let serial = wallet.directory().parts().serial;

@@ -426,6 +426,7 @@ async fn a_newer_directory_is_served_by_all_routes_at_once() {
     let parts = |serial, gateways: Vec<GatewayId>| {
         let mut parts = house.directory().parts().clone();
         parts.serial = serial;
+        parts.published = parts.published.after(serial * u64::from(parts.grid.publication()));
         let entry = |id| GatewayEntry {
             id,
             origins: vec!["https://new.example.org".to_owned()],

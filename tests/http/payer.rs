@@ -100,7 +100,7 @@ async fn a_gateway_that_shows_another_directory_is_not_paid() {
     let world = World::new().await;
     let mut wallet = world.caller().wallet;
     let mut parts = world.stack.gateway().directory().parts().clone();
-    parts.serial += 1;
+    (parts.serial, parts.published) = (parts.serial + 1, parts.published.after(1));
     let newer = SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap();
     wallet.adopt(&newer).unwrap();
     let refused = Payer::start(wallet, payer_parts(&world, CLASS)).await;

@@ -215,6 +215,8 @@ async fn no_gateway_sees_two_notes_for_one_request() {
                 Some(directory) => Act::Answer(StatusCode::OK, directory.to_bytes().into()),
                 None => Act::Pass,
             },
+            // Whose challenge would name the directory that it goes by itself.
+            "/" if shown.lock().unwrap().is_some() => Act::Lose(StatusCode::BAD_GATEWAY),
             _ => Act::Pass,
         }
     };
@@ -232,8 +234,7 @@ async fn no_gateway_sees_two_notes_for_one_request() {
         prices[0].credits = Credits::from_micro(prices[0].credits.micro() + 1);
         let valid = parts.tariffs[0].valid();
         parts.tariffs = vec![Tariff::new(valid, prices).unwrap()];
-        parts.serial += 1;
-        parts.published = now().after(7 * 86_400 * (1 + index as u64));
+        (parts.serial, parts.published) = (parts.serial + 1, parts.published.after(1));
         let newer = SignedDirectory::sign(&Directory::new(parts.clone()).unwrap(), world.stack.root_signing_key());
         *shown.lock().unwrap() = newer;
         payer.wait_ready(1).await.unwrap();
@@ -249,7 +250,7 @@ async fn no_gateway_sees_two_notes_for_one_request() {
 fn directories(world: &World) -> [SignedDirectory; 2] {
     [7_200, 3_600].map(|evidence| {
         let mut parts = world.stack.gateway().directory().parts().clone();
-        parts.serial += 1;
+        (parts.serial, parts.published) = (parts.serial + 1, parts.published.after(1));
         parts.evidence_seconds += evidence;
         SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap()
     })
@@ -266,6 +267,8 @@ async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer
                 Some(directory) => Act::Answer(StatusCode::OK, directory.to_bytes().into()),
                 None => Act::Pass,
             },
+            // Whose challenge would name the directory that it goes by itself.
+            "/" if shown.lock().unwrap().is_some() => Act::Lose(StatusCode::BAD_GATEWAY),
             _ => Act::Pass,
         }
     };
@@ -290,4 +293,32 @@ async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer
     assert!(status.contradicted);
     let kept = payer.with_wallet(|wallet| wallet.journal().disputes().unwrap()).await.unwrap();
     assert!(kept.iter().any(|dispute| dispute.kind == DisputeKind::TwoDirectories));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_for_one_wallet_alone_stops_it_before_a_call() {
+    // The gateway shows this wallet a directory of its own, and everybody the same challenge: it does not know who asks for that.
+    let shown = Arc::new(Mutex::new(None::<SignedDirectory>));
+    let script = {
+        let shown = Arc::clone(&shown);
+        move |path: &str, index| match path {
+            TARGET if index == 0 => Act::Refuse(Problem::ClassUnknown),
+            DIRECTORY_PATH => match &*shown.lock().unwrap() {
+                Some(directory) => Act::Answer(StatusCode::OK, directory.to_bytes().into()),
+                None => Act::Pass,
+            },
+            _ => Act::Pass,
+        }
+    };
+    let (world, front) = behind(StackOptions::default(), script).await;
+    let payer = started(world.caller().wallet, impatient(&world)).await;
+    let [own, _] = directories(&world);
+    *shown.lock().unwrap() = Some(own);
+    ask(&payer).await.unwrap_err();
+    let sent = front.notes();
+    let error = ask(&payer).await.unwrap_err();
+    assert!(matches!(error, CallError::OtherDirectory), "{error:?}");
+    assert_eq!((error.fault(), error.credit()), (Fault::Operator, CreditState::Untouched));
+    assert_eq!(front.notes(), sent, "nothing was sent");
+    dust_settles(&world, &payer, &front).await;
 }

@@ -106,7 +106,7 @@ impl Shop {
             serial: 1,
             published: now(),
             quantum: Credits::from_micro(1),
-            grid: Grid::new(3_600).unwrap(),
+            grid: Grid::with_publication(3_600, 1).unwrap(),
             evidence_seconds: 3_600,
             limits: Limits { session_seconds: 300 },
             classes: vec![CLASS],
@@ -159,7 +159,7 @@ impl Shop {
     fn next(&self) -> Next {
         let mut parts = self.gateway().directory().parts().clone();
         parts.serial += 1;
-        parts.published = now();
+        parts.published = parts.published.after(1);
         Next(parts)
     }
 

@@ -792,6 +792,7 @@ async fn a_newer_directory_is_fetched_and_one_of_another_root_is_not_taken() {
     let next = |root: &RootSigningKey, serial| {
         let mut parts = house.directory().parts().clone();
         (parts.serial, parts.root) = (serial, root.public_key());
+        parts.published = now();
         let directory = Directory::new(parts).unwrap();
         Arc::new(Issuer::new(root, directory, epoch_keys(), house.mints.clone(), house.notices.clone()).unwrap())
     };

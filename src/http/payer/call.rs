@@ -265,6 +265,12 @@ impl<J: Journal + 'static> Shared<J> {
         if self.state().contradicted {
             return Err(CallError::Contradiction);
         }
+        {
+            let state = self.state();
+            if state.disagrees && !state.unlisted {
+                return Err(CallError::OtherDirectory);
+            }
+        }
         let terms = self.terms();
         let request = outgoing.signed(&terms.authority)?;
         let now = self.clock.now();

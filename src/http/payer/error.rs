@@ -85,6 +85,9 @@ pub enum CallError {
     /// The issuer signed two directories that contradict each other.
     #[error("the issuer shows different callers different directories")]
     Contradiction,
+    /// The gateway's challenge names another directory than the one that it shows. Nothing was sent.
+    #[error("the gateway's challenge names another directory than the one it shows to this wallet")]
+    OtherDirectory,
     /// The request cannot be signed.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -144,7 +147,9 @@ impl CallError {
             Self::SessionOver => Fault::Nobody,
             Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
-            Self::Contradiction | Self::Settlement(_) | Self::Unlisted | Self::Unknown => Fault::Operator,
+            Self::Contradiction | Self::OtherDirectory | Self::Settlement(_) | Self::Unlisted | Self::Unknown => {
+                Fault::Operator
+            }
             // He offered too little.
             Self::Withheld(_) => Fault::Caller,
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
@@ -167,6 +172,7 @@ impl CallError {
             | Self::Prover
             | Self::NotReady
             | Self::Unlisted
+            | Self::OtherDirectory
             | Self::Request(_) => CreditState::Untouched,
             Self::Contradiction
             | Self::Journal(_)
@@ -195,6 +201,9 @@ impl CallError {
             Self::Unlisted => "newer directories are looked for by themselves; pay another gateway, or class",
             Self::Contradiction => {
                 "no call is made any more; show the dispute to the issuer and to others of its callers"
+            }
+            Self::OtherDirectory => {
+                "the two are compared again by themselves; if this stays, compare the directory with others of its callers"
             }
             Self::Request(_) => "call with shorter parts",
             Self::Journal(_) => "look to the disk of the wallet's file, then open the wallet again",

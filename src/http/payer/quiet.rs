@@ -11,7 +11,7 @@ use super::prover::{Proved, Proving};
 use super::shared::{Held, Shared};
 use super::{ClientError, Stopped};
 use crate::http::wire::{ROLLOVER_PATH, TRANSFER_PATH};
-use crate::protocol::{EpochNumber, Settlement, Timestamp};
+use crate::protocol::{CLOCK_TOLERANCE, EpochNumber, Settlement, Timestamp};
 use crate::wallet::{AuthoriseError, Journal, LaneId, LaneStatus, PlanError, ProofJob, ReadySpend, Suggestion, Wallet};
 
 /// How often it is looked whether there is something to do, at most and at least.
@@ -89,7 +89,10 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
         let looked = shared.keeper.ask(move |wallet| looking.look(wallet)).await;
         let Ok(Look { chore, window: current, ending }) = looked else { return };
         // Once in each window, as everybody does; more often while this one lets nothing be paid.
-        let unlisted = shared.state().unlisted && looked_for.elapsed() > UNLISTED;
+        let unlisted = {
+            let state = shared.state();
+            (state.unlisted || state.disagrees || state.uncompared) && looked_for.elapsed() > UNLISTED
+        };
         if window.replace(current).is_some_and(|last| last != current) || unlisted {
             tokio::time::sleep(shared.jitter()).await;
             shared.refresh_directory().await;
@@ -120,7 +123,8 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
 
 struct Look {
     chore: Option<(Chore, Urgency)>,
-    window: Timestamp,
+    /// The windows of not-after and of publication.
+    window: (Timestamp, u64),
     /// Lanes whose notes end soon, with their epoch and when.
     ending: Vec<(LaneId, EpochNumber, Timestamp)>,
 }
@@ -149,9 +153,12 @@ impl<J: Journal + 'static> Shared<J> {
             })
         };
         let ending = ending.into_iter().filter_map(|(lane, at)| Some((lane, epoch_of(lane)?, at)));
+        // So much later an issuer has published for sure.
+        let grid = wallet.directory().grid();
+        let published = now.before(CLOCK_TOLERANCE.min(grid.lifetime() / 4));
         Look {
             chore: chore.filter(|_| !self.state().contradicted),
-            window: wallet.directory().grid().callers_not_after(now),
+            window: (grid.callers_not_after(now), published.seconds() / grid.lifetime()),
             ending: ending.collect(),
         }
     }

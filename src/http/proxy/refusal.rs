@@ -83,6 +83,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::Stopped => (S::SERVICE_UNAVAILABLE, "stopped", None),
         CallError::Unlisted => (S::BAD_GATEWAY, "gateway_unlisted", None),
         CallError::Contradiction => (S::BAD_GATEWAY, "issuer_contradicts_itself", None),
+        CallError::OtherDirectory => (S::BAD_GATEWAY, "other_directory", None),
         CallError::Request(_) => (S::BAD_REQUEST, "request_unsignable", None),
         CallError::Journal(_) => (S::INTERNAL_SERVER_ERROR, "wallet_failed", None),
         CallError::Refused(details) => refused(details),

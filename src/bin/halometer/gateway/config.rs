@@ -186,6 +186,9 @@ pub struct DirectoryConfig {
     pub classes: Vec<u64>,
     /// The not-after grid.
     pub grid_seconds: u32,
+    /// The grid of publication, never changed once there is a directory; as the not-after grid, or 1 for development, if it is not
+    /// said.
+    pub publish_seconds: Option<u32>,
     /// How long a settled spend is kept as evidence.
     pub evidence_seconds: u32,
     /// The longest session.
@@ -198,6 +201,7 @@ impl Default for DirectoryConfig {
             quantum: 1,
             classes: vec![4_000, 16_000, 64_000, 256_000, 1_000_000],
             grid_seconds: HOUR,
+            publish_seconds: None,
             evidence_seconds: DAY,
             session_seconds: 600,
         }

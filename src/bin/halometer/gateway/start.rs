@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::config::{
     BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreKind,
 };
 use super::development::Booked;
-use super::due::{DueError, due};
+use super::due::{Due, DueError, due};
 use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
@@ -224,11 +226,15 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     };
     vault.check(&known, now)?;
     let directory = match due(&known, config, &mut vault, &*records.set, now)? {
-        Some(next) => {
+        Due::Now(next) => {
             file.iter().try_for_each(|file| write_directory(file, &next, &root))?;
-            next
+            *next
         }
-        None => known,
+        Due::Later(at) => {
+            warn!(at = at.seconds(), "the directory of this window is published: what was changed waits for the next");
+            known
+        }
+        Due::Nothing => known,
     };
     let payments = Arc::new(Booked(Arc::clone(&records.payments)));
     let keys = vault.epoch_keys()?;

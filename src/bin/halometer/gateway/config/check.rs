@@ -130,6 +130,7 @@ fn ranges(loaded: &Loaded) -> Result<(), ConfigError> {
         ("directory.session_seconds", directory.session_seconds, 1, 86_400),
         ("directory.evidence_seconds", directory.evidence_seconds, 60, 12 * MONTH),
         ("directory.grid_seconds", directory.grid_seconds, Grid::MIN_STEP, MONTH),
+        ("directory.publish_seconds", directory.publish_seconds.unwrap_or(1), 1, MONTH),
         (
             "beside.hold_seconds",
             loaded.config.beside.as_ref().and_then(|beside| beside.hold_seconds).unwrap_or(1),
