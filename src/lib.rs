@@ -47,6 +47,7 @@ pub mod lifecycle;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod protocol;
+mod quota;
 pub mod sealed;
 pub mod store;
 pub mod upkeep;

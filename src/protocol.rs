@@ -18,6 +18,7 @@ mod mint;
 mod prefix;
 mod problem;
 mod receipt;
+mod sender;
 mod session;
 mod settlement;
 mod signed_directory;
@@ -43,6 +44,7 @@ pub use mint::{LANES, MintLane, MintRequest, MintResponse};
 pub use prefix::Prefix;
 pub use problem::{Fault, Problem};
 pub use receipt::{Receipt, ReceiptError, ReceiptSubject};
+pub use sender::Sender;
 pub use session::{
     Action, Authorisation, Cancellation, ContentDigest, Following, Opening, Request, RequestError, Transfer,
 };

@@ -32,9 +32,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::clock::now;
 use super::problem::ProblemDetails;
-use crate::gateway::{Meter, Rate, store_problem};
+use crate::gateway::{Rate, store_problem};
 use crate::pipeline::{Current, TaskPool, WorkError};
-use crate::protocol::{DecodeError, Directory, EpochNumber, Prefix, Problem};
+use crate::protocol::{DecodeError, Directory, EpochNumber, Prefix, Problem, Sender};
+use crate::quota::Meter;
 use crate::store::{PartitionPhase, SpentSet, StoreError};
 
 /// What the addresses of spent nullifiers begin with.
@@ -76,7 +77,7 @@ struct Inner {
     /// The epochs that have or had a partition. That one of them is missing is the store's fault and no answer.
     epochs: Current<Vec<EpochNumber>>,
     workers: TaskPool,
-    rate: Meter,
+    rate: Arc<Meter>,
     places: Arc<Semaphore>,
     page: usize,
     max_bucket: u64,
@@ -95,7 +96,7 @@ impl SpentBuckets {
             set,
             epochs: Current::new(numbers(directory)),
             workers: TaskPool::start("spent", 1, 2 * PLACES)?,
-            rate: Meter::new(rate),
+            rate: Arc::new(Meter::new(rate)),
             places: Arc::new(Semaphore::new(PLACES)),
             page: PAGE,
             max_bucket: MAX_BUCKET,
@@ -155,7 +156,8 @@ impl Inner {
     fn enter(&self) -> Result<OwnedSemaphorePermit, ProblemDetails> {
         let busy = || ProblemDetails::new(Problem::Busy, "too many ask which notes are spent");
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        if self.rate.take(now()) { Ok(place) } else { Err(busy()) }
+        self.rate.take(Sender::UNKNOWN, now()).ok_or_else(busy)?.used();
+        Ok(place)
     }
 
     fn epoch(&self, text: &str) -> Result<EpochNumber, ProblemDetails> {
@@ -327,7 +329,7 @@ mod tests {
     fn record(first: u8) -> Record {
         let change = Option::from(ValueCommitment::from_bytes(&[1; 32])).unwrap();
         let context = Option::from(ContextHash::from_bytes(&[3; 32])).unwrap();
-        let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(first), tag: SpendTag::from_bytes([1; 16]) };
+        let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(first), tag: SpendTag::from_bytes([1; 32]) };
         let lease = Lease { owner: OwnerId::from_bytes([1; 16]), until: Timestamp::MAX };
         Record {
             key,
@@ -347,7 +349,7 @@ mod tests {
             set: Arc::clone(&set) as _,
             epochs: Current::new(Arc::new(EPOCH.to_vec())),
             workers: TaskPool::start("spent", 1, 8).unwrap(),
-            rate: Meter::new(Rate::UNLIMITED),
+            rate: Arc::new(Meter::new(Rate::UNLIMITED)),
             places: Arc::new(Semaphore::new(2)),
             page: 1,
             max_bucket: 32,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use halometer::circuits::schnorr::SigningKey;
-use halometer::gateway::{AdmitError, GatewayError, Opened};
+use halometer::gateway::{AdmitError, GatewayError, Opened, Quotas, Rate};
 use halometer::protocol::*;
 use halometer::store::{MemorySpentSet, SpentSet};
 use halometer::wallet::{AuthoriseError, Authorised, PlanError};
@@ -220,4 +220,22 @@ fn a_lease_that_a_session_may_outlast_makes_no_gateway() {
         assert_eq!(made(short).unwrap_err(), GatewayError::ShortLease { lease: short, session: 600 });
     }
     assert!(made(661).is_ok());
+}
+
+#[test]
+fn proofs_that_do_not_hold_use_up_no_admissions() {
+    let world = World::new();
+    let limited = world.limited(Quotas { admissions: Rate { per_minute: 1, burst: 1 }, ..Quotas::default() });
+    let [mut first, mut second] = [world.funded(1), world.funded(2)];
+    let [paid, other] = [pay(&mut first, LANE0, 10, T0), pay(&mut second, LANE0, 10, T0)];
+    for _ in 0..3 {
+        let mut bad = paid.opening.clone();
+        bad[Spend::LENGTH - 1] ^= 1;
+        assert_eq!(limited.open(&bad, &request(), T0).unwrap_err().problem(), Problem::ProofInvalid);
+    }
+    // Each sender by itself: what one uses up is no other's.
+    let from = |n: u8| request().sent_by(Sender::of_address([192, 0, 2, n].into()));
+    assert!(matches!(limited.open(&paid.opening, &from(1), T0), Ok(Opened::Admitted(_))));
+    assert_eq!(limited.open(&other.opening, &from(1), T0).unwrap_err().problem(), Problem::Busy);
+    assert!(matches!(limited.open(&other.opening, &from(2), T0), Ok(Opened::Admitted(_))));
 }

@@ -240,7 +240,32 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         quotas: quotas(config),
     };
     let gateway = Gateway::new(parts, now)?;
+    settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
     Ok(Prepared { vault, records, file, gateway: Arc::new(gateway), issuer: Arc::new(issuer) })
+}
+
+/// Settles what a former process of this gateway left open. Nobody else has the store open, so that it is dead; and nobody is served
+/// yet. Gateways elsewhere, whose records are under their ids, may live.
+fn settle_left(
+    config: &Config,
+    issuer: &Issuer,
+    own: GatewayId,
+    set: &dyn SpentSet,
+    owner: OwnerId,
+    now: Timestamp,
+) -> Result<(), StartError> {
+    let gateways = &issuer.directory().parts().gateways;
+    let elsewhere: Vec<_> =
+        gateways.iter().filter(|entry| entry.id != own).map(|entry| OwnerId::from_bytes(entry.id.to_bytes())).collect();
+    let report = upkeep(config, owner).settle_left(set, issuer, |owner| !elsewhere.contains(owner), now);
+    let report = report.map_err(|error| error.0)?;
+    if report.settled > 0 {
+        tracing::info!(spends = report.settled, "settled what the process before this one left open");
+    }
+    for failure in &report.failures {
+        tracing::warn!(epoch = %failure.epoch, error = %failure.error, "a spend that was left open is not settled yet");
+    }
+    Ok(())
 }
 
 /// The first directory: of an issuer that never had one.

@@ -11,7 +11,7 @@ use super::here::Here;
 use super::ledger::Ledger;
 use super::received::{Received, Signed};
 use super::{Inner, settled_answer, work_problem};
-use crate::gateway::{Cancelled, Opened, Screened, Unpaid};
+use crate::gateway::{Cancelled, Opened, Screened};
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
 use crate::pipeline::Source;
@@ -44,9 +44,7 @@ impl Inner {
         let entry = self.running.enter(keys.0);
         let opened = match screened {
             Screened::Known(opened) => opened,
-            Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                self.verify(here, spend, &source, Some(Unpaid::Cancel)).await?
-            }
+            Screened::Unknown(spend) | Screened::Conflict(spend) => self.verify(here, spend, &source).await?,
         };
         let settlement = match self.cancelled(here, keys, opened).await? {
             Cancelled::Settled(settled) => settled.settlement().clone(),

@@ -11,7 +11,7 @@ use super::received::Signed;
 use super::there::There;
 use super::{Inner, work_problem};
 use crate::clearing::RemoteSpend;
-use crate::gateway::{Gateway, Opened, Screened, Unpaid};
+use crate::gateway::{Gateway, Opened, Screened};
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend};
@@ -213,15 +213,10 @@ impl Inner {
         Ok((screened.map_err(|error| self.refusal(error))?.into(), content))
     }
 
-    /// Verifies and admits. `kind` is whose quota gets back what was taken for a proof that does not hold.
-    pub(super) async fn take_in(
-        &self,
-        candidate: Candidate,
-        source: &Source,
-        kind: Option<Unpaid>,
-    ) -> Result<Found, ProblemDetails> {
+    /// Verifies and admits.
+    pub(super) async fn take_in(&self, candidate: Candidate, source: &Source) -> Result<Found, ProblemDetails> {
         match (&self.ledger, candidate.spend) {
-            (Ledger::Here(here), Unadmitted::Here(spend)) => Ok(self.verify(here, spend, source, kind).await?.into()),
+            (Ledger::Here(here), Unadmitted::Here(spend)) => Ok(self.verify(here, spend, source).await?.into()),
             (Ledger::There(there), Unadmitted::There(spend)) => there.admit(spend, source).await,
             // A gateway does not move from one to the other.
             _ => Err(super::failed()),

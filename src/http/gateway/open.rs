@@ -15,7 +15,7 @@ use super::received::{Received, Signed, read_credential};
 use super::session::{Reserved, read_following};
 use super::work::{Reply, Work};
 use super::{Inner, failed, work_problem};
-use crate::gateway::{AdmitError, Opened, Unpaid};
+use crate::gateway::{AdmitError, Opened};
 use crate::http::payment::Payload;
 use crate::http::pricing::{Call, Meter, Rates};
 use crate::http::problem::ProblemDetails;
@@ -108,7 +108,7 @@ impl Inner {
         let tariff = candidate.tariff;
         // Before it can be admitted, so that no cancel finds work that it cannot stop.
         let entry = self.running.enter(candidate.key);
-        let held = match self.take_in(*candidate, source, None).await? {
+        let held = match self.take_in(*candidate, source).await? {
             Found::Admitted(held) => held,
             found => return Err(self.known(found).await),
         };
@@ -117,26 +117,16 @@ impl Inner {
         Ok(Reserved { inner: self, bill, entry })
     }
 
-    /// Verifies and admits on the pipeline's threads. `kind` is whose quota gets back what was taken for a proof that does not hold.
+    /// Verifies and admits on the pipeline's threads.
     pub(super) async fn verify(
         &self,
         here: &Here,
         spend: AuthenticSpend,
         source: &Source,
-        kind: Option<Unpaid>,
     ) -> Result<Opened, ProblemDetails> {
         here.pipeline.verify(spend, source).await.map_err(|error| match error {
-            PipelineError::Admit(error) => {
-                if let (AdmitError::Verify(_), Some(kind)) = (&error, kind) {
-                    here.gateway.give_back(kind);
-                }
-                self.refusal(error)
-            }
-            PipelineError::Work(error) => {
-                // Nothing was done for it.
-                kind.into_iter().for_each(|kind| here.gateway.give_back(kind));
-                work_problem(error)
-            }
+            PipelineError::Admit(error) => self.refusal(error),
+            PipelineError::Work(error) => work_problem(error),
             error => ProblemDetails::new(error.problem(), error.to_string()),
         })
     }

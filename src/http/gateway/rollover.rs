@@ -8,7 +8,6 @@ use axum::response::Response;
 use super::ledger::{Errand, Found, Screening};
 use super::received::{Received, Signed};
 use super::{Inner, settled_answer};
-use crate::gateway::Unpaid;
 use crate::http::problem::ProblemDetails;
 use crate::pipeline::Source;
 use crate::protocol::{Credits, Opening, Problem};
@@ -28,7 +27,7 @@ impl Inner {
             Screening::Fresh(candidate) => {
                 // So that a cancel waits for it.
                 let entry = self.running.enter(candidate.key);
-                (self.take_in(*candidate, &source, Some(Unpaid::Rollover)).await?, Some(entry))
+                (self.take_in(*candidate, &source).await?, Some(entry))
             }
         };
         match found {

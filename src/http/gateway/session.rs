@@ -208,7 +208,7 @@ impl Inner {
         let (public, tariff) = (candidate.public, candidate.tariff);
         // Before it can be admitted, so that no cancel finds a session that it cannot end.
         let entry = self.running.enter(candidate.key);
-        let spend = match self.take_in(*candidate, &source, None).await? {
+        let spend = match self.take_in(*candidate, &source).await? {
             Found::Admitted(held) => held,
             found => return self.opened_again(&received, found).await,
         };

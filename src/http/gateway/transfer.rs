@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::ledger::Ledger;
 use super::received::{Received, Signed};
 use super::{Inner, work_problem};
-use crate::gateway::{AdmitError, Unpaid};
+use crate::gateway::AdmitError;
 use crate::http::clock::now;
 use crate::http::payment;
 use crate::http::problem::ProblemDetails;
 use crate::issuer::SettleError;
-use crate::lifecycle::Transferred;
+use crate::lifecycle::{ScreenedTransfer, Transferred};
 use crate::pipeline::Source;
 use crate::protocol::{Problem, Transfer};
 
@@ -48,7 +48,10 @@ impl Inner {
         let gateway = Arc::clone(&here.gateway);
         let screen = move || signed.with(|request| gateway.screen_transfer(&bytes, request, now()));
         let screened = here.pipeline.run(screen).await.map_err(work_problem)??;
-        let transfer = screened.map_err(|error| self.refusal(error))?;
+        let transfer = match screened.map_err(|error| self.refusal(error))? {
+            ScreenedTransfer::Known(known) => return transferred(known),
+            ScreenedTransfer::Unknown(transfer) => transfer,
+        };
 
         let (gateway, issuer) = (Arc::clone(&here.gateway), Arc::clone(&here.issuer));
         // Two proofs and a commit in a row: on a thread of its own, so that calls are not held up by whoever sends many.
@@ -59,20 +62,8 @@ impl Inner {
                 stored => Ok(stored),
             }
         });
-        let stored = worked.await.map_err(|error| {
-            here.gateway.give_back(Unpaid::Transfer);
-            work_problem(error)
-        })?;
-        match stored {
-            Ok(Transferred::Settled(settled)) => {
-                let settlements = settled.map(|settled| payment::encode(&settled.settlement().to_bytes()));
-                let headers = [(header::CACHE_CONTROL, "no-store")];
-                Ok((headers, axum::Json(TransferAnswer { settlements })).into_response())
-            }
-            Ok(_) => {
-                let detail = "one half was cancelled, so that nothing was moved: cancel the other half";
-                Err(ProblemDetails::new(Problem::AlreadySpent, detail))
-            }
+        match worked.await.map_err(work_problem)? {
+            Ok(stored) => transferred(stored),
             Err(Failure::Admit(error)) => {
                 if error.problem() == Problem::ProofInvalid {
                     source.suspect();
@@ -80,6 +71,21 @@ impl Inner {
                 Err(self.refusal(error))
             }
             Err(Failure::Settle(error)) => Err(ProblemDetails::new(error.problem(), error.to_string())),
+        }
+    }
+}
+
+/// What a transfer that is in the set, or is not to be carried out, is answered with.
+fn transferred(stored: Transferred) -> Result<Response, ProblemDetails> {
+    match stored {
+        Transferred::Settled(settled) => {
+            let settlements = settled.map(|settled| payment::encode(&settled.settlement().to_bytes()));
+            let headers = [(header::CACHE_CONTROL, "no-store")];
+            Ok((headers, axum::Json(TransferAnswer { settlements })).into_response())
+        }
+        _ => {
+            let detail = "one half was cancelled, so that nothing was moved: cancel the other half";
+            Err(ProblemDetails::new(Problem::AlreadySpent, detail))
         }
     }
 }

@@ -12,12 +12,13 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 
-use crate::gateway::{Meter, Rate};
+use crate::gateway::Rate;
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
 use crate::http::remote::IssuerClient;
 use crate::http::spent::SPENT_PATH;
-use crate::protocol::Problem;
+use crate::protocol::{Problem, Sender};
+use crate::quota::Meter;
 
 /// Answers that are passed on at a time; one more is refused as busy.
 const PLACES: usize = 64;
@@ -25,13 +26,13 @@ const PLACES: usize = 64;
 /// Passes questions on to the issuer, and his answers back as they come. An answer that breaks off there breaks off here.
 pub(super) struct Buckets {
     issuer: IssuerClient,
-    rate: Meter,
+    rate: Arc<Meter>,
     places: Arc<Semaphore>,
 }
 
 impl Buckets {
     pub(super) fn new(issuer: IssuerClient, rate: Rate) -> Self {
-        Self { issuer, rate: Meter::new(rate), places: Arc::new(Semaphore::new(PLACES)) }
+        Self { issuer, rate: Arc::new(Meter::new(rate)), places: Arc::new(Semaphore::new(PLACES)) }
     }
 
     pub(super) fn router(buckets: &Arc<Self>) -> Router {
@@ -50,9 +51,7 @@ impl Buckets {
     async fn answer(&self, path: &str) -> Result<Response, ProblemDetails> {
         let busy = || ProblemDetails::new(Problem::Busy, "too many ask which notes are spent");
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        if !self.rate.take(now()) {
-            return Err(busy());
-        }
+        self.rate.take(Sender::UNKNOWN, now()).ok_or_else(busy)?.used();
         // Nothing of the request but its path, and of that nothing that a server could read in two ways.
         if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte)) || path.contains("..") {
             let detail = "there is no such epoch or prefix";
