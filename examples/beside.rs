@@ -24,8 +24,10 @@ use halometer::http::beside::{
     Beside, BesideParts, CALL_HEADER, CallReport, CallSettled, ProxySecret, REPORT_PATH, SECRET_HEADER,
 };
 use halometer::http::clock::now;
-use halometer::http::gateway::{GatewayLimits, NoObserver};
-use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::layer::PaymentLayer;
+use halometer::http::observer::NoObserver;
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::payment::RECEIPT_HEADER;
 use halometer::http::pricing::{Call, FixedPricing, Meter, Metered, NotSold, Pricing, ReportedPricing};

@@ -9,8 +9,8 @@ pub(crate) mod outside;
 use halometer_circuits::note::Nullifier;
 use proptest::prelude::*;
 
-use crate::model::world::*;
 use crate::protocol::*;
+use crate::testing::world::*;
 use outside::{Message, Outside};
 
 use crate::wallet::{

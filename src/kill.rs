@@ -14,9 +14,9 @@ mod wallet;
 use std::path::Path;
 
 use crate::hex;
-use crate::model::world;
 use crate::protocol::*;
 use crate::store::durable::StoreOptions;
+use crate::testing::world;
 use world::*;
 
 /// Where the child finds its store.

@@ -34,8 +34,6 @@
 pub use halometer_circuits as circuits;
 
 pub mod clearing;
-#[cfg(feature = "cli")]
-pub mod cli;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod gateway;
@@ -50,11 +48,12 @@ pub mod protocol;
 mod quota;
 pub mod sealed;
 pub mod store;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 pub mod upkeep;
 pub mod wallet;
 
-#[cfg(test)]
-extern crate self as halometer;
 #[cfg(test)]
 mod hostile;
 #[cfg(all(test, feature = "durable"))]

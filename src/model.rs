@@ -14,12 +14,8 @@ use crate::issuer::{Audit, SettleError};
 use crate::lifecycle::{AdmittedSpend, Reclaim, SettledSpend, Transferred};
 use crate::protocol::*;
 use crate::store::{Lease, PartitionPhase, SpentSet, StoreError};
+use crate::testing::world::*;
 use crate::wallet::{AcceptError, LaneId, LaneStatus, PlanError, ProofJob, Wallet};
-
-#[path = "../tests/core/world.rs"]
-#[allow(dead_code, reason = "shared with tests/core, which uses all of it")]
-pub(crate) mod world;
-use world::*;
 
 const CLASSES: [u64; 3] = [5, 10, 20];
 /// Wallet 0 is honest. Wallets 1 and 2 are copies of one another, and cheat.

@@ -132,6 +132,54 @@ impl Meter {
     }
 }
 
+/// So many things at a time for each sender, of whom one cannot hold what others need. Those of whom nothing is known are not
+/// counted: where addresses are not known, only the whole is bounded.
+pub(crate) struct Shares {
+    most: usize,
+    held: Mutex<HashMap<Sender, usize>>,
+}
+
+/// One of a sender's things, until it is dropped.
+#[must_use]
+pub(crate) struct Share(Option<(Arc<Shares>, Sender)>);
+
+impl Shares {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, held: Mutex::default() }
+    }
+
+    pub(crate) fn take(self: &Arc<Self>, sender: Sender) -> Option<Share> {
+        if sender == Sender::UNKNOWN {
+            return Some(Share(None));
+        }
+        let mut held = self.lock();
+        let count = held.entry(sender).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Share(Some((Arc::clone(self), sender))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sender, usize>> {
+        // Nothing that can panic runs under the lock.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Some((shares, sender)) = self.0.take() else { return };
+        let mut held = shares.lock();
+        if let Some(count) = held.get_mut(&sender) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&sender);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use core::net::IpAddr;
@@ -192,6 +240,18 @@ mod tests {
         let full = meter.take(one, at(3_600)).unwrap();
         drop(full);
         assert!(used(&meter, one, at(3_600)) && !used(&meter, one, at(3_600)));
+    }
+
+    #[test]
+    fn a_share_is_held_by_one_sender_and_given_back() {
+        let shares = Arc::new(Shares::new(2));
+        let [one, other] = [sender([192, 0, 2, 1]), sender([192, 0, 2, 2])];
+        let held = [shares.take(one).unwrap(), shares.take(one).unwrap()];
+        assert!(shares.take(one).is_none() && shares.take(other).is_some());
+        drop(held);
+        assert!(shares.take(one).is_some());
+        assert!(shares.lock().is_empty(), "nobody is remembered who holds nothing");
+        let _all: Vec<_> = (0..10).map(|_| shares.take(Sender::UNKNOWN).unwrap()).collect();
     }
 
     #[test]

@@ -24,10 +24,7 @@
 mod file;
 mod lock;
 
-#[cfg(feature = "durable")]
-pub(crate) use file::make_private;
-pub(crate) use file::try_lock;
-pub use file::{clear_unfinished, read_bounded, write_atomically};
+pub use file::{clear_unfinished, make_private, read_bounded, try_lock, write_atomically};
 pub use lock::{Cost, Lock, LockError};
 
 use blake2b_simd::Params;

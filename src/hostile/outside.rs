@@ -6,9 +6,9 @@ use halometer_circuits::note::{ContextHash, Nullifier};
 
 use crate::gateway::{Cancelled, Fetched, Opened, Screened};
 use crate::lifecycle::{AdmittedSpend, Transferred};
-use crate::model::world::*;
 use crate::protocol::*;
 use crate::store::SpentSet;
+use crate::testing::world::*;
 use crate::wallet::{Journal, NotInFlight, PursuitStep, Wallet};
 
 /// Something that leaves a wallet.

@@ -5,8 +5,6 @@
 use axum::response::{IntoResponse as _, Response};
 use http::header;
 
-/// Where it is found, at gateways and issuers.
-pub const OPENAPI_PATH: &str = "/.well-known/halometer/openapi.json";
 /// OpenAPI 3.1, in JSON.
 pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
 

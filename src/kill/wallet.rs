@@ -18,9 +18,9 @@ use rand_core::Rng as _;
 use super::unhex;
 use crate::hex;
 use crate::hostile::outside::{Message, Outside};
-use crate::model::world::*;
 use crate::protocol::*;
 use crate::sealed::Lock;
+use crate::testing::world::*;
 use crate::wallet::file::{FileJournal, WalletFile};
 use crate::wallet::{Heard, LaneStatus, PursuitStep, Wallet};
 

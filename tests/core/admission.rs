@@ -239,3 +239,48 @@ fn proofs_that_do_not_hold_use_up_no_admissions() {
     assert_eq!(limited.open(&other.opening, &from(1), T0).unwrap_err().problem(), Problem::Busy);
     assert!(matches!(limited.open(&other.opening, &from(2), T0), Ok(Opened::Admitted(_))));
 }
+
+#[test]
+fn nothing_is_admitted_while_nothing_issues() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    // Both epochs can be spent in, and by a clock that was set no epoch issues.
+    let mut parts = directory_parts();
+    parts.serial += 1;
+    parts.epochs.truncate(1);
+    let gateway = {
+        let gateway = halometer::gateway::GatewayParts {
+            id: GATEWAY,
+            directory: Directory::new(parts.clone()).unwrap(),
+            set: world.set.clone(),
+            owner: OWNER,
+            lease_seconds: LEASE,
+            quotas: Quotas::default(),
+        };
+        halometer::gateway::Gateway::new(gateway, T0).unwrap()
+    };
+    let late = parts.epochs[0].issue.until;
+    assert!(parts.epochs[0].spend.contains(late));
+    let [paid, other] = [LANE0, LANE1].map(|lane| pay(&mut wallet, lane, 10, late));
+    let refused = gateway.open(&paid.opening, &request(), late).unwrap_err();
+    assert!(matches!(refused, AdmitError::NothingIssues), "{refused}");
+    assert_eq!(refused.problem(), Problem::StoreUnavailable);
+    let cancel = wallet.cancel(&other.key, &errand()).unwrap();
+    assert!(matches!(gateway.cancel(&cancel, &errand(), late), Err(AdmitError::NothingIssues)));
+    assert_eq!(world.records(), (0, 0));
+}
+
+#[test]
+fn each_clock_that_is_wrong_has_words_of_its_own() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    let step = u64::from(directory_parts().grid.step());
+    let ahead = world.open(&paid, T0.before(step)).unwrap_err();
+    assert!(matches!(ahead, AdmitError::Early { .. }), "{ahead}");
+    assert!(ahead.to_string().contains("caller's clock is ahead"), "{ahead}");
+    let behind = world.open(&paid, T0.after(3 * step)).unwrap_err();
+    assert!(behind.to_string().contains("caller's clock is behind"), "{behind}");
+    assert_eq!((ahead.problem(), behind.problem()), (Problem::Expired, Problem::Expired));
+    assert!(world.open(&paid, T0).is_ok());
+}

@@ -7,13 +7,14 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use halometer::clearing::{ClearingAnswer, Envelope};
-use halometer::http::gateway::{
+use halometer::http::openapi::OPENAPI;
+use halometer::http::problem::{ProblemDetails, TYPE_BASE};
+use halometer::http::wire::OPENAPI_PATH;
+use halometer::http::wire::{
     CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, TRANSFER_PATH,
 };
-use halometer::http::issuer::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
-use halometer::http::openapi::{OPENAPI, OPENAPI_PATH};
-use halometer::http::problem::{ProblemDetails, TYPE_BASE};
-use halometer::http::spent::{SPENT_PATH, bucket_path, spent_path};
+use halometer::http::wire::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
+use halometer::http::wire::{SPENT_PATH, bucket_path, spent_path};
 use halometer::protocol::*;
 use serde_json::Value;
 

@@ -1,0 +1,61 @@
+//! Newer directories for a gateway whose issuer is elsewhere.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::adopt::AdoptError;
+use super::engine::Engine;
+use super::remote::IssuerLink;
+use crate::http::cause::chain;
+use crate::protocol::{DirectoryError, RootKey};
+
+/// The shortest pause between two questions, however often somebody wants to know.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause while there is no answer: it is to be known soon that there is one again.
+const AWAY: Duration = Duration::from_secs(5);
+
+/// Asks for the directory again and again, and goes on under each that is newer, verified and follows. Ends with the gateway.
+pub(super) async fn keep_fresh(engine: Weak<Engine>, link: Arc<IssuerLink>, root: RootKey, every: Duration) {
+    let mut pause = every;
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        // At its time, or when something came that the present one does not explain.
+        let _ = timeout(pause.saturating_sub(PAUSE), link.stale()).await;
+        let Some(engine) = engine.upgrade() else { return };
+        let trouble = look(&engine, &link, root).await;
+        link.set_trouble(trouble);
+        pause = if trouble.is_none() { every } else { every.min(AWAY) };
+    }
+}
+
+/// Asks once. What keeps calls from being taken.
+async fn look(engine: &Arc<Engine>, link: &IssuerLink, root: RootKey) -> Option<&'static str> {
+    let signed = match link.issuer().directory().await {
+        Ok(signed) => signed,
+        Err(trouble) => {
+            link.complain(&chain(&trouble));
+            return Some("the issuer does not answer");
+        }
+    };
+    // A signature and a thousand entries: not on an async thread.
+    let verified = link.run(move || signed.verify(&root).ok().map(|directory| (signed, directory))).await;
+    let Ok(Some((signed, directory))) = verified else {
+        link.complain("the issuer shows a directory that his root key did not sign");
+        return Some("the issuer's directory is not signed by his root key");
+    };
+    if directory.digest() == link.gateway().directory().digest() {
+        return None;
+    }
+    let error = engine.adopt_remote(&signed, directory).err()?;
+    link.complain(&error.to_string());
+    Some(match error {
+        // As a cache might show.
+        AdoptError::Directory(DirectoryError::Stale) => return None,
+        AdoptError::Directory(_) => "the issuer's directory contradicts the one before",
+        AdoptError::NotNamed => "the issuer's directory does not name this gateway",
+        AdoptError::Key => "the issuer's directory names another key for this gateway",
+        _ => "the issuer's directory cannot be gone by",
+    })
+}
