@@ -37,7 +37,6 @@ pub mod clearing;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod gateway;
-mod hex;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod issuer;
@@ -55,8 +54,4 @@ pub mod upkeep;
 pub mod wallet;
 
 #[cfg(test)]
-mod hostile;
-#[cfg(all(test, feature = "durable"))]
-mod kill;
-#[cfg(test)]
-mod model;
+mod trials;

@@ -477,7 +477,7 @@ async fn what_opens_a_session_opens_no_call_and_the_other_way_round() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_by_itself_when_its_time_is_over() {
     let shop = Shop::new();
-    let adjust: Option<halometer::testing::stack::Adjust> =
+    let adjust: Option<halometer::testing::market::Adjust> =
         Some(Box::new(|parts: &mut DirectoryParts| parts.limits.session_seconds = 2));
     let world = shop.world_with(StackOptions { adjust, ..StackOptions::default() }).await;
     let mut session = Session::open(&world).await;
