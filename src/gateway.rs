@@ -17,7 +17,6 @@ mod vouched;
 mod window;
 
 pub use cancel::Cancelled;
-pub(crate) use cancel::Unpaid;
 pub use challenge::Challenge;
 pub(crate) use error::store_problem;
 pub use error::{AdmitError, FetchError};
@@ -25,8 +24,6 @@ pub use fetch::Fetched;
 #[cfg(feature = "server")]
 pub(crate) use fetch::Whereabouts;
 pub use open::{Opened, Screened};
-#[cfg(feature = "server")]
-pub(crate) use quota::Meter;
 pub use quota::{Quotas, Rate};
 pub use window::{ReplayWindow, Replayed};
 

@@ -44,6 +44,7 @@ pub mod lifecycle;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod protocol;
+mod quota;
 pub mod sealed;
 pub mod store;
 #[cfg(feature = "testing")]

@@ -19,6 +19,7 @@ mod mint_statement;
 mod prefix;
 mod problem;
 mod receipt;
+mod sender;
 mod session;
 mod settlement;
 mod signed_directory;
@@ -47,6 +48,7 @@ pub use mint_statement::{MintAnswer, MintSeal, MintSealer, MintStatement, MintSt
 pub use prefix::Prefix;
 pub use problem::{Fault, Problem};
 pub use receipt::{Receipt, ReceiptError, ReceiptSubject};
+pub use sender::Sender;
 pub use session::{
     Action, Authorisation, Cancellation, ContentDigest, Following, Opening, Request, RequestError, Transfer,
 };

@@ -53,7 +53,7 @@ use super::clock::now;
 use super::observer::NoObserver;
 use super::openapi::openapi;
 use super::problem::ProblemDetails;
-use super::requests::read_body;
+use super::requests::{read_body, sender};
 use super::spent::SpentBuckets;
 use super::wire::{CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, SETTLEMENT_PATH};
 use crate::clearing::{Clearing, Desk};
@@ -61,6 +61,7 @@ use crate::gateway::{GatewayError, Rate};
 use crate::issuer::{Issuer, PaymentNotices};
 use crate::pipeline::Current;
 use crate::protocol::Problem;
+use crate::quota::{Share, Shares};
 use crate::store::SpentSet;
 use crate::workers::{TaskPool, WorkError};
 
@@ -83,10 +84,14 @@ pub struct IssuerService {
     clearing: Option<Arc<ClearingHouse>>,
     workers: Arc<TaskPool>,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     spent: Option<SpentBuckets>,
     /// Held by whoever goes on under a newer directory.
     adopting: Arc<Mutex<()>>,
 }
+
+/// A place, and the sender's share of them.
+type Place = (OwnedSemaphorePermit, Share);
 
 impl core::fmt::Debug for IssuerService {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -108,6 +113,7 @@ impl IssuerService {
             clearing: None,
             workers: Arc::new(TaskPool::start("mint", 1, QUEUE)?),
             places: Arc::new(Semaphore::new(PLACES)),
+            shares: Arc::new(Shares::new(PLACES / 2)),
             spent: None,
             adopting: Arc::default(),
         })
@@ -209,12 +215,11 @@ impl IssuerService {
     }
 
     /// Takes a place and reads the body, which is not longer than `max`. The place is kept until the request is answered.
-    async fn receive(
-        &self,
-        request: HttpRequest,
-        max: usize,
-    ) -> Result<(Parts, Bytes, OwnedSemaphorePermit), ProblemDetails> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| work_problem(WorkError::Busy))?;
+    async fn receive(&self, request: HttpRequest, max: usize) -> Result<(Parts, Bytes, Place), ProblemDetails> {
+        let busy = || work_problem(WorkError::Busy);
+        let share = self.shares.take(sender(request.extensions())).ok_or_else(busy)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let place = (place, share);
         let (parts, body) = request.into_parts();
         Ok((parts, read_body(body, max, BODY_TIMEOUT).await?, place))
     }

@@ -80,6 +80,9 @@ pub struct ProblemDetails {
     /// Whether the call was worked on, and its answer is kept back because it costs more than can be paid.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub withheld: bool,
+    /// Seconds after which the same request may be sent again: `Retry-After`, in which it travels.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
 }
 
 fn about_blank() -> String {
@@ -97,6 +100,7 @@ impl ProblemDetails {
             settlement: None,
             receipt: None,
             withheld: false,
+            retry_after: retry_after(problem),
         }
     }
 
@@ -110,6 +114,7 @@ impl ProblemDetails {
             settlement: None,
             receipt: None,
             withheld: false,
+            retry_after: None,
         }
     }
 
@@ -129,6 +134,12 @@ impl ProblemDetails {
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status: status.as_u16(), ..self }
+    }
+
+    /// The same, to be sent again after so many seconds.
+    #[must_use]
+    pub fn after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// The answer costs more than can be paid, and is kept back.
@@ -178,7 +189,7 @@ impl IntoResponse for ProblemDetails {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.kind().and_then(retry_after) {
+        if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

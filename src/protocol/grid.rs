@@ -76,11 +76,19 @@ impl Grid {
         self.not_after(now.before(Self::LAG))
     }
 
-    /// Whether a gateway accepts this not-after now: the current one, and the one before it for [`GRACE`](Self::GRACE).
+    /// So many seconds before a boundary gateways already accept the not-after of behind it, so that one whose clock is behind is
+    /// borne with as one whose clock is ahead by as much.
+    pub const EARLY: u64 = Self::GRACE - Self::LAG;
+
+    /// Whether a gateway accepts this not-after now: the current one, the one before it for [`GRACE`](Self::GRACE), and the next
+    /// one from [`EARLY`](Self::EARLY) on.
     pub fn accepts(&self, not_after: Timestamp, now: Timestamp) -> bool {
         let start = self.window_start(now);
         let previous = start.after(u64::from(self.step));
-        not_after == self.not_after(now) || (not_after == previous && now < start.after(Self::GRACE))
+        let early = self.not_after(now.after(Self::EARLY));
+        not_after == self.not_after(now)
+            || not_after == early
+            || (not_after == previous && now < start.after(Self::GRACE))
     }
 }
 
@@ -93,7 +101,7 @@ mod tests {
         let grid = Grid::new(3600).unwrap();
         for now in 7100..7600 {
             let used = grid.callers_not_after(Timestamp::from_seconds(now));
-            for gateways in now - Grid::LAG..now + Grid::GRACE - Grid::LAG {
+            for gateways in now - Grid::GRACE..now + Grid::GRACE - Grid::LAG {
                 assert!(grid.accepts(used, Timestamp::from_seconds(gateways)), "{now} at the caller, {gateways}");
             }
         }
@@ -109,7 +117,9 @@ mod tests {
             assert!(grid.accepts(at(14400), at(now)));
         }
         assert!(grid.accepts(at(14400), at(10800 + 299)));
-        for (not_after, now) in [(14400, 10800 + 300), (18000, 10799), (14401, 7200), (0, 7200), (u64::MAX, 7200)] {
+        assert!(grid.accepts(at(18000), at(10800 - 270)), "for a gateway whose clock is behind");
+        for (not_after, now) in [(14400, 10800 + 300), (18000, 10800 - 271), (14401, 7200), (0, 7200), (u64::MAX, 7200)]
+        {
             assert!(!grid.accepts(at(not_after), at(now)), "{not_after} at {now}");
         }
     }

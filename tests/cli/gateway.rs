@@ -588,6 +588,35 @@ fn killing_it_under_load_loses_nothing() {
 }
 
 #[test]
+fn every_lane_is_usable_soon_after_a_kill_and_a_restart() {
+    let house = House::new();
+    let mut gateway = house.start();
+    let payer = gateway.payer();
+    // Each lane has a call under way that will never be settled by the process that took it.
+    let calls: Vec<_> = (0..LANES)
+        .map(|_| {
+            let payer = payer.clone();
+            RUNTIME.spawn(async move { call_at(&payer, "/slow").await })
+        })
+        .collect();
+    until("calls are open", || (sum(&gateway.status(), "held") >= 2 * CLASS).then_some(()));
+    gateway.signal("-KILL");
+    gateway.child.wait().unwrap();
+    std::thread::sleep(Duration::from_secs(8));
+    let gateway = house.start();
+    let back = Instant::now();
+    calls.into_iter().for_each(|call| drop(RUNTIME.block_on(call)));
+    until("every lane is back", || {
+        let status = RUNTIME.block_on(payer.status()).unwrap();
+        assert_eq!((status.frozen, status.disputed), (0, 0));
+        (status.balance.reserved == 0).then_some(())
+    });
+    // Ten seconds, and as much again for a machine that is busy.
+    assert!(back.elapsed() < Duration::from_secs(20), "{:?}", back.elapsed());
+    assert_eq!(sum(&gateway.status(), "held"), 0);
+}
+
+#[test]
 fn told_to_end_it_finishes_what_runs_and_told_twice_it_does_not() {
     let house = House::new();
     let mut gateway = house.start();

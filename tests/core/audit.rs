@@ -189,7 +189,7 @@ fn one_thing_that_is_wrong_with_the_spends_is_found_and_named() {
             record("its spend is another one"),
         ),
         ("a memo", |set| set.call().memo = Memo::from_bytes([0; 64]), record("its spend is another one")),
-        ("a tag", |set| set.call().key.tag = SpendTag::from_bytes([0; 16]), record("its spend is another one")),
+        ("a tag", |set| set.call().key.tag = SpendTag::from_bytes([0; 32]), record("its spend is another one")),
         (
             "a nullifier",
             |set| set.call().key.nullifier = Nullifier::from_bytes(&[1; 32]).unwrap(),

@@ -228,7 +228,7 @@ fn what_was_never_admitted_is_not_settled() {
     let house = House::new();
     let (_, paid) = house.paid(10);
     let spend = spend_of(&paid);
-    let known = RecordKey { epoch: EPOCH[0], nullifier: spend.nullifier, tag: SpendTag::from_bytes([0; 16]) };
+    let known = RecordKey { epoch: EPOCH[0], nullifier: spend.nullifier, tag: SpendTag::from_bytes([0; 32]) };
     for key in [known, RecordKey { epoch: EpochNumber::new(9), ..known }] {
         for request in [
             ClearingRequest::Settle { spend: key, cost: Credits::ZERO },
@@ -818,10 +818,10 @@ fn every_message_has_one_encoding() {
     let spend = || Box::new(spend_of(&paid));
     for (request, length) in [
         (ClearingRequest::Admit { spend: spend() }, 1 + Spend::LENGTH),
-        (ClearingRequest::Meter { spend: key, cost }, 61),
-        (ClearingRequest::Settle { spend: key, cost }, 61),
+        (ClearingRequest::Meter { spend: key, cost }, 77),
+        (ClearingRequest::Settle { spend: key, cost }, 77),
         (ClearingRequest::Cancel { spend: spend(), cost }, 9 + Spend::LENGTH),
-        (ClearingRequest::Fetch { spend: key }, 53),
+        (ClearingRequest::Fetch { spend: key }, 69),
     ] {
         let bytes = request.to_bytes();
         assert_eq!(bytes.len(), length);

@@ -545,3 +545,55 @@ fn a_double_spender_gets_no_third_note_out_of_two_transfers() {
     assert_eq!(world.records(), (0, 2));
     assert!(!matches!(world.open(&pay(&mut world.funded(1), LANE0, 5, T0), T0), Ok(Opened::Admitted(_))));
 }
+
+/// The bytes with a bit of each proof flipped.
+fn with_bad_proofs(transfer: &[u8]) -> Vec<u8> {
+    let mut bad = transfer.to_vec();
+    for half in 0..2 {
+        bad[half * transfer.len() / 2 + Spend::TRANSFER_LENGTH - 1] ^= 1;
+    }
+    bad
+}
+
+#[test]
+fn a_known_transfer_gives_back_no_quota_that_it_never_took() {
+    let world = World::new();
+    let one = Rate { per_minute: 1, burst: 1 };
+    let limited = world.limited(Quotas { transfers: one, ..Quotas::default() });
+    let [mut first, mut second] = [world.funded(1), world.funded(2)];
+    let [a, b] = [send(&mut first, LANES, 20, T0), send(&mut second, LANES, 20, T0)];
+    let stored = |bytes: &[u8]| {
+        let checked = limited.transfer(bytes, &errand(), T0)?;
+        Ok::<_, AdmitError>(both(world.issuer.transfer(&*world.set, checked, T0).unwrap()))
+    };
+    let settled = stored(&a.transfer).unwrap();
+    for _ in 0..3 {
+        // Answered from the set: no proof is looked at.
+        assert_eq!(stored(&with_bad_proofs(&a.transfer)).unwrap(), settled);
+        assert_eq!(stored(&b.transfer).unwrap_err().problem(), Problem::Busy);
+    }
+    // What was taken for a proof that does not hold comes back, once.
+    for _ in 0..3 {
+        let refused = limited.transfer(&with_bad_proofs(&b.transfer), &errand(), T0.after(60)).unwrap_err();
+        assert_eq!(refused.problem(), Problem::ProofInvalid);
+    }
+    assert!(limited.transfer(&b.transfer, &errand(), T0.after(60)).is_ok());
+    assert_eq!(limited.transfer(&b.transfer, &errand(), T0.after(60)).unwrap_err().problem(), Problem::Busy);
+}
+
+#[test]
+fn a_parted_transfer_is_answered_from_the_set_whatever_its_proof() {
+    let world = World::new();
+    let none = Rate { per_minute: 0, burst: 0 };
+    let limited = world.limited(Quotas { transfers: none, ..Quotas::default() });
+    let mut wallet = world.funded(1);
+    let sent = send(&mut wallet, LANES, 20, T0);
+    let cancel = wallet.cancel(&sent.keys[0], &errand()).unwrap();
+    let Ok(Cancelled::Fresh(spend)) = world.gateway.cancel(&cancel, &errand(), T0) else { panic!("not fresh") };
+    world.issuer.settle(&*world.set, &spend, Credits::ZERO, T0).unwrap();
+    for bytes in [sent.transfer.clone(), with_bad_proofs(&sent.transfer)] {
+        let checked = limited.transfer(&bytes, &errand(), T0).unwrap();
+        assert!(matches!(world.issuer.transfer(&*world.set, checked, T0), Ok(Transferred::Parted)));
+    }
+    assert_eq!(world.records(), (0, 1));
+}

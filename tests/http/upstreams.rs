@@ -103,3 +103,10 @@ async fn the_service_sees_the_operators_key_and_nothing_of_the_payment() {
     assert!(answer.header("set-cookie").is_none());
     answer.settlement();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_protocol_is_a_bad_gateway_and_costs_nothing() {
+    let upgrade = (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "websocket")]);
+    let (answer, accepted) = call(&World::selling(service(upgrade)).await).await;
+    assert_eq!((answer.status, accepted.cost), (502, Credits::ZERO));
+}

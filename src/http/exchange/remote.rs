@@ -58,7 +58,7 @@ impl Remote {
         let gateway = Arc::new(gateway);
         let link = IssuerLink {
             gateway: Current::new(Arc::clone(&gateway)),
-            buckets: Arc::new(Buckets::new(issuer.clone(), limits.spent)),
+            buckets: Arc::new(Buckets::new(issuer.clone())),
             issuer,
             front: TaskPool::start("remote-read", limits.pipeline.screen_threads, limits.pipeline.queue)?,
             back: TaskPool::start("remote-clear", 1, usize::MAX)?,

@@ -106,10 +106,12 @@ impl Answer {
 
     /// The problem in it. An answer that is none makes one of its status.
     pub(crate) fn problem(&self) -> ProblemDetails {
-        serde_json::from_slice(&self.body)
+        let details = serde_json::from_slice(&self.body)
             .ok()
             .filter(|_| self.is_problem())
-            .unwrap_or_else(|| ProblemDetails::plain(self.status, "no details were given"))
+            .unwrap_or_else(|| ProblemDetails::plain(self.status, "no details were given"));
+        let after = self.headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        ProblemDetails { retry_after: after, ..details }
     }
 
     pub(crate) fn is_problem(&self) -> bool {

@@ -52,6 +52,8 @@ pub enum CreditState {
     Safe,
     /// It was settled, and is accounted for.
     Spent(Accepted),
+    /// The note was spent by another copy of this wallet, which has its change. Here the lane is of no use any more.
+    Elsewhere,
     /// The gateway gave a settlement that is none. That is kept as a dispute; the right one is asked for, by itself.
     Disputed,
 }
@@ -134,6 +136,11 @@ pub enum CallError {
     Stopped,
 }
 
+/// Whether a refusal says that another spend of the note was first. A spend that was settled itself has its settlement with it.
+fn is_conflict(details: &ProblemDetails) -> bool {
+    matches!(details.kind(), Some(Problem::DoubleSpend | Problem::AlreadySpent)) && details.settlement.is_none()
+}
+
 impl From<Stopped> for CallError {
     fn from(_: Stopped) -> Self {
         Self::Stopped
@@ -153,6 +160,8 @@ impl CallError {
             // He offered too little.
             Self::Withheld(_) => Fault::Caller,
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
+            // The wallet was copied, or put back.
+            Self::Refused(details) if is_conflict(details) => Fault::Caller,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
             Self::Refused(details) | Self::Failed { details, .. } => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
@@ -174,6 +183,7 @@ impl CallError {
             | Self::Unlisted
             | Self::OtherDirectory
             | Self::Request(_) => CreditState::Untouched,
+            Self::Refused(details) if is_conflict(details) => CreditState::Elsewhere,
             Self::Contradiction
             | Self::Journal(_)
             | Self::Refused(_)
@@ -207,6 +217,10 @@ impl CallError {
             }
             Self::Request(_) => "call with shorter parts",
             Self::Journal(_) => "look to the disk of the wallet's file, then open the wallet again",
+            Self::Refused(details) if is_conflict(details) => {
+                "another copy of this wallet has spent the note, or the gateway lies: use one copy only, and look with \
+                 `halometer wallet doctor`; disputes keep what was said"
+            }
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
             Self::Failed { details, .. } if details.kind() == Some(Problem::CapReached) => {
                 "pay with a larger class; what a call does not cost comes back"

@@ -162,7 +162,10 @@ fn heard(answer: Result<Settlement, ClientError>) -> Heard {
             let settlement = details.settlement().and_then(|bytes| Settlement::from_bytes(&bytes).ok());
             match (settlement, details.kind()) {
                 (Some(settlement), _) => Heard::Settlement(settlement),
-                (None, Some(problem)) => Heard::Problem(problem),
+                (None, Some(problem)) => match details.retry_after {
+                    Some(seconds) => Heard::Postponed { problem, seconds: seconds.into() },
+                    None => Heard::Problem(problem),
+                },
                 (None, None) if nobody(details.status) => Heard::Nothing,
                 (None, None) => Heard::Unusable,
             }

@@ -2,13 +2,13 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | `format` | version of this layout (1), gateway id (16), 0 or 1 for a backup (1) |
+//! | `meta` | `format` | version of this layout (2), gateway id (16), 0 or 1 for a backup (1) |
 //! | | `sequence` | number of commits (8) |
 //! | | `t`, name of a table | number of the commit that changed it last (8) |
 //! | | `p`, epoch (4) | phase (1), number of the last bucket (4), totals (112), erased totals (112) |
 //! | | `b`, epoch (4), bucket (4) | when it was begun (8), when last settled in (8), totals of what is settled in it (112) |
-//! | `spends-<epoch>` | nf (32) | open: 1, tag (16), memo (64), bucket, owner (16), lease (8), metered |
-//! | | | settled: 2, tag (16), memo (64), bucket, signing epoch, refund, signature (48) |
+//! | `spends-<epoch>` | nf (32) | open: 1, tag (32), memo (64), bucket, owner (16), lease (8), metered |
+//! | | | settled: 2, tag (32), memo (64), bucket, signing epoch, refund, signature (48) |
 //! | `open` | epoch (4), nf (32) | nothing |
 //! | `evidence-<epoch>-<bucket>` | nf (32) | nonce (24), then sealed: x (32), charge (8), `C'` (32), spend |
 //! | `mints` | payment (32) | account (32), amount (8), digest of the request (32), response |
@@ -41,7 +41,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(160);
+        let mut out = Vec::with_capacity(176);
         out.push(match self.state {
             RecordState::Open { .. } => 1,
             RecordState::Settled(_) => 2,

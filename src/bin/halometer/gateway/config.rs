@@ -428,7 +428,7 @@ pub struct LogConfig {
 }
 
 /// `[limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Longest body of a request.
@@ -449,6 +449,12 @@ pub struct LimitsConfig {
     pub queue: usize,
     /// How long calls may take to finish when the program is told to end.
     pub shutdown_seconds: u32,
+    /// Connections at a time, at each of the addresses.
+    pub connections: usize,
+    /// Of them, those of one address; a trusted proxy's are not limited.
+    pub connections_per_address: usize,
+    /// Addresses and networks of proxies in front, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
 }
 
 impl Default for LimitsConfig {
@@ -463,11 +469,14 @@ impl Default for LimitsConfig {
             verify_threads: None,
             queue: 4_096,
             shutdown_seconds: 60,
+            connections: 4_096,
+            connections_per_address: 1_024,
+            trusted_proxies: Vec::new(),
         }
     }
 }
 
-/// `[quotas]`: so many a minute, over all callers.
+/// `[quotas]`: so many a minute, of each address that requests come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotasConfig {
