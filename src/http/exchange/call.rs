@@ -56,11 +56,7 @@ enum Priced {
 ///
 /// A short answer is kept until it is settled and answered with its receipt; a stream is passed on while it is metered, and the last
 /// step says what is left to say of it.
-pub(super) async fn pay(
-    exchange: Arc<Exchange>,
-    request: HttpRequest,
-    next: Next,
-) -> Result<Response, ProblemDetails> {
+pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Next) -> Result<Response, ProblemDetails> {
     // Read: what it pays with, then all of it.
     let paying = Paying::read(request.headers())?;
     let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
@@ -135,7 +131,7 @@ impl Call {
         let (tariff, content) = (candidate.tariff, candidate.content);
         // Before it can be admitted, so that no cancel finds work that it cannot stop.
         let entry = exchange.running.enter(candidate.key);
-        let held = candidate.admit(source, None).await?.admitted().await?;
+        let held = candidate.admit(source).await?.admitted().await?;
         let rates = exchange.rates(&tariff, held.charge());
         let bill = Bill::new(Purse::Whole(held), rates, meter, content);
         Ok(Self { exchange, bill, entry })

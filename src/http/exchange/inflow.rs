@@ -80,13 +80,7 @@ impl Inflow {
 
     /// Waits for the whole answer, unless it is a stream, or long. What costs more than can be paid for is withheld, for nothing of it
     /// was passed on.
-    pub(super) async fn gather(
-        &mut self,
-        bill: &mut Bill,
-        headers: &HeaderMap,
-        entry: &Entry,
-        max: usize,
-    ) -> Gathered {
+    pub(super) async fn gather(&mut self, bill: &mut Bill, headers: &HeaderMap, entry: &Entry, max: usize) -> Gathered {
         let length = self.body.size_hint();
         if is_stream(headers) || length.lower() > max as u64 {
             return Gathered::Open(Vec::new());

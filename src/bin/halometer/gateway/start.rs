@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::config::{
     BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreKind,
 };
 use super::development::Booked;
-use super::due::{DueError, due};
+use super::due::{Due, DueError, due};
 use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
@@ -21,7 +23,7 @@ use halometer::http::issuer_client::{IssuerClientError, IssuerTrouble};
 use halometer::http::layer::PaymentLayer;
 use halometer::http::pattern::RoutePattern;
 use halometer::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing};
-use halometer::http::server::{Certificates, TlsError};
+use halometer::http::server::{Certificates, ServerLimits, TlsError, TrustedProxies};
 use halometer::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use halometer::issuer::{
     Issuer, IssuerError, KeystoreError, NoticeKey, NoticeKeyError, PaymentNotices, Schedule, ScheduleError,
@@ -224,11 +226,15 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     };
     vault.check(&known, now)?;
     let directory = match due(&known, config, &mut vault, &*records.set, now)? {
-        Some(next) => {
+        Due::Now(next) => {
             file.iter().try_for_each(|file| write_directory(file, &next, &root))?;
-            next
+            *next
         }
-        None => known,
+        Due::Later(at) => {
+            warn!(at = at.seconds(), "the directory of this window is published: what was changed waits for the next");
+            known
+        }
+        Due::Nothing => known,
     };
     let payments = Arc::new(Booked(Arc::clone(&records.payments)));
     let keys = vault.epoch_keys()?;
@@ -242,7 +248,32 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         quotas: quotas(config),
     };
     let gateway = Gateway::new(parts, now)?;
+    settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
     Ok(Prepared { vault, records, file, gateway: Arc::new(gateway), issuer: Arc::new(issuer) })
+}
+
+/// Settles what a former process of this gateway left open. Nobody else has the store open, so that it is dead; and nobody is served
+/// yet. Gateways elsewhere, whose records are under their ids, may live.
+fn settle_left(
+    config: &Config,
+    issuer: &Issuer,
+    own: GatewayId,
+    set: &dyn SpentSet,
+    owner: OwnerId,
+    now: Timestamp,
+) -> Result<(), StartError> {
+    let gateways = &issuer.directory().parts().gateways;
+    let elsewhere: Vec<_> =
+        gateways.iter().filter(|entry| entry.id != own).map(|entry| OwnerId::from_bytes(entry.id.to_bytes())).collect();
+    let report = upkeep(config, owner).settle_left(set, issuer, |owner| !elsewhere.contains(owner), now);
+    let report = report.map_err(|error| error.0)?;
+    if report.settled > 0 {
+        tracing::info!(spends = report.settled, "settled what the process before this one left open");
+    }
+    for failure in &report.failures {
+        tracing::warn!(epoch = %failure.epoch, error = %failure.error, "a spend that was left open is not settled yet");
+    }
+    Ok(())
 }
 
 /// The first directory: of an issuer that never had one.
@@ -427,6 +458,15 @@ pub(super) fn limits(config: &Config) -> GatewayLimits {
         },
         spent: a_minute(config.quotas.spent_per_minute),
     }
+}
+
+/// What each address that others reach may have held of it.
+pub(super) fn server_limits(config: &Config) -> ServerLimits {
+    let limits = &config.limits;
+    // They were checked when the file was read.
+    let trusted_proxies = TrustedProxies::new(limits.trusted_proxies.iter().map(String::as_str)).unwrap_or_default();
+    let (connections, connections_per_address) = (limits.connections, limits.connections_per_address);
+    ServerLimits { connections, connections_per_address, trusted_proxies }
 }
 
 /// Of what gateways elsewhere ask.

@@ -134,7 +134,9 @@ proptest! {
                         number: number.into(),
                         payment: PaymentId::from_bytes([id; 32]),
                         amounts: [micro(amount.into()); LANES],
+                        requested_at: (amount % 2 == 0).then_some(T0),
                         minted,
+                        seal: None,
                     };
                     prop_assert_eq!(answer(file.put_payment(&payment)), answer(model.put_payment(&payment)));
                 }
@@ -159,6 +161,7 @@ proptest! {
                         content: None,
                         settlement: None,
                         receipt: None,
+                        mint: None,
                         directories: Vec::new(),
                         heard: vec![HeardNote { at: T0, what: "nothing".to_owned() }],
                     };
