@@ -41,7 +41,7 @@ pub mod proxy;
 mod requests;
 pub mod server;
 pub mod spent;
-mod sse;
+pub(crate) mod sse;
 mod tls;
 pub mod upstream;
 pub mod usage;

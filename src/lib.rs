@@ -36,6 +36,9 @@ pub use halometer_circuits as circuits;
 pub mod clearing;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(all(any(test, fuzzing), feature = "durable", feature = "http", feature = "testing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gateway;
 mod hex;
 #[cfg(feature = "http")]
@@ -57,5 +60,5 @@ pub mod wallet;
 mod hostile;
 #[cfg(all(test, feature = "durable"))]
 mod kill;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod model;

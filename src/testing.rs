@@ -5,6 +5,7 @@
 pub mod chat;
 #[cfg(all(feature = "durable", feature = "http"))]
 mod kept;
+pub mod fuzz;
 #[cfg(all(feature = "durable", feature = "http"))]
 pub mod stack;
 pub mod world;

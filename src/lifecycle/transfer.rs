@@ -93,7 +93,7 @@ impl AuthenticTransfer {
     }
 
     /// Skips the proofs, for the model test.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_proof(self) -> VerifiedTransfer {
         VerifiedTransfer(self.0.map(AuthenticSpend::without_proof))
     }
