@@ -23,7 +23,7 @@ pub(crate) use error::store_problem;
 pub use error::{AdmitError, FetchError};
 pub use fetch::{Fetched, Whereabouts};
 pub use open::{Opened, Screened};
-#[cfg(feature = "http")]
+#[cfg(feature = "server")]
 pub(crate) use quota::Meter;
 pub use quota::{Quotas, Rate};
 pub use window::{ReplayWindow, Replayed};

@@ -19,30 +19,50 @@
 //! | [`operate`] | numbers, health and a status page for who operates a gateway |
 //! | [`server`], [`clock`] | what they stand on |
 
+#[cfg(feature = "server")]
 pub mod beside;
 pub mod cause;
 pub mod clock;
 mod content_digest;
+#[cfg(feature = "server")]
 pub mod exchange;
+#[cfg(feature = "server")]
 pub mod gateway;
+#[cfg(feature = "server")]
 pub mod issuer;
+#[cfg(feature = "server")]
 pub mod issuer_client;
+#[cfg(feature = "server")]
 mod kept;
+#[cfg(feature = "server")]
 pub mod layer;
+#[cfg(feature = "server")]
 pub mod observer;
+#[cfg(feature = "server")]
 pub mod openapi;
+#[cfg(feature = "server")]
 pub mod operate;
+#[cfg(feature = "server")]
 pub mod pattern;
+#[cfg(feature = "client")]
 pub mod payer;
 pub mod payment;
+#[cfg(feature = "server")]
 pub mod pricing;
 pub mod problem;
+#[cfg(all(feature = "client", feature = "server"))]
 pub mod proxy;
+#[cfg(feature = "server")]
 mod requests;
+#[cfg(feature = "server")]
 pub mod server;
-pub mod spent;
+#[cfg(feature = "server")]
+mod spent;
+#[cfg(feature = "server")]
 pub(crate) mod sse;
 mod tls;
+#[cfg(feature = "server")]
 pub mod upstream;
+#[cfg(feature = "server")]
 pub mod usage;
 pub mod wire;

@@ -40,8 +40,7 @@ pub mod conformance;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gateway;
-mod hex;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "client", feature = "server"))]
 pub mod http;
 pub mod issuer;
 pub mod lifecycle;
@@ -55,10 +54,8 @@ pub mod store;
 pub mod testing;
 pub mod upkeep;
 pub mod wallet;
+#[cfg(any(feature = "client", feature = "pipeline"))]
+pub mod workers;
 
-#[cfg(test)]
-mod hostile;
-#[cfg(all(test, feature = "durable"))]
-mod kill;
 #[cfg(any(test, fuzzing))]
-mod model;
+mod trials;

@@ -13,10 +13,8 @@
 //! needs a runtime: futures are answered by the threads.
 
 mod current;
-mod workers;
 
 pub(crate) use current::Current;
-pub use workers::{Limits, TaskPool, WorkError, WorkerPool};
 
 use std::io;
 use std::sync::Arc;
@@ -29,6 +27,7 @@ use crate::gateway::{AdmitError, Gateway, Opened, Screened};
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend, VerifyError, verify_batch};
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Timestamp};
 use crate::store::StoreError;
+use crate::workers::{TaskPool, WorkError, WorkerLimits, WorkerPool};
 
 /// What a pipeline is made of.
 pub struct PipelineParts {
@@ -213,14 +212,15 @@ impl Pipeline {
         let abandoned = Arc::new(Abandoned { action: abandoned, threads });
         let (verifying, time, left) = (Arc::clone(&gateway), Arc::clone(&clock), Arc::clone(&abandoned));
         let PipelineLimits { screen_threads, verify_threads, queue, batch } = limits;
-        let verify = WorkerPool::start("verify", Limits { threads: verify_threads, queue, batch }, move |spends| {
-            let outcomes = verify_and_admit(&verifying.get(), &*time, &*verified, spends);
-            let deliver = |outcome: Result<_, AdmitError>| Delivery {
-                outcome: Some(outcome.map_err(Into::into)),
-                abandoned: Arc::clone(&left),
-            };
-            outcomes.into_iter().map(deliver).collect()
-        })?;
+        let verify =
+            WorkerPool::start("verify", WorkerLimits { threads: verify_threads, queue, batch }, move |spends| {
+                let outcomes = verify_and_admit(&verifying.get(), &*time, &*verified, spends);
+                let deliver = |outcome: Result<_, AdmitError>| Delivery {
+                    outcome: Some(outcome.map_err(Into::into)),
+                    abandoned: Arc::clone(&left),
+                };
+                outcomes.into_iter().map(deliver).collect()
+            })?;
         let screen = TaskPool::start("screen", screen_threads, queue)?;
         Ok(Self(Arc::new(Inner { gateway, clock, screen, verify, abandoned })))
     }

@@ -15,6 +15,7 @@ mod gateway_entry;
 mod grid;
 mod memo;
 mod mint;
+mod mint_statement;
 mod prefix;
 mod problem;
 mod receipt;
@@ -34,12 +35,15 @@ pub use context::{Context, Purpose};
 pub use credits::Credits;
 pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
 pub(crate) use ed25519::SIGNATURE;
-pub use ed25519::{GatewayKey, GatewaySigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey};
+pub use ed25519::{
+    GatewayKey, GatewaySigningKey, MintKey, MintSigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey,
+};
 pub use epoch::{Epoch, EpochNumber};
 pub use gateway_entry::GatewayEntry;
 pub use grid::Grid;
 pub use memo::Memo;
 pub use mint::{LANES, MintLane, MintRequest, MintResponse};
+pub use mint_statement::{MintAnswer, MintSeal, MintSealer, MintStatement, MintStatementError};
 pub use prefix::Prefix;
 pub use problem::{Fault, Problem};
 pub use receipt::{Receipt, ReceiptError, ReceiptSubject};
@@ -52,7 +56,7 @@ pub use spend::Spend;
 pub use spend_key::SpendKey;
 pub use spend_tag::SpendTag;
 pub use tariff::{Price, Tariff, TariffError};
-pub use time::{Timestamp, Window};
+pub use time::{CLOCK_TOLERANCE, Timestamp, Window};
 
 /// Version of the protocol: the first byte of every hashed and every encoded structure.
 pub const VERSION: u8 = 1;

@@ -12,7 +12,7 @@ use crate::testing::world::rng;
 
 /// The core of a gateway and a model of it, through the history that the bytes stand for.
 pub(super) fn gateway_model(bytes: &[u8]) {
-    crate::model::history(bytes);
+    crate::trials::model::history(bytes);
 }
 
 pub(super) fn histories() -> Vec<Vec<u8>> {

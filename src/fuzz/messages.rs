@@ -89,11 +89,16 @@ pub(super) fn mint_request_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn mint_answer(bytes: &[u8]) {
+    canonical(bytes, |bytes| MintAnswer::from_bytes(bytes).ok(), MintAnswer::to_bytes);
     canonical(bytes, |bytes| MintResponse::from_bytes(bytes).ok(), MintResponse::to_bytes);
+    canonical(bytes, |bytes| MintStatement::from_bytes(bytes).ok(), MintStatement::to_bytes);
+    if let Ok(statement) = MintStatement::from_bytes(bytes) {
+        let _ = statement.verify(&SAMPLES.directory.parts().root);
+    }
 }
 
 pub(super) fn mint_answer_seeds() -> Vec<Vec<u8>> {
-    vec![SAMPLES.minted.to_bytes()]
+    vec![SAMPLES.answer.to_bytes(), SAMPLES.minted.to_bytes(), SAMPLES.statement.to_bytes()]
 }
 
 pub(super) fn receipt(bytes: &[u8]) {
@@ -184,6 +189,7 @@ pub(super) fn dispute_seeds() -> Vec<Vec<u8>> {
         content: Some(ContentDigest::of(b"question")),
         settlement: Some(SAMPLES.settlement.clone()),
         receipt: Some(SAMPLES.receipt.clone()),
+        mint: Some(SAMPLES.statement.clone()),
         directories: vec![SAMPLES.signed.clone()],
         heard: vec![HeardNote { at: T0, what: "\"in progress\", 409".to_owned() }],
     };
@@ -194,6 +200,7 @@ pub(super) fn dispute_seeds() -> Vec<Vec<u8>> {
         content: None,
         settlement: None,
         receipt: None,
+        mint: None,
         ..full.clone()
     };
     vec![full.to_json().into_bytes(), bare.to_json().into_bytes()]

@@ -24,7 +24,9 @@ pub(crate) struct Samples {
     pub(crate) half_cancellation: Vec<u8>,
     pub(crate) mint_request: Vec<u8>,
     pub(crate) account: AccountId,
+    pub(crate) answer: MintAnswer,
     pub(crate) minted: MintResponse,
+    pub(crate) statement: MintStatement,
     pub(crate) settlement: Settlement,
     pub(crate) receipt: Vec<u8>,
 }
@@ -49,8 +51,16 @@ pub(crate) static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
     let payment = PaymentId::from_bytes([4; 32]);
     let mut payer = world.wallet(4);
     world.payments.grant(payment, micro(100)).expect("a payment");
-    let request = payer.request_mint(payment, sixty_and_forty()).expect("a request");
-    let minted = world.issuer.mint(&request, T0).expect("a mint");
+    let request = payer.request_mint(payment, sixty_and_forty(), T0).expect("a request");
+    let answer = world.issuer.mint(&request, T0).expect("a mint");
+    let minted = answer.response.clone();
+    let statement = MintStatement {
+        payment,
+        account: request.account,
+        amounts: sixty_and_forty(),
+        epoch: minted.epoch,
+        seal: answer.seal,
+    };
     let spend = spend_of(&paid.opening);
     let settlement = Settlement { epoch: spend.epoch, refund: micro(7), signature: minted.signatures[0].clone() };
     let directory = world.issuer.directory().clone();
@@ -75,7 +85,9 @@ pub(crate) static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
         half_cancellation,
         mint_request: request.to_bytes().to_vec(),
         account: request.account,
+        answer,
         minted,
+        statement,
         settlement,
         receipt,
     }

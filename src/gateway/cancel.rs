@@ -31,8 +31,8 @@ pub(crate) enum Unpaid {
     Cancel,
     Rollover,
     #[cfg_attr(
-        not(feature = "http"),
-        allow(dead_code, reason = "without http, transfers are verified where they are screened")
+        not(feature = "server"),
+        allow(dead_code, reason = "without a server, transfers are verified where they are screened")
     )]
     Transfer,
 }

@@ -4,64 +4,70 @@
 //! [`gateway`](super::gateway), [`layer`](super::layer) and [`beside`](super::beside) are ways to put it around a service.
 
 mod adopt;
-mod cancel;
+mod answer;
+mod bill;
+mod call;
 mod decide;
 mod engine;
-mod fetch;
+mod errands;
 mod forward;
+mod found;
+mod free;
+mod inflow;
 mod lease;
 mod ledger;
 mod limits;
 mod local;
-mod metering;
-mod open;
+mod outflow;
 mod parts;
+mod problems;
 mod received;
-mod refresh;
 mod remote;
-mod rollover;
+mod reply;
 mod routes;
 mod running;
-mod serve;
 mod session;
-mod stream;
-mod transfer;
-mod upkeep;
-mod work;
 
 pub use adopt::{AdoptError, Adoption};
-pub(in crate::http) use decide::{Asked, Decided, HeldCall, HeldSettled, HoldTerms};
+pub(in crate::http) use decide::{Asked, Decided, HeldCall, HeldSettled, HoldTerms, decide};
 pub(in crate::http) use engine::Engine;
 pub(in crate::http) use forward::Next;
 #[cfg(feature = "envoy")]
 pub(in crate::http) use forward::OF_CALLERS;
 pub use lease::longest_call;
 pub use limits::GatewayLimits;
+pub use local::UpkeepTask;
 pub use parts::{PaymentLayerParts, RemoteLayerParts};
 pub(in crate::http) use routes::is_own;
-pub use upkeep::UpkeepTask;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
+use http::request::Parts;
 use http::{StatusCode, header};
 use tokio::sync::Semaphore;
 
+use super::observer::Observer;
 use super::pattern::RoutePattern;
-use super::pricing::Pricing;
+use super::pricing::{Call, Meter, Pricing, Rates};
 use super::problem::ProblemDetails;
 use crate::clearing::RemoteGateway;
 use crate::gateway::Gateway;
-use crate::http::observer::Observer;
 use crate::issuer::Issuer;
-use crate::pipeline::{Current, WorkError};
-use crate::protocol::{Directory, GatewayId, GatewaySigningKey, Problem};
+use crate::pipeline::Current;
+use crate::protocol::{
+    ContentDigest, Credits, Digest, Directory, GatewayId, GatewaySigningKey, Receipt as SignedReceipt, ReceiptSubject,
+    SpendKey,
+};
 use adopt::Terms;
 use lease::{longest, outlasts};
 use ledger::Ledger;
 use local::Local;
+use problems::{busy, failed};
+use received::Received;
 use remote::Remote;
 use running::Running;
 use session::Sessions;
@@ -187,10 +193,7 @@ impl Exchange {
     }
 
     pub(in crate::http) fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {
-        match &self.ledger {
-            Ledger::Local(local) => Some((Arc::clone(&local.gateway), Arc::clone(&local.issuer))),
-            Ledger::Remote(_) => None,
-        }
+        self.ledger.parties()
     }
 
     /// Waits until nobody has a place, and closes the sessions that are open then. How many spends an issuer elsewhere has not settled.
@@ -198,14 +201,70 @@ impl Exchange {
         let all = u32::try_from(self.limits.requests).unwrap_or(u32::MAX);
         let _ = self.places.acquire_many(all).await;
         self.sessions.drain().await;
-        match &self.ledger {
-            Ledger::Local(_) => 0,
-            Ledger::Remote(remote) => remote.drain().await,
-        }
+        self.ledger.drain().await
     }
-}
 
-impl Exchange {
+    /// Answers a request for the service.
+    pub(in crate::http) async fn serve(self: Arc<Self>, request: HttpRequest, next: Next) -> Response {
+        let outcome = match self.is_free(&request) {
+            true => free::pass(&self, request, next).await,
+            false => call::pay(Arc::clone(&self), request, next).await,
+        };
+        outcome.unwrap_or_else(|problem| self.refuse(problem))
+    }
+
+    /// Whether a request costs nothing.
+    fn is_free(&self, request: &HttpRequest) -> bool {
+        self.free.iter().any(|route| route.matches(request.method(), request.uri().path()))
+    }
+
+    /// Takes a place, and reads a request.
+    async fn receive(&self, request: HttpRequest, max_body: usize) -> Result<Received, ProblemDetails> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        Received::read(request, &self.terms.authorities, max_body, self.limits.body_timeout, place).await
+    }
+
+    /// What meters a request.
+    fn meter(&self, received: &Received) -> Result<Box<dyn Meter>, ProblemDetails> {
+        let Parts { method, headers, .. } = &received.parts;
+        let call = Call { method, target: &received.target, headers, body: &received.body };
+        let meter = self.pricing.meter(&call);
+        meter.map_err(|error| ProblemDetails::plain(StatusCode::NOT_FOUND, error.to_string()))
+    }
+
+    /// What a charge is spent by.
+    fn rates(&self, tariff: &Digest, charge: Credits) -> Rates {
+        let directory = self.ledger.directory();
+        // The one that the caller agreed to. It was valid when the spend was admitted; by now it may be gone from `accepted_tariff`.
+        let tariff = directory.parts().tariffs.iter().find(|known| known.digest() == *tariff);
+        Rates::new(tariff.cloned(), directory.quantum(), charge)
+    }
+
+    /// The signed receipt. None where the pricing reports a usage that no receipt can have.
+    fn receipt(
+        &self,
+        spend: SpendKey,
+        content: ContentDigest,
+        usage: Vec<(String, u64)>,
+        cost: Credits,
+    ) -> Option<Vec<u8>> {
+        let (issuer, gateway) = (self.directory().issuer(), self.id());
+        let subject = ReceiptSubject { issuer, gateway, spend, content };
+        let receipt = SignedReceipt::sign(&self.key, &subject, usage, cost, rand::random());
+        receipt.ok().map(|receipt| receipt.to_bytes())
+    }
+
+    /// Length of the longest body, bytes.
+    #[cfg(feature = "envoy")]
+    pub(in crate::http) fn max_body(&self) -> usize {
+        self.limits.max_body
+    }
+
+    /// Whether a call may be held for so long, and still be settled by the ledger that admitted it.
+    pub(in crate::http) fn outlasts(&self, hold: Duration) -> bool {
+        outlasts(self.ledger.lease(), hold)
+    }
+
     pub(in crate::http) fn refuse(&self, problem: ProblemDetails) -> Response {
         let kind = problem.kind();
         let mut response = problem.into_response();
@@ -223,19 +282,39 @@ impl Exchange {
     {
         tokio::spawn(work(self)).await.unwrap_or_else(|_| Err(failed()))
     }
-}
 
-fn failed() -> ProblemDetails {
-    ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")
-}
+    fn succeed(&self, next: Adoption) -> Result<Self, AdoptError> {
+        let Adoption { gateway, issuer, pricing, free } = next;
+        let Ledger::Local(local) = &self.ledger else { return Err(AdoptError::OtherGateway) };
+        let same_set = Arc::ptr_eq(&gateway.shared_set(), &local.gateway.shared_set());
+        if gateway.id() != local.gateway.id() || gateway.owner() != local.gateway.owner() || !same_set {
+            return Err(AdoptError::OtherGateway);
+        }
+        gateway.directory().check_follows(local.gateway.directory())?;
+        let terms = Terms::local(&gateway, &issuer, &self.key)?;
+        Ok(self.with(Ledger::Local(local.succeed(gateway, issuer)), terms, pricing, free))
+    }
 
-fn busy() -> ProblemDetails {
-    ProblemDetails::new(Problem::Busy, "too much is waiting already; nothing was done")
-}
-
-fn work_problem(error: WorkError) -> ProblemDetails {
-    match error {
-        WorkError::Busy => busy(),
-        WorkError::Gone => ProblemDetails::new(Problem::StoreUnavailable, "the gateway could not finish this"),
+    /// The same with what depends on the directory.
+    fn with(
+        &self,
+        ledger: Ledger,
+        terms: Terms,
+        pricing: Option<Box<dyn Pricing>>,
+        free: Option<Vec<RoutePattern>>,
+    ) -> Self {
+        Self {
+            terms,
+            ledger,
+            pricing: pricing.map_or_else(|| Arc::clone(&self.pricing), Arc::from),
+            free: free.map_or_else(|| Arc::clone(&self.free), Arc::from),
+            call_timeout: self.call_timeout,
+            observer: Arc::clone(&self.observer),
+            limits: self.limits,
+            places: Arc::clone(&self.places),
+            running: Arc::clone(&self.running),
+            sessions: Arc::clone(&self.sessions),
+            key: Arc::clone(&self.key),
+        }
     }
 }

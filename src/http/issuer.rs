@@ -3,7 +3,7 @@
 //! | route | request | answer |
 //! | --- | --- | --- |
 //! | `GET /.well-known/halometer/directory` | | the bytes of a [`SignedDirectory`](crate::protocol::SignedDirectory) |
-//! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`](crate::protocol::MintRequest) | the bytes of a [`MintResponse`](crate::protocol::MintResponse) |
+//! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`](crate::protocol::MintRequest) | the bytes of a [`MintAnswer`](crate::protocol::MintAnswer) |
 //! | `POST /.well-known/halometer/notice` | a payment notice: [`PaymentNotices`] | a [`NoticeAnswer`] |
 //! | `POST /.well-known/halometer/settlement` | a following credential, as at a gateway | the settlement: [`SettlementAnswer`](super::wire::SettlementAnswer) |
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation) | the settlement |
@@ -59,9 +59,10 @@ use super::wire::{CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_
 use crate::clearing::{Clearing, Desk};
 use crate::gateway::{GatewayError, Rate};
 use crate::issuer::{Issuer, PaymentNotices};
-use crate::pipeline::{Current, TaskPool, WorkError};
+use crate::pipeline::Current;
 use crate::protocol::Problem;
 use crate::store::SpentSet;
+use crate::workers::{TaskPool, WorkError};
 
 /// Mints that wait, and notices; one more is answered `busy`.
 const QUEUE: usize = 256;

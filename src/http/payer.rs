@@ -35,7 +35,7 @@ pub use client::{Client, ClientError};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
-pub use session::{PaidSession, SessionPaid};
+pub use session::{PaidSession, SessionBody, SessionPaid};
 pub use stream::{PaidBody, Settled, Streamed};
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -134,16 +134,18 @@ impl<J: Journal + 'static> Payer<J> {
         amounts: [Credits; LANES],
     ) -> Result<(), FundError> {
         let shared = &self.0.shared;
-        let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts)).await??;
+        let now = shared.clock.now();
+        let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts, now)).await??;
         let issuer = issuer.trim_end_matches('/');
-        let response = shared.errand(client.mint(issuer, &request)).await?;
-        if !shared.knows(response.epoch) {
+        let answer = shared.errand(client.mint(issuer, &request)).await?;
+        if !shared.knows(answer.response.epoch) {
             // From who knows who pays, and not from where calls go.
             let shown = shared.errand(client.directory(issuer)).await?;
             let adopting = Arc::clone(shared);
             shared.keeper.run(move |wallet| adopting.adopt(wallet, &shown)).await?;
         }
-        shared.keeper.run(move |wallet| wallet.accept_mint(&payment, &response)).await??;
+        let now = shared.clock.now();
+        shared.keeper.run(move |wallet| wallet.accept_mint(&payment, &answer, now)).await??;
         shared.notes_came();
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Problem details (RFC 9457): how a refusal says what a caller can do about it.
 
+#[cfg(feature = "server")]
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+#[cfg(feature = "server")]
 use http::header::{self, HeaderValue};
 use serde::{Deserialize, Serialize};
 
@@ -112,11 +114,13 @@ impl ProblemDetails {
     }
 
     /// What paths of our own answer to a method that they do not take. The router adds `Allow`.
+    #[cfg(feature = "server")]
     pub(in crate::http) async fn method_not_allowed() -> Self {
         Self::plain(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods: see `Allow`")
     }
 
     /// What answers for paths that there are none of.
+    #[cfg(feature = "server")]
     pub(in crate::http) async fn not_found() -> Self {
         Self::plain(StatusCode::NOT_FOUND, "there is no such path here")
     }
@@ -128,6 +132,7 @@ impl ProblemDetails {
     }
 
     /// The answer costs more than can be paid, and is kept back.
+    #[cfg(feature = "server")]
     pub(in crate::http) fn withheld(detail: &str) -> Self {
         Self { withheld: true, ..Self::new(Problem::CapReached, detail) }
     }
@@ -165,6 +170,7 @@ impl ProblemDetails {
     }
 }
 
+#[cfg(feature = "server")]
 impl IntoResponse for ProblemDetails {
     /// Never stored by caches. A 402 still lacks its challenge: the gateway adds it.
     fn into_response(self) -> Response {

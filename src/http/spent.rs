@@ -33,9 +33,10 @@ use super::clock::now;
 use super::problem::ProblemDetails;
 use super::wire::{SPENT_PATH, SpentCount, write_page};
 use crate::gateway::{Meter, Rate, store_problem};
-use crate::pipeline::{Current, TaskPool, WorkError};
+use crate::pipeline::Current;
 use crate::protocol::{Directory, EpochNumber, Prefix, Problem};
 use crate::store::{PartitionPhase, SpentSet, StoreError};
+use crate::workers::{TaskPool, WorkError};
 
 /// How many nullifiers there are in a page at most.
 const PAGE: usize = 1_024;
@@ -44,7 +45,7 @@ const PLACES: usize = 64;
 /// How long whoever asked may take to read his answer.
 const READING: Duration = Duration::from_secs(120);
 /// Buckets that would be longer than this, by estimate, are refused where more bits may be told: 8 MiB.
-const MAX_BUCKET: u64 = 1 << 18;
+const MAX_BUCKET: u64 = Prefix::MAX_BUCKET;
 
 /// Answers which notes are spent. Cheap to clone.
 #[derive(Clone, Debug)]

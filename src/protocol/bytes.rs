@@ -39,12 +39,6 @@ macro_rules! byte_string {
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
         impl FromStr for $name {
             type Err = DecodeError;
 
@@ -56,6 +50,26 @@ macro_rules! byte_string {
             }
         }
     };
+}
+
+/// Prints all of it.
+macro_rules! printed {
+    ($($name:ident),*) => {
+        $(impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        })*
+    };
+}
+
+printed!(Digest, IssuerId, GatewayId, OwnerId, DeviceId);
+
+/// Not which: until it is minted, whoever reads it in a log can mint it. `Display` is for the payer.
+impl fmt::Debug for PaymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PaymentId(..)")
+    }
 }
 
 byte_string! {
@@ -104,19 +118,14 @@ pub(crate) fn digest(personal: &[u8; 16], parts: &[&[u8]]) -> Digest {
 }
 
 fn read_hex(text: &str, bytes: &mut [u8]) -> Result<(), DecodeError> {
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Ok(c - b'0'),
-        b'a'..=b'f' => Ok(c - b'a' + 10),
-        _ => Err(DecodeError::Field("hexadecimal digit")),
-    };
-    let text = text.as_bytes();
     if text.len() != 2 * bytes.len() {
         return Err(DecodeError::Length { expected: 2 * bytes.len(), found: text.len() });
     }
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    let read = hex::decode_to_slice(text, bytes);
+    match read.is_ok() && !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Ok(()),
+        false => Err(DecodeError::Field("hexadecimal digit")),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -131,5 +140,10 @@ mod tests {
         assert!(format!("{id}00").parse::<GatewayId>().is_err(), "longer");
         assert!("AB".repeat(16).parse::<GatewayId>().is_err(), "upper case");
         assert!("é".repeat(16).parse::<GatewayId>().is_err(), "not ASCII");
+    }
+
+    #[test]
+    fn a_payment_id_is_not_printed_for_programmers() {
+        assert_eq!(format!("{:?}", PaymentId::from_bytes([7; 32])), "PaymentId(..)");
     }
 }

@@ -226,6 +226,7 @@ impl Opening {
     /// [`DecodeError`], as for [`Spend::from_bytes`]; also for half a transfer, another action than to open, or a sequence that
     /// is not 0.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Spend::version(bytes)?;
         Reader::exact(bytes, Self::LENGTH)?;
         Self::read(bytes, Action::Open)
     }

@@ -2,14 +2,25 @@
 
 use blake2b_simd::Params;
 use halometer_circuits::note::ContextHash;
+use subtle::ConstantTimeEq;
 
 use super::ed25519::SessionPublicKey;
 
 /// A digest of a spend's `x` and session key, by which a set knows the spend again after everything else of its context is
 /// erased. With 128 bits, whoever has not made the spend finds no session key of his own that fits; `x` and session key cannot
 /// be read from it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Compared in constant time: it is what a stranger would have to guess to be told of a spend.
+#[derive(Clone, Copy, Hash)]
 pub struct SpendTag([u8; Self::LENGTH]);
+
+impl PartialEq for SpendTag {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SpendTag {}
 
 /// Not printed, like what it is a digest of.
 impl core::fmt::Debug for SpendTag {

@@ -65,7 +65,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn clear_unfinished(path: &Path) -> io::Result<()> {
+pub(crate) fn clear_unfinished(path: &Path) -> io::Result<()> {
     let prefix = prefix_of(path)?;
     for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?;

@@ -28,10 +28,13 @@ const DEFAULT_MAX_TOKENS: u64 = 256;
 /// Longest request, in bytes.
 const MAX_BODY: usize = 1 << 20;
 
+/// Where questions go.
+pub const COMPLETIONS: &str = "/v1/chat/completions";
+
 /// The service: `POST /v1/chat/completions`, `GET /v1/models`.
 pub fn service() -> Router {
     Router::new()
-        .route("/v1/chat/completions", post(complete))
+        .route(COMPLETIONS, post(complete))
         .route("/v1/models", get(models))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }

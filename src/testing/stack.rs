@@ -3,47 +3,34 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rand::RngExt as _;
-use rand::rand_core::UnwrapErr;
-use rand::rngs::SysRng;
-
 use super::chat;
-use super::kept::{KeepError, Kept};
-use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
-use crate::hex;
+use super::market::{Adjust, LEASE, Market, MarketError, MarketOptions};
+use crate::gateway::{Gateway, Quotas};
 use crate::http::cause::chain;
-use crate::http::clock::now;
 use crate::http::exchange::{GatewayLimits, UpkeepTask};
 use crate::http::gateway::{GatewayService, GatewayServiceParts};
 use crate::http::issuer::IssuerService;
 use crate::http::observer::Observer;
 use crate::http::pattern::RoutePattern;
+use crate::http::payer::Payer;
 use crate::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, Pricing, TokenPricing};
 use crate::http::server::{Listener, Server};
 use crate::http::upstream::{Upstream, UpstreamConfigError, UpstreamError, UpstreamLimits};
-use crate::issuer::{Books, BooksError, DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};
+use crate::issuer::{Books, BooksError, Issuer};
 use crate::lifecycle::Evidence;
-use crate::protocol::{
-    Credits, Directory, DirectoryError, DirectoryParts, Epoch, EpochNumber, GatewayEntry, GatewayId, GatewaySigningKey,
-    Grid, Limits, OwnerId, PaymentId, Price, RootKey, RootSigningKey, Tariff, TariffError, Timestamp, Window,
-};
-use crate::store::{MemoryMintBook, MemorySpentSet, MintBook, MintRecord, SpentSet, StoreError};
+use crate::protocol::{Credits, GatewayId, PaymentId, RootKey, RootSigningKey};
+use crate::store::{MintBook, MintRecord, SpentSet, StoreError};
 use crate::upkeep::{Upkeep, UpkeepParts};
+use crate::wallet::MemoryJournal;
 
-const HOUR: u64 = 3_600;
-const DAY: u64 = 24 * HOUR;
+const DAY: u32 = 24 * 3_600;
 /// The charge classes, micro-credits: few, and far apart.
 const CLASSES: [u64; 5] = [4_000, 16_000, 64_000, 256_000, 1_000_000];
 /// Price of a token of a question and of an answer, micro-credits.
 const PRICES: [(&str, u64); 2] = [(INPUT_TOKEN, 2), (OUTPUT_TOKEN, 8)];
-/// The longest session, seconds.
-const SESSION: u32 = 600;
-/// For so long a process alone settles what it admitted, seconds.
-const LEASE: u32 = SESSION + 120;
 
 /// How the parties differ from what they are by themselves.
 #[derive(Default)]
@@ -55,7 +42,7 @@ pub struct StackOptions {
     /// May change the directory before it is signed.
     pub adjust: Option<Adjust>,
     /// Where the records are kept; in memory if nowhere.
-    pub keep: Option<PathBuf>,
+    pub records: Option<Records>,
     /// How often there is upkeep; every minute if it is not said.
     pub upkeep_every: Option<Duration>,
     /// How often the gateway does what earns it nothing.
@@ -68,12 +55,25 @@ pub struct StackOptions {
     pub pricing: Option<Box<dyn Pricing>>,
 }
 
-/// Changes a directory before it is signed.
-pub type Adjust = Box<dyn FnOnce(&mut DirectoryParts) + Send>;
+/// Records that outlast the parties.
+pub struct Records {
+    /// The gateway whose records they are.
+    pub gateway: GatewayId,
+    /// Spends.
+    pub set: Arc<dyn SpentSet>,
+    /// Mints.
+    pub mints: Arc<dyn MintBook>,
+}
 
 impl core::fmt::Debug for StackOptions {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("StackOptions").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
+
+impl core::fmt::Debug for Records {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Records").field("gateway", &self.gateway).finish_non_exhaustive()
     }
 }
 
@@ -92,7 +92,7 @@ impl core::fmt::Debug for UpstreamOptions {
     }
 }
 
-/// Why the parties could not be started.
+/// Why the parties could not be started, or asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StackError {
@@ -102,30 +102,15 @@ pub enum StackError {
     /// The upstream's URL or key.
     #[error(transparent)]
     Upstream(#[from] UpstreamConfigError),
-    /// The directory breaks a rule.
-    #[error("the demo's directory: {0}")]
-    Directory(#[from] DirectoryError),
-    /// The tariff breaks a rule.
-    #[error("the demo's tariff: {0}")]
-    Tariff(#[from] TariffError),
-    /// The issuer cannot be made.
-    #[error("the demo's issuer: {0}")]
-    Issuer(#[from] IssuerError),
-    /// The gateway cannot be made.
-    #[error("the demo's gateway: {0}")]
-    Gateway(#[from] GatewayError),
+    /// Issuer, gateway or payments.
+    #[error(transparent)]
+    Market(#[from] MarketError),
     /// The spent set failed.
-    #[error("the demo's store: {0}")]
+    #[error("the market's store: {0}")]
     Store(#[from] StoreError),
-    /// The payments cannot be asked.
-    #[error("the demo's payments: {0}")]
-    Payments(#[from] PaymentSourceError),
     /// The books cannot be drawn up.
     #[error("the issuer's books: {0}")]
     Books(#[from] BooksError),
-    /// The records cannot be kept.
-    #[error("the records of this run: {0}")]
-    Keep(#[from] KeepError),
     /// The thread that builds keys panicked.
     #[error("the keys could not be built")]
     Keys,
@@ -137,13 +122,9 @@ pub struct Stack {
     gateway_server: Server,
     issuer_server: Server,
     service: GatewayService,
-    issuer: Arc<Issuer>,
-    gateway: Arc<Gateway>,
-    payments: Arc<DevelopmentPayments>,
+    market: Market,
     observed: Arc<Observed>,
-    root: RootSigningKey,
     upstream: String,
-    kept: Option<Kept>,
 }
 
 /// What the gateway told.
@@ -179,10 +160,9 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
-        let StackOptions { upstream, limits, adjust, keep, upkeep_every, quotas, listen: address, free, pricing } =
+        let StackOptions { upstream, limits, adjust, records, upkeep_every, quotas, listen: address, free, pricing } =
             options;
         let pricing = pricing.unwrap_or_else(|| Box::new(TokenPricing));
-        let mut rng = UnwrapErr(SysRng);
         let (chat, upstream) = match upstream {
             Some(service) => (None, service),
             None => {
@@ -197,86 +177,56 @@ impl Stack {
             None => (listen().await?, listen().await?),
         };
 
-        let root = RootSigningKey::generate(&mut rng);
-        let gateway_key = GatewaySigningKey::generate(&mut rng);
-        let gateway_id = GatewayId::from_bytes(rng.random());
-        let mut keys = EpochKeys::new();
-        let entry = GatewayEntry {
-            id: gateway_id,
-            origins: vec![format!("http://{}", gateway_listener.address())],
-            key: gateway_key.public_key(),
-        };
-        let mut parts = directory(root.public_key(), entry, &mut keys, now())?;
-        if let Some(adjust) = adjust {
-            adjust(&mut parts);
+        let origin = format!("http://{}", gateway_listener.address());
+        let mut market = MarketOptions { adjust, quotas, ..MarketOptions::new(origin, 0, &PRICES) };
+        market.classes = CLASSES.to_vec();
+        if let Some(Records { gateway, set, mints }) = records {
+            (market.id, market.set, market.mints) = (gateway, set, mints);
         }
-        let directory = Directory::new(parts)?;
-
-        let kept = keep.map(|path| Kept::create(&path, gateway_id)).transpose()?;
-        let (set, mints): (Arc<dyn SpentSet>, Arc<dyn MintBook>) = match &kept {
-            Some(kept) => (Arc::new(kept.store().spent_set()), Arc::new(kept.store().mint_book())),
-            None => (Arc::new(MemorySpentSet::new()), Arc::new(MemoryMintBook::new())),
-        };
-        for epoch in directory.epochs() {
-            set.create(epoch.number)?;
-        }
-        let payments = Arc::new(DevelopmentPayments::new());
-        let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, Arc::clone(&payments) as _)?);
-        if let Some(kept) = &kept {
-            kept.directory(issuer.signed_directory())?;
-        }
-        let owner = OwnerId::from_bytes(rng.random());
-        let gateway_parts = GatewayParts { id: gateway_id, directory, set, owner, lease_seconds: LEASE, quotas };
-        // Some 0.1 s of one core for each epoch that can be spent.
-        let building = tokio::task::spawn_blocking(move || Gateway::new(gateway_parts, now()));
-        let gateway = Arc::new(building.await.map_err(|_| StackError::Keys)??);
+        let building = tokio::task::spawn_blocking(move || Market::open(market));
+        let market = building.await.map_err(|_| StackError::Keys)??;
 
         let observed = Arc::new(Observed::default());
         let upstream_url = upstream.url().to_owned();
         let upkeep = Upkeep::new(UpkeepParts {
-            owner,
+            owner: market.owner(),
             lease_seconds: LEASE,
-            extra_grace_seconds: DAY as u32,
+            extra_grace_seconds: DAY,
             records_per_partition: 1_000,
-            warn_seconds: 7 * DAY as u32,
+            warn_seconds: 7 * DAY,
         });
+        let (gateway, issuer) = (market.gateway(), market.issuer());
         let service = GatewayService::start(GatewayServiceParts {
-            gateway: Arc::clone(&gateway),
-            issuer: Arc::clone(&issuer),
+            gateway: Arc::clone(gateway),
+            issuer: Arc::clone(issuer),
             upstream,
             pricing,
             free,
             observer: Arc::clone(&observed) as _,
             limits,
-            key: gateway_key,
+            key: market.key(),
             upkeep: Some(UpkeepTask { upkeep, every: upkeep_every.unwrap_or(Duration::from_secs(60)) }),
         })?;
         let gateway_server = gateway_listener.serve(service.router());
-        let minting = IssuerService::start(Arc::clone(&issuer))?.with_spent_set(gateway.shared_set(), limits.spent)?;
+        let minting = IssuerService::start(Arc::clone(issuer))?.with_spent_set(gateway.shared_set(), limits.spent)?;
         let issuer_server = issuer_listener.serve(minting.router());
-        Ok(Self {
-            chat,
-            gateway_server,
-            issuer_server,
-            service,
-            issuer,
-            gateway,
-            payments,
-            observed,
-            root,
-            upstream: upstream_url,
-            kept,
-        })
+        Ok(Self { chat, gateway_server, issuer_server, service, market, observed, upstream: upstream_url })
     }
 
     /// Somebody pays, by whatever means; the payment is final.
     ///
     /// # Errors
-    /// [`StackError::Payments`].
+    /// [`StackError::Market`].
     pub fn pay(&self, amount: Credits) -> Result<PaymentId, StackError> {
-        let payment = PaymentId::from_bytes(UnwrapErr(SysRng).random());
-        self.payments.grant(payment, amount)?;
-        Ok(payment)
+        Ok(self.market.pay(amount)?)
+    }
+
+    /// A caller who has paid, with the smallest charge.
+    ///
+    /// # Errors
+    /// [`StackError::Market`].
+    pub async fn payer(&self) -> Result<Payer<MemoryJournal>, StackError> {
+        Ok(self.market.payer().await?)
     }
 
     /// The issuer's books.
@@ -284,20 +234,7 @@ impl Stack {
     /// # Errors
     /// [`StackError::Books`].
     pub fn books(&self) -> Result<Books, StackError> {
-        Ok(self.issuer.books(self.gateway.set())?)
-    }
-
-    /// Keeps the last evidence, and says what to do with what is kept; nothing if nothing is.
-    ///
-    /// # Errors
-    /// [`StackError::Keep`].
-    pub fn keep(&self) -> Result<Option<String>, StackError> {
-        let Some(kept) = &self.kept else { return Ok(None) };
-        if let Some(evidence) = self.evidence().last() {
-            kept.evidence(evidence)?;
-        }
-        let root = hex::encode(&self.root_key().to_bytes());
-        Ok(Some(kept.hint(&root)))
+        Ok(self.issuer().books(self.gateway().set())?)
     }
 
     /// What the books have on the account that spent a note twice.
@@ -305,7 +242,7 @@ impl Stack {
     /// # Errors
     /// [`StackError::Store`].
     pub fn name(&self, evidence: &Evidence) -> Result<Option<MintRecord>, StackError> {
-        Ok(self.issuer.name(evidence)?)
+        Ok(self.issuer().name(evidence)?)
     }
 
     /// The evidence of double spends that the gateway has found so far.
@@ -325,27 +262,27 @@ impl Stack {
 
     /// The issuer's root key, which callers pin.
     pub fn root_key(&self) -> RootKey {
-        self.root.public_key()
+        self.market.root().public_key()
     }
 
     /// The issuer's root signing key, to sign other directories with.
     pub fn root_signing_key(&self) -> &RootSigningKey {
-        &self.root
+        self.market.root()
     }
 
     /// The issuer, for others to share.
     pub fn shared_issuer(&self) -> Arc<Issuer> {
-        Arc::clone(&self.issuer)
+        Arc::clone(self.market.issuer())
     }
 
     /// The issuer.
     pub fn issuer(&self) -> &Issuer {
-        &self.issuer
+        self.market.issuer()
     }
 
     /// The gateway.
     pub fn gateway(&self) -> &Gateway {
-        &self.gateway
+        self.market.gateway()
     }
 
     /// The gateway's URL.
@@ -391,37 +328,4 @@ fn next_port(address: SocketAddr) -> io::Result<SocketAddr> {
 
 async fn listen() -> io::Result<Listener> {
     Listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
-}
-
-/// A directory with one epoch that issues now and the one that follows it.
-fn directory(
-    root: RootKey,
-    gateway: GatewayEntry,
-    keys: &mut EpochKeys,
-    now: Timestamp,
-) -> Result<DirectoryParts, TariffError> {
-    let start = now.before(HOUR);
-    let mut epoch = |number, from: u64| {
-        let number = EpochNumber::new(number);
-        let issue = Window { from: start.after(from), until: start.after(from + 30 * DAY) };
-        let spend = Window { from: issue.from, until: issue.until.after(15 * DAY) };
-        Epoch { number, key: keys.generate(number, &mut UnwrapErr(SysRng)), issue, spend }
-    };
-    let epochs = vec![epoch(1, 0), epoch(2, 30 * DAY)];
-    let prices =
-        PRICES.map(|(item, credits)| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 });
-    let valid = Window { from: start, until: start.after(365 * DAY) };
-    Ok(DirectoryParts {
-        root,
-        serial: 1,
-        published: now,
-        quantum: Credits::from_micro(1),
-        grid: Grid::new(HOUR as u32).unwrap_or_else(|| unreachable!("an hour is a step that is long enough")),
-        evidence_seconds: DAY as u32,
-        limits: Limits { session_seconds: SESSION },
-        classes: CLASSES.map(Credits::from_micro).to_vec(),
-        tariffs: vec![Tariff::new(valid, prices.to_vec())?],
-        epochs,
-        gateways: vec![gateway],
-    })
 }

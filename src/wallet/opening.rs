@@ -9,7 +9,9 @@ use super::note::Note;
 use super::payment::Payment;
 use super::pursuit::Pursuit;
 use super::root_secret::NotePath;
-use super::{Dispute, DisputeKind, Journal, JournalEntry, JournalError, LaneId, RootSecret, Saved, Wallet};
+use super::{
+    Dispute, DisputeKind, Journal, JournalEntry, JournalError, LaneId, PaymentEntry, RootSecret, Saved, Wallet,
+};
 use crate::protocol::{
     Credits, DeviceId, Directory, DirectoryError, LANES, Purpose, RootKey, SignedDirectory, Spend, Timestamp,
 };
@@ -95,6 +97,7 @@ impl<J: Journal> Wallet<J> {
                         content: None,
                         settlement: None,
                         receipt: None,
+                        mint: None,
                         directories: vec![self.signed.clone(), directory.clone()],
                         heard: Vec::new(),
                     })?;
@@ -116,6 +119,7 @@ impl<J: Journal> Wallet<J> {
 
     fn restore(&mut self, saved: Saved) -> Result<(), OpenError> {
         let Saved { payments, newest, frozen, .. } = saved;
+        let disputes = self.journal.disputes()?;
         for payment in payments {
             let number = payment.number;
             if number == u64::MAX {
@@ -133,13 +137,18 @@ impl<J: Journal> Wallet<J> {
                 let ids = (0..).map(|lane| LaneId { payment: number, lane });
                 self.lanes.extend(ids.zip(notes).map(|(id, note)| (id, Lane::Idle(note))));
             }
-            let known = Payment { number, amounts: payment.amounts, minted: payment.minted, ours: false };
+            let PaymentEntry { amounts, requested_at, minted, seal, .. } = payment;
+            let disputed = minted.is_none() && disputes.iter().any(|dispute| dispute.is_of_mint(&payment.payment));
+            let known = Payment { number, amounts, requested_at, minted, seal, disputed, ours: false };
             if self.payments.insert(payment.payment, known).is_some() {
                 return Err(OpenError::Damaged("a payment is there twice"));
             }
         }
         for entry in newest {
-            let flight = self.flight(&entry)?;
+            let mut flight = self.flight(&entry)?;
+            if disputes.iter().any(|dispute| dispute.is_of_spend(&entry.spend)) {
+                flight.pursuit.disputed_before();
+            }
             let lane = match entry.settlement {
                 None => Lane::InFlight(Box::new(flight)),
                 Some(settlement) if flight.hidden.checked_add(settlement.refund.micro()).is_none() => {
@@ -189,6 +198,7 @@ impl<J: Journal> Wallet<J> {
             takes,
             next: memo.index,
             sequence: 1,
+            pinned_at: entry.pinned_at,
             ours: false,
             pursuit: Pursuit::loose(),
             spend,

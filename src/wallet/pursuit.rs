@@ -115,6 +115,11 @@ impl Pursuit {
         Self { held: false, ..Self::held() }
     }
 
+    /// A dispute about it is in the journal.
+    pub(super) fn disputed_before(&mut self) {
+        self.disputed = true;
+    }
+
     pub(super) fn disputed(&self) -> bool {
         self.disputed
     }
@@ -186,8 +191,9 @@ impl<J: Journal> Wallet<J> {
         now: Timestamp,
         rng: &mut R,
     ) -> Result<Pursued, PursuitError> {
+        let mut wrong_epoch = false;
         let (what, bad) = match heard {
-            Heard::Settlement(settlement) => match self.accept(key, settlement) {
+            Heard::Settlement(settlement) => match self.accept(key, settlement, now) {
                 Ok(accepted) => return Ok(Pursued::Settled(accepted)),
                 Err(AcceptError::NotInFlight) => return Err(PursuitError::NotInFlight(NotInFlight)),
                 Err(AcceptError::Journal(error)) => {
@@ -197,7 +203,10 @@ impl<J: Journal> Wallet<J> {
                     }
                     return Err(PursuitError::Journal(error));
                 }
-                Err(error) => (format!("a settlement that is none: {error}"), Some(settlement.clone())),
+                Err(error) => {
+                    wrong_epoch = matches!(error, AcceptError::WrongEpoch(_));
+                    (format!("a settlement that is none: {error}"), Some(settlement.clone()))
+                }
             },
             Heard::Problem(problem) => (problem.as_str().to_owned(), None),
             Heard::Unusable => ("an answer that is none of the protocol's".to_owned(), None),
@@ -231,6 +240,7 @@ impl<J: Journal> Wallet<J> {
         }
         let due = pursuit.due;
         let kind = match heard {
+            Heard::Settlement(_) if wrong_epoch => Some(DisputeKind::WrongEpoch),
             Heard::Settlement(_) => Some(DisputeKind::BadSettlement),
             Heard::Problem(Problem::AlreadySpent | Problem::DoubleSpend) if step == PursuitStep::Cancel => {
                 Some(DisputeKind::Denied)
@@ -247,7 +257,7 @@ impl<J: Journal> Wallet<J> {
     }
 
     /// Writes a dispute about a spend in flight down.
-    fn dispute(
+    pub(super) fn dispute(
         &mut self,
         key: &SpendKey,
         kind: DisputeKind,
@@ -266,6 +276,7 @@ impl<J: Journal> Wallet<J> {
             content: entry.request.map(|request| request.content),
             settlement,
             receipt: None,
+            mint: None,
             directories: vec![self.signed.clone()],
             heard,
         };

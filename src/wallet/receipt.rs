@@ -53,6 +53,7 @@ impl<J: Journal> Wallet<J> {
                 spend: Some(entry.spend),
                 settlement: entry.settlement,
                 receipt: receipt.clone(),
+                mint: None,
                 directories: vec![self.signed.clone()],
                 heard: Vec::new(),
             })?;

@@ -192,9 +192,9 @@ impl Gateway {
     pub(super) fn wallet(&self, secret: [u8; 32], payment: PaymentId) -> Wallet<MemoryJournal> {
         let (root, device) = (RootSecret::from_bytes(secret), DeviceId::from_bytes([1; 8]));
         let mut wallet = Wallet::new(root, device, self.root(), &self.directory(), MemoryJournal::new()).unwrap();
-        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES]).unwrap();
+        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES], now()).unwrap();
         let minted = RUNTIME.block_on(Client::plain().unwrap().mint(self.told("issuer_url"), &request)).unwrap();
-        wallet.accept_mint(&payment, &minted).unwrap();
+        wallet.accept_mint(&payment, &minted, now()).unwrap();
         wallet
     }
 

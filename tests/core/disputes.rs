@@ -25,7 +25,7 @@ fn call(settled_at: u64, tokens: u64, receipt_cost: u64, key: &GatewaySigningKey
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
     let settled = world.settle(&world.admit(&paid), settled_at);
-    let accepted = wallet.accept(&paid.key, settled.settlement()).unwrap();
+    let accepted = wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     let subject =
         ReceiptSubject { issuer: wallet.issuer(), gateway: GATEWAY, spend: paid.key, content: request().content() };
     let usage = vec![("token".to_owned(), tokens)];
@@ -134,7 +134,8 @@ fn a_caller_with_two_signatures_on_one_change_note_does_not_convict_an_honest_ga
     let payment = PaymentId::from_bytes([1; 32]);
     world.payments.grant(payment, micro(24)).unwrap();
     let lanes = core::array::from_fn(|lane| MintLane { note: note(lane), amount: amounts[lane] });
-    let minted = world.issuer.mint(&MintRequest { payment, account: account.account_id(), lanes }, T0).unwrap();
+    let minted =
+        world.issuer.mint(&MintRequest { payment, account: account.account_id(), lanes }, T0).unwrap().response;
     let witness = SpendWitness {
         account,
         note: note(0),
@@ -180,6 +181,7 @@ fn a_caller_with_two_signatures_on_one_change_note_does_not_convict_an_honest_ga
         content: Some(request().content()),
         settlement: Some(Settlement { epoch: minted.epoch, refund: micro(4), signature: minted.signatures[1].clone() }),
         receipt: Some(receipt.to_bytes()),
+        mint: None,
         directories: vec![world.issuer.signed_directory().clone()],
         heard: Vec::new(),
     };
@@ -208,7 +210,7 @@ fn what_is_no_receipt_does_not_fill_the_wallet() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
-    let accepted = wallet.accept(&paid.key, world.settle(&world.admit(&paid), 3).settlement()).unwrap();
+    let accepted = wallet.accept(&paid.key, world.settle(&world.admit(&paid), 3).settlement(), T0).unwrap();
     let verdict = wallet.take_receipt(&paid.key, &accepted, Some(&vec![1; 20 << 20]), T0).unwrap();
     assert_eq!(verdict, ReceiptVerdict::NotSigned);
     let kept = wallet.journal().entry(&paid.key.nullifier).unwrap().unwrap().outcome.unwrap();

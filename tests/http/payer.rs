@@ -189,8 +189,8 @@ async fn notes_of_an_epoch_that_is_over_do_not_keep_the_others_from_being_used()
     let (secret, device) = ([7; 32], DeviceId::from_bytes([1; 8]));
     let mut wallet = world.caller_with(secret, device, old).wallet;
     let amounts = core::array::from_fn(|lane| if lane == 0 { CLASS } else { Credits::ZERO });
-    let request = wallet.request_mint(new, amounts).unwrap();
-    wallet.accept_mint(&new, &world.stack.issuer().mint(&request, now()).unwrap()).unwrap();
+    let request = wallet.request_mint(new, amounts, now()).unwrap();
+    wallet.accept_mint(&new, &world.stack.issuer().mint(&request, now()).unwrap(), now()).unwrap();
     let set = world.stack.gateway().shared_set();
     set.close(EpochNumber::new(1)).unwrap();
     set.retire(EpochNumber::new(1)).unwrap();

@@ -135,7 +135,7 @@ async fn a_policy_without_sessions_opens_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_the_gateway_ended_says_so() {
-    let adjust: Option<halometer::testing::stack::Adjust> =
+    let adjust: Option<halometer::testing::market::Adjust> =
         Some(Box::new(|parts: &mut DirectoryParts| parts.limits.session_seconds = 2));
     let world = World::selling_with(service(), StackOptions { adjust, ..StackOptions::default() }).await;
     let payer = started(world.caller().wallet, parts(&world)).await;

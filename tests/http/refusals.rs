@@ -52,7 +52,7 @@ async fn a_captured_spend_is_worth_nothing_to_anyone_else() {
     let stolen = resign(&world, parsed.spend.clone(), &thief);
     assert_refused(&world.ask(&stolen).await, Problem::SessionSignatureInvalid);
 
-    // Altered bytes. The proof is 3,712 bytes before the last 73; a byte at its beginning, middle and end.
+    // Altered bytes. The proof is 3,680 bytes before the last 73; a byte at its beginning, middle and end.
     let proof = Spend::LENGTH - parsed.spend.proof.as_bytes().len();
     for at in [proof, proof + 1_234, Spend::LENGTH - 1] {
         let mut altered = opening.clone();
@@ -78,7 +78,7 @@ async fn a_captured_spend_is_worth_nothing_to_anyone_else() {
     assert_eq!((world.charged(), world.held()), (0, 0));
     let answer = world.ask(&opening).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let accepted = caller.wallet.accept(&key, &answer.settlement()).unwrap();
+    let accepted = caller.wallet.accept(&key, &answer.settlement(), now()).unwrap();
     assert!(accepted.cost > Credits::ZERO && accepted.cost < CLASS);
     assert_eq!((world.charged(), world.held()), (accepted.cost.micro(), 0));
 }

@@ -182,8 +182,8 @@ impl Shop {
         let (issuer, root) = (self.issuer(), RootSecret::from_bytes(rand::random()));
         let (device, journal) = (DeviceId::from_bytes([1; 8]), MemoryJournal::new());
         let mut wallet = Wallet::new(root, device, self.root.public_key(), issuer.signed_directory(), journal).unwrap();
-        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES]).unwrap();
-        wallet.accept_mint(&payment, &issuer.mint(&request, now()).unwrap()).unwrap();
+        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES], now()).unwrap();
+        wallet.accept_mint(&payment, &issuer.mint(&request, now()).unwrap(), now()).unwrap();
         Caller { wallet, keys: ProvingKeys::new() }
     }
 

@@ -37,7 +37,7 @@ async fn a_wallet_learns_what_is_spent_and_names_nothing() {
     for origin in [world.origin(), world.stack.issuer_url()] {
         let spent = client.spent_count(&origin, EPOCH).await.unwrap();
         // 3, rounded down.
-        assert_eq!((spent, Prefix::bits_for(spent)), (2, 0));
+        assert_eq!((spent, Prefix::bits_for(spent, spent)), (2, 0));
         assert_eq!(client.spent_bucket(&origin, EPOCH, Prefix::WHOLE).await.unwrap(), expected);
         for bits in [1, 7, 12, 16] {
             let prefix = Prefix::of(&expected[1], bits);

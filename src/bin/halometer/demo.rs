@@ -1,7 +1,9 @@
 //! `halometer demo`: anonymous, prepaid calls, paid from end to end over real HTTP on loopback.
 
 pub mod attacks;
+mod error;
 pub mod figures;
+mod kept;
 pub mod report;
 pub mod run;
 mod serve;
@@ -18,9 +20,10 @@ use tokio::sync::watch;
 
 use super::args::{DemoArgs, UPSTREAM_KEY};
 use super::prompts::Prompts;
+use error::DemoError;
 use halometer::testing::stack::UpstreamOptions;
 use report::Report;
-use run::{DemoError, Options, Progress};
+use run::{Options, Progress};
 
 /// Exit code of a program that was interrupted from the keyboard, by custom.
 const INTERRUPTED: u8 = 130;

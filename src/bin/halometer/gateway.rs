@@ -2,6 +2,7 @@
 
 pub mod config;
 mod development;
+mod due;
 mod front;
 mod init;
 mod keeper;
@@ -11,11 +12,6 @@ mod remote;
 mod run;
 mod start;
 mod vault;
-
-pub use keeper::ReloadError;
-pub use publish::PublishError;
-pub use start::StartError;
-pub use vault::{Vault, VaultError};
 
 use std::error::Error;
 use std::path::PathBuf;

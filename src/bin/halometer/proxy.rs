@@ -141,7 +141,7 @@ fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Resu
         format!("how the wallet is doing:              {status}"),
         format!("gateway {gateway}, at most {class} micro-credits a call; Ctrl-C ends it"),
     ];
-    say(args.place.json, &value, lines)
+    Ok(say(args.place.json, &value, lines)?)
 }
 
 fn policy(used: Use, class: Credits) -> Policy {

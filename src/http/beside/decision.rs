@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::held::{Handle, Said};
-use crate::http::exchange::{Asked, Decided, Exchange};
+use crate::http::exchange::{Asked, Decided, Exchange, decide};
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
 
@@ -67,7 +67,7 @@ impl Shared {
         let (shared, exchange) = (Arc::clone(self), Arc::clone(exchange));
         let (send, decision) = oneshot::channel();
         tokio::spawn(async move {
-            let decided = exchange.decide(asked, &shared.terms, &|| send.is_closed()).await;
+            let decided = decide(exchange, asked, &shared.terms, &|| send.is_closed()).await;
             let (decision, held) = match decided {
                 Err(problem) => (Err(problem), None),
                 Ok(Decided::Free) => (Ok(Allowed::default()), None),

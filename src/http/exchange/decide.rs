@@ -9,13 +9,12 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Exchange;
-use super::lease::{longest, outlasts};
-use super::metering::{Bill, Purse};
-use super::open::Paying;
-use super::received::Received;
+use super::bill::Purse;
+use super::call::{Call, Paying};
+use super::found::Errand;
+use super::lease::longest;
 use super::routes::is_own;
-use super::running::Entry;
-use super::session::Reserved;
+use super::session;
 use crate::http::content_digest;
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
@@ -51,12 +50,9 @@ pub(in crate::http) enum Decided {
 
 /// A call that is served elsewhere, and not settled yet.
 pub(in crate::http) struct HeldCall {
-    bill: Bill,
+    call: Call,
     /// What it is settled at if nothing is said.
     unreported: Metered,
-    entry: Entry,
-    /// What it began with.
-    exchange: Arc<Exchange>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -70,69 +66,56 @@ pub(in crate::http) struct HeldSettled {
     pub(in crate::http) withheld: bool,
 }
 
-impl Exchange {
-    /// Admits a request, if it is paid for. To be called in a task of its own; `gone` says whether nobody waits for the decision any
-    /// more: what was let through to nobody costs nothing.
-    pub(in crate::http) async fn decide(
-        self: Arc<Self>,
-        asked: Asked,
-        terms: &HoldTerms,
-        gone: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<Decided, ProblemDetails> {
-        let Asked { request, has_body } = asked;
-        let path = request.uri().path();
-        if is_own(path) {
-            let detail = "this path is the gateway's own: the proxy has to send it there";
-            return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, detail));
-        }
-        if self.free.iter().any(|route| route.matches(request.method(), path)) {
-            return Ok(Decided::Free);
-        }
-        let paying = Paying::read(request.headers())?;
-        let received = self.receive(request, self.limits.max_body).await?;
-        let signed = match has_body {
-            true => received.signed(),
-            false => received.signed().with_content(declared(&received.parts.headers)?),
-        };
-        let Reserved { exchange, mut bill, entry } = match paying {
-            Paying::Opening(opening) => {
-                let meter = self.meter(&received)?;
-                // The connection is the proxy's. What one caller sent is not held against the others.
-                self.admit(opening, signed, &Source::new(), meter).await?
-            }
-            Paying::Following(following) => self.reserve(*following, &received, signed).await?,
-        };
-        exchange.may_begin(&mut bill, entry.is_stopped() || gone()).await?;
-        if let Some(price) = fixed_price(&*bill.meter).filter(|_| !terms.hold_all) {
-            let closed = exchange.close(&mut bill, price).await?;
-            return Ok(Decided::Settled(closed.receipt_header()));
-        }
-        let Received { place, .. } = received;
-        let call = HeldCall { bill, unreported: terms.unreported.clone(), entry, exchange, _place: place };
-        call.write_down().await.map(|call| Decided::Held(Box::new(call)))
+/// Admits a request, if it is paid for. To be called in a task of its own; `gone` says whether nobody waits for the decision any more:
+/// what was let through to nobody costs nothing.
+pub(in crate::http) async fn decide(
+    exchange: Arc<Exchange>,
+    asked: Asked,
+    terms: &HoldTerms,
+    gone: &(dyn Fn() -> bool + Send + Sync),
+) -> Result<Decided, ProblemDetails> {
+    let Asked { request, has_body } = asked;
+    let path = request.uri().path();
+    if is_own(path) {
+        let detail = "this path is the gateway's own: the proxy has to send it there";
+        return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, detail));
     }
-
-    /// Length of the longest body, bytes.
-    #[cfg(feature = "envoy")]
-    pub(in crate::http) fn max_body(&self) -> usize {
-        self.limits.max_body
+    if exchange.is_free(&request) {
+        return Ok(Decided::Free);
     }
-
-    /// How long a call may be held, and still be settled by whoever admitted it.
-    pub(in crate::http) fn outlasts(&self, hold: Duration) -> bool {
-        outlasts(self.ledger.lease(), hold)
+    let paying = Paying::read(request.headers())?;
+    let received = exchange.receive(request, exchange.limits.max_body).await?;
+    let signed = match has_body {
+        true => received.signed(),
+        false => received.signed().with_content(declared(&received.parts.headers)?),
+    };
+    let mut call = match paying {
+        Paying::Opening(opening) => {
+            let meter = exchange.meter(&received)?;
+            let screened = exchange.ledger.screen(opening.into(), signed, Errand::Session).await?;
+            // The connection is the proxy's. What one caller sent is not held against the others.
+            Call::admit(exchange, *screened.fresh().await?, &Source::new(), meter).await?
+        }
+        Paying::Following(following) => session::reserve(&exchange, *following, &received, signed).await?,
+    };
+    call.begin(call.entry.is_stopped() || gone()).await?;
+    if let Some(price) = fixed_price(&*call.bill.meter).filter(|_| !terms.hold_all) {
+        return Ok(Decided::Settled(call.settle(price).await?.receipt_header()));
     }
+    let (_, _, place) = received.into_parts();
+    let call = HeldCall { call, unreported: terms.unreported.clone(), _place: place };
+    call.write_down().await.map(|call| Decided::Held(Box::new(call)))
 }
 
 impl HeldCall {
     /// Writes down what the call comes to if this process dies, before it is let through.
     async fn write_down(mut self) -> Result<Self, ProblemDetails> {
-        let cost = self.bill.rates.cost(&self.unreported);
+        let cost = self.call.bill.rates.cost(&self.unreported);
         if cost == Credits::ZERO {
             return Ok(self);
         }
-        let written = match &self.bill.purse {
-            Purse::Whole(held) => self.exchange.write_now(held, cost).await,
+        let written = match &self.call.bill.purse {
+            Purse::Whole(held) => held.write_now(cost).await,
             // Into its session's account, which is written down each second.
             Purse::Part(part) => {
                 part.note(cost);
@@ -140,14 +123,13 @@ impl HeldCall {
             }
         };
         let Err(problem) = written else { return Ok(self) };
-        let closed = self.exchange.close(&mut self.bill, Metered::NOTHING).await?;
-        Err(closed.refusal(problem))
+        Err(self.call.settle(Metered::NOTHING).await?.refusal(problem))
     }
 
     /// Waits until it has to be settled because its session ends; perhaps for ever. What is paid for by itself waits for its report,
     /// even if it is cancelled: nobody here can stop the work, and who cancels it may have had it.
     pub(in crate::http) fn stopped(&self) -> impl Future<Output = ()> + Send {
-        let entry = matches!(self.bill.purse, Purse::Part(_)).then_some(&self.entry);
+        let entry = matches!(self.call.bill.purse, Purse::Part(_)).then_some(&self.call.entry);
         async move {
             match entry {
                 Some(entry) => entry.stopped().await,
@@ -158,20 +140,20 @@ impl HeldCall {
 
     /// How long it may be held, and still be settled by whoever admitted it.
     pub(in crate::http) fn longest(&self) -> Duration {
-        longest(self.exchange.ledger.lease())
+        longest(self.call.exchange.ledger.lease())
     }
 
     /// Whether the tariff has a price for what was counted.
     pub(in crate::http) fn knows(&self, metered: &Metered) -> bool {
-        self.bill.rates.knows(metered)
+        self.call.bill.rates.knows(metered)
     }
 
     /// What the pricing makes of an answer of which nothing but the status is known.
     pub(in crate::http) fn answered(&mut self, status: StatusCode) -> Metered {
         let mut head = Response::new(()).into_parts().0;
         head.status = status;
-        self.bill.meter.head(&mut head);
-        self.bill.meter.end(End::Complete)
+        self.call.bill.meter.head(&mut head);
+        self.call.bill.meter.end(End::Complete)
     }
 
     /// What it is settled at if nothing is said.
@@ -181,9 +163,9 @@ impl HeldCall {
 
     /// Settles it. Can be asked again after a failure.
     pub(in crate::http) async fn settle(&mut self, metered: Metered) -> Result<HeldSettled, ProblemDetails> {
-        let withheld = self.bill.rates.withholds(&metered);
-        let closed = self.exchange.close(&mut self.bill, metered).await?;
-        Ok(HeldSettled { cost: closed.cost, receipt: closed.receipt_header(), withheld })
+        let withheld = self.call.bill.rates.withholds(&metered);
+        let settled = self.call.settle(metered).await?;
+        Ok(HeldSettled { cost: settled.cost, receipt: settled.receipt_header(), withheld })
     }
 }
 

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::Exchange;
 use super::adopt::{AdoptError, Adoption, Terms};
 use super::ledger::Ledger;
+use super::local::start_upkeep;
 use super::parts::{PaymentLayerParts, RemoteLayerParts};
-use super::{Exchange, refresh, upkeep};
+use super::remote::keep_fresh;
 use crate::clearing::RemoteGatewayError;
 use crate::http::pattern::RoutePattern;
 use crate::http::pricing::Pricing;
@@ -41,7 +43,7 @@ impl Engine {
         let issuer = Arc::new(Current::new(Arc::clone(&parts.issuer)));
         let exchange = Current::new(Arc::new(Exchange::start(parts, &issuer)?));
         // Last, as nothing would stop it if the rest failed.
-        let upkeep = task.map(|task| upkeep::start(task, set, Arc::clone(&issuer), observer)).transpose()?;
+        let upkeep = task.map(|task| start_upkeep(task, set, Arc::clone(&issuer), observer)).transpose()?;
         Ok(Self { exchange, issuer: Some(issuer), adopting: Mutex::default(), task: upkeep })
     }
 
@@ -54,8 +56,7 @@ impl Engine {
         let next = self.now().succeed(next)?;
         // Whoever is told of the new directory finds all that it takes: so they come last who tell it.
         if let (Ledger::Local(local), Some(issuer)) = (&next.ledger, &self.issuer) {
-            local.pipeline.adopt(Arc::clone(&local.gateway));
-            local.spent.adopt(local.gateway.directory());
+            local.publish();
             issuer.set(Arc::clone(&local.issuer));
         }
         self.exchange.set(Arc::new(next));
@@ -78,7 +79,11 @@ impl Engine {
         let Ledger::Remote(remote) = &exchange.ledger else { return Err(io::Error::other("no remote ledger")) };
         let link = remote.link();
         Ok(Arc::new_cyclic(|engine: &Weak<Self>| {
-            let task = runtime.spawn(refresh::keep_fresh(engine.clone(), link, root, refresh)).abort_handle();
+            let engine = engine.clone();
+            let adopt: Box<_> = Box::new(move |signed: &SignedDirectory, directory| {
+                engine.upgrade().map(|engine| engine.adopt_remote(signed, directory))
+            });
+            let task = runtime.spawn(keep_fresh(link, root, refresh, adopt)).abort_handle();
             Self {
                 exchange: Current::new(Arc::new(exchange)),
                 issuer: None,
@@ -89,7 +94,7 @@ impl Engine {
     }
 
     /// Goes on under a newer directory that was fetched and verified.
-    pub(super) fn adopt_remote(&self, signed: &SignedDirectory, directory: Directory) -> Result<(), AdoptError> {
+    fn adopt_remote(&self, signed: &SignedDirectory, directory: Directory) -> Result<(), AdoptError> {
         let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let exchange = self.now();
         let Ledger::Remote(remote) = &exchange.ledger else { return Err(AdoptError::OtherGateway) };
@@ -111,42 +116,5 @@ impl Engine {
     /// Waits until no call is worked on, whatever it began under, and closes the sessions that are open then.
     pub(in crate::http) async fn drain(&self) -> usize {
         self.now().drain().await
-    }
-}
-
-impl Exchange {
-    fn succeed(&self, next: Adoption) -> Result<Self, AdoptError> {
-        let Adoption { gateway, issuer, pricing, free } = next;
-        let Ledger::Local(local) = &self.ledger else { return Err(AdoptError::OtherGateway) };
-        let same_set = Arc::ptr_eq(&gateway.shared_set(), &local.gateway.shared_set());
-        if gateway.id() != local.gateway.id() || gateway.owner() != local.gateway.owner() || !same_set {
-            return Err(AdoptError::OtherGateway);
-        }
-        gateway.directory().check_follows(local.gateway.directory())?;
-        let terms = Terms::local(&gateway, &issuer, &self.key)?;
-        Ok(self.with(Ledger::Local(local.succeed(gateway, issuer)), terms, pricing, free))
-    }
-
-    /// The same with what depends on the directory.
-    fn with(
-        &self,
-        ledger: Ledger,
-        terms: Terms,
-        pricing: Option<Box<dyn Pricing>>,
-        free: Option<Vec<RoutePattern>>,
-    ) -> Self {
-        Self {
-            terms,
-            ledger,
-            pricing: pricing.map_or_else(|| Arc::clone(&self.pricing), Arc::from),
-            free: free.map_or_else(|| Arc::clone(&self.free), Arc::from),
-            call_timeout: self.call_timeout,
-            observer: Arc::clone(&self.observer),
-            limits: self.limits,
-            places: Arc::clone(&self.places),
-            running: Arc::clone(&self.running),
-            sessions: Arc::clone(&self.sessions),
-            key: Arc::clone(&self.key),
-        }
     }
 }

@@ -1,25 +1,29 @@
-//! Who admits, meters and settles: this process, with the set at hand and an issuer, or the issuer elsewhere, by clearing.
+//! The ledger admits, meters and settles: a local one in this process, with the set at hand and an issuer, or a remote one, by
+//! clearing with an issuer elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use http::{StatusCode, header};
 
-use super::lease::remote_lease;
-use super::local::Local;
-use super::remote::Remote;
-use super::{Exchange, work_problem};
+use super::found::{Candidate, Elsewhere, Errand, Found, Screening};
+use super::local::{Local, LocalHeld};
+use super::remote::{Remote, RemoteHeld};
+use super::running::Running;
 use crate::clearing::RemoteSpend;
-use crate::gateway::{Opened, Screened, Unpaid};
-use crate::http::clock::now;
+use crate::gateway::{Gateway, Unpaid};
+use crate::http::payment;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
-use crate::lifecycle::{AdmittedSpend, AuthenticSpend};
-use crate::pipeline::{Source, WorkError};
-use crate::protocol::{
-    ContentDigest, Credits, Digest, Directory, GatewayId, Problem, SessionPublicKey, Settlement, SpendKey,
-};
+use crate::http::wire::TransferAnswer;
+use crate::issuer::Issuer;
+use crate::lifecycle::{AuthenticSpend, ParsedSpend};
+use crate::pipeline::Source;
+use crate::protocol::{Credits, Directory, Following, GatewayId, Problem, Settlement, SpendKey};
+use crate::workers::WorkError;
 
 /// Who has the set.
 #[derive(Clone)]
@@ -28,100 +32,17 @@ pub(super) enum Ledger {
     Remote(Remote),
 }
 
-/// What an opening is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Errand {
-    /// A call, or a session of several.
-    Session,
-    Rollover,
-}
-
-/// What the cheap checks found.
-pub(super) enum Screening {
-    /// It is known already.
-    Known(Found),
-    /// It is to be verified and admitted.
-    Fresh(Box<Candidate>),
-}
-
-/// A spend that may be admitted.
-pub(super) struct Candidate {
-    pub(super) key: SpendKey,
-    pub(super) public: SessionPublicKey,
-    pub(super) tariff: Digest,
-    pub(super) spend: Unadmitted,
-}
-
+/// A spend that may be admitted, and the ledger that screened it.
 pub(super) enum Unadmitted {
-    Local(AuthenticSpend),
-    Remote(RemoteSpend),
+    Local(Local, AuthenticSpend),
+    Remote(Remote, RemoteSpend),
 }
 
-/// What became of a spend that was sent.
-pub(super) enum Found {
-    /// It is admitted by this: it may be served, and must be settled.
-    Admitted(Held),
-    /// It was settled before.
-    Settled(Settlement),
-    /// It is being worked on.
-    InProgress,
-    /// It had been left open, and is to be settled at what was metered.
-    Lapsed(Arc<AdmittedSpend>),
-}
-
-/// A spend that was admitted.
+/// A spend that was admitted, and the ledger that admitted it: what settles it.
 #[derive(Clone)]
 pub(super) enum Held {
-    Local(Arc<AdmittedSpend>),
-    Remote(Arc<super::remote::Open>),
-}
-
-impl Held {
-    pub(super) fn key(&self) -> SpendKey {
-        match self {
-            Self::Local(spend) => spend.key(),
-            Self::Remote(open) => open.key(),
-        }
-    }
-
-    pub(super) fn charge(&self) -> Credits {
-        match self {
-            Self::Local(spend) => spend.charge(),
-            Self::Remote(open) => open.charge(),
-        }
-    }
-}
-
-impl Candidate {
-    pub(super) fn new(spend: Unadmitted) -> Box<Self> {
-        let (key, said) = match &spend {
-            Unadmitted::Local(spend) => (spend.key(), spend.spend()),
-            Unadmitted::Remote(spend) => (spend.key(), spend.spend()),
-        };
-        Box::new(Self { key, public: said.session, tariff: said.tariff, spend })
-    }
-}
-
-impl From<Opened> for Found {
-    fn from(opened: Opened) -> Self {
-        match opened {
-            Opened::Admitted(spend) => Self::Admitted(Held::Local(Arc::new(spend))),
-            Opened::Settled(settled) => Self::Settled(settled.settlement().clone()),
-            Opened::InProgress => Self::InProgress,
-            Opened::Lapsed(spend) => Self::Lapsed(Arc::new(spend)),
-        }
-    }
-}
-
-impl From<Screened> for Screening {
-    fn from(screened: Screened) -> Self {
-        match screened {
-            Screened::Known(opened) => Self::Known(opened.into()),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                Self::Fresh(Candidate::new(Unadmitted::Local(spend)))
-            }
-        }
-    }
+    Local(LocalHeld),
+    Remote(RemoteHeld),
 }
 
 impl Ledger {
@@ -139,6 +60,14 @@ impl Ledger {
         }
     }
 
+    /// The gateway that admits and the issuer that settles; none where that is elsewhere.
+    pub(super) fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {
+        match self {
+            Self::Local(local) => Some((Arc::clone(&local.gateway), Arc::clone(&local.issuer))),
+            Self::Remote(_) => None,
+        }
+    }
+
     /// What keeps an issuer elsewhere from admitting.
     pub(super) fn trouble(&self) -> Option<&'static str> {
         match self {
@@ -150,8 +79,8 @@ impl Ledger {
     /// For so long what is admitted is this process's to settle.
     pub(super) fn lease(&self) -> Duration {
         match self {
-            Self::Local(local) => Duration::from_secs(local.gateway.lease_seconds().into()),
-            Self::Remote(remote) => remote_lease(remote.gateway.directory()),
+            Self::Local(local) => local.lease(),
+            Self::Remote(remote) => remote.lease(),
         }
     }
 
@@ -177,108 +106,192 @@ impl Ledger {
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
         match self {
-            Self::Local(local) => local.pipeline.run(task).await,
+            Self::Local(local) => local.run(task).await,
             Self::Remote(remote) => remote.run(task).await,
         }
     }
-}
 
-impl Exchange {
+    /// Waits for what is pursued. How many spends an issuer elsewhere has not settled.
+    pub(super) async fn drain(&self) -> usize {
+        match self {
+            Self::Local(_) => 0,
+            Self::Remote(remote) => remote.drain().await,
+        }
+    }
+
     /// The cheap checks of an opening.
     pub(super) async fn screen(
         &self,
         opening: Bytes,
         signed: Signed,
         errand: Errand,
-    ) -> Result<(Screening, ContentDigest), ProblemDetails> {
-        let local = match &self.ledger {
-            Ledger::Local(local) => local,
-            Ledger::Remote(remote) => return remote.screen(opening, signed, errand).await,
-        };
-        let gateway = Arc::clone(&local.gateway);
-        let screen = move || {
-            signed.with(|request| {
-                let screened = match errand {
-                    Errand::Session => gateway.screen(&opening, request, now()),
-                    Errand::Rollover => gateway.screen_rollover(&opening, request, now()),
-                };
-                (screened, request.content())
-            })
-        };
-        let (screened, content) = local.pipeline.run(screen).await.map_err(work_problem)??;
-        Ok((screened.map_err(|error| self.refusal(error))?.into(), content))
+    ) -> Result<Screening<Unadmitted, Held>, ProblemDetails> {
+        Ok(match self {
+            Self::Local(local) => match local.screen(opening, signed, errand).await? {
+                Screening::Known(found) => Screening::Known(found.map(Held::Local)),
+                Screening::Fresh(candidate) => {
+                    let local = local.clone();
+                    Screening::Fresh(Box::new(candidate.map(|spend| Unadmitted::Local(local, spend))))
+                }
+            },
+            Self::Remote(remote) => {
+                let candidate = remote.screen(opening, signed, errand).await?;
+                let remote = remote.clone();
+                Screening::Fresh(Box::new(candidate.map(|spend| Unadmitted::Remote(remote, spend))))
+            }
+        })
     }
 
-    /// Verifies and admits. `kind` is whose quota gets back what was taken for a proof that does not hold.
-    pub(super) async fn take_in(
+    /// The settlement that the bytes of a following request ask for; none while the spend is open.
+    pub(super) async fn fetch(&self, following: Vec<u8>, signed: Signed) -> Result<Option<Settlement>, ProblemDetails> {
+        match self {
+            Self::Local(local) => local.fetch(following, signed).await,
+            Self::Remote(remote) => remote.fetch(following, signed).await,
+        }
+    }
+
+    /// What has become of a session that is not in this process.
+    pub(super) async fn whereabouts(&self, following: Following, signed: Signed) -> Result<Elsewhere, ProblemDetails> {
+        match self {
+            Self::Local(local) => local.whereabouts(following, signed).await,
+            Self::Remote(remote) => {
+                let fetched = remote.fetch(following.to_bytes().to_vec(), signed).await?;
+                Ok(fetched.map_or(Elsewhere::ThisProcess, Elsewhere::Settled))
+            }
+        }
+    }
+
+    /// What a spend is that is in progress, and opened no session of this process.
+    pub(super) async fn find(&self, parsed: &ParsedSpend) -> Result<Elsewhere, ProblemDetails> {
+        match self {
+            Self::Local(local) => local.find(parsed).await,
+            Self::Remote(_) => Ok(Elsewhere::ThisProcess),
+        }
+    }
+
+    /// Cancels a spend: stops the work that goes on for it here, and gives its settlement.
+    pub(super) async fn cancel(
         &self,
-        candidate: Candidate,
+        bytes: Bytes,
+        signed: Signed,
         source: &Source,
-        kind: Option<Unpaid>,
-    ) -> Result<Found, ProblemDetails> {
-        match (&self.ledger, candidate.spend) {
-            (Ledger::Local(local), Unadmitted::Local(spend)) => {
-                Ok(self.verify(local, spend, source, kind).await?.into())
-            }
-            (Ledger::Remote(remote), Unadmitted::Remote(spend)) => remote.admit(spend, source).await,
-            // A gateway does not move from one to the other.
-            _ => Err(super::failed()),
+        running: &Arc<Running>,
+    ) -> Result<Settlement, ProblemDetails> {
+        match self {
+            Self::Local(local) => local.cancel(bytes, signed, source, running).await,
+            Self::Remote(remote) => remote.cancel(bytes, signed, running).await,
         }
     }
 
-    /// Answers a spend that is known already. It is never served again.
-    pub(super) async fn known(&self, found: impl Into<Found>) -> ProblemDetails {
-        let settlement = match found.into() {
-            Found::Settled(settlement) => settlement,
-            Found::Lapsed(spend) => match self.settle_lapsed(spend).await {
-                Ok(settlement) => settlement,
-                Err(problem) => return problem,
-            },
-            Found::Admitted(held) => match self.settle(&held, Credits::ZERO).await {
-                Ok(settlement) => settlement,
-                Err(problem) => return problem,
-            },
-            Found::InProgress => {
-                return ProblemDetails::new(Problem::InProgress, "this very spend is being worked on");
-            }
+    /// Moves credit between lanes.
+    pub(super) async fn transfer(
+        &self,
+        bytes: Bytes,
+        signed: Signed,
+        source: &Source,
+    ) -> Result<Response, ProblemDetails> {
+        let Self::Local(local) = self else {
+            let detail = "this gateway moves no credit between lanes: ask one that has the issuer's set";
+            return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, detail));
         };
-        let detail = "this very spend was settled; its settlement is attached, and nothing more was charged";
-        ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settlement.to_bytes())
+        let settlements = local.transfer(bytes, signed, source).await?;
+        let settlements = settlements.map(|settlement| payment::encode(&settlement.to_bytes()));
+        Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(TransferAnswer { settlements })).into_response())
     }
+}
 
-    /// Settles what somebody left open, at what was metered.
-    pub(super) async fn settle_lapsed(&self, spend: Arc<AdmittedSpend>) -> Result<Settlement, ProblemDetails> {
-        let cost = spend.lapsed_cost(self.ledger.directory().quantum());
-        self.settle(&Held::Local(spend), cost).await
+impl Screening<Unadmitted, Held> {
+    /// What may be admitted. A spend that is known already is never served again: why, and its settlement.
+    pub(super) async fn fresh(self) -> Result<Box<Candidate<Unadmitted>>, ProblemDetails> {
+        match self {
+            Self::Fresh(candidate) => Ok(candidate),
+            Self::Known(found) => Err(found.refusal().await),
+        }
     }
+}
 
-    /// Settles what was worked for.
-    pub(super) async fn settle(&self, held: &Held, cost: Credits) -> Result<Settlement, ProblemDetails> {
-        match (&self.ledger, held) {
-            (Ledger::Local(local), Held::Local(spend)) => local.settle(spend, cost).await,
-            (Ledger::Remote(remote), Held::Remote(open)) => remote.settle(open, cost).await,
-            _ => Err(super::failed()),
+impl Candidate<Unadmitted> {
+    /// Verifies and admits. `kind` is whose quota gets back what was taken for a proof that does not hold. Must not be dropped before
+    /// it is done.
+    pub(super) async fn admit(self, source: &Source, kind: Option<Unpaid>) -> Result<Found<Held>, ProblemDetails> {
+        match self.spend {
+            Unadmitted::Local(local, spend) => Ok(local.admit(spend, source, kind).await?.map(Held::Local)),
+            Unadmitted::Remote(remote, spend) => Ok(remote.admit(spend, source).await?.map(Held::Remote)),
+        }
+    }
+}
+
+impl Found<Held> {
+    /// What must be served now.
+    pub(super) async fn admitted(self) -> Result<Held, ProblemDetails> {
+        match self {
+            Self::Admitted(held) => Ok(held),
+            found => Err(found.refusal().await),
         }
     }
 
-    /// As [`write_down`](Self::write_down), and waits until it is done.
-    pub(super) async fn write_now(&self, held: &Held, so_far: Credits) -> Result<(), ProblemDetails> {
-        let written = match (&self.ledger, held) {
-            (Ledger::Local(local), Held::Local(spend)) => local.write_now(spend, so_far).await?,
-            (Ledger::Remote(remote), Held::Remote(open)) => remote.write_now(open, so_far).await,
-            _ => return Err(super::failed()),
+    /// The settlement of what is not served; none while somebody works on it.
+    pub(super) async fn settlement(self) -> Result<Option<Settlement>, ProblemDetails> {
+        Ok(match self {
+            Self::Settled(settlement) => Some(settlement),
+            Self::Admitted(held) => Some(held.settle(Credits::ZERO).await?),
+            Self::Lapsed(held, cost) => Some(held.settle(cost).await?),
+            Self::InProgress => None,
+        })
+    }
+
+    /// Answers a spend that is known already.
+    pub(super) async fn refusal(self) -> ProblemDetails {
+        match self.settlement().await {
+            Ok(Some(settlement)) => {
+                let detail = "this very spend was settled; its settlement is attached, and nothing more was charged";
+                ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settlement.to_bytes())
+            }
+            Ok(None) => ProblemDetails::new(Problem::InProgress, "this very spend is being worked on"),
+            Err(problem) => problem,
+        }
+    }
+}
+
+impl Held {
+    pub(super) fn key(&self) -> SpendKey {
+        match self {
+            Self::Local(held) => held.key(),
+            Self::Remote(held) => held.key(),
+        }
+    }
+
+    pub(super) fn charge(&self) -> Credits {
+        match self {
+            Self::Local(held) => held.charge(),
+            Self::Remote(held) => held.charge(),
+        }
+    }
+
+    /// Settles what was worked for. It may have been settled before, at another cost: what counts is what the set holds.
+    pub(super) async fn settle(&self, cost: Credits) -> Result<Settlement, ProblemDetails> {
+        match self {
+            Self::Local(held) => held.settle(cost).await,
+            Self::Remote(held) => held.settle(cost).await,
+        }
+    }
+
+    /// Has what was metered so far written into the record, by somebody that may take its time; then says so. After this process has
+    /// died the spend is settled at that. Whether it will be tried: if not, there is the next one.
+    pub(super) fn note(&self, so_far: Credits, done: impl FnOnce() + Send + 'static) -> bool {
+        match self {
+            Self::Local(held) => held.note(so_far, done),
+            Self::Remote(held) => held.note(so_far, done),
+        }
+    }
+
+    /// As [`note`](Self::note), and waits until it is done.
+    pub(super) async fn write_now(&self, so_far: Credits) -> Result<(), ProblemDetails> {
+        let written = match self {
+            Self::Local(held) => held.write_now(so_far).await?,
+            Self::Remote(held) => held.write_now(so_far).await,
         };
         let problem = || ProblemDetails::new(Problem::StoreUnavailable, "the gateway could not write the call down");
         if written { Ok(()) } else { Err(problem()) }
-    }
-
-    /// Has what was metered so far written into the record, by somebody who may take his time; then says so. Whoever settles the spend
-    /// after this process has died does so at that. Whether it will be tried: if not, there is the next one.
-    pub(super) fn write_down(&self, held: &Held, so_far: Credits, done: impl FnOnce() + Send + 'static) -> bool {
-        match (&self.ledger, held) {
-            (Ledger::Local(local), Held::Local(spend)) => local.write_down(spend, so_far, done),
-            (Ledger::Remote(remote), Held::Remote(open)) => remote.write_down(open, so_far, done),
-            _ => false,
-        }
     }
 }

@@ -1,20 +1,35 @@
-//! The set at hand, and the issuer in the same process.
+//! The local ledger: the set at hand, and the issuer in the same process.
+
+mod cancel;
+mod held;
+mod transfer;
+mod upkeep;
+
+pub(super) use held::LocalHeld;
+pub use upkeep::UpkeepTask;
+pub(super) use upkeep::start as start_upkeep;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::found::{Candidate, Elsewhere, Errand, Found, Screening};
 use super::limits::GatewayLimits;
-use super::work_problem;
-use crate::gateway::Gateway;
+use super::problems::{refused, untold, work_problem};
+use crate::gateway::{AdmitError, Cancelled, Fetched, Gateway, Opened, Screened, Unpaid, Whereabouts};
 use crate::http::clock::now;
 use crate::http::observer::Observer;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::Signed;
 use crate::http::spent::SpentBuckets;
-use crate::issuer::{Issuer, SettleError};
-use crate::lifecycle::AdmittedSpend;
-use crate::pipeline::{Current, Pipeline, PipelineParts, TaskPool};
-use crate::protocol::{Credits, Problem, Settlement};
+use crate::issuer::Issuer;
+use crate::lifecycle::{AdmittedSpend, AuthenticSpend, ParsedSpend};
+use crate::pipeline::{Current, Pipeline, PipelineError, PipelineParts, Source};
+use crate::protocol::{Following, Settlement, SpendKey};
+use crate::store::RecordKey;
+use crate::workers::{TaskPool, WorkError};
 
 /// Threads that settle. Each waits for its commit most of the time, and what waits at one moment is committed together: with one thread
 /// there would be nothing to put together.
@@ -30,14 +45,15 @@ const NOTES: usize = 256;
 pub(super) struct Local {
     pub(super) gateway: Arc<Gateway>,
     pub(super) issuer: Arc<Issuer>,
-    pub(super) pipeline: Pipeline,
+    pipeline: Pipeline,
     /// Settles. Its queue has no bound of its own: what was admitted is bounded, and must be settled.
     back: Arc<TaskPool>,
     /// Writes down what was metered. Apart from what settles, which does not wait for it.
     notes: Arc<TaskPool>,
     /// Verifies and stores transfers.
-    pub(super) transfers: Arc<TaskPool>,
+    transfers: Arc<TaskPool>,
     pub(super) spent: SpentBuckets,
+    observer: Arc<dyn Observer>,
 }
 
 impl Local {
@@ -50,6 +66,7 @@ impl Local {
         current: &Arc<Current<Issuer>>,
     ) -> io::Result<Self> {
         let (settling, settler) = (gateway.shared_set(), Arc::clone(current));
+        let told = Arc::clone(&observer);
         let pipeline = Pipeline::start(PipelineParts {
             gateway: Arc::clone(&gateway),
             clock: Arc::new(now),
@@ -59,7 +76,7 @@ impl Local {
                 let cost = spend.lapsed_cost(issuer.directory().quantum());
                 drop(issuer.settle(&*settling, &spend, cost, now()));
             }),
-            verified: Arc::new(move |spends, elapsed| observer.verified(spends, elapsed)),
+            verified: Arc::new(move |spends, elapsed| told.verified(spends, elapsed)),
             limits: limits.pipeline,
         })?;
         Ok(Self {
@@ -70,6 +87,7 @@ impl Local {
             spent: SpentBuckets::start(gateway.shared_set(), gateway.directory(), limits.spent)?,
             gateway,
             issuer,
+            observer,
         })
     }
 
@@ -78,57 +96,144 @@ impl Local {
         Self { gateway, issuer, ..self.clone() }
     }
 
-    pub(super) async fn settle(&self, spend: &Arc<AdmittedSpend>, cost: Credits) -> Result<Settlement, ProblemDetails> {
-        let mut pause = Duration::from_millis(50);
-        for _ in 0..5 {
-            let (gateway, issuer, spend) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer), Arc::clone(spend));
-            let settle = move || {
-                let settled = issuer.settle(gateway.set(), &spend, cost, now());
-                if settled.is_err() {
-                    // So that whoever settles it in the end, after a restart or another process, does so at what it cost. If the
-                    // set fails at this too, nothing better can be done.
-                    let _ = spend.meter(gateway.set(), cost, now());
-                }
-                settled
-            };
-            match self.back.run(settle).await {
-                // What counts is what the set holds, which another may have settled.
-                Ok(Ok(settled)) => return Ok(settled.settlement().clone()),
-                Ok(Err(SettleError::Store(_))) => {}
-                Ok(Err(error)) => return Err(ProblemDetails::new(error.problem(), error.to_string())),
-                Err(error) => return Err(work_problem(error)),
-            }
-            // The set is what makes it happen once, so that a store that failed may be asked again.
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        let detail = "the call was served and is not settled yet: ask for its settlement later";
-        Err(ProblemDetails::new(Problem::StoreUnavailable, detail))
+    /// From now on the threads go by this directory as well.
+    pub(super) fn publish(&self) {
+        self.pipeline.adopt(Arc::clone(&self.gateway));
+        self.spent.adopt(self.gateway.directory());
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        Duration::from_secs(self.gateway.lease_seconds().into())
     }
 
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.pipeline.waiting() + self.transfers.waiting(), self.back.waiting())
     }
 
-    pub(super) async fn write_now(&self, spend: &Arc<AdmittedSpend>, so_far: Credits) -> Result<bool, ProblemDetails> {
-        let (gateway, spend) = (Arc::clone(&self.gateway), Arc::clone(spend));
-        let written = self.notes.run(move || spend.meter(gateway.set(), so_far, now()).is_ok()).await;
-        written.map_err(work_problem)
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, WorkError> {
+        self.pipeline.run(task).await
     }
 
-    pub(super) fn write_down(
+    /// The cheap checks of an opening.
+    pub(super) async fn screen(
         &self,
-        spend: &Arc<AdmittedSpend>,
-        so_far: Credits,
-        done: impl FnOnce() + Send + 'static,
-    ) -> bool {
-        let (gateway, spend) = (Arc::clone(&self.gateway), Arc::clone(spend));
-        let left = self.notes.leave(move || {
-            // If it fails there is the next one, and the settlement.
-            let _ = spend.meter(gateway.set(), so_far, now());
-            done();
-        });
-        // Too many are waiting: the next one says it all.
-        left.is_ok()
+        opening: Bytes,
+        signed: Signed,
+        errand: Errand,
+    ) -> Result<Screening<AuthenticSpend, LocalHeld>, ProblemDetails> {
+        let gateway = Arc::clone(&self.gateway);
+        let screen = move || {
+            signed.with(|request| {
+                let screened = match errand {
+                    Errand::Session => gateway.screen(&opening, request, now()),
+                    Errand::Rollover => gateway.screen_rollover(&opening, request, now()),
+                };
+                (screened, request.content())
+            })
+        };
+        let (screened, content) = self.run(screen).await.map_err(work_problem)??;
+        Ok(match screened.map_err(|error| self.refusal(error))? {
+            Screened::Known(opened) => Screening::Known(self.found(opened)),
+            Screened::Unknown(spend) | Screened::Conflict(spend) => {
+                let candidate = Candidate::new(spend.key(), &spend.spend().clone(), content, spend);
+                Screening::Fresh(Box::new(candidate))
+            }
+        })
+    }
+
+    /// Verifies and admits. `kind` is whose quota gets back what was taken for a proof that does not hold.
+    pub(super) async fn admit(
+        &self,
+        spend: AuthenticSpend,
+        source: &Source,
+        kind: Option<Unpaid>,
+    ) -> Result<Found<LocalHeld>, ProblemDetails> {
+        Ok(self.found(self.verify(spend, source, kind).await?))
+    }
+
+    fn found(&self, opened: Opened) -> Found<LocalHeld> {
+        match opened {
+            Opened::Admitted(spend) => Found::Admitted(LocalHeld::new(self, spend)),
+            Opened::Settled(settled) => Found::Settled(settled.settlement().clone()),
+            Opened::InProgress => Found::InProgress,
+            Opened::Lapsed(spend) => {
+                let held = LocalHeld::new(self, spend);
+                let cost = held.lapsed_cost();
+                Found::Lapsed(held, cost)
+            }
+        }
+    }
+
+    /// On the pipeline's threads.
+    async fn verify(
+        &self,
+        spend: AuthenticSpend,
+        source: &Source,
+        kind: Option<Unpaid>,
+    ) -> Result<Opened, ProblemDetails> {
+        self.pipeline.verify(spend, source).await.map_err(|error| match error {
+            PipelineError::Admit(error) => {
+                if let (AdmitError::Verify(_), Some(kind)) = (&error, kind) {
+                    self.gateway.give_back(kind);
+                }
+                self.refusal(error)
+            }
+            PipelineError::Work(error) => {
+                // Nothing was done for it.
+                kind.into_iter().for_each(|kind| self.gateway.give_back(kind));
+                work_problem(error)
+            }
+            error => ProblemDetails::new(error.problem(), error.to_string()),
+        })
+    }
+
+    fn refusal(&self, error: AdmitError) -> ProblemDetails {
+        let details = refused(&error);
+        if let AdmitError::DoubleSpend(evidence) = error {
+            self.observer.double_spend(*evidence);
+        }
+        details
+    }
+
+    /// The settlement that a following request asks for; none while the spend is open.
+    pub(super) async fn fetch(&self, following: Vec<u8>, signed: Signed) -> Result<Option<Settlement>, ProblemDetails> {
+        let gateway = Arc::clone(&self.gateway);
+        let fetch = move || signed.with(|request| gateway.fetch(&following, request));
+        match self.run(fetch).await.map_err(work_problem)?? {
+            Ok(Fetched::Settled(settled)) => Ok(Some(settled.settlement().clone())),
+            Ok(Fetched::InProgress) => Ok(None),
+            Err(error) => Err(untold(&error)),
+        }
+    }
+
+    /// What has become of a session that is not in this process.
+    pub(super) async fn whereabouts(&self, following: Following, signed: Signed) -> Result<Elsewhere, ProblemDetails> {
+        let gateway = Arc::clone(&self.gateway);
+        let look = move || signed.with(|request| gateway.whereabouts(&following, request));
+        match self.run(look).await.map_err(work_problem)?? {
+            Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled.settlement().clone())),
+            Ok(Whereabouts::Here) => Ok(Elsewhere::ThisProcess),
+            Ok(Whereabouts::Elsewhere) => Ok(Elsewhere::OtherProcess),
+            Err(error) => Err(untold(&error)),
+        }
+    }
+
+    /// What a spend is that is in progress, and opened no session of this process.
+    pub(super) async fn find(&self, parsed: &ParsedSpend) -> Result<Elsewhere, ProblemDetails> {
+        Ok(match self.look((parsed.key(), parsed.record_key()), Opened::InProgress).await? {
+            Cancelled::Elsewhere => Elsewhere::OtherProcess,
+            Cancelled::Settled(settled) => Elsewhere::Settled(settled.settlement().clone()),
+            _ => Elsewhere::ThisProcess,
+        })
+    }
+
+    /// What the set says of a spend that was sent.
+    async fn look(&self, keys: (SpendKey, RecordKey), opened: Opened) -> Result<Cancelled, ProblemDetails> {
+        let gateway = Arc::clone(&self.gateway);
+        let looked = self.run(move || gateway.cancelled(keys, opened)).await;
+        looked.map_err(work_problem)?.map_err(|error| self.refusal(error))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::GatewayLimits;
-use super::upkeep::UpkeepTask;
+use super::local::UpkeepTask;
 use crate::gateway::Gateway;
 use crate::http::issuer_client::IssuerClient;
 use crate::http::observer::Observer;

@@ -1,24 +1,28 @@
-//! An issuer elsewhere, who admits and settles by clearing.
+//! The remote ledger: an issuer elsewhere admits and settles, by clearing.
 
 mod buckets;
+mod held;
 mod link;
+mod refresh;
+
+pub(super) use held::RemoteHeld;
+pub(super) use link::IssuerLink;
+pub(super) use refresh::keep_fresh;
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::cancel::STOPPING;
-use super::fetch::untold;
-use super::ledger::{Candidate, Errand, Found, Held, Screening, Unadmitted};
+use super::found::{Candidate, Errand, Found};
+use super::lease::remote_lease;
 use super::limits::GatewayLimits;
+use super::problems::{refused, untold, work_problem};
 use super::running::Running;
-use super::work_problem;
 use crate::clearing::{ClearingProblem, Progress, RemoteFetched, RemoteGateway, RemoteGatewayError, RemoteSpend};
 use crate::gateway::{AdmitError, FetchError};
 use crate::http::clock::now;
@@ -26,19 +30,14 @@ use crate::http::issuer_client::IssuerClient;
 use crate::http::observer::Observer;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
-use crate::http::wire::settled_answer;
-use crate::pipeline::{Current, Source, TaskPool, WorkError};
-use crate::protocol::{ContentDigest, Credits, Directory, Problem, Purpose, Settlement, SpendKey};
+use crate::pipeline::{Current, Source};
+use crate::protocol::{Directory, Problem, Purpose, Settlement};
+use crate::workers::{TaskPool, WorkError};
 use buckets::Buckets;
-pub(super) use link::IssuerLink;
 use link::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gateway};
 
 /// How long a caller waits for an admission, a cancel or an answer of the issuer, the tries included.
 const ASKING: Duration = Duration::from_secs(12);
-/// How long he waits for a settlement. It is pursued for longer.
-const SETTLING: Duration = Duration::from_secs(12);
-/// How long a note of what was metered is tried: the next one says it all.
-const NOTING: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for settlements that are pursued. What is not settled by then is at what was metered, after the lease.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -47,28 +46,6 @@ const DRAIN: Duration = Duration::from_secs(20);
 pub(super) struct Remote {
     pub(super) gateway: Arc<RemoteGateway>,
     link: Arc<IssuerLink>,
-}
-
-/// A spend that the issuer has admitted.
-pub(super) struct Open {
-    spend: Arc<Mutex<RemoteSpend>>,
-    /// Held by whoever asks about it: only the answer to the newest question is taken.
-    turn: tokio::sync::Mutex<()>,
-    settled: OnceLock<Settlement>,
-    key: SpendKey,
-    charge: Credits,
-    /// Given up as soon as it is settled: from then on the issuer says the same to whoever asks.
-    place: Mutex<Option<Place>>,
-}
-
-impl Open {
-    pub(super) fn key(&self) -> SpendKey {
-        self.key
-    }
-
-    pub(super) fn charge(&self) -> Credits {
-        self.charge
-    }
 }
 
 impl Remote {
@@ -149,7 +126,7 @@ impl Remote {
         opening: Bytes,
         signed: Signed,
         errand: Errand,
-    ) -> Result<(Screening, ContentDigest), ProblemDetails> {
+    ) -> Result<Candidate<RemoteSpend>, ProblemDetails> {
         let gateway = Arc::clone(&self.gateway);
         let take = move || signed.with(|request| (gateway.take(&opening, request), request.content()));
         let (taken, content) = self.run(take).await.map_err(work_problem)??;
@@ -162,11 +139,11 @@ impl Remote {
         if !fits {
             return Err(refused(&AdmitError::WrongPurpose));
         }
-        Ok((Screening::Fresh(Candidate::new(Unadmitted::Remote(spend))), content))
+        Ok(Candidate::new(spend.key(), &spend.spend().clone(), content, spend))
     }
 
     /// Has the issuer admit a spend. Not to be dropped before it is done.
-    pub(super) async fn admit(&self, spend: RemoteSpend, source: &Source) -> Result<Found, ProblemDetails> {
+    pub(super) async fn admit(&self, spend: RemoteSpend, source: &Source) -> Result<Found<RemoteHeld>, ProblemDetails> {
         let link = &self.link;
         // The issuer pays for each proof that does not hold: whoever sent one waits for the others who did.
         let _suspect = match source.is_suspect() {
@@ -177,11 +154,7 @@ impl Remote {
         let Some(place) = Place::take(link, spend.key()) else { return Ok(Found::InProgress) };
         let (charge, spend) = (spend.charge(), Arc::new(Mutex::new(spend)));
         match link.ask(&spend, Ask::Admit, ASKING).await {
-            Ok((Progress::Serve, _)) => {
-                let (turn, settled) = (tokio::sync::Mutex::default(), OnceLock::new());
-                let (key, place) = (place.key, Mutex::new(Some(place)));
-                Ok(Found::Admitted(Held::Remote(Arc::new(Open { spend, turn, settled, key, charge, place }))))
-            }
+            Ok((Progress::Serve, _)) => Ok(Found::Admitted(RemoteHeld::new(self, spend, charge, place))),
             // The answer that it was admitted by was lost, or another process of this gateway serves it. Nobody does here, so that the
             // caller gets all of it back.
             Ok((Progress::InProgress, true)) => match self.withdraw(&spend, ASKING).await {
@@ -220,13 +193,13 @@ impl Remote {
 
     /// Goes on cancelling what nobody serves, as long as the issuer leaves it to this gateway; then he settles it himself, at nothing.
     fn pursue_withdrawal(&self, spend: Arc<Mutex<RemoteSpend>>, place: Place) {
-        let (remote, lease) = (Self { gateway: Arc::clone(&self.gateway), link: Arc::clone(&self.link) }, self.lease());
+        let (link, within) = (Arc::clone(&self.link), self.pursuit());
         tokio::spawn(async move {
             let _place = place;
-            let end = Instant::now() + lease;
+            let end = Instant::now() + within;
             let left = || end.saturating_duration_since(Instant::now());
             // Also where it is the gateway that is refused: its operator, or the issuer's, may mend that.
-            while let Ok((progress, _)) = remote.link.ask(&spend, Ask::Cancel, left()).await
+            while let Ok((progress, _)) = link.ask(&spend, Ask::Cancel, left()).await
                 && refuses_gateway(&progress)
                 && left() > LONGEST_PAUSE
             {
@@ -235,57 +208,14 @@ impl Remote {
         });
     }
 
-    fn lease(&self) -> Duration {
+    /// For so long what is admitted is this gateway's to settle: less than the issuer's lease, by the issuer's own rule.
+    pub(super) fn lease(&self) -> Duration {
+        remote_lease(self.gateway.directory())
+    }
+
+    /// For so long this gateway alone may settle or cancel what is admitted, whatever the clocks say.
+    fn pursuit(&self) -> Duration {
         Duration::from_secs(self.gateway.directory().parts().limits.session_seconds.into())
-    }
-
-    /// Has a spend settled. In a task of its own, which goes on for as long as this gateway alone may settle it.
-    pub(super) async fn settle(&self, open: &Arc<Open>, cost: Credits) -> Result<Settlement, ProblemDetails> {
-        let (send, receive) = oneshot::channel();
-        let (link, open, lease) = (Arc::clone(&self.link), Arc::clone(open), self.lease());
-        tokio::spawn(async move {
-            let _turn = open.turn.lock().await;
-            let outcome = match open.settled.get() {
-                Some(settlement) => Ok(settlement.clone()),
-                None => match link.ask(&open.spend, Ask::Settle(cost), lease).await {
-                    // It may be an earlier one, at another cost: what counts is what the issuer has.
-                    Ok((Progress::Settled(cleared), _)) => {
-                        let settlement = open.settled.get_or_init(|| cleared.settlement().clone()).clone();
-                        drop(open.place.lock().unwrap_or_else(PoisonError::into_inner).take());
-                        Ok(settlement)
-                    }
-                    Ok((progress, _)) => {
-                        if let Progress::Refused(problem) = &progress {
-                            link.complain(&format!("what was served is not settled: {problem}"));
-                        }
-                        Err(Some(progress))
-                    }
-                    Err(_) => Err(None),
-                },
-            };
-            let _ = send.send(outcome);
-        });
-        match timeout(SETTLING, receive).await {
-            Ok(Ok(Ok(settlement))) => Ok(settlement),
-            Ok(Ok(Err(Some(progress)))) => Err(self.refusal(&progress, None)),
-            _ => {
-                let detail = "the call was served and is not settled yet: ask for its settlement later";
-                Err(ProblemDetails::new(Problem::StoreUnavailable, detail))
-            }
-        }
-    }
-
-    pub(super) fn write_down(&self, open: &Arc<Open>, so_far: Credits, done: impl FnOnce() + Send + 'static) -> bool {
-        let (link, open) = (Arc::clone(&self.link), Arc::clone(open));
-        tokio::spawn(async move {
-            note(&link, &open, so_far).await;
-            done();
-        });
-        true
-    }
-
-    pub(super) async fn write_now(&self, open: &Arc<Open>, so_far: Credits) -> bool {
-        note(&self.link, open, so_far).await
     }
 
     /// The settlement of a spend that a following request names; none while it is open.
@@ -335,14 +265,12 @@ impl Remote {
         bytes: Bytes,
         signed: Signed,
         running: &Running,
-    ) -> Result<Response, ProblemDetails> {
+    ) -> Result<Settlement, ProblemDetails> {
         let gateway = Arc::clone(&self.gateway);
         let take = move || signed.with(|request| gateway.take_cancellation(&bytes, request));
         let taken = self.run(take).await.map_err(work_problem)??;
         let spend = taken.map_err(|error| refused(&error))?;
-        if let Some(stopping) = running.stop(&spend.key()) {
-            let _ = timeout(STOPPING, stopping.ended()).await;
-        }
+        running.stop_and_wait(&spend.key()).await;
         // As long as it is asked about, its settlement included, nobody says anything else of it.
         let Some(place) = Place::take(&self.link, spend.key()) else {
             return Err(ProblemDetails::new(Problem::InProgress, "the spend is being settled: ask again"));
@@ -350,7 +278,7 @@ impl Remote {
         let spend = Arc::new(Mutex::new(spend));
         let settlement = self.withdraw(&spend, ASKING).await?;
         drop(place);
-        Ok(settled_answer(&settlement, None))
+        Ok(settlement)
     }
 
     /// What a caller is told of what the issuer says.
@@ -374,16 +302,6 @@ impl Remote {
         };
         ProblemDetails::new(problem, format!("the issuer refuses the spend: {problem}"))
     }
-}
-
-/// Tells the issuer what a call has come to so far. Where somebody asks about it already, that says more.
-async fn note(link: &IssuerLink, open: &Open, so_far: Credits) -> bool {
-    let Ok(_turn) = open.turn.try_lock() else { return false };
-    matches!(link.ask(&open.spend, Ask::Meter(so_far), NOTING).await, Ok((Progress::Metered | Progress::Settled(_), _)))
-}
-
-fn refused(error: &AdmitError) -> ProblemDetails {
-    ProblemDetails::new(error.problem(), error.to_string())
 }
 
 fn unanswered() -> ProblemDetails {

@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use http::header;
 
 use super::engine::Engine;
+use super::{Exchange, errands, session};
 use crate::http::openapi::openapi;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::{
@@ -22,12 +23,12 @@ impl Engine {
         Router::new()
             .route(DIRECTORY_PATH, get(directory))
             .route(OPENAPI_PATH, get(openapi))
-            .route(SETTLEMENT_PATH, post(settlement))
-            .route(CANCEL_PATH, post(cancel))
-            .route(TRANSFER_PATH, post(transfer))
-            .route(ROLLOVER_PATH, post(rollover))
-            .route(SESSION_PATH, post(open_session))
-            .route(CLOSE_PATH, post(close_session))
+            .route(SETTLEMENT_PATH, post(|State(engine), request| answer(engine, request, errands::fetch)))
+            .route(CANCEL_PATH, post(|State(engine), request| answer(engine, request, errands::cancel)))
+            .route(TRANSFER_PATH, post(|State(engine), request| answer(engine, request, errands::transfer)))
+            .route(ROLLOVER_PATH, post(|State(engine), request| answer(engine, request, errands::rollover)))
+            .route(SESSION_PATH, post(|State(engine), request| answer(engine, request, session::open)))
+            .route(CLOSE_PATH, post(|State(engine), request| answer(engine, request, session::close)))
             .with_state(Arc::clone(self))
             .merge(self.now().ledger.spent_router())
             .method_not_allowed_fallback(ProblemDetails::method_not_allowed)
@@ -57,38 +58,16 @@ async fn directory(State(engine): State<Arc<Engine>>) -> Response {
     (headers, exchange.terms.directory.clone()).into_response()
 }
 
-async fn settlement(State(engine): State<Arc<Engine>>, request: HttpRequest) -> Response {
+/// Has the exchange of the moment answer.
+async fn answer<F>(
+    engine: Arc<Engine>,
+    request: HttpRequest,
+    answering: impl FnOnce(Arc<Exchange>, HttpRequest) -> F,
+) -> Response
+where
+    F: Future<Output = Result<Response, ProblemDetails>>,
+{
     let exchange = engine.now();
-    let outcome = Arc::clone(&exchange).fetch(request).await;
-    outcome.unwrap_or_else(|problem| exchange.refuse(problem))
-}
-
-async fn cancel(State(engine): State<Arc<Engine>>, request: HttpRequest) -> Response {
-    let exchange = engine.now();
-    let outcome = Arc::clone(&exchange).cancel(request).await;
-    outcome.unwrap_or_else(|problem| exchange.refuse(problem))
-}
-
-async fn transfer(State(engine): State<Arc<Engine>>, request: HttpRequest) -> Response {
-    let exchange = engine.now();
-    let outcome = Arc::clone(&exchange).transfer(request).await;
-    outcome.unwrap_or_else(|problem| exchange.refuse(problem))
-}
-
-async fn rollover(State(engine): State<Arc<Engine>>, request: HttpRequest) -> Response {
-    let exchange = engine.now();
-    let outcome = Arc::clone(&exchange).rollover(request).await;
-    outcome.unwrap_or_else(|problem| exchange.refuse(problem))
-}
-
-async fn open_session(State(engine): State<Arc<Engine>>, request: HttpRequest) -> Response {
-    let exchange = engine.now();
-    let outcome = Arc::clone(&exchange).open_session(request).await;
-    outcome.unwrap_or_else(|problem| exchange.refuse(problem))
-}
-
-async fn close_session(State(engine): State<Arc<Engine>>, request: HttpRequest) -> Response {
-    let exchange = engine.now();
-    let outcome = Arc::clone(&exchange).close_session(request).await;
+    let outcome = answering(Arc::clone(&exchange), request).await;
     outcome.unwrap_or_else(|problem| exchange.refuse(problem))
 }

@@ -2,10 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::protocol::SpendKey;
+
+/// How long a cancel waits for work to stop and to be settled, a few tries included. After that it is in progress still.
+const STOPPING: Duration = Duration::from_secs(20);
 
 /// Who works on which spend, or is about to. Several may be entered for one spend: all but one of them find that another has it.
 #[derive(Default)]
@@ -38,6 +43,13 @@ impl Running {
         let work = Arc::clone(self.table().get(key)?);
         work.send_replace(true);
         Some(Stopping(work))
+    }
+
+    /// The same, and waits for a while until nobody works on it any more.
+    pub(super) async fn stop_and_wait(&self, key: &SpendKey) {
+        if let Some(stopping) = self.stop(key) {
+            let _ = timeout(STOPPING, stopping.ended()).await;
+        }
     }
 }
 

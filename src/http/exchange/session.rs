@@ -17,15 +17,15 @@ use http::header;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::fetch::untold;
-use super::forward::Next;
-use super::ledger::{Errand, Found, Held, Ledger, Screening};
-use super::metering::{Bill, Purse};
+use super::Exchange;
+use super::bill::{Bill, Purse};
+use super::call::Call;
+use super::found::{Elsewhere, Errand, Found, Screening};
+use super::ledger::Held;
+use super::problems::{busy, refused, untold, work_problem};
 use super::received::Received;
 use super::running::Entry;
-use super::work::{Reply, Work};
-use super::{Exchange, busy, failed, work_problem};
-use crate::gateway::{Cancelled, FetchError, Opened, ReplayWindow, Whereabouts};
+use crate::gateway::{FetchError, ReplayWindow};
 use crate::http::payment::Payload;
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
@@ -36,7 +36,7 @@ use crate::pipeline::Source;
 use crate::protocol::{
     Action, ContentDigest, Credits, Following, Opening, Problem, SessionPublicKey, Settlement, SpendKey,
 };
-use account::{Account, Refused};
+use account::{Account, NotBegun};
 
 /// How often what the calls came to is written down. It is what a crash can make a session cheaper by.
 const EVERY: Duration = Duration::from_secs(1);
@@ -65,12 +65,12 @@ pub(super) struct Session {
     account: Mutex<Account>,
     /// Something that its keeper has to see to.
     wake: Notify,
-    settled: watch::Sender<Option<Settled>>,
+    outcome: watch::Sender<Option<Outcome>>,
 }
 
 /// What a session came to.
 #[derive(Clone)]
-struct Settled {
+struct Outcome {
     settlement: Settlement,
     receipt: Option<Vec<u8>>,
 }
@@ -80,14 +80,6 @@ pub(super) struct Part {
     session: Arc<Session>,
     number: u64,
     ended: bool,
-}
-
-/// A further call of a session, let in.
-pub(super) struct Reserved {
-    /// By which it is worked on.
-    pub(super) exchange: Arc<Exchange>,
-    pub(super) bill: Bill,
-    pub(super) entry: Entry,
 }
 
 impl Sessions {
@@ -178,166 +170,128 @@ impl Drop for Part {
     }
 }
 
-impl Exchange {
-    /// Opens a session with the spend in the request's body. Nothing is served yet.
-    pub(super) async fn open_session(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
-        let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
-        let received = self.receive(request, Opening::LENGTH).await?;
-        if received.body.len() != Opening::LENGTH {
-            return Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"));
-        }
-        self.apart(|exchange| async move { exchange.begin_session(received, source).await }).await
+/// Opens a session with the spend in the request's body. Nothing is served yet.
+pub(super) async fn open(exchange: Arc<Exchange>, request: HttpRequest) -> Result<Response, ProblemDetails> {
+    let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
+    let received = exchange.receive(request, Opening::LENGTH).await?;
+    if received.body.len() != Opening::LENGTH {
+        return Err(ProblemDetails::new(Problem::Malformed, "the spend has the wrong length"));
     }
+    exchange.apart(|exchange| begin(exchange, received, source)).await
+}
 
-    async fn begin_session(self: Arc<Self>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
-        let place = Arc::clone(&self.sessions.places).try_acquire_owned().map_err(|_| busy())?;
-        let (signed, bytes) = (received.signed_bare(), received.body.clone());
-        let (screening, content) = self.screen(bytes, signed, Errand::Session).await?;
-        let candidate = match screening {
-            Screening::Known(found) => return self.opened_again(&received, found).await,
-            Screening::Fresh(candidate) => candidate,
-        };
-        let (public, tariff) = (candidate.public, candidate.tariff);
-        // Before it can be admitted, so that no cancel finds a session that it cannot end.
-        let entry = self.running.enter(candidate.key);
-        let spend = match self.take_in(*candidate, &source, None).await? {
-            Found::Admitted(held) => held,
-            found => return self.opened_again(&received, found).await,
-        };
-        let rates = self.rates(&tariff, spend.charge());
-        let longest = Duration::from_secs(self.ledger.directory().parts().limits.session_seconds.into());
-        let session = Arc::new(Session {
-            exchange: Arc::clone(&self),
-            key: spend.key(),
-            public,
-            spend,
-            content,
-            until: Instant::now() + longest,
-            account: Mutex::new(Account::new(rates)),
-            wake: Notify::new(),
-            settled: watch::Sender::new(None),
-        });
-        let answer = session.answer();
-        let kept = Kept { entry, session, _place: place };
-        self.sessions.table().insert(kept.session.key, Arc::clone(&kept.session));
-        tokio::spawn(kept.keep());
-        Ok(answer)
-    }
+async fn begin(exchange: Arc<Exchange>, received: Received, source: Source) -> Result<Response, ProblemDetails> {
+    let place = Arc::clone(&exchange.sessions.places).try_acquire_owned().map_err(|_| busy())?;
+    let (signed, bytes) = (received.signed_bare(), received.body.clone());
+    let candidate = match exchange.ledger.screen(bytes, signed, Errand::Session).await? {
+        Screening::Known(found) => return opened_again(&exchange, &received, found).await,
+        Screening::Fresh(candidate) => candidate,
+    };
+    let (public, tariff, content) = (candidate.public, candidate.tariff, candidate.content);
+    // Before it can be admitted, so that no cancel finds a session that it cannot end.
+    let entry = exchange.running.enter(candidate.key);
+    let spend = match candidate.admit(&source, None).await? {
+        Found::Admitted(held) => held,
+        found => return opened_again(&exchange, &received, found).await,
+    };
+    let rates = exchange.rates(&tariff, spend.charge());
+    let longest = Duration::from_secs(exchange.directory().parts().limits.session_seconds.into());
+    let session = Arc::new(Session {
+        exchange: Arc::clone(&exchange),
+        key: spend.key(),
+        public,
+        spend,
+        content,
+        until: Instant::now() + longest,
+        account: Mutex::new(Account::new(rates)),
+        wake: Notify::new(),
+        outcome: watch::Sender::new(None),
+    });
+    let answer = session.answer();
+    let kept = Kept { entry, session, _place: place };
+    exchange.sessions.table().insert(kept.session.key, Arc::clone(&kept.session));
+    tokio::spawn(kept.keep());
+    Ok(answer)
+}
 
-    /// Answers an opening whose spend is in the set already: its answer was lost, most likely.
-    async fn opened_again(&self, received: &Received, found: Found) -> Result<Response, ProblemDetails> {
-        if !matches!(found, Found::InProgress) {
-            return Err(self.known(found).await);
-        }
-        let parsed = ParsedSpend::parse(&received.body, self.ledger.directory());
-        let parsed = parsed.map_err(|error| self.refusal(error.into()))?;
-        if let Some(session) = self.sessions.find(&parsed.key()) {
-            return Ok(session.answer());
-        }
-        let Ledger::Local(local) = &self.ledger else { return Err(Elsewhere::Local.into_problem()) };
-        Err(match self.cancelled(local, (parsed.key(), parsed.record_key()), Opened::InProgress).await? {
-            Cancelled::Elsewhere => Elsewhere::Another.into_problem(),
-            Cancelled::Settled(settled) => self.known(Opened::Settled(settled)).await,
-            _ => Elsewhere::Local.into_problem(),
-        })
+/// Answers an opening whose spend is in the set already: its answer was lost, most likely.
+async fn opened_again(
+    exchange: &Exchange,
+    received: &Received,
+    found: Found<Held>,
+) -> Result<Response, ProblemDetails> {
+    if !matches!(found, Found::InProgress) {
+        return Err(found.refusal().await);
     }
+    let parsed = ParsedSpend::parse(&received.body, exchange.directory());
+    let parsed = parsed.map_err(|error| refused(&error.into()))?;
+    if let Some(session) = exchange.sessions.find(&parsed.key()) {
+        return Ok(session.answer());
+    }
+    Err(match exchange.ledger.find(&parsed).await? {
+        Elsewhere::Settled(settlement) => Found::<Held>::Settled(settlement).refusal().await,
+        elsewhere => elsewhere.into_problem(),
+    })
+}
 
-    /// Serves a further call of a session.
-    pub(super) async fn session_call(
-        self: Arc<Self>,
-        following: Following,
-        request: HttpRequest,
-        next: Next,
-    ) -> Result<Response, ProblemDetails> {
-        let received = self.receive(request, self.limits.max_body).await?;
-        let Reserved { exchange, bill, entry } = self.reserve(following, &received, received.signed()).await?;
-        // In a task of its own: a caller who hangs up does not stop what has to be metered.
-        let (mut reply, answer) = Reply::new();
-        tokio::spawn(async move {
-            if let Err(problem) = exchange.work(Work { received, bill, next }, &entry, &mut reply).await {
-                reply.send(Err(problem));
-            }
-        });
-        answer.await.unwrap_or_else(|_| Err(failed()))
-    }
+/// Lets a further call of a session in: the most that it may cost is reserved.
+pub(super) async fn reserve(
+    exchange: &Exchange,
+    following: Following,
+    received: &Received,
+    signed: Signed,
+) -> Result<Call, ProblemDetails> {
+    let Some(session) = exchange.sessions.find(&following.key()) else {
+        return Err(exchange.ledger.whereabouts(following, signed).await?.into_problem());
+    };
+    let meter = session.exchange.meter(received)?;
+    check_signature(exchange, &session, following, signed).await?;
+    let (number, most) = (following.authorisation.sequence, meter.most());
+    let begun = session.change(|account| account.begin(number, most.as_ref()));
+    let rates = begun.map_err(not_begun)?;
+    let part = Part { session: Arc::clone(&session), number, ended: false };
+    let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
+    let entry = exchange.running.enter(session.key);
+    Ok(Call { exchange: Arc::clone(&session.exchange), bill, entry })
+}
 
-    /// Lets a further call of a session in.
-    pub(super) async fn reserve(
-        &self,
-        following: Following,
-        received: &Received,
-        signed: Signed,
-    ) -> Result<Reserved, ProblemDetails> {
-        let Some(session) = self.sessions.find(&following.key()) else {
-            return Err(self.elsewhere(following, signed).await?.into_problem());
+/// Closes a session, and answers with its settlement.
+pub(super) async fn close(exchange: Arc<Exchange>, request: HttpRequest) -> Result<Response, ProblemDetails> {
+    let Payload::Following(following) = read_credential(request.headers())? else {
+        return Err(ProblemDetails::new(Problem::Malformed, "this credential closes no session"));
+    };
+    let following = read_following(&following, Action::Close)?;
+    let received = exchange.receive(request, 1_024).await?;
+    let Some(session) = exchange.sessions.find(&following.key()) else {
+        return match exchange.ledger.whereabouts(following, received.signed()).await? {
+            Elsewhere::Settled(settled) => Ok(settled_answer(&settled, None)),
+            other => Err(other.into_problem()),
         };
-        let meter = session.exchange.meter(received)?;
-        self.check_signature(&session, following, signed).await?;
-        let (number, most) = (following.authorisation.sequence, meter.most());
-        let begun = session.change(|account| account.begin(number, most.as_ref()));
-        let rates = begun.map_err(refused)?;
-        let part = Part { session: Arc::clone(&session), number, ended: false };
-        let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
-        Ok(Reserved { exchange: Arc::clone(&session.exchange), bill, entry: self.running.enter(session.key) })
+    };
+    check_signature(&exchange, &session, following, received.signed()).await?;
+    session.close();
+    let mut outcome = session.outcome.subscribe();
+    let waited = timeout(CLOSING, outcome.wait_for(Option::is_some)).await;
+    match waited.ok().and_then(Result::ok).and_then(|outcome| outcome.clone()) {
+        Some(Outcome { settlement, receipt }) => Ok(settled_answer(&settlement, receipt.as_deref())),
+        None => Err(ProblemDetails::new(Problem::InProgress, "calls of the session go on: ask again")),
     }
+}
 
-    /// Closes a session, and answers with its settlement.
-    pub(super) async fn close_session(self: Arc<Self>, request: HttpRequest) -> Result<Response, ProblemDetails> {
-        let Payload::Following(following) = read_credential(request.headers())? else {
-            return Err(ProblemDetails::new(Problem::Malformed, "this credential closes no session"));
-        };
-        let following = read_following(&following, Action::Close)?;
-        let received = self.receive(request, 1_024).await?;
-        let Some(session) = self.sessions.find(&following.key()) else {
-            return match self.elsewhere(following, received.signed()).await? {
-                Elsewhere::Settled(settled) => Ok(settled_answer(&settled, None)),
-                other => Err(other.into_problem()),
-            };
-        };
-        self.check_signature(&session, following, received.signed()).await?;
-        session.close();
-        let mut settled = session.settled.subscribe();
-        let waited = timeout(CLOSING, settled.wait_for(Option::is_some)).await;
-        match waited.ok().and_then(Result::ok).and_then(|settled| settled.clone()) {
-            Some(Settled { settlement, receipt }) => Ok(settled_answer(&settlement, receipt.as_deref())),
-            None => Err(ProblemDetails::new(Problem::InProgress, "calls of the session go on: ask again")),
-        }
-    }
-
-    async fn check_signature(
-        &self,
-        session: &Arc<Session>,
-        following: Following,
-        signed: Signed,
-    ) -> Result<(), ProblemDetails> {
-        let valid = if signed.is_short() {
-            session.is_signed(&following, &signed)?
-        } else {
-            let session = Arc::clone(session);
-            let check = move || session.is_signed(&following, &signed);
-            self.ledger.run(check).await.map_err(work_problem)??
-        };
-        if valid { Ok(()) } else { Err(untold(&FetchError::SessionSignature)) }
-    }
-
-    /// What has become of a session that is not in this process.
-    async fn elsewhere(&self, following: Following, signed: Signed) -> Result<Elsewhere, ProblemDetails> {
-        let local = match &self.ledger {
-            Ledger::Local(local) => local,
-            Ledger::Remote(remote) => {
-                let fetched = remote.fetch(following.to_bytes().to_vec(), signed).await?;
-                return Ok(fetched.map_or(Elsewhere::Local, Elsewhere::Settled));
-            }
-        };
-        let gateway = Arc::clone(&local.gateway);
-        let look = move || signed.with(|request| gateway.whereabouts(&following, request));
-        match local.pipeline.run(look).await.map_err(work_problem)?? {
-            Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled.settlement().clone())),
-            Ok(Whereabouts::Here) => Ok(Elsewhere::Local),
-            Ok(Whereabouts::Elsewhere) => Ok(Elsewhere::Another),
-            Err(error) => Err(untold(&error)),
-        }
-    }
+async fn check_signature(
+    exchange: &Exchange,
+    session: &Arc<Session>,
+    following: Following,
+    signed: Signed,
+) -> Result<(), ProblemDetails> {
+    let valid = if signed.is_short() {
+        session.is_signed(&following, &signed)?
+    } else {
+        let session = Arc::clone(session);
+        let check = move || session.is_signed(&following, &signed);
+        exchange.ledger.run(check).await.map_err(work_problem)??
+    };
+    if valid { Ok(()) } else { Err(untold(&FetchError::SessionSignature)) }
 }
 
 /// A session that is seen to. Whatever becomes of whoever sees to it, nothing is done for a session that nobody does.
@@ -364,11 +318,11 @@ impl Kept {
             (account.so_far(), account.units())
         };
         // What cannot be settled is by whoever sweeps after its lease, at what was written down.
-        if let Ok(settlement) = exchange.settle(&session.spend, cost).await {
+        if let Ok(settlement) = session.spend.settle(cost).await {
             // What counts is what the set holds, which another may have settled.
             let cost = session.spend.charge().checked_sub(settlement.refund).unwrap_or(Credits::ZERO);
             let receipt = exchange.receipt(session.key, session.content, units, cost);
-            session.settled.send_replace(Some(Settled { settlement, receipt }));
+            session.outcome.send_replace(Some(Outcome { settlement, receipt }));
         }
     }
 
@@ -421,28 +375,7 @@ impl Kept {
     fn write_down(&self) {
         let Some(so_far) = self.session.account().take_unwritten() else { return };
         // If it fails, or too many are waiting, there is the next one, and the settlement.
-        let _ = self.session.exchange.write_down(&self.session.spend, so_far, || {});
-    }
-}
-
-/// What a session is that is not in the table.
-enum Elsewhere {
-    Settled(Settlement),
-    /// A call by itself, or a session of this process from before it was started anew.
-    Local,
-    Another,
-}
-
-impl Elsewhere {
-    fn into_problem(self) -> ProblemDetails {
-        match self {
-            Self::Settled(settled) => {
-                let detail = "the session is over; its settlement is attached";
-                ProblemDetails::new(Problem::AlreadySpent, detail).with_settlement(&settled.to_bytes())
-            }
-            Self::Local => ProblemDetails::new(Problem::InProgress, "the spend pays for a call and is no session"),
-            Self::Another => ProblemDetails::new(Problem::WrongOwner, "another process has this session"),
-        }
+        let _ = self.session.spend.note(so_far, || {});
     }
 }
 
@@ -456,11 +389,11 @@ pub(super) fn read_following(bytes: &[u8], action: Action) -> Result<Following, 
     }
 }
 
-fn refused(refused: Refused) -> ProblemDetails {
-    let problem = match refused {
-        Refused::Replayed(_) => Problem::AlreadySpent,
-        Refused::Closing => Problem::InProgress,
-        Refused::CapReached => Problem::CapReached,
+fn not_begun(why: NotBegun) -> ProblemDetails {
+    let problem = match why {
+        NotBegun::Replayed(_) => Problem::AlreadySpent,
+        NotBegun::Closing => Problem::InProgress,
+        NotBegun::CapReached => Problem::CapReached,
     };
-    ProblemDetails::new(problem, format!("{refused}; nothing was done"))
+    ProblemDetails::new(problem, format!("{why}; nothing was done"))
 }

@@ -18,7 +18,7 @@ use crate::http::wire::{
     CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, MINT_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
     SettlementAnswer, SpentCount, TRANSFER_PATH, TransferAnswer, bucket_path, read_pages, spent_path,
 };
-use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
+use crate::protocol::{DecodeError, EpochNumber, MintAnswer, MintRequest, Prefix, Settlement, SignedDirectory};
 
 /// Longest answer that is read to be had whole, bytes.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
@@ -213,9 +213,9 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]. The same request can be sent again.
-    pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintResponse, ClientError> {
+    pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintAnswer, ClientError> {
         let bytes = self.post(format!("{issuer}{MINT_PATH}"), request.to_bytes().to_vec()).await?;
-        Ok(MintResponse::from_bytes(&bytes)?)
+        Ok(MintAnswer::from_bytes(&bytes)?)
     }
 
     /// Cancels a spend: `cancellation` is the bytes of a [`Cancellation`](crate::protocol::Cancellation) that was signed for a

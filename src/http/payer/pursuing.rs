@@ -79,7 +79,7 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
 
 impl<J: Journal + 'static> Shared<J> {
     /// Returns when a call waits for a spend.
-    async fn hurried(&self) {
+    pub(super) async fn hurried(&self) {
         while self.waiting() == 0 {
             self.pursue.notified().await;
         }

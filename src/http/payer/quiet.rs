@@ -226,7 +226,7 @@ impl<J: Journal + 'static> Shared<J> {
             let (terms, now) = (shared.terms(), shared.clock.now());
             let request = terms.request(ROLLOVER_PATH).map_err(|_| Unfinished)?;
             let authorised = wallet.authorise(ready, &request, now)?;
-            let held = Held::new(&shared, authorised.key, Arc::clone(&terms), now);
+            let held = Held::new(&shared, authorised.key, Arc::clone(&terms));
             Ok::<_, Unfinished>((held, authorised.opening))
         });
         let (held, opening) = pinning.await??;
@@ -236,7 +236,7 @@ impl<J: Journal + 'static> Shared<J> {
         }
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
-            let accepted = wallet.accept(&held.key(), &settlement).map_err(|_| Unfinished)?;
+            let accepted = wallet.accept(&held.key(), &settlement, shared.clock.now()).map_err(|_| Unfinished)?;
             held.settled();
             let _ = wallet.take_receipt(&held.key(), &accepted, None, shared.clock.now());
             shared.notes_came();
@@ -251,7 +251,7 @@ impl<J: Journal + 'static> Shared<J> {
             let (terms, now) = (shared.terms(), shared.clock.now());
             let request = terms.request(TRANSFER_PATH).map_err(|_| Unfinished)?;
             let authorised = wallet.authorise_transfer(halves, &request, now)?;
-            let held = authorised.keys.map(|key| Held::new(&shared, key, Arc::clone(&terms), now));
+            let held = authorised.keys.map(|key| Held::new(&shared, key, Arc::clone(&terms)));
             Ok::<_, Unfinished>((held, authorised.transfer))
         });
         let (held, transfer) = pinning.await??;
@@ -262,7 +262,7 @@ impl<J: Journal + 'static> Shared<J> {
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let keys = held.each_ref().map(Held::key);
-            let accepted = wallet.accept_transfer(&keys, &settlements).map_err(|_| Unfinished)?;
+            let accepted = wallet.accept_transfer(&keys, &settlements, shared.clock.now()).map_err(|_| Unfinished)?;
             for (half, accepted) in held.iter().zip(&accepted) {
                 half.settled();
                 let _ = wallet.take_receipt(&half.key(), accepted, None, shared.clock.now());

@@ -18,7 +18,7 @@ use super::terms::{NoTerms, Terms};
 use super::{CallError, Client, ClientError};
 use crate::http::clock::Clock;
 use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
-use crate::wallet::{Journal, LaneId, OpenError, Policy, Wallet};
+use crate::wallet::{Journal, LaneId, OpenError, Policy, SpendTerms, Wallet};
 
 /// How long anything but a call may take to be answered.
 const ERRAND: Duration = Duration::from_secs(30);
@@ -334,8 +334,8 @@ pub(super) struct Held<J: Journal + 'static> {
     pub(super) credential: Option<HeaderValue>,
     /// The bytes that pay, where they are a body.
     pub(super) opening: Vec<u8>,
-    /// The not-after of the window that it was pinned in.
-    pub(super) window: Timestamp,
+    /// Its terms, by which it is judged whether it had to be refused.
+    pub(super) spend: Option<SpendTerms>,
 }
 
 impl<J: Journal + 'static> core::fmt::Debug for Held<J> {
@@ -351,9 +351,9 @@ impl<J: Journal + 'static> core::fmt::Debug for Shared<J> {
 }
 
 impl<J: Journal + 'static> Held<J> {
-    pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>, window: Timestamp) -> Self {
+    pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>) -> Self {
         let (shared, settled) = (Arc::clone(shared), AtomicBool::new(false));
-        Self { shared, key, settled, terms, credential: None, opening: Vec::new(), window }
+        Self { shared, key, settled, terms, credential: None, opening: Vec::new(), spend: None }
     }
 
     pub(super) fn key(&self) -> SpendKey {

@@ -25,7 +25,7 @@ use halometer_circuits::schnorr::Signature;
 use super::evidence_keys::BucketId;
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{
-    Credits, Digest, EpochNumber, Memo, MintResponse, OwnerId, PaymentId, Settlement, SpendTag, Timestamp,
+    Credits, Digest, EpochNumber, LANES, Memo, MintResponse, OwnerId, PaymentId, Settlement, SpendTag, Timestamp,
 };
 use crate::store::{Lease, MintRecord, PartitionPhase, RecordEvidence, RecordState, Totals};
 
@@ -205,18 +205,31 @@ pub(super) fn mint_to_bytes(mint: &MintRecord) -> Vec<u8> {
     out.extend_from_slice(&mint.amount.micro().to_be_bytes());
     out.extend_from_slice(mint.request.as_bytes());
     out.extend_from_slice(&mint.response.to_bytes());
+    for amount in mint.amounts.iter().flatten() {
+        out.extend_from_slice(&amount.micro().to_be_bytes());
+    }
     out
 }
 
 pub(super) fn mint_from_bytes(payment: PaymentId, bytes: &[u8]) -> Decoded<MintRecord> {
     let mut reader = Reader::new(bytes);
-    Ok(MintRecord {
-        payment,
-        account: reader.canonical("account id", AccountId::from_bytes)?,
-        amount: Credits::from_micro(reader.u64()?),
-        request: Digest::from_bytes(reader.array()?),
-        response: MintResponse::from_bytes(reader.rest())?,
-    })
+    let account = reader.canonical("account id", AccountId::from_bytes)?;
+    let amount = Credits::from_micro(reader.u64()?);
+    let request = Digest::from_bytes(reader.array()?);
+    let response = MintResponse::from_bytes(reader.take(MintResponse::LENGTH)?)?;
+    // Mints of before end here.
+    let mut rest = Reader::new(reader.rest());
+    let amounts = if rest.is_empty() {
+        None
+    } else {
+        let mut amounts = [Credits::ZERO; LANES];
+        for amount in &mut amounts {
+            *amount = Credits::from_micro(rest.u64()?);
+        }
+        Some(amounts)
+    };
+    rest.finish()?;
+    Ok(MintRecord { payment, account, amount, amounts, request, response })
 }
 
 fn put_totals(out: &mut Vec<u8>, totals: &Totals) {

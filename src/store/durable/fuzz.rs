@@ -8,6 +8,7 @@ use crate::fuzz::samples::SAMPLES;
 use crate::protocol::{Credits, Digest, Memo, OwnerId, PaymentId, SpendTag, Timestamp};
 use crate::store::{Lease, MintRecord, PartitionPhase, RecordEvidence, RecordState, Totals};
 use crate::testing::fuzz::planted;
+use crate::testing::world::sixty_and_forty;
 
 const PAYMENT: PaymentId = PaymentId::from_bytes([7; 32]);
 
@@ -44,9 +45,11 @@ pub(crate) fn record_seeds() -> Vec<Vec<u8>> {
         payment: PAYMENT,
         account: SAMPLES.account,
         amount: Credits::from_micro(100),
+        amounts: Some(sixty_and_forty()),
         request: Digest::from_bytes([6; 32]),
         response: SAMPLES.minted.clone(),
     };
+    let former = MintRecord { amounts: None, ..mint.clone() };
     vec![
         row(RecordState::Open { lease, metered: Credits::from_micro(300) }, 0),
         row(RecordState::Settled(SAMPLES.settlement.clone()), 130),
@@ -54,6 +57,7 @@ pub(crate) fn record_seeds() -> Vec<Vec<u8>> {
         BucketMeta { begun, last_settled, totals }.to_bytes(),
         codec::evidence_to_bytes(&evidence),
         codec::mint_to_bytes(&mint),
+        codec::mint_to_bytes(&former),
         SAMPLES.key.nullifier.to_bytes().to_vec(),
     ]
 }

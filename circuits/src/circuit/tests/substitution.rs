@@ -257,7 +257,10 @@ impl<'a> Trial<'a> {
     fn follow(&self, other: &Filling, wires: &[usize]) -> Filling {
         let mut lies = Vec::new();
         for wire in wires {
-            let value = self.first.fill_to_fit(&lies).trace.passed[*wire];
+            let value = match lies.is_empty() {
+                true => self.honest.trace.passed[*wire],
+                false => self.first.fill_to_fit(&lies).trace.passed[*wire],
+            };
             let lie = other.trace.passed[*wire] - value;
             lies.push((*wire, if bool::from(lie.is_zero()) { Base::from(4) } else { lie }));
         }
@@ -274,8 +277,12 @@ impl<'a> Trial<'a> {
             .into_par_iter()
             .filter(|wire| !chain.contains(wire))
             .map(|wire| (wire, self.follow(&other, &[wire])))
-            .filter(|(_, filling)| !self.is_honest(filling))
-            .map(|(wire, filling)| (wire, self.verdict(format!("wire {wire}"), filling)))
+            .filter_map(|(wire, filling)| {
+                let refused_by = self.system.refusals(&filling.trace, &filling.instance);
+                let honest = refused_by.is_empty() && self.is_honest(&filling);
+                let kept = self.of_one_piece(&refused_by).then_some(filling);
+                (!honest).then(|| (wire, (format!("wire {wire}"), refused_by, kept)))
+            })
             .collect();
         let mut ties: BTreeMap<Constraint, Vec<usize>> = BTreeMap::new();
         for (wire, (_, refused_by, _)) in &verdicts {

@@ -24,7 +24,8 @@ use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::server::{Listener, Server};
 use halometer::http::wire::{CLOSE_PATH, SESSION_PATH};
 use halometer::protocol::{ContentDigest, Credits, DeviceId, GatewayId, LANES, Request, Settlement, SpendKey};
-use halometer::testing::stack::{Stack, StackOptions, UpstreamOptions};
+use halometer::store::durable::{DurableStore, StoreOptions};
+use halometer::testing::stack::{Records, Stack, StackOptions, UpstreamOptions};
 use halometer::wallet::{MemoryJournal, ProvingKeys, ReadySpend, RootSecret, SessionSigner, Wallet};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -124,7 +125,10 @@ impl Shop {
         let server = Listener::bind(([127, 0, 0, 1], 0).into()).await?.serve(service);
         let upstream = Some(UpstreamOptions { url: server.url(), api_key: None });
         let free = vec!["POST /free/**".parse()?];
-        let options = StackOptions { upstream, free, keep: Some(place.next()), ..StackOptions::default() };
+        let gateway = GatewayId::from_bytes(rand::random());
+        let store = DurableStore::create(place.next(), gateway, &StoreOptions::default())?;
+        let records = Records { gateway, set: Arc::new(store.spent_set()), mints: Arc::new(store.mint_book()) };
+        let options = StackOptions { upstream, free, records: Some(records), ..StackOptions::default() };
         let stack = Stack::start(options).await?;
         let directory = stack.gateway().directory();
         let id = stack.gateway().id();
@@ -168,8 +172,8 @@ impl Caller {
         for _ in 0..spends.div_ceil(LANES) {
             let amounts = [amount; LANES];
             let payment = shop.stack.pay(Credits::checked_sum(amounts).ok_or("the amounts fit")?)?;
-            let minted = issuer.mint(&wallet.request_mint(payment, amounts)?, now())?;
-            wallet.accept_mint(&payment, &minted)?;
+            let minted = issuer.mint(&wallet.request_mint(payment, amounts, now())?, now())?;
+            wallet.accept_mint(&payment, &minted, now())?;
         }
         Ok(Self { wallet })
     }
@@ -228,7 +232,7 @@ impl Session {
         let answer: halometer::http::wire::SettlementAnswer =
             serde_json::from_slice(&answer.map_err(|error| error.to_string())?)?;
         let settlement = URL_SAFE_NO_PAD.decode(&answer.settlement)?;
-        caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?)?;
+        caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?, now())?;
         Ok(())
     }
 }

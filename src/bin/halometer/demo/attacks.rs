@@ -8,14 +8,16 @@ use rand::RngExt as _;
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 
+use super::error::DemoError;
+use super::figures::narrow;
 use super::report::{DoubleSpend, Refusal, Replay};
-use super::run::{DemoError, TARGET, narrow, refusal};
 use halometer::http::clock::now;
 use halometer::http::payer::{Client, ClientError};
 use halometer::http::payment::{Challenge, Credential, Payload, RECEIPT_HEADER, Receipt};
 use halometer::http::problem::{self, ProblemDetails};
 use halometer::lifecycle::Evidence;
 use halometer::protocol::{ContentDigest, Credits, DeviceId, LANES, PaymentId, Request, Settlement, SpendKey};
+use halometer::testing::chat::COMPLETIONS;
 use halometer::testing::stack::Stack;
 use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, RootSecret, Wallet};
 
@@ -75,9 +77,9 @@ impl Mallory {
         for _ in 0..2 {
             let root = RootSecret::from_bytes(secret);
             let mut wallet = Wallet::new(root, device, stack.root_key(), &directory, MemoryJournal::new())?;
-            let request = wallet.request_mint(payment, amounts)?;
+            let request = wallet.request_mint(payment, amounts, now())?;
             let response = client.mint(&issuer, &request).await?;
-            wallet.accept_mint(&payment, &response)?;
+            wallet.accept_mint(&payment, &response, now())?;
             copies.push(wallet);
         }
         let (Some(copy), Some(first)) = (copies.pop(), copies.pop()) else {
@@ -119,7 +121,8 @@ impl Mallory {
             DemoError::Attack(format!("the call before it was answered {status} {problem}"))
         })?;
         let settlement = Settlement::from_bytes(&bytes).map_err(|error| DemoError::Attack(error.to_string()))?;
-        let accepted = self.first.accept(&key, &settlement).map_err(|error| DemoError::Attack(error.to_string()))?;
+        let accepted =
+            self.first.accept(&key, &settlement, now()).map_err(|error| DemoError::Attack(error.to_string()))?;
         self.cost += accepted.cost.micro();
 
         let cost_before = narrow(stack.books()?.charged);
@@ -182,7 +185,8 @@ async fn spend(
     let gateway = stack.gateway().id();
     let url = stack.gateway_url();
     let authority = url.trim_start_matches("http://");
-    let request = Request::new(authority, "POST", TARGET, ContentDigest::of(body)).map_err(|error| failed(&error))?;
+    let request =
+        Request::new(authority, "POST", COMPLETIONS, ContentDigest::of(body)).map_err(|error| failed(&error))?;
     let job = wallet.plan(LANE, &gateway, class, now()).map_err(|error| failed(&error))?;
     let keys = Arc::clone(keys);
     let proving = tokio::task::spawn_blocking(move || {
@@ -204,7 +208,7 @@ async fn send(
     credential: Option<&HeaderValue>,
     body: &Bytes,
 ) -> Result<Answered, ClientError> {
-    let mut request = sender.post(format!("{}{TARGET}", stack.gateway_url()));
+    let mut request = sender.post(format!("{}{COMPLETIONS}", stack.gateway_url()));
     request = request.header(header::CONTENT_TYPE, "application/json");
     if let Some(credential) = credential {
         request = request.header(header::AUTHORIZATION, credential.clone());
@@ -225,5 +229,5 @@ async fn send(
         None => problem.settlement(),
     };
     let name = problem.kind().map_or("", |kind| kind.as_str());
-    Ok(Answered { refusal: refusal(status, name), settlement })
+    Ok(Answered { refusal: Refusal::new(status, name), settlement })
 }

@@ -43,6 +43,11 @@ pub fn time(ms: f64) -> String {
     }
 }
 
+/// A sum of the demo, which fits; one that did not would reconcile with nothing.
+pub(super) fn narrow(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
+}
+
 /// A whole number with a comma after every three digits.
 pub fn amount(number: u64) -> String {
     let digits = number.to_string();

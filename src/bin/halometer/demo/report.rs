@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use http::StatusCode;
 use serde::Serialize;
 
 use super::figures::{Spread, amount, time};
@@ -62,6 +63,13 @@ pub struct Refusal {
     pub status: u16,
     /// The problem's name.
     pub problem: String,
+}
+
+impl Refusal {
+    /// Of a status and the name of its problem.
+    pub fn new(status: StatusCode, problem: &str) -> Self {
+        Self { status: status.as_u16(), problem: problem.to_owned() }
+    }
 }
 
 /// One call, as an example.

@@ -15,19 +15,21 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::attacks::{self, Mallory};
-use super::figures::{Spread, amount};
-use super::report::{Check, Money, Refusal, Report, Sample, Sizes, Times, Tokens};
+use super::error::DemoError;
+use super::figures::{Spread, amount, narrow};
+use super::kept::Kept;
+use super::report::{Check, Money, Report, Sample, Sizes, Times, Tokens};
 use crate::prompts::Prompts;
 use halometer::circuits::proof::Proof;
-use halometer::http::payer::{CallError, Client, ClientError, Paid, Payer, PayerError, PayerParts};
+use halometer::http::clock::now;
+use halometer::http::payer::{CallError, Client, Paid, Payer, PayerParts};
 use halometer::http::pricing::TokenPricing;
 use halometer::http::usage::Usage;
 use halometer::protocol::{Credits, DeviceId, Directory, LANES, Spend, Tariff};
-use halometer::testing::stack::{Stack, StackError, StackOptions, UpstreamOptions};
-use halometer::wallet::{AcceptMintError, MemoryJournal, OpenError, PaymentError, Policy, RootSecret, Wallet};
+use halometer::testing::chat::COMPLETIONS;
+use halometer::testing::stack::{Stack, StackOptions, UpstreamOptions};
+use halometer::wallet::{MemoryJournal, PaymentError, Policy, RootSecret, Wallet};
 
-/// Where the questions go.
-pub const TARGET: &str = "/v1/chat/completions";
 /// After so many calls that failed, no more are begun.
 const PATIENCE: usize = 10;
 
@@ -58,39 +60,6 @@ pub trait Progress: Sync {
     fn step(&self, done: usize);
 }
 
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DemoError {
-    /// A party could not be started, or not be asked.
-    #[error(transparent)]
-    Stack(#[from] StackError),
-    /// A request got no usable answer.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// There is no wallet, most likely because the issuer's directory is refused.
-    #[error("the wallet cannot be opened: {0}")]
-    Wallet(#[from] OpenError),
-    /// No mint was requested.
-    #[error("the wallet cannot request a mint: {0}")]
-    Payment(#[from] PaymentError),
-    /// The mint is refused.
-    #[error("the wallet refuses what was minted: {0}")]
-    Mint(#[from] AcceptMintError),
-    /// The payer could not be started.
-    #[error(transparent)]
-    Payer(#[from] PayerError),
-    /// The first proofs could not be made.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// An attack could not even be carried out.
-    #[error("the attack could not be carried out: {0}")]
-    Attack(String),
-    /// The user had enough.
-    #[error("interrupted")]
-    Interrupted,
-}
-
 /// Runs the demo. `stop` becoming true ends it early, with all that is on its way finished.
 ///
 /// # Errors
@@ -100,15 +69,19 @@ pub async fn run(
     progress: &dyn Progress,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Report, DemoError> {
-    let parties =
-        StackOptions { upstream: options.upstream.clone(), keep: options.keep.clone(), ..StackOptions::default() };
-    let stack = Stack::start(parties).await?;
+    let kept = options.keep.as_deref().map(Kept::create).transpose()?;
+    let records = kept.as_ref().map(Kept::records);
+    let stack =
+        Stack::start(StackOptions { upstream: options.upstream.clone(), records, ..StackOptions::default() }).await?;
+    if let Some(kept) = &kept {
+        kept.directory(stack.issuer().signed_directory())?;
+    }
     let outcome = tokio::select! {
         outcome = with_stack(&stack, &options, progress) => outcome,
         _ = stop.wait_for(|stop| *stop) => Err(DemoError::Interrupted),
     };
-    if let Some(hint) = stack.keep()? {
-        progress.say(&hint);
+    if let Some(kept) = kept {
+        progress.say(&kept.conclude(&stack)?);
     }
     stack.shutdown().await;
     outcome
@@ -246,9 +219,9 @@ pub(super) async fn fund(
     let device = DeviceId::from_bytes(UnwrapErr(SysRng).random());
     let directory = client.directory(&issuer).await?;
     let mut wallet = Wallet::new(root, device, stack.root_key(), &directory, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, amounts)?;
+    let request = wallet.request_mint(payment, amounts, now())?;
     let response = client.mint(&issuer, &request).await?;
-    wallet.accept_mint(&payment, &response)?;
+    wallet.accept_mint(&payment, &response, now())?;
     Ok(wallet)
 }
 
@@ -291,7 +264,7 @@ async fn pay(payer: &Payer<MemoryJournal>, stack: &Stack, options: &Options, pro
             let body = question(options, index);
             let mut headers = HeaderMap::new();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            let outcome = payer.call(Method::POST, TARGET, headers, body.clone()).await;
+            let outcome = payer.call(Method::POST, COMPLETIONS, headers, body.clone()).await;
             let mut tally = lock(&tally);
             tally.add(outcome, &body, directory);
             progress.step(tally.answered);
@@ -401,14 +374,4 @@ fn reconcile(stack: &Stack, money: &Money, priced: u64, mallory: &Mallory) -> Re
         ),
         Check::new("books: held for calls that are not settled = 0", narrow(books.held), 0),
     ])
-}
-
-/// A sum of the demo, which fits; one that did not would reconcile with nothing.
-pub(super) fn narrow(sum: u128) -> u64 {
-    u64::try_from(sum).unwrap_or(u64::MAX)
-}
-
-/// A refusal, for the report.
-pub(super) fn refusal(status: StatusCode, problem: &str) -> Refusal {
-    Refusal { status: status.as_u16(), problem: problem.to_owned() }
 }

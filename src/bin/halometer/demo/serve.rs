@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::error::DemoError;
+use super::kept::Kept;
 use crate::args::DemoArgs;
 use halometer::protocol::Credits;
 use halometer::testing::stack::{Stack, StackOptions};
@@ -15,13 +17,18 @@ const PAID: Credits = Credits::from_micro(512_000);
 
 /// Runs the parties until they are interrupted.
 pub(super) fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let options = StackOptions { keep: args.keep.clone(), listen: args.listen, ..StackOptions::default() };
+    let kept = args.keep.as_deref().map(Kept::create).transpose().map_err(DemoError::from)?;
+    let records = kept.as_ref().map(Kept::records);
+    let options = StackOptions { records, listen: args.listen, ..StackOptions::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stack = Stack::start(options).await?;
+        if let Some(kept) = &kept {
+            kept.directory(stack.issuer().signed_directory()).map_err(DemoError::from)?;
+        }
         introduce(&stack, args.json)?;
         let stopped = tokio::signal::ctrl_c().await;
-        let hint = stack.keep()?;
+        let hint = kept.map(|kept| kept.conclude(&stack)).transpose().map_err(DemoError::from)?;
         stack.shutdown().await;
         if let (Some(hint), false) = (hint, args.json) {
             writeln!(io::stdout(), "\n{hint}")?;

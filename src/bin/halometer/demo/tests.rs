@@ -5,7 +5,8 @@ use halometer::testing::stack::UpstreamOptions;
 use indicatif::ProgressStyle;
 use tokio::sync::watch;
 
-use super::run::{DemoError, Options, Progress, run};
+use super::error::DemoError;
+use super::run::{Options, Progress, run};
 use super::{TEMPLATE, service_root};
 use crate::prompts::Prompts;
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::config::{Config, IssuerConfig, Loaded};
+use super::due::{DueError, due};
 use super::front::Exchanged;
 use super::log::IssuerLog;
-use super::publish::{self, PublishError};
+use super::publish::PublishError;
 use super::start::{self, Prepared, Records, StartError};
 use super::vault::{Vault, VaultError};
 use halometer::clearing::{Clearing, ClearingParts, Desk, DeskParts};
@@ -16,33 +17,25 @@ use halometer::http::clock::now;
 use halometer::http::exchange::{AdoptError, Adoption};
 use halometer::http::gateway::GatewayService;
 use halometer::http::issuer::IssuerService;
-use halometer::issuer::{Issuer, IssuerError, PaymentNotices, Schedule, ScheduleError};
-use halometer::protocol::{Directory, DirectoryError, Limits, Timestamp};
-use halometer::store::SpentSet;
-use halometer::upkeep::{BeginEpochError, begin_epoch};
+use halometer::issuer::{Issuer, IssuerError, PaymentNotices};
+use halometer::protocol::{Directory, Timestamp};
 
 /// Why nothing was changed: all goes on as it was. The operator has to act.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReloadError {
+pub(super) enum ReloadError {
     /// The issuer is inside, and would be elsewhere, or the other way round.
     #[error("`issuer.kind` is another: that is for the next start, and so is all else in the file")]
     OtherKind,
     /// What the configuration asks for cannot follow what there is.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The schedule cannot go on.
-    #[error("`issuer.schedule`: {0}")]
-    Schedule(#[from] ScheduleError),
+    /// The directory that is due cannot be made.
+    #[error(transparent)]
+    Due(#[from] DueError),
     /// Keys are not at hand.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// The partition of a new epoch cannot be made.
-    #[error(transparent)]
-    Begin(#[from] BeginEpochError),
-    /// A directory with the new epoch breaks a rule.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
     /// The issuer does not go on.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
@@ -64,35 +57,6 @@ impl From<StartError> for ReloadError {
     fn from(error: StartError) -> Self {
         Self::Start(Box::new(error))
     }
-}
-
-/// The directory that is due; none if the newest that was ever published is. Keys and partitions of its new epochs are made: in this
-/// order, and before anybody sees the directory.
-pub(super) fn due(
-    known: &Directory,
-    config: &Config,
-    vault: &mut Vault,
-    set: &dyn SpentSet,
-    now: Timestamp,
-) -> Result<Option<Directory>, ReloadError> {
-    let wished = publish::next(known, config, vault.gateway(), now)?;
-    let limits = Limits { session_seconds: config.directory.session_seconds };
-    let schedule = Schedule::new(config.issuer.schedule.parts(), limits)?;
-    let mut directory = wished.unwrap_or_else(|| known.clone());
-    while let Some(planned) = schedule.next(&directory, now)? {
-        if let Some(pause) = planned.pause() {
-            let (from, until) = (pause.from.seconds(), pause.until.seconds());
-            warn!(
-                from,
-                until, "no epoch issued in this time; notes of epochs that ended in it are lost to their owners"
-            );
-        }
-        let key = vault.add(planned.number())?;
-        begin_epoch(set, &directory, planned.number())?;
-        info!(epoch = %planned.number(), "an epoch is announced");
-        directory = planned.into_directory(key, now)?;
-    }
-    Ok((directory != *known).then_some(directory))
 }
 
 /// Makes the changes, one after the other.

@@ -12,7 +12,7 @@ const TARIFFS: usize = 8;
 /// Why there is no directory as the configuration wishes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PublishError {
+pub(super) enum PublishError {
     /// The quantum is never changed: amounts that are about would be no multiples of it.
     #[error("`directory.quantum` is {known} and cannot be changed")]
     Quantum {

@@ -9,7 +9,7 @@ use super::config::{
     BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreKind,
 };
 use super::development::Booked;
-use super::keeper::{ReloadError, due};
+use super::due::{DueError, due};
 use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
@@ -41,7 +41,7 @@ use halometer::upkeep::{Upkeep, UpkeepParts};
 /// Why a gateway does not start. The operator has to act.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StartError {
+pub(super) enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -79,7 +79,7 @@ pub enum StartError {
     Publish(#[from] PublishError),
     /// The next directory.
     #[error(transparent)]
-    Due(#[from] ReloadError),
+    Due(#[from] DueError),
     /// The secret between another proxy and this gateway.
     #[error("`beside.secret`: {0}")]
     ProxySecret(#[from] ProxySecretError),

@@ -33,7 +33,7 @@ const LONGEST: usize = 4_096;
 /// Why keys are not at hand. The operator has to act.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum VaultError {
+pub(super) enum VaultError {
     /// A file cannot be read or written.
     #[error("{0} cannot be read or written: {1}")]
     File(PathBuf, #[source] io::Error),
@@ -64,7 +64,7 @@ pub enum VaultError {
 }
 
 /// The keys.
-pub struct Vault {
+pub(super) struct Vault {
     root: RootKey,
     gateway: GatewayId,
     kind: Kind,
@@ -125,12 +125,12 @@ impl Vault {
     }
 
     /// The public half of the root key, which callers pin.
-    pub fn root(&self) -> RootKey {
+    pub(super) fn root(&self) -> RootKey {
         self.root
     }
 
     /// The gateway's id.
-    pub fn gateway(&self) -> GatewayId {
+    pub(super) fn gateway(&self) -> GatewayId {
         self.gateway
     }
 

@@ -67,6 +67,7 @@ pub(super) const fn words(kind: DisputeKind) -> &'static str {
         DisputeKind::Overcharged => "took more than its tariff says; its signature shows it",
         DisputeKind::Contradicted => "signed a receipt of another cost than was settled; two signatures show it",
         DisputeKind::TwoDirectories => "signed two directories that contradict each other",
+        DisputeKind::WrongEpoch => "signed under an epoch that did not issue at that time",
         DisputeKind::BadSettlement => "gave a settlement that is none",
         DisputeKind::Denied => "says that a note was spent otherwise: a copy of this wallet runs, or it lies",
         DisputeKind::Withheld => "gives neither settlement nor cancel",

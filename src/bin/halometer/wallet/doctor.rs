@@ -339,7 +339,7 @@ fn tell(place: &Place, report: Option<&CheckReport>, findings: &Findings) -> Res
     if findings.found.is_empty() {
         lines.push("nothing is wrong".to_owned());
     }
-    say(place.json, &value, lines)
+    Ok(say(place.json, &value, lines)?)
 }
 
 const fn standing_name(standing: Standing) -> &'static str {

@@ -4,12 +4,16 @@ use std::io::{self, Write as _};
 
 use serde_json::Value;
 
-use super::trouble::Trouble;
 use halometer::http::clock::rfc3339;
 use halometer::protocol::{Credits, Timestamp};
 
+/// Standard output takes nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub(crate) struct CannotSay(#[source] io::Error);
+
 /// Prints the one value, or the lines.
-pub(crate) fn say(json: bool, value: &Value, lines: impl IntoIterator<Item = String>) -> Result<(), Trouble> {
+pub(crate) fn say(json: bool, value: &Value, lines: impl IntoIterator<Item = String>) -> Result<(), CannotSay> {
     let mut text = String::new();
     if json {
         text = format!("{value}\n");
@@ -20,12 +24,10 @@ pub(crate) fn say(json: bool, value: &Value, lines: impl IntoIterator<Item = Str
 }
 
 /// Prints bytes as they are. A reader that has seen enough (`| head`) is no error.
-pub(super) fn bytes(bytes: &[u8]) -> Result<(), Trouble> {
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), CannotSay> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Trouble::yours(format!("cannot write to standard output: {error}")).next("look to where it goes"))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CannotSay(error)),
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::say;
+use super::say::{self, CannotSay};
 use halometer::http::cause::chain;
 use halometer::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped};
 use halometer::protocol::{DirectoryError, Fault};
@@ -124,6 +124,12 @@ fn credit_words(credit: &CreditState) -> String {
         CreditState::Spent(accepted) => format!("{} of {} micro-credits were spent", accepted.cost, accepted.charge),
         CreditState::Disputed => "in dispute: the evidence is kept, and the right settlement asked for".to_owned(),
         _ => "unknown: `halometer wallet history` has what was written down".to_owned(),
+    }
+}
+
+impl From<CannotSay> for Trouble {
+    fn from(error: CannotSay) -> Self {
+        Self::yours(error.to_string()).next("look to where it goes")
     }
 }
 

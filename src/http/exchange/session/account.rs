@@ -36,7 +36,7 @@ struct Part {
 
 /// Why a call was not begun. Nothing was done for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum NotBegun {
     #[error(transparent)]
     Replayed(#[from] Replayed),
     #[error("the session is being closed")]
@@ -61,17 +61,17 @@ impl Account {
 
     /// Begins the call with this number, and reserves `most`, or all that is left if the call cannot be told the most of. Gives what
     /// the call is priced by: it may cost what was reserved and no more. A number is used up even by a call that is refused.
-    pub(super) fn begin(&mut self, number: u64, most: Option<&Metered>) -> Result<Rates, Refused> {
+    pub(super) fn begin(&mut self, number: u64, most: Option<&Metered>) -> Result<Rates, NotBegun> {
         if self.closing {
-            return Err(Refused::Closing);
+            return Err(NotBegun::Closing);
         }
         self.window.see(number)?;
         let left = self.left();
         let (reserved, rates) = match most.map(|most| self.rates.price(most)) {
-            Some(Some(price)) if price > left => return Err(Refused::CapReached),
+            Some(Some(price)) if price > left => return Err(NotBegun::CapReached),
             Some(Some(price)) => (price, self.rates.capped(price)),
             // What cannot be told, or has no price, may come to anything.
-            Some(None) | None if left.is_zero() => return Err(Refused::CapReached),
+            Some(None) | None if left.is_zero() => return Err(NotBegun::CapReached),
             // Once, an answer that the whole charge would have paid for is given for what is left of it.
             Some(None) | None if self.overrun => (left, self.rates.capped(left)),
             Some(None) | None => (left, self.rates.left(left)),
@@ -201,13 +201,13 @@ mod tests {
     fn a_call_begins_only_if_its_worst_case_fits() {
         let mut account = account(100);
         account.begin(1, Some(&calls(6))).unwrap();
-        assert_eq!(account.begin(2, Some(&calls(5))).unwrap_err(), Refused::CapReached);
+        assert_eq!(account.begin(2, Some(&calls(5))).unwrap_err(), NotBegun::CapReached);
         account.begin(3, Some(&calls(4))).unwrap();
-        assert_eq!(account.begin(4, Some(&calls(1))).unwrap_err(), Refused::CapReached);
+        assert_eq!(account.begin(4, Some(&calls(1))).unwrap_err(), NotBegun::CapReached);
         // What was reserved and not used can be used by others.
         assert_eq!(account.end(1, &calls(1)), micro(10));
         account.begin(5, Some(&calls(5))).unwrap();
-        assert_eq!(account.begin(6, Some(&calls(1))).unwrap_err(), Refused::CapReached);
+        assert_eq!(account.begin(6, Some(&calls(1))).unwrap_err(), NotBegun::CapReached);
         account.begin(7, Some(&calls(0))).unwrap();
     }
 
@@ -231,11 +231,11 @@ mod tests {
         account.begin(1, Some(&calls(3))).unwrap();
         let rates = account.begin(2, None).unwrap();
         assert!(!rates.exceeds(&calls(7)) && rates.exceeds(&calls(8)));
-        assert_eq!(account.begin(3, None).unwrap_err(), Refused::CapReached);
-        assert_eq!(account.begin(4, Some(&Metered::Charge)).unwrap_err(), Refused::CapReached);
+        assert_eq!(account.begin(3, None).unwrap_err(), NotBegun::CapReached);
+        assert_eq!(account.begin(4, Some(&Metered::Charge)).unwrap_err(), NotBegun::CapReached);
         account.end(2, &calls(1));
         assert!(!account.begin(5, Some(&Metered::usage([("unknown", 1)]))).unwrap().withholds(&calls(10)));
-        assert_eq!(account.begin(6, Some(&calls(1))).unwrap_err(), Refused::CapReached);
+        assert_eq!(account.begin(6, Some(&calls(1))).unwrap_err(), NotBegun::CapReached);
     }
 
     #[test]
@@ -256,9 +256,9 @@ mod tests {
     fn a_number_is_used_once_even_by_a_call_that_is_refused() {
         let mut account = account(10);
         account.begin(1, Some(&calls(1))).unwrap();
-        assert_eq!(account.begin(1, Some(&calls(0))).unwrap_err(), Refused::Replayed(Replayed));
-        assert_eq!(account.begin(2, Some(&calls(1))).unwrap_err(), Refused::CapReached);
-        assert_eq!(account.begin(2, Some(&calls(0))).unwrap_err(), Refused::Replayed(Replayed));
+        assert_eq!(account.begin(1, Some(&calls(0))).unwrap_err(), NotBegun::Replayed(Replayed));
+        assert_eq!(account.begin(2, Some(&calls(1))).unwrap_err(), NotBegun::CapReached);
+        assert_eq!(account.begin(2, Some(&calls(0))).unwrap_err(), NotBegun::Replayed(Replayed));
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
         account.begin(1, Some(&calls(1))).unwrap();
         account.close();
         assert!(!account.is_over());
-        assert_eq!(account.begin(2, Some(&calls(0))).unwrap_err(), Refused::Closing);
+        assert_eq!(account.begin(2, Some(&calls(0))).unwrap_err(), NotBegun::Closing);
         account.note(1, micro(5));
         assert_eq!(account.take_unwritten(), Some(micro(5)));
         assert_eq!(account.take_unwritten(), None);
