@@ -72,7 +72,7 @@ pub mod server;
 #[cfg(feature = "server")]
 mod spent;
 #[cfg(feature = "server")]
-mod sse;
+pub(crate) mod sse;
 mod tls;
 #[cfg(feature = "server")]
 pub mod upstream;

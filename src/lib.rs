@@ -36,6 +36,9 @@ pub use halometer_circuits as circuits;
 pub mod clearing;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(all(any(test, fuzzing), feature = "durable", feature = "http", feature = "testing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gateway;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod http;
@@ -55,5 +58,5 @@ pub mod wallet;
 #[cfg(any(feature = "client", feature = "pipeline"))]
 pub mod workers;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod trials;

@@ -62,7 +62,7 @@ impl AuthenticSpend {
     }
 
     /// Skips the proof, for the model test, which makes thousands of spends.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_proof(self) -> VerifiedSpend {
         self.into_verified()
     }

@@ -158,7 +158,7 @@ impl AuthenticTransfer {
     }
 
     /// Skips the proofs, for the model test.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_proof(self) -> VerifiedTransfer {
         self.permit.used();
         VerifiedTransfer(self.halves.map(AuthenticSpend::without_proof))

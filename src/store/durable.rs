@@ -26,6 +26,8 @@ mod commit_queue;
 mod committer;
 mod engine;
 mod evidence_keys;
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(crate) mod fuzz;
 mod journal;
 mod maintenance;
 mod mark;

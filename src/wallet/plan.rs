@@ -138,7 +138,7 @@ impl ProofJob {
     }
 
     /// Skips the proof, for the model test, which makes thousands of spends.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_proof(self) -> ReadySpend {
         self.finish(Proof::from_bytes(&[0; Proof::LENGTH]).expect("the right length"))
     }

@@ -271,7 +271,8 @@ fn number(reader: &mut Reader<'_>) -> Decoded<u64> {
         }
         number |= part << shift;
         if byte < 0x80 {
-            return Ok(number);
+            // A last group of zeros would be another encoding of the same number.
+            return if byte == 0 && shift > 0 { Err(DecodeError::Field("number")) } else { Ok(number) };
         }
     }
     Err(DecodeError::Field("number"))
@@ -296,6 +297,7 @@ mod tests {
             assert!(number(&mut Reader::new(&out[..out.len() - 1])).is_err());
         }
         assert!(number(&mut Reader::new(&[0xff; 11])).is_err(), "more than 64 bits");
+        assert!(number(&mut Reader::new(&[0x80, 0])).is_err(), "a group too many");
         assert!(small_number(&mut Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x10])).is_err(), "more than 32 bits");
     }
 

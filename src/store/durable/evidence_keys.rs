@@ -144,6 +144,12 @@ fn parse(bytes: &[u8]) -> Option<BTreeMap<(EpochNumber, BucketId), Arc<EvidenceK
     entries.chunks_exact(ENTRY).map(entry).collect()
 }
 
+/// Whether the bytes can be read.
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(super) fn looks_whole(bytes: &[u8]) -> bool {
+    parse(bytes).is_some()
+}
+
 fn digest(bytes: &[u8]) -> [u8; 32] {
     let hash = Params::new().hash_length(32).personal(b"halometer1-ekeys").hash(bytes);
     let mut digest = [0; 32];

@@ -184,6 +184,9 @@ impl Frontier {
         while left > 0 {
             let (lane, frozen, known) = (rest.u32()?, flag(&mut rest)?, flag(&mut rest)?);
             let newest = (rest.u64()?, rest.u64()?);
+            if !known && newest != (0, 0) {
+                return Err(DecodeError::Field("a lane without spends"));
+            }
             lanes.push(LaneFrontier { lane, frozen, newest: known.then_some(newest) });
             left = left.saturating_sub(4 + 1 + 1 + 8 + 8);
         }

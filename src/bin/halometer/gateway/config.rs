@@ -3,6 +3,8 @@
 //! What serde can say of a single value it says with its line; what concerns several values is checked after it.
 
 mod check;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod place;
 mod values;
 
