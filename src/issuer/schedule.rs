@@ -126,7 +126,9 @@ impl Schedule {
         let number = EpochNumber::new(last.checked_add(1).ok_or(ScheduleError::Numbers)?);
         directory.parts().serial.checked_add(1).ok_or(ScheduleError::Numbers)?;
 
-        let leaves = |epoch: &&Epoch| epoch.spend.until.after(keep.into()) <= now;
+        // By the time that the directory says it was published at.
+        let published = directory.grid().published(now);
+        let leaves = |epoch: &&Epoch| epoch.spend.until.after(keep.into()) <= published;
         let (leaving, staying): (Vec<&Epoch>, Vec<&Epoch>) = epochs.iter().partition(leaves);
         if staying.len() >= Self::MAX_EPOCHS {
             let first = staying.iter().min_by_key(|epoch| epoch.spend.until).unwrap_or(&staying[0]);

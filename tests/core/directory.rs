@@ -88,7 +88,7 @@ fn a_newer_directory_that_changes_an_epoch_is_a_contradiction() {
     // The key of an epoch that is over, and rightly gone, does not come back under a new number.
     let newer = directory(|parts| {
         let over = parts.epochs.remove(0);
-        (parts.serial, parts.published) = (2, over.spend.until);
+        (parts.serial, parts.published) = (2, over.spend.until.after(HOUR));
         let issue = Window { from: parts.epochs[0].issue.until, until: parts.epochs[0].issue.until.after(DAY) };
         let spend = Window { until: issue.until.after(DAY), ..issue };
         parts.epochs.push(Epoch { number: EpochNumber::new(3), key: over.key, issue, spend });
@@ -96,7 +96,7 @@ fn a_newer_directory_that_changes_an_epoch_is_a_contradiction() {
     assert_eq!(newer.unwrap().check_follows(&known), Err(DirectoryError::Contradiction));
     // What may change: everything else, and epochs that are over may go.
     let newer = directory(|parts| {
-        (parts.serial, parts.published) = (2, parts.epochs[0].spend.until);
+        (parts.serial, parts.published) = (2, parts.epochs[0].spend.until.after(HOUR));
         parts.epochs.remove(0);
         parts.classes.push(micro(100));
         parts.gateways.remove(1);

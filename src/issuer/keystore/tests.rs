@@ -179,7 +179,7 @@ fn keys_are_forgotten_when_they_sign_nothing_any_more() {
 fn the_key_of_an_epoch_that_left_the_directory_is_forgotten() {
     let (_directory, _path, mut store) = with_world_keys();
     let mut parts = directory_parts();
-    parts.published = parts.epochs.remove(0).spend.until;
+    parts.published = parts.epochs.remove(0).spend.until.after(crate::testing::world::HOUR);
     let directory = Directory::new(parts).unwrap();
     assert_eq!(store.forget(&directory, T0, &mut rng(4)).unwrap(), [EPOCH[0]]);
 }

@@ -298,6 +298,36 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_within_a_window_waits_for_the_next() {
+        let now = Timestamp::from_seconds(1_000_000);
+        let hourly = |prices: &str| config(prices, "directory.publish_seconds = 3600");
+        let (first, id) = known(&hourly("call = { credits = 1 }"), now);
+        let begun = first.parts().published;
+        assert!(begun <= now && begun.seconds().is_multiple_of(HOUR));
+        let dear = hourly("call = { credits = 2 }");
+        let second = next(&first, &dear, id, now.after(5)).unwrap().unwrap();
+        assert_eq!(second.parts().published, begun.after(HOUR), "of this window there is one already");
+        // Unchanged it is published again, in a window of its own.
+        assert!(again(&first, begun.after(HOUR - 1)).is_err());
+        let third = again(&first, begun.after(HOUR)).unwrap();
+        assert_eq!((third.parts().serial, third.parts().published), (2, begun.after(HOUR)));
+        assert!(third.contradicts(&second), "and of that there is one as well");
+        // After a clock that went back nothing comes out before the newest window is over.
+        assert_eq!(
+            next(&third, &dear, id, now.before(9 * HOUR)).unwrap().unwrap().parts().published,
+            begun.after(2 * HOUR)
+        );
+        // The grid stays.
+        let other = config("call = { credits = 1 }", "directory.publish_seconds = 600");
+        assert_eq!(next(&first, &other, id, now), Err(PublishError::Publication { known: 3_600 }));
+        assert_eq!(
+            next(&first, &config("call = { credits = 1 }", ""), id, now),
+            Ok(None),
+            "as it was, if it is not said"
+        );
+    }
+
+    #[test]
     fn gateways_elsewhere_come_and_go() {
         let now = Timestamp::from_seconds(1_000_000);
         let alone = config("call = { credits = 1 }", "");

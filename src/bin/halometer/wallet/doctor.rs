@@ -196,6 +196,9 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
         utc(parts.published),
         directory.digest()
     ));
+    if directory.grid().is_for_development() {
+        findings.facts.push(super::DEVELOPMENT.to_owned());
+    }
     for gateway in &parts.gateways {
         findings.facts.push(format!("gateway {} at {}", gateway.id, gateway.origins.join(", ")));
     }
