@@ -470,7 +470,7 @@ mod tests {
 
     #[tokio::test]
     async fn cheap_questions_cost_no_quota_and_miss_nothing() {
-        let (set, inner) = served_with(64, Rate { per_minute: 0, burst: 0 });
+        let (set, inner) = served_with(1 << 10, Rate { per_minute: 0, burst: 0 });
         let path = || bucket_path(EPOCH[0], Prefix::WHOLE);
         let mut known = 64;
         for round in 0..200 {

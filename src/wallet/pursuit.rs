@@ -102,8 +102,8 @@ const DISPUTE_AFTER: u32 = 6;
 /// after which one is written if nobody ever answered.
 const STALLED_AFTER: (u32, u64) = (12, 4_095);
 const SILENT_AFTER: (u32, u64) = (24, 12 * 3600);
-/// While it was waited for less than this, seconds, the pause is a sixth of it, then a half: a gateway that is back after a minute is
-/// asked within ten seconds.
+/// While it was waited for less than this, seconds, the pause is a fifth of it, or 4 seconds, then as long again: a gateway that is
+/// back after a minute is asked within about ten seconds.
 const SOON: u64 = 300;
 /// The first and the longest pause between two steps, seconds.
 const FIRST_PAUSE: u64 = 1;
@@ -160,7 +160,7 @@ impl Pursuit {
         let waited = self.waited(now);
         self.waiting_since.get_or_insert(now);
         self.waits = self.waits.saturating_add(1);
-        let own = if waited < SOON { waited / 6 } else { waited / 2 };
+        let own = if waited < SOON { (waited / 5).max(waited.min(4)) } else { waited };
         let said = said.map_or(own, |said| said.clamp(own / 4, own.max(SOON)));
         let pause = said.clamp(FIRST_PAUSE, LONGEST_PAUSE);
         self.due = now.after(pause + rng.next_u64() % (pause / 4 + 1));

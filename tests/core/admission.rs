@@ -29,7 +29,7 @@ fn a_spend_after_its_window_is_expired() {
     let world = World::new();
     let paid = pay(&mut world.funded(1), LANE0, 10, T0);
     let window = T0.before(INTO_WINDOW);
-    assert_eq!(problem(&world, &paid.opening, window.before(1)), Problem::Expired, "of a window to come");
+    assert_eq!(problem(&world, &paid.opening, window.before(Grid::EARLY + 1)), Problem::Expired, "to come");
     assert_eq!(problem(&world, &paid.opening, window.after(HOUR + 300)), Problem::Expired);
     assert!(matches!(world.open(&paid, window.after(HOUR + 299)), Ok(Opened::Admitted(_))));
 }
@@ -38,7 +38,7 @@ fn a_spend_after_its_window_is_expired() {
 fn a_spend_of_an_epoch_that_is_over_or_not_begun_is_refused() {
     let world = World::new();
     let paid = pay(&mut world.funded(1), LANE0, 10, T0);
-    for now in [T0.before(HOUR + 1), T0.after(2 * DAY)] {
+    for now in [T0.before(HOUR + Grid::EARLY + 1), T0.after(2 * DAY)] {
         assert_eq!(problem(&world, &paid.opening, now), Problem::UnknownEpoch);
     }
     let unknown = altered(&paid, |spend| spend.epoch = EpochNumber::new(7));
