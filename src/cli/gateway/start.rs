@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{
-    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreKind,
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreConfig, StoreKind,
 };
 use super::development::Booked;
 use super::keeper::{ReloadError, due};
@@ -14,7 +14,7 @@ use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use crate::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
-use crate::http::clock::now;
+use crate::http::clock::{now, system};
 use crate::http::gateway::GatewayLimits;
 use crate::http::issuer::ClearingLimits;
 use crate::http::layer::PaymentLayer;
@@ -33,7 +33,10 @@ use crate::protocol::{
 };
 use crate::sealed::{read_bounded, write_atomically};
 use crate::store::durable::{DurableStore, OpenError, StoreOptions};
-use crate::store::{MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, SpentSet, StoreError};
+use crate::store::{
+    Beat, ClockJump, Look, MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, Pulse, SpentSet,
+    StoreError,
+};
 use crate::upkeep::{Upkeep, UpkeepParts};
 
 /// Why a gateway does not start. The operator has to act.
@@ -57,6 +60,9 @@ pub enum StartError {
         /// Whose keys they are.
         keys: String,
     },
+    /// The clock is far from what it was when the gateway ran last.
+    #[error("{0}; nothing was deleted: {CLOCK_HELP}")]
+    Clock(ClockJump),
     /// The store fails.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
@@ -139,6 +145,10 @@ pub enum StartError {
     },
 }
 
+/// What to do about a clock that jumped.
+pub(super) const CLOCK_HELP: &str = "put the machine's clock right and start again; if it is right as it is now, start once with \
+                                     `--accept-clock`";
+
 /// Where the records are.
 pub(super) struct Records {
     pub(super) set: Arc<dyn SpentSet>,
@@ -154,6 +164,10 @@ pub(super) struct Prepared {
     pub(super) file: Option<PathBuf>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) issuer: Arc<Issuer>,
+    /// What it goes by: the configuration, but for prices that cannot be published yet.
+    pub(super) config: Config,
+    /// Why they cannot.
+    pub(super) waits: Option<PublishError>,
 }
 
 fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
@@ -179,7 +193,8 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
 }
 
 fn store_options(config: &Config) -> StoreOptions {
-    StoreOptions { cache_bytes: config.store.cache_bytes, mark: config.store.mark.clone(), ..StoreOptions::default() }
+    let StoreConfig { cache_bytes, mark, allow_mark_inside, .. } = config.store.clone();
+    StoreOptions { cache_bytes, mark, allow_mark_inside, ..StoreOptions::default() }
 }
 
 /// The directory that was published last, if there is a file.
@@ -205,6 +220,7 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     let config = &loaded.config;
     let mut vault = Vault::open(config)?;
     let records = open_records(config, &vault)?;
+    look_at_clock(&*records.set, loaded.accept_clock)?;
     let file = (config.store.kind == StoreKind::Durable).then(|| config.issuer.directory.clone());
     let known = match &file {
         Some(file) => read_directory(file, &vault)?,
@@ -221,7 +237,16 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         }
     };
     vault.check(&known, now)?;
-    let directory = match due(&known, config, &mut vault, &*records.set, now)? {
+    let mut went_by = config.clone();
+    let (next, waits) = match due(&known, config, &mut vault, &*records.set, now) {
+        // It was taken up once, or it will be by itself: until then the prices that callers know are good.
+        Err(ReloadError::Publish(error)) if error.passes() => {
+            went_by.prices = publish::known_prices(&known);
+            (due(&known, &went_by, &mut vault, &*records.set, now)?, Some(error))
+        }
+        outcome => (outcome?, None),
+    };
+    let directory = match next {
         Some(next) => {
             file.iter().try_for_each(|file| write_directory(file, &next, &root))?;
             next
@@ -240,7 +265,20 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         quotas: quotas(config),
     };
     let gateway = Gateway::new(parts, now)?;
-    Ok(Prepared { vault, records, file, gateway: Arc::new(gateway), issuer: Arc::new(issuer) })
+    let (gateway, issuer) = (Arc::new(gateway), Arc::new(issuer));
+    Ok(Prepared { vault, records, file, gateway, issuer, config: went_by, waits })
+}
+
+/// Before anything is done by the clock: whether it goes on from where it was.
+pub(super) fn look_at_clock(set: &dyn SpentSet, accept: bool) -> Result<(), StartError> {
+    let look = match accept {
+        true => Look::Accepted(system()),
+        false => Look::Clock { now: system(), passed: 0 },
+    };
+    match set.beat(look)? {
+        Beat::Steady(_) => Ok(()),
+        Beat::Jumped(jump) => Err(StartError::Clock(jump)),
+    }
 }
 
 /// The first directory: of an issuer that never had one.
@@ -298,15 +336,26 @@ fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartErr
     }
     let (records, now) = (open_records(config, vault)?, now());
     let partitions = records.set.partitions()?.len();
+    let look = Look::Clock { now: system(), passed: 0 };
+    let known = records.set.pulse()?;
+    if let Some(Beat::Jumped(jump)) = known.map(|known| Pulse::next(Some(known), partitions == 0, look)) {
+        return Err(StartError::Clock(jump));
+    }
     found.push(format!("the store has {partitions} partitions and {} mints", records.mints.totals()?.mints));
     match read_directory(&config.issuer.directory, vault)? {
         None => found.push("there is no directory yet: the first start makes it".to_owned()),
         Some(known) => {
             vault.check(&known, now)?;
             let serial = known.parts().serial;
-            found.push(match publish::next(&known, config, vault.gateway(), now)? {
-                None => format!("directory {serial} says what the configuration says"),
-                Some(next) => format!("directory {} would follow {serial}", next.parts().serial),
+            found.push(match publish::next(&known, config, vault.gateway(), now) {
+                Ok(None) => format!("directory {serial} says what the configuration says"),
+                Ok(Some(next)) => format!("directory {} would follow {serial}", next.parts().serial),
+                Err(error) if error.passes() => {
+                    let went_by = Config { prices: publish::known_prices(&known), ..config.clone() };
+                    publish::next(&known, &went_by, vault.gateway(), now)?;
+                    format!("it would start with the prices of directory {serial}: {error}")
+                }
+                Err(error) => return Err(error.into()),
             });
         }
     }

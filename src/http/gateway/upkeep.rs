@@ -2,13 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::Observer;
-use crate::http::clock::now;
+use crate::http::clock::system;
 use crate::issuer::Issuer;
 use crate::pipeline::{Current, TaskPool};
 use crate::store::SpentSet;
@@ -37,9 +37,12 @@ pub(super) fn start(
     let thread = TaskPool::start("upkeep", 1, 1)?;
     let UpkeepTask { upkeep, every } = task;
     let rounds = async move {
+        let mut last: Option<Instant> = None;
         loop {
             let (upkeep, set, issuer) = (upkeep.clone(), Arc::clone(&set), issuer.get());
-            let round = thread.run(move || upkeep.tick(&*set, &issuer, now())).await;
+            let passed = last.replace(Instant::now()).map_or(0, |last| last.elapsed().as_secs());
+            // The machine's own clock: one that steps over jumps would not tell of them.
+            let round = thread.run(move || upkeep.round(&*set, &issuer, system(), passed)).await;
             // A round that panicked is made up for by the next.
             let more = round.is_ok_and(|outcome| {
                 observer.upkeep(&outcome);

@@ -111,6 +111,10 @@ impl Committer {
         }
     }
 
+    pub(super) fn damage(&self) -> Vec<(EpochNumber, String)> {
+        self.shared.lock_damage().iter().map(|(epoch, what)| (*epoch, what.clone())).collect()
+    }
+
     pub(super) fn note_damage(&self, epoch: EpochNumber, what: &str) {
         self.shared.lock_damage().entry(epoch).or_insert_with(|| what.to_owned());
     }
