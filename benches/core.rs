@@ -10,12 +10,8 @@ use halometer::gateway::Screened;
 use halometer::lifecycle::{AuthenticSpend, verify_batch};
 use halometer::store::durable::{DurableStore, StoreOptions};
 use halometer::store::{MemorySpentSet, SpentSet};
+use halometer::testing::world::*;
 use halometer::wallet::LaneId;
-
-#[path = "../tests/core/world.rs"]
-#[allow(dead_code, reason = "shared with tests/core, which uses all of it")]
-mod world;
-use world::*;
 
 const SPENDS: usize = 16;
 

@@ -10,7 +10,6 @@
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,25 +18,15 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap as AxumHeaders;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::beside::{
     Beside, BesideParts, CALL_HEADER, CallReport, CallSettled, ProxySecret, REPORT_PATH, SECRET_HEADER,
 };
-use halometer::http::clock::now;
-use halometer::http::gateway::{GatewayLimits, NoObserver};
-use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
-use halometer::http::payer::{Client, Payer, PayerParts};
+use halometer::http::payer::Client;
 use halometer::http::payment::RECEIPT_HEADER;
 use halometer::http::pricing::{Call, FixedPricing, Meter, Metered, NotSold, Pricing, ReportedPricing};
 use halometer::http::server::Listener;
-use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
-use halometer::protocol::*;
-use halometer::store::{MemoryMintBook, MemorySpentSet, SpentSet as _};
-use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
+use halometer::testing::market::{Market, MarketOptions};
 use http::{HeaderMap, Method};
-
-const DAY: u64 = 86_400;
-const CHARGE: Credits = Credits::from_micro(1_000);
 
 /// Where everybody listens, as the configurations in `examples/` have it.
 struct Ports {
@@ -92,50 +81,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run(ports: Ports) -> Result<(), Box<dyn Error>> {
-    let mut rng = rand::rng();
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let origin = format!("http://{}", local(ports.proxy));
 
-    // What is signed by the issuer, and the same for everybody. The gateway's origin is the proxy.
-    let root = RootSigningKey::generate(&mut rng);
-    let (number, mut keys) = (EpochNumber::new(1), EpochKeys::new());
-    let (id, key) = (GatewayId::from_bytes(rand::random()), GatewaySigningKey::generate(&mut rng));
-    let month = Window { from: now(), until: now().after(30 * DAY) };
-    let price = |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
-    let directory = Directory::new(DirectoryParts {
-        root: root.public_key(),
-        serial: 1,
-        published: now(),
-        quantum: Credits::from_micro(1),
-        grid: Grid::new(3_600).ok_or("the grid is too fine")?,
-        evidence_seconds: 7 * DAY as u32,
-        limits: Limits { session_seconds: 600 },
-        classes: vec![CHARGE],
-        tariffs: vec![Tariff::new(month, vec![price("digit", 4), price("page", 25)])?],
-        epochs: vec![Epoch { number, key: keys.generate(number, &mut rng), issue: month, spend: month }],
-        gateways: vec![GatewayEntry { id, origins: vec![origin.clone()], key: key.public_key() }],
-    })?;
-    let set = Arc::new(MemorySpentSet::new());
-    set.create(number)?;
-    let payments = Arc::new(DevelopmentPayments::new());
-    let mints = Arc::new(MemoryMintBook::new());
-    let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, payments.clone())?);
-    let owner = OwnerId::from_bytes(rand::random());
-    let parts = GatewayParts { id, directory, set, owner, lease_seconds: 700, quotas: Default::default() };
-    let gateway = Arc::new(Gateway::new(parts, now())?);
+    // Issuer and gateway, for development. The gateway's origin is the proxy.
+    let market = Market::open(MarketOptions::new(&origin, 1_000, &[("digit", 4), ("page", 25)]))?;
 
     // The gateway, and beside the proxy.
-    let layer = PaymentLayer::start(PaymentLayerParts {
-        gateway,
-        issuer: Arc::clone(&issuer),
-        pricing: Box::new(Prices(FixedPricing::new().route("GET /pages/*".parse()?, "page"))),
-        free: Vec::new(),
-        observer: Arc::new(NoObserver),
-        limits: GatewayLimits::default(),
-        call_timeout: Duration::from_secs(300),
-        key,
-        upkeep: None,
-    })?;
+    let layer = market.layer(Prices(FixedPricing::new().route("GET /pages/*".parse()?, "page")), Vec::new())?;
     let beside = Beside::new(BesideParts {
         layer,
         secret: ProxySecret::new(SECRET)?,
@@ -147,19 +100,12 @@ async fn run(ports: Ports) -> Result<(), Box<dyn Error>> {
     let own = Listener::bind(local(ports.own)).await?.serve(beside.own_paths());
     let service = Listener::bind(local(ports.service)).await?.serve(service(inner.url()));
 
-    // The caller waits for the proxy, pays once, and then call by call.
+    // The caller waits for the proxy. It has paid once, and pays call by call from here on.
     let client = Client::plain()?;
     while client.challenge(&origin).await.is_err() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let payment = PaymentId::of_reference(b"invoice 1");
-    payments.grant(payment, Credits::from_micro(80_000))?;
-    let (secret, device) = (RootSecret::generate(&mut rng), DeviceId::from_bytes([0; 8]));
-    let signed = issuer.signed_directory();
-    let mut wallet = Wallet::new(secret, device, root.public_key(), signed, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES])?;
-    wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
-    let payer = Payer::start(wallet, PayerParts::new(id, Policy::personal(CHARGE), client)).await?;
+    let payer = market.payer().await?;
     for (target, cost) in [("/pages/first", 25), ("/square/12", 12)] {
         let paid = payer.call(Method::GET, target, HeaderMap::new(), Bytes::new()).await?;
         let body = String::from_utf8_lossy(&paid.body);

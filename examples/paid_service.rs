@@ -1,8 +1,8 @@
 //! A service of one's own, sold by the call, and a caller who pays for one:
 //! `cargo run --release --features http --example paid_service`.
 //!
-//! Issuer, gateway, service and caller are in one process here, and talk over HTTP all the same. Everything is in memory; payments are
-//! made by saying so. What a real deployment has instead: TLS in front, a durable spent set, a payment provider, and keys that
+//! Issuer, gateway, service and caller are in one process here, and talk over HTTP all the same. The issuer is one for development
+//! (`src/testing/market.rs`): everything is in memory, and payments are made by saying so. What a real deployment has instead: TLS in front, a durable spent set, a payment provider, and keys that
 //! are kept.
 
 // An example says what it does.
@@ -14,21 +14,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
-use halometer::gateway::{Gateway, GatewayParts};
-use halometer::http::clock::now;
-use halometer::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, NoObserver};
-use halometer::http::payer::{Client, Payer, PayerParts};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::gateway::{GatewayService, GatewayServiceParts};
+use halometer::http::observer::NoObserver;
 use halometer::http::pricing::{Call, End, Meter, Metered, NotSold, Pricing};
 use halometer::http::server::Listener;
 use halometer::http::upstream::{Upstream, UpstreamLimits};
-use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
-use halometer::protocol::*;
-use halometer::store::{MemoryMintBook, MemorySpentSet, SpentSet as _};
-use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
+use halometer::testing::market::{Market, MarketOptions};
 use http::{HeaderMap, Method};
-
-const DAY: u64 = 86_400;
-const CHARGE: Credits = Credits::from_micro(1_000);
 
 /// What this service costs: so much a call, and so much for each kilobyte of the answer, if there is one.
 struct ByKilobyte;
@@ -74,73 +67,28 @@ impl Meter for Kilobytes {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut rng = rand::rng();
-
     // The service knows nothing of payments.
     let service = listen().await?.serve(Router::new().fallback(|| async { "la ".repeat(1_500) }));
 
-    // The directory says who the parties are and what things cost. It is signed, and the same for everybody.
+    // Issuer and gateway share a spent set. The directory says who they are and what things cost; it is signed, and the same for all.
     let listener = listen().await?;
-    let root = RootSigningKey::generate(&mut rng);
-    let (number, mut keys) = (EpochNumber::new(1), EpochKeys::new());
-    let (id, key) = (GatewayId::from_bytes(rand::random()), GatewaySigningKey::generate(&mut rng));
-    let month = Window { from: now(), until: now().after(30 * DAY) };
-    let price = |item: &str, credits| Price { item: item.to_owned(), credits: Credits::from_micro(credits), per: 1 };
-    let directory = Directory::new(DirectoryParts {
-        root: root.public_key(),
-        serial: 1,
-        published: now(),
-        quantum: Credits::from_micro(1),
-        grid: Grid::new(3_600).ok_or("the grid is too fine")?,
-        evidence_seconds: 7 * DAY as u32,
-        limits: Limits { session_seconds: 600 },
-        classes: vec![CHARGE],
-        tariffs: vec![Tariff::new(month, vec![price("call", 100), price("kilobyte", 10)])?],
-        epochs: vec![Epoch { number, key: keys.generate(number, &mut rng), issue: month, spend: month }],
-        gateways: vec![GatewayEntry {
-            id,
-            origins: vec![format!("http://{}", listener.address())],
-            key: key.public_key(),
-        }],
-    })?;
-
-    // Issuer and gateway share the spent set.
-    let set = Arc::new(MemorySpentSet::new());
-    set.create(number)?;
-    let payments = Arc::new(DevelopmentPayments::new());
-    let mints = Arc::new(MemoryMintBook::new());
-    let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, payments.clone())?);
-    let owner = OwnerId::from_bytes(rand::random());
-    let gateway = Gateway::new(
-        GatewayParts { id, directory, set, owner, lease_seconds: 700, quotas: Default::default() },
-        now(),
-    )?;
+    let prices = [("call", 100), ("kilobyte", 10)];
+    let market = Market::open(MarketOptions::new(format!("http://{}", listener.address()), 1_000, &prices))?;
     let paid_service = GatewayService::start(GatewayServiceParts {
-        gateway: Arc::new(gateway),
-        issuer: Arc::clone(&issuer),
+        gateway: Arc::clone(market.gateway()),
+        issuer: Arc::clone(market.issuer()),
         upstream: Upstream::new(&service.url(), None, UpstreamLimits::default())?,
         pricing: Box::new(ByKilobyte),
         free: Vec::new(),
         observer: Arc::new(NoObserver),
         limits: GatewayLimits::default(),
-        key,
+        key: market.key(),
         upkeep: None,
     })?;
     let server = listener.serve(paid_service.router());
 
-    // The caller pays once, and has the payment minted into eight lanes.
-    let payment = PaymentId::of_reference(b"invoice 1");
-    payments.grant(payment, Credits::from_micro(80_000))?;
-    let device = DeviceId::from_bytes([0; 8]);
-    let secret = RootSecret::generate(&mut rng);
-    let signed = issuer.signed_directory();
-    let mut wallet = Wallet::new(secret, device, root.public_key(), signed, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, [Credits::from_micro(10_000); LANES])?;
-    wallet.accept_mint(&payment, &issuer.mint(&request, now())?)?;
-
-    // Proofs are made ahead from here on; a call takes one that is ready.
-    let parts = PayerParts::new(id, Policy::personal(CHARGE), Client::plain()?);
-    let payer = Payer::start(wallet, parts).await?;
+    // The caller has paid once. Proofs are made ahead from here on; a call takes one that is ready.
+    let payer = market.payer().await?;
     let paid = payer.call(Method::GET, "/song", HeaderMap::new(), Bytes::new()).await?;
     let balance = payer.with_wallet(|wallet| wallet.balance().total()).await?;
     println!("{}: {} bytes for {} micro-credits, {balance} left", paid.status, paid.body.len(), paid.accepted.cost);

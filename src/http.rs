@@ -20,13 +20,16 @@
 //! | [`server`], [`clock`] | what they stand on |
 
 pub mod beside;
-pub(crate) mod cause;
+pub mod cause;
 pub mod clock;
 mod content_digest;
+pub mod exchange;
 pub mod gateway;
 pub mod issuer;
+pub mod issuer_client;
 mod kept;
 pub mod layer;
+pub mod observer;
 pub mod openapi;
 pub mod operate;
 pub mod pattern;
@@ -35,9 +38,11 @@ pub mod payment;
 pub mod pricing;
 pub mod problem;
 pub mod proxy;
-pub mod remote;
+mod requests;
 pub mod server;
 pub mod spent;
 mod sse;
+mod tls;
 pub mod upstream;
 pub mod usage;
+pub mod wire;

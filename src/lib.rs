@@ -34,12 +34,9 @@
 pub use halometer_circuits as circuits;
 
 pub mod clearing;
-#[cfg(feature = "cli")]
-pub mod cli;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod gateway;
-mod hex;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod issuer;
@@ -49,14 +46,11 @@ pub mod pipeline;
 pub mod protocol;
 pub mod sealed;
 pub mod store;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 pub mod upkeep;
 pub mod wallet;
 
 #[cfg(test)]
-extern crate self as halometer;
-#[cfg(test)]
-mod hostile;
-#[cfg(all(test, feature = "durable"))]
-mod kill;
-#[cfg(test)]
-mod model;
+mod trials;

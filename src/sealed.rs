@@ -19,15 +19,15 @@
 //! over the salt; that key, or the one of the lock, becomes the cipher's key and the commitment by keyed BLAKE2b-512 over
 //! the salt. The commitment tells a wrong key from a damaged file, and makes that no file opens under two keys.
 //!
-//! [`write_atomically`] puts the result on disk so that a crash leaves the old contents or the new ones.
+//! The library's own files are replaced whole: a crash leaves the old contents or the new ones.
 
 mod file;
 mod lock;
 
-#[cfg(feature = "durable")]
-pub(crate) use file::make_private;
-pub(crate) use file::try_lock;
-pub use file::{clear_unfinished, read_bounded, write_atomically};
+// For the program too, which keeps its files as the library does; no part of the interface.
+pub(crate) use file::clear_unfinished;
+#[doc(hidden)]
+pub use file::{make_private, read_bounded, try_lock, write_atomically};
 pub use lock::{Cost, Lock, LockError};
 
 use blake2b_simd::Params;
@@ -48,20 +48,21 @@ const PURPOSE: usize = COMMITMENT + 32;
 const TAG: usize = 16;
 
 /// The longest purpose, bytes.
-pub const MAX_PURPOSE: usize = 32;
+const MAX_PURPOSE: usize = 32;
 /// The longest secret, bytes.
-pub const MAX_PLAINTEXT: usize = 16 << 20;
+const MAX_PLAINTEXT: usize = 16 << 20;
 /// The longest sealed secret, bytes.
+#[doc(hidden)]
 pub const MAX_SEALED: usize = PURPOSE + 1 + MAX_PURPOSE + MAX_PLAINTEXT + TAG;
 
 /// Why a secret was not sealed. Whoever calls is at fault, or the machine has too little memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// The purpose is empty or longer than [`MAX_PURPOSE`].
+    /// The purpose is empty or longer than 32 bytes.
     #[error("the purpose is empty or too long")]
     Purpose,
-    /// The secret is longer than [`MAX_PLAINTEXT`].
+    /// The secret is longer than 16 MiB.
     #[error("the secret is too long to be sealed")]
     TooLong,
     /// The memory that the lock's [`Cost`] asks for is not there.

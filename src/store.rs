@@ -20,6 +20,8 @@ pub use memory_payment_book::MemoryPaymentBook;
 pub use memory_spent_set::MemorySpentSet;
 pub use mint_book::{MintBook, MintOutcome, MintRecord, MintTotals};
 pub use payment_book::{PaymentBook, PaymentOutcome};
+#[cfg(feature = "http")]
+pub(crate) use pulse::span;
 pub use pulse::{Beat, ClockJump, Look, Pulse};
 pub use record::{Lease, PartitionPhase, Record, RecordEvidence, RecordKey, RecordState, Totals};
 pub(crate) use rules::add_settled;

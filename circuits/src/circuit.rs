@@ -1,7 +1,10 @@
 //! The Spend circuit: `2^8` rows, eight advice columns, degree 6. [`layout`] says where everything lies.
 
+#[cfg(any(test, feature = "fixtures"))]
+mod description;
 mod header;
 mod layout;
+mod places;
 mod poseidon;
 mod range;
 mod signature;
@@ -17,7 +20,7 @@ use pasta_curves::pallas::Base;
 use std::sync::Arc;
 
 use header::HeaderConfig;
-use layout::{BLOCKS, CELLS, CHALLENGE_2, COPIES, Col, RANGE_END, RANGE_START};
+use layout::{BLOCKS, CHALLENGE_2, COPIES, RANGE_END, RANGE_START};
 use poseidon::PoseidonConfig;
 use range::RangeConfig;
 use signature::{Row, SignatureConfig};
@@ -26,7 +29,13 @@ use trace::Trace;
 use crate::schnorr::PublicKey;
 use crate::spend::{SpendPublic, SpendWitness, Violation};
 
-pub(crate) use layout::K;
+#[cfg(feature = "fixtures")]
+pub(crate) use description::Description;
+pub(crate) use layout::{CELLS, Col, K};
+pub(crate) use places::FIXED;
+pub(crate) use poseidon::Forms;
+pub(crate) use range::power_of_two;
+pub(crate) use signature::three_halves;
 
 /// Columns and gates of the circuit.
 #[derive(Clone, Debug)]
@@ -171,8 +180,8 @@ impl Circuit<Base> for SpendCircuit {
         let advice = core::array::from_fn(|_| meta.advice_column());
         let [p0, p1, p2, p3, z, x, y, lambda] = advice;
         let instance = meta.instance_column();
-        for column in [p0, p1, z] {
-            meta.enable_equality(column);
+        for column in Col::PERMUTED {
+            meta.enable_equality(advice[column.index()]);
         }
         // Selectors that are on in few rows are `complex_selector`s, so that each keeps a column of its own: combined ones would
         // save columns, but add a product of all the others of the column to each gate, for the prover 3 % of a proof.

@@ -2,6 +2,7 @@
 
 use rand_core::{CryptoRng, Rng};
 
+use crate::circuit::{Description, SpendCircuit};
 use crate::note::{AccountSecret, ContextHash, NoteSecret};
 use crate::schnorr::{PublicKey, SigningKey};
 use crate::spend::{SpendPublic, SpendWitness};
@@ -39,4 +40,16 @@ impl Fixture {
         let public = witness.public(context, charge).expect("the charge is below what the note is worth");
         (public, witness)
     }
+}
+
+/// The circuit for an epoch key as plain text: gates, fixed cells, selectors, copies and assigned cells, for tools that look
+/// for what it leaves free. `docs/constraints.md` describes the format, and `cargo run -p halometer-circuits --features
+/// fixtures --example describe` prints it.
+pub fn describe(key: &PublicKey) -> String {
+    Description::of(&SpendCircuit::for_key(key)).text()
+}
+
+/// BLAKE2b-256, under a label of its own, of what [`describe`] returns: the digest in `tests/golden/circuit.txt`.
+pub fn description_digest(key: &PublicKey) -> [u8; 32] {
+    Description::of(&SpendCircuit::for_key(key)).digest()
 }

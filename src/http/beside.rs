@@ -51,7 +51,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, post};
 use http::StatusCode;
 
-use super::gateway::HoldTerms;
+use super::exchange::HoldTerms;
 use super::layer::PaymentLayer;
 use super::pricing::Metered;
 use super::problem::ProblemDetails;

@@ -3,7 +3,7 @@
 use core::error::Error;
 
 /// An error with its causes, each once.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -64,7 +64,7 @@ impl core::fmt::Debug for Clock {
 }
 
 /// Unix seconds as RFC 3339, UTC. The calendar by the method of days from civil, in eras of 400 years beginning in March.
-pub(crate) fn rfc3339(seconds: u64) -> String {
+pub fn rfc3339(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

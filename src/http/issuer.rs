@@ -5,7 +5,7 @@
 //! | `GET /.well-known/halometer/directory` | | the bytes of a [`SignedDirectory`](crate::protocol::SignedDirectory) |
 //! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`](crate::protocol::MintRequest) | the bytes of a [`MintResponse`](crate::protocol::MintResponse) |
 //! | `POST /.well-known/halometer/notice` | a payment notice: [`PaymentNotices`] | a [`NoticeAnswer`] |
-//! | `POST /.well-known/halometer/settlement` | a following credential, as at a gateway | the settlement: [`SettlementAnswer`](super::gateway::SettlementAnswer) |
+//! | `POST /.well-known/halometer/settlement` | a following credential, as at a gateway | the settlement: [`SettlementAnswer`](super::wire::SettlementAnswer) |
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation) | the settlement |
 //! | `POST /.well-known/halometer/clearing` | the bytes of an [`Envelope`](crate::clearing::Envelope) | the bytes of a [`ClearingAnswer`](crate::clearing::ClearingAnswer) |
 //! | `GET /.well-known/halometer/openapi.json` | | the [description](super::openapi) of these routes |
@@ -50,24 +50,18 @@ use http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::clock::now;
-use super::gateway::{CANCEL_PATH, DIRECTORY_PATH, NoObserver, SETTLEMENT_PATH, read_body};
-use super::openapi::{OPENAPI_PATH, openapi};
+use super::observer::NoObserver;
+use super::openapi::openapi;
 use super::problem::ProblemDetails;
+use super::requests::read_body;
 use super::spent::SpentBuckets;
+use super::wire::{CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, SETTLEMENT_PATH};
 use crate::clearing::{Clearing, Desk};
 use crate::gateway::{GatewayError, Rate};
 use crate::issuer::{Issuer, PaymentNotices};
 use crate::pipeline::{Current, TaskPool, WorkError};
 use crate::protocol::Problem;
 use crate::store::SpentSet;
-
-/// Where payments are minted.
-pub const MINT_PATH: &str = "/.well-known/halometer/mint";
-/// Where it is told that somebody has paid.
-pub const NOTICE_PATH: &str = "/.well-known/halometer/notice";
-
-/// Where gateways that share no set have spends admitted and settled.
-pub const CLEARING_PATH: &str = "/.well-known/halometer/clearing";
 
 /// Mints that wait, and notices; one more is answered `busy`.
 const QUEUE: usize = 256;

@@ -6,7 +6,6 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::{BoxError, Router};
@@ -14,48 +13,21 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::gateway::{AdoptError, Adoption, GatewayLimits, Inner, Load, Next, Observer, Shared, UpkeepTask, is_own};
+use super::exchange::{
+    AdoptError, Adoption, Engine, Exchange, Load, Next, PaymentLayerParts, RemoteLayerParts, is_own,
+};
 use super::pattern::RoutePattern;
 use super::pricing::Pricing;
-use super::remote::RemoteLayerParts;
 use crate::gateway::Gateway;
 use crate::issuer::Issuer;
-use crate::protocol::{Directory, GatewayId, GatewaySigningKey};
-
-/// What a payment layer is made of.
-pub struct PaymentLayerParts {
-    /// The gateway.
-    pub gateway: Arc<Gateway>,
-    /// The issuer that settles, which shares the gateway's directory.
-    pub issuer: Arc<Issuer>,
-    /// What calls cost.
-    pub pricing: Box<dyn Pricing>,
-    /// Requests that cost nothing: health checks, `OPTIONS` of browsers. The gateway's own paths are free without being named.
-    pub free: Vec<RoutePattern>,
-    /// Who is told.
-    pub observer: Arc<dyn Observer>,
-    /// Limits.
-    pub limits: GatewayLimits,
-    /// How long a call may take, from its admission to the last byte of its answer, streams included.
-    pub call_timeout: Duration,
-    /// The key that the directory names for the gateway: it signs receipts.
-    pub key: GatewaySigningKey,
-    /// Upkeep, if this layer is to see to it.
-    pub upkeep: Option<UpkeepTask>,
-}
-
-impl core::fmt::Debug for PaymentLayerParts {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("PaymentLayerParts").field("gateway", &self.gateway).finish_non_exhaustive()
-    }
-}
+use crate::protocol::{Directory, GatewayId};
 
 /// Lets requests through to a service for a payment. Cheap to clone; what clones wrap is one gateway.
 ///
 /// It answers the gateway's own paths below `/.well-known/halometer/` itself: [`gateway`](super::gateway) lists them.
 #[derive(Clone, Debug)]
 pub struct PaymentLayer {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     own: Router,
 }
 
@@ -68,8 +40,8 @@ impl PaymentLayer {
     /// spend can run out meanwhile: a retry would then settle it at nothing; or if the key is not the one that the directory names:
     /// nobody would believe its receipts.
     pub fn start(parts: PaymentLayerParts) -> io::Result<Self> {
-        let shared = Arc::new(Shared::start(parts)?);
-        Ok(Self { own: shared.own_routes(), shared })
+        let engine = Arc::new(Engine::start(parts)?);
+        Ok(Self { own: engine.own_routes(), engine })
     }
 
     /// The same for a gateway that shares no set with its issuer: he admits and settles, by
@@ -85,8 +57,8 @@ impl PaymentLayer {
     /// [`io::ErrorKind::InvalidInput`] if the directory is not signed by the pinned root key, does not name the gateway with this key,
     /// or if a call may take longer than a session; else the system's, if a thread cannot be started.
     pub fn start_remote(parts: RemoteLayerParts) -> io::Result<Self> {
-        let shared = Shared::start_remote(parts)?;
-        Ok(Self { own: shared.own_routes(), shared })
+        let engine = Engine::start_remote(parts)?;
+        Ok(Self { own: engine.own_routes(), engine })
     }
 
     /// Goes on under a newer directory, and with other prices if there are some. No call waits for it and none is lost: one that has
@@ -99,14 +71,14 @@ impl PaymentLayer {
     /// # Errors
     /// [`AdoptError`]; nothing has changed then.
     pub fn adopt(&self, next: Adoption) -> Result<(), AdoptError> {
-        self.shared.adopt(next)
+        self.engine.adopt(next)
     }
 
     /// Goes on under the same directory with other prices, and other requests that cost nothing. They count for spends under every
     /// tariff of the directory, so that each of those needs a price for all that they count. For a gateway whose issuer is elsewhere
     /// this is the only change that is not fetched.
     pub fn reprice(&self, pricing: Box<dyn Pricing>, free: Vec<RoutePattern>) {
-        self.shared.reprice(pricing, free);
+        self.engine.reprice(pricing, free);
     }
 
     /// The gateway's own paths and nothing else, for a listener that another proxy routes them to.
@@ -114,35 +86,35 @@ impl PaymentLayer {
         self.own.clone()
     }
 
-    pub(in crate::http) fn now(&self) -> Arc<Inner> {
-        self.shared.now()
+    pub(in crate::http) fn now(&self) -> Arc<Exchange> {
+        self.engine.now()
     }
 
     /// The gateway's id.
     pub fn id(&self) -> GatewayId {
-        self.shared.now().id()
+        self.engine.now().id()
     }
 
     /// The directory that new calls are admitted under.
     pub fn directory(&self) -> Directory {
-        self.shared.now().directory().clone()
+        self.engine.now().directory().clone()
     }
 
     /// The gateway that new calls are admitted by, and the issuer that they are settled by. None where that is elsewhere.
     pub fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {
-        self.shared.now().parties()
+        self.engine.now().parties()
     }
 
     /// How busy it is.
     pub fn load(&self) -> Load {
-        self.shared.now().load()
+        self.engine.now().load()
     }
 
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request. For settlements by an
     /// issuer elsewhere it waits 20 seconds at most, and says how many he has not made: he makes those after their lease, at what was
     /// metered last. 0 where the set is at hand.
     pub async fn drain(&self) -> usize {
-        self.shared.drain().await
+        self.engine.drain().await
     }
 }
 
@@ -184,13 +156,13 @@ where
         if is_own(request.uri().path()) {
             return Box::pin(self.layer.own.clone().oneshot(request));
         }
-        let (inner, service) = (self.layer.shared.now(), self.service.clone());
+        let (exchange, service) = (self.layer.engine.now(), self.service.clone());
         let next: Next = Box::new(move |request| {
             Box::pin(async move {
                 let answer = service.oneshot(request).await.map_err(Into::into)?;
                 Ok(answer.map(Body::new))
             })
         });
-        Box::pin(async move { Ok(inner.serve(request, next).await) })
+        Box::pin(async move { Ok(exchange.serve(request, next).await) })
     }
 }

@@ -27,28 +27,15 @@ use bytes::Bytes;
 use halometer_circuits::note::Nullifier;
 use http::{StatusCode, header};
 use hyper::body::Frame;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::clock::now;
 use super::problem::ProblemDetails;
+use super::wire::{SPENT_PATH, SpentCount, write_page};
 use crate::gateway::{Meter, Rate, store_problem};
 use crate::pipeline::{Current, TaskPool, WorkError};
-use crate::protocol::{DecodeError, Directory, EpochNumber, Prefix, Problem};
+use crate::protocol::{Directory, EpochNumber, Prefix, Problem};
 use crate::store::{PartitionPhase, SpentSet, StoreError};
-
-/// What the addresses of spent nullifiers begin with.
-pub const SPENT_PATH: &str = "/.well-known/halometer/spent";
-
-/// The path at which it is told how many notes of an epoch are spent.
-pub fn spent_path(epoch: EpochNumber) -> String {
-    format!("{SPENT_PATH}/{epoch}")
-}
-
-/// The path of a bucket of an epoch's spent nullifiers.
-pub fn bucket_path(epoch: EpochNumber, prefix: Prefix) -> String {
-    format!("{SPENT_PATH}/{epoch}/{prefix}")
-}
 
 /// How many nullifiers there are in a page at most.
 const PAGE: usize = 1_024;
@@ -58,14 +45,6 @@ const PLACES: usize = 64;
 const READING: Duration = Duration::from_secs(120);
 /// Buckets that would be longer than this, by estimate, are refused where more bits may be told: 8 MiB.
 const MAX_BUCKET: u64 = 1 << 18;
-
-/// What [`spent_path`] answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpentCount {
-    /// About how many notes of the epoch are spent: 0, or the greatest power of two that is not above their number. Exact numbers,
-    /// asked for every second, would tell when each was spent.
-    pub spent: u64,
-}
 
 /// Answers which notes are spent. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -275,36 +254,6 @@ impl hyper::body::Body for Pages {
     }
 }
 
-fn write_page(out: &mut Vec<u8>, page: &[Nullifier]) {
-    let count = u32::try_from(page.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&count.to_be_bytes());
-    page.iter().for_each(|nullifier| out.extend_from_slice(&nullifier.to_bytes()));
-}
-
-/// Reads an answer in pages: all of it, in ascending order, every nullifier of the prefix, up to the page of none that ends it.
-pub(crate) fn read_pages(mut bytes: &[u8], prefix: Prefix) -> Result<Vec<Nullifier>, DecodeError> {
-    let mut all: Vec<Nullifier> = Vec::with_capacity(bytes.len() / 32);
-    loop {
-        let (count, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::Truncated)?;
-        let length = u64::from(u32::from_be_bytes(*count)) * 32;
-        let length = usize::try_from(length).map_err(|_| DecodeError::Truncated)?;
-        let (page, rest) = rest.split_at_checked(length).ok_or(DecodeError::Truncated)?;
-        if page.is_empty() {
-            return if rest.is_empty() { Ok(all) } else { Err(DecodeError::Trailing) };
-        }
-        for bytes in page.as_chunks::<32>().0 {
-            let nullifier: Option<Nullifier> = Nullifier::from_bytes(bytes).into();
-            let nullifier = nullifier.filter(|nullifier| prefix.is_of(nullifier));
-            let nullifier = nullifier.ok_or(DecodeError::Field("nullifier"))?;
-            if all.last().is_some_and(|last| last.to_bytes() >= *bytes) {
-                return Err(DecodeError::Field("order of nullifiers"));
-            }
-            all.push(nullifier);
-        }
-        bytes = rest;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::Request;
@@ -313,6 +262,8 @@ mod tests {
 
     use super::*;
     use crate::circuits::note::{ContextHash, ValueCommitment};
+    use crate::http::wire::{bucket_path, read_pages, spent_path};
+    use crate::protocol::DecodeError;
     use crate::protocol::{Credits, Memo, OwnerId, SpendTag, Timestamp};
     use crate::store::{Lease, MemorySpentSet, Record, RecordEvidence, RecordKey, RecordState};
 

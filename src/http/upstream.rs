@@ -13,6 +13,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use reqwest::Url;
 
+use super::tls::{with_tls, without_tls};
+
 /// Headers that belong to one connection and are never passed on (RFC 9110, section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -244,19 +246,6 @@ impl core::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Upstream").field("url", &self.url()).finish_non_exhaustive()
     }
-}
-
-/// TLS against the system's certificate authorities.
-pub(crate) fn with_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    // The provider is per process. Whoever embeds this crate may have chosen one already; then theirs is used.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    builder
-}
-
-/// A client that only ever speaks plain HTTP needs no certificate authorities: it starts faster, and on machines without any.
-pub(crate) fn without_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    builder.tls_certs_only([])
 }
 
 /// The headers of a message that are meant for its receiver.

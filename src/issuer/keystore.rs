@@ -62,7 +62,7 @@ pub enum KeystoreError {
 /// The epoch keys of one issuer in one sealed file (protocol, section 5, "Directory").
 ///
 /// * **Durable before used.** [`add`](Self::add) gives a public key when the secret one is on disk, not before.
-/// * **Whole.** A crash at any instant leaves the keys of before or of after ([`sealed::write_atomically`]).
+/// * **Whole.** A crash at any instant leaves the keys of before or of after (the file is replaced whole).
 /// * **One process.** A file beside it, `<name>.lock`, is locked as long as this lives; the system frees it when the process
 ///   ends, however it ends.
 /// * **Short-lived secrets.** Nothing of the keys stays in memory here; each method reads the file, and wipes what it read.

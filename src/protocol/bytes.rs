@@ -104,19 +104,14 @@ pub(crate) fn digest(personal: &[u8; 16], parts: &[&[u8]]) -> Digest {
 }
 
 fn read_hex(text: &str, bytes: &mut [u8]) -> Result<(), DecodeError> {
-    let digit = |c: u8| match c {
-        b'0'..=b'9' => Ok(c - b'0'),
-        b'a'..=b'f' => Ok(c - b'a' + 10),
-        _ => Err(DecodeError::Field("hexadecimal digit")),
-    };
-    let text = text.as_bytes();
     if text.len() != 2 * bytes.len() {
         return Err(DecodeError::Length { expected: 2 * bytes.len(), found: text.len() });
     }
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    let read = hex::decode_to_slice(text, bytes);
+    match read.is_ok() && !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Ok(()),
+        false => Err(DecodeError::Field("hexadecimal digit")),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl SignedDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::world::{directory_parts, root_key};
+    use crate::testing::world::{directory_parts, root_key};
 
     #[test]
     fn a_root_key_that_signs_for_another_issuer_is_refused() {

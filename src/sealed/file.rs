@@ -30,7 +30,7 @@ pub fn read_bounded(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>>
 ///
 /// # Errors
 /// [`TryLockError`].
-pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+pub fn try_lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..10 {
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
@@ -65,7 +65,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn clear_unfinished(path: &Path) -> io::Result<()> {
+pub(crate) fn clear_unfinished(path: &Path) -> io::Result<()> {
     let prefix = prefix_of(path)?;
     for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?;
@@ -122,8 +122,7 @@ fn sync_directory(_: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory that nobody else may look into, with those above it.
-#[cfg(feature = "durable")]
-pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+pub fn make_private(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

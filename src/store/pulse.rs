@@ -59,7 +59,7 @@ impl core::fmt::Display for ClockJump {
 }
 
 /// A length of time in words.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7_199 => format!("{} minutes", seconds / 60),

@@ -227,6 +227,6 @@ pub enum StoreError {
         what: String,
     },
     /// The store failed.
-    #[error("the store failed")]
+    #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn core::error::Error + Send + Sync>),
 }

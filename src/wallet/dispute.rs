@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::receipt::fair_cost;
-use crate::hex;
 use crate::protocol::{
     ContentDigest, Directory, DirectoryError, GatewayId, Receipt, ReceiptSubject, RootKey, Settlement, SignedDirectory,
     Spend, SpendKey, Timestamp,
@@ -229,12 +228,12 @@ impl Dispute {
             name: &'static str,
             read: impl Fn(Vec<u8>) -> Option<T>,
         ) -> Result<Option<T>, DisputeError> {
-            text.map(|text| hex::decode(text).and_then(&read).ok_or(DisputeError::Field(name))).transpose()
+            text.map(|text| hex::decode(text).ok().and_then(&read).ok_or(DisputeError::Field(name))).transpose()
         }
         let spend = read(file.spend.as_ref(), "spend", |bytes| Spend::from_bytes(&bytes).ok().map(|_| bytes))?;
         let content = read(file.content_sha256.as_ref(), "digest", |bytes| bytes.try_into().ok())?;
         let directories = file.directories.iter().map(|text| {
-            let bytes = hex::decode(text).ok_or(DisputeError::Field("directory"))?;
+            let bytes = hex::decode(text).map_err(|_| DisputeError::Field("directory"))?;
             SignedDirectory::from_bytes(&bytes).map_err(|_| DisputeError::Field("directory"))
         });
         Ok(Self {

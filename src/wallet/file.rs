@@ -53,7 +53,7 @@ pub struct WalletFile {
 
 /// How much longer a quarantine lasts than the spends of another copy can be admitted by a gateway whose clock is right, and
 /// so by how much clocks may differ, seconds.
-pub const QUARANTINE_SKEW: u64 = 300;
+const QUARANTINE_SKEW: u64 = 300;
 
 impl WalletFile {
     /// The file of this path, which need not be there yet; seats in `halometer/seats` in the user's directory for the state of

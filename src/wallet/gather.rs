@@ -101,8 +101,8 @@ impl<J: Journal> Wallet<J> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::world::*;
     use crate::protocol::PaymentId;
+    use crate::testing::world::*;
 
     fn wallet(values: [u64; 8]) -> Wallet {
         let world = World::without_keys();

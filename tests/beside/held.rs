@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use halometer::http::beside::{Beside, BesideParts, CallReport, CallSettled, ProxySecret, SECRET_HEADER};
-use halometer::http::gateway::CANCEL_PATH;
 use halometer::http::payment::Receipt;
 use halometer::http::pricing::Metered;
+use halometer::http::wire::CANCEL_PATH;
 use halometer::lifecycle::{AdmittedSpend, Reclaim};
 use halometer::protocol::*;
 use halometer::store::{Lease, RecordState};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use halometer::http::beside::CALL_HEADER;
 use halometer::http::clock::now;
-use halometer::http::gateway::{CLOSE_PATH, SESSION_PATH};
 use halometer::http::payment::{Payload, RECEIPT_HEADER};
+use halometer::http::wire::{CLOSE_PATH, SESSION_PATH};
 use halometer::protocol::*;
 use halometer::wallet::{LaneId, SessionSigner};
 

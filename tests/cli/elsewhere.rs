@@ -4,9 +4,9 @@ use std::process::{Command, Output, Stdio};
 
 use halometer::http::beside::{CALL_HEADER, REPORT_PATH, SECRET_HEADER};
 use halometer::http::clock::now;
-use halometer::http::gateway::CANCEL_PATH;
 use halometer::http::payer::Client;
 use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::wire::CANCEL_PATH;
 use halometer::protocol::*;
 use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, Wallet};
 use serde_json::Value;

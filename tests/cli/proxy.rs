@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use halometer::cli::demo::stack::{Stack, StackOptions};
+use halometer::testing::stack::{Stack, StackOptions};
 use serde_json::Value;
 
 use super::json;

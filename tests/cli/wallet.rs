@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use halometer::cli::demo::stack::{Stack, StackOptions, UpstreamOptions};
 use halometer::protocol::Credits;
 use halometer::sealed::Lock;
+use halometer::testing::stack::{Stack, StackOptions, UpstreamOptions};
 use halometer::wallet::Journal as _;
 use halometer::wallet::file::WalletFile;
 use serde_json::Value;

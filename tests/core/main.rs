@@ -23,4 +23,5 @@ mod spent_set;
 mod transfer;
 mod upkeep;
 mod wire;
-mod world;
+
+use halometer::testing::world;

@@ -546,3 +546,33 @@ fn a_crash_between_any_two_steps_and_a_set_that_fails_at_any_call_are_made_up_fo
         }
     }
 }
+
+/// The clock is ahead by 40 days for a while, and then right again.
+#[test]
+fn a_clock_that_is_ahead_for_a_while_destroys_nothing() {
+    let (issuer, set) = (issuer(), set());
+    let kept = |set: &MemorySpentSet| contents(set);
+    set.beat(Look::Confirmed(T0)).unwrap();
+    leave(&set, 1, SESSION, (10, 4), T0.after(50));
+    upkeep().round(&set, &issuer, T0.after(60), 60).unwrap();
+    let before = kept(&set);
+    // A jump is refused, however often it is looked; and a tick by hand destroys nothing either.
+    for seconds in 0..100 {
+        let ahead = T0.after(40 * DAY + seconds);
+        let error = upkeep().round(&set, &issuer, ahead, 1).unwrap_err();
+        assert!(matches!(error, UpkeepError::Clock(_)) && error.to_string().contains("days ahead"), "{error}");
+        let report = upkeep().tick(&set, &issuer, ahead).unwrap();
+        assert_eq!((report.erased, report.closed.len(), report.retired.len()), (0, 0, 0));
+    }
+    // So does one that an operator accepted by mistake: time has to pass first.
+    set.beat(Look::Accepted(T0.after(40 * DAY))).unwrap();
+    for seconds in 0..100 {
+        let report = upkeep().round(&set, &issuer, T0.after(40 * DAY + seconds), 1).unwrap();
+        assert_eq!((report.erased, report.closed.len(), report.retired.len()), (0, 0, 0));
+    }
+    assert!(kept(&set) == before, "something is gone");
+    // The clock is right again: all goes on.
+    set.beat(Look::Accepted(T0.after(600))).unwrap();
+    upkeep().round(&set, &issuer, T0.after(660), 60).unwrap();
+    assert!(kept(&set) == before);
+}

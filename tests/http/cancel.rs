@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Quotas, Rate};
 use halometer::http::clock::now;
-use halometer::http::gateway::{CANCEL_PATH, SETTLEMENT_PATH};
 use halometer::http::payer::{Client, ClientError};
+use halometer::http::wire::{CANCEL_PATH, SETTLEMENT_PATH};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 

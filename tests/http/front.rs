@@ -8,12 +8,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use halometer::cli::demo::stack::StackOptions;
-use halometer::http::gateway::{CANCEL_PATH, ROLLOVER_PATH, SESSION_PATH, TRANSFER_PATH};
 use halometer::http::payment::{Credential, Payload, RECEIPT_HEADER};
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::{Listener, Server};
+use halometer::http::wire::{CANCEL_PATH, ROLLOVER_PATH, SESSION_PATH, TRANSFER_PATH};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::world::World;

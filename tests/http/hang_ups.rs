@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use halometer::cli::demo::stack::StackOptions;
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane, until};

@@ -323,7 +323,7 @@ impl Reply {
     pub(crate) fn settlement(&self) -> Settlement {
         use base64::Engine as _;
         assert_eq!(self.status, 200, "{self:?}");
-        let answer: halometer::http::gateway::SettlementAnswer = serde_json::from_slice(&self.body).unwrap();
+        let answer: halometer::http::wire::SettlementAnswer = serde_json::from_slice(&self.body).unwrap();
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(answer.settlement).unwrap();
         Settlement::from_bytes(&bytes).unwrap()
     }

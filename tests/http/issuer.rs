@@ -8,13 +8,12 @@ use halometer::clearing::{
 };
 use halometer::gateway::{Opened, Quotas, Rate};
 use halometer::http::clock::now;
-use halometer::http::gateway::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH};
-use halometer::http::issuer::{
-    CLEARING_PATH, ClearingLimits, IssuerService, MINT_PATH, NOTICE_PATH, NOTICE_SIGNATURE, NoticeAnswer, NoticeResult,
-};
+use halometer::http::issuer::{ClearingLimits, IssuerService, NOTICE_SIGNATURE, NoticeAnswer, NoticeResult};
 use halometer::http::payer::{Client, ClientError};
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::server::Listener;
+use halometer::http::wire::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH};
+use halometer::http::wire::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
 use halometer::issuer::Issuer;
 use halometer::protocol::*;
 use halometer::store::{PaymentBook, SpentSet};

@@ -9,17 +9,20 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request as HttpRequest};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Gateway, GatewayParts, Quotas};
 use halometer::http::clock::now;
-use halometer::http::gateway::{DIRECTORY_PATH, GatewayLimits, NoObserver, SETTLEMENT_PATH};
-use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::layer::PaymentLayer;
+use halometer::http::observer::NoObserver;
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::pricing::{Metered, OUTPUT_TOKEN, Report, ReportedPricing};
 use halometer::http::server::{Listener, Server};
+use halometer::http::wire::{DIRECTORY_PATH, SETTLEMENT_PATH};
 use halometer::pipeline::Source;
 use halometer::protocol::*;
 use halometer::store::{MemorySpentSet, SpentSet as _};
+use halometer::testing::stack::StackOptions;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer as _, service_fn};
@@ -103,7 +106,7 @@ impl Shop {
         let request = Request::new(&self.host, "POST", SETTLEMENT_PATH, ContentDigest::of(b"")).unwrap();
         let following = self.credential(Payload::Following(caller.wallet.fetch(&paid.key, &request).unwrap()));
         let fetched = self.send(Method::POST, SETTLEMENT_PATH, Some(&following)).await;
-        let fetched: halometer::http::gateway::SettlementAnswer =
+        let fetched: halometer::http::wire::SettlementAnswer =
             serde_json::from_slice(&fetched.bytes().await.unwrap()).unwrap();
         use base64::Engine as _;
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(fetched.settlement).unwrap();

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Gateway, GatewayParts, Quotas};
 use halometer::http::clock::now;
-use halometer::http::gateway::{GatewayLimits, NoObserver, SESSION_PATH};
-use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::layer::PaymentLayer;
+use halometer::http::observer::NoObserver;
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::pricing::TokenPricing;
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::Listener;
+use halometer::http::wire::SESSION_PATH;
 use halometer::protocol::*;
 use halometer::store::MemorySpentSet;
+use halometer::testing::stack::StackOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::Layer as _;
 

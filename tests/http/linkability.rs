@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::payment::{Credential, Payload};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

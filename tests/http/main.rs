@@ -4,7 +4,6 @@
 #![allow(missing_docs)]
 
 mod cancel;
-mod demo;
 mod front;
 mod hang_ups;
 mod house;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::{Clock, now};
 use halometer::http::payer::{CallError, Client, CreditState, Payer, PayerError, PayerParts};
 use halometer::http::server::Listener;
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::{Clock, now};
-use halometer::http::gateway::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH};
 use halometer::http::payer::{CallError, Client, CreditState, Event, Paid, Payer, PayerParts, Status};
+use halometer::http::wire::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{DisputeKind, Journal as _, MemoryJournal, Policy, Wallet};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::now;
 use halometer::http::payer::{CallError, Client, CreditState, Event, Payer, PayerParts};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
 use http::{HeaderMap, Method};
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::any;
 use bytes::Bytes;
-use halometer::cli::demo::stack::StackOptions;
-use halometer::http::gateway::{CLOSE_PATH, SESSION_PATH};
 use halometer::http::payer::{CallError, CreditState, PaidSession, PayerParts};
 use halometer::http::proxy::{ProxyOptions, SESSION_HEADER};
+use halometer::http::wire::{CLOSE_PATH, SESSION_PATH};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{MemoryJournal, Policy, ReceiptVerdict};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
@@ -135,7 +135,7 @@ async fn a_policy_without_sessions_opens_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_the_gateway_ended_says_so() {
-    let adjust: Option<halometer::cli::demo::stack::Adjust> =
+    let adjust: Option<halometer::testing::market::Adjust> =
         Some(Box::new(|parts: &mut DirectoryParts| parts.limits.session_seconds = 2));
     let world = World::selling_with(service(), StackOptions { adjust, ..StackOptions::default() }).await;
     let payer = started(world.caller().wallet, parts(&world)).await;

@@ -9,12 +9,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, any};
 use axum::{Json, Router};
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::pricing::{
     BytePricing, Call, End, FixedPricing, HeaderPricing, INPUT_TOKEN, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing,
     TokenPricing,
 };
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use http::{HeaderMap, HeaderName};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};

@@ -7,12 +7,12 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::payer::{Payer, PayerParts};
 use halometer::http::pricing::{BytePricing, FixedPricing, INPUT_TOKEN, OUTPUT_TOKEN};
 use halometer::http::proxy::{HEALTH_PATH, Proxy, ProxyOptions, STATUS_PATH};
 use halometer::http::server::{Listener, Server};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{MemoryJournal, Policy};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::Value;
@@ -336,7 +336,7 @@ async fn a_gateway_that_hangs_or_whose_service_fails_has_a_status_of_its_own() {
 
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
-    let upstream = Some(halometer::cli::demo::stack::UpstreamOptions { url, api_key: None });
+    let upstream = Some(halometer::testing::stack::UpstreamOptions { url, api_key: None });
     let world = World::with(StackOptions { upstream, ..StackOptions::default() }).await;
     let answer = Proxied::new(&world).await.question().send().await.unwrap();
     assert_eq!(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
-use halometer::http::gateway::{GatewayLimits, GatewayService, GatewayServiceParts, NoObserver};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::gateway::{GatewayService, GatewayServiceParts};
+use halometer::http::observer::NoObserver;
 use halometer::http::payment::Receipt as PaymentReceipt;
 use halometer::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 use halometer::http::upstream::{Upstream, UpstreamLimits};

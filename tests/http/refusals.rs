@@ -1,10 +1,10 @@
 //! Every refusal has its status and its problem type, and costs nothing.
 
 use halometer::circuits::note::ContextHash;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::now;
 use halometer::http::payment::Payload;
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 
 use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane};
 
@@ -187,7 +187,7 @@ async fn a_settlement_is_told_to_nobody_else() {
     assert_eq!(world.fetch(&mut caller, &key).await.fetched(), settlement);
 
     // Signed with another key.
-    let target = halometer::http::gateway::SETTLEMENT_PATH;
+    let target = halometer::http::wire::SETTLEMENT_PATH;
     let host = world.host();
     let request = Request::new(&host, "POST", target, ContentDigest::of(b"")).unwrap();
     let SpendKey { epoch, nullifier, context } = key;

@@ -10,13 +10,14 @@ use axum::response::Response;
 use halometer::circuits::schnorr::SigningKey;
 use halometer::gateway::{Gateway, GatewayParts, Quotas};
 use halometer::http::clock::now;
-use halometer::http::gateway::{
-    AdoptError, Adoption, DIRECTORY_PATH, GatewayLimits, Observer, SETTLEMENT_PATH, UpkeepTask,
-};
-use halometer::http::layer::{PaidService, PaymentLayer, PaymentLayerParts};
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::exchange::{AdoptError, Adoption, GatewayLimits, UpkeepTask};
+use halometer::http::layer::{PaidService, PaymentLayer};
+use halometer::http::observer::Observer;
 use halometer::http::payment::{Challenge, Credential, Payload, RECEIPT_HEADER, Receipt};
 use halometer::http::pricing::FixedPricing;
-use halometer::http::spent::spent_path;
+use halometer::http::wire::spent_path;
+use halometer::http::wire::{DIRECTORY_PATH, SETTLEMENT_PATH};
 use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};
 use halometer::protocol::*;
 use halometer::store::{MemoryMintBook, MemorySpentSet, SpentSet as _};

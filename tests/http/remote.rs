@@ -12,19 +12,22 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use halometer::gateway::Opened;
 use halometer::http::clock::now;
-use halometer::http::gateway::{
-    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, GatewayLimits, GatewayService, Observer, ROLLOVER_PATH, SESSION_PATH,
-    SETTLEMENT_PATH, TRANSFER_PATH,
-};
-use halometer::http::issuer::CLEARING_PATH;
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::exchange::RemoteLayerParts;
+use halometer::http::gateway::GatewayService;
+use halometer::http::issuer_client::IssuerClient;
+use halometer::http::observer::Observer;
 use halometer::http::operate::{OperateParts, Operations, Standing};
 use halometer::http::payer::Client;
 use halometer::http::payment::{Challenge, Credential, Payload, Receipt as ReceiptHeader};
 use halometer::http::pricing::BytePricing;
 use halometer::http::problem::ProblemDetails;
-use halometer::http::remote::{IssuerClient, RemoteLayerParts};
 use halometer::http::server::{Listener, Server};
 use halometer::http::upstream::{Upstream, UpstreamLimits};
+use halometer::http::wire::CLEARING_PATH;
+use halometer::http::wire::{
+    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, TRANSFER_PATH,
+};
 use halometer::issuer::Issuer;
 use halometer::protocol::*;
 use halometer::upkeep::{Upkeep, UpkeepParts};
@@ -565,7 +568,7 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
     let parts = OperateParts { layer, tally, every: Duration::from_secs(1), hosts: Vec::new() };
     let operations = Operations::start(parts).unwrap();
     operations.set_standing(Standing::Serving);
-    until(|| operations.ready() == Err("the issuer does not clear for this gateway")).await;
+    until(|| operations.ready() == Err("the issuer does not clear for this gateway".to_owned())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

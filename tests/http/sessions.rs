@@ -10,20 +10,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::any;
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Gateway, GatewayParts, Quotas, ReplayWindow};
 use halometer::http::clock::now;
-use halometer::http::gateway::{
-    CANCEL_PATH, CLOSE_PATH, GatewayLimits, NoObserver, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer, SettlementAnswer,
-};
-use halometer::http::layer::{PaymentLayer, PaymentLayerParts};
+use halometer::http::exchange::GatewayLimits;
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::layer::PaymentLayer;
+use halometer::http::observer::NoObserver;
 use halometer::http::payment::{Payload, RECEIPT_HEADER, Receipt as ReceiptHeader};
 use halometer::http::pricing::{
     Call, End, FixedPricing, HeaderPricing, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing, TokenPricing,
 };
 use halometer::http::server::Listener;
+use halometer::http::wire::{CANCEL_PATH, CLOSE_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer, SettlementAnswer};
 use halometer::protocol::*;
 use halometer::store::RecordState;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{ReceiptVerdict, SessionSigner};
 use http::HeaderName;
 use hyper::body::Frame;
@@ -476,7 +477,7 @@ async fn what_opens_a_session_opens_no_call_and_the_other_way_round() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_by_itself_when_its_time_is_over() {
     let shop = Shop::new();
-    let adjust: Option<halometer::cli::demo::stack::Adjust> =
+    let adjust: Option<halometer::testing::market::Adjust> =
         Some(Box::new(|parts: &mut DirectoryParts| parts.limits.session_seconds = 2));
     let world = shop.world_with(StackOptions { adjust, ..StackOptions::default() }).await;
     let mut session = Session::open(&world).await;

@@ -1,11 +1,11 @@
 //! Asking which notes are spent.
 
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::Rate;
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::http::payer::{Client, ClientError};
-use halometer::http::spent::{SPENT_PATH, bucket_path, spent_path};
+use halometer::http::wire::{SPENT_PATH, bucket_path, spent_path};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 
 use crate::world::{World, lane};
 

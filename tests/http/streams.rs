@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use halometer::cli::demo::stack::StackOptions;
-use halometer::http::gateway::GatewayLimits;
+use halometer::http::exchange::GatewayLimits;
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::http::payment::{RECEIPT_HEADER, Receipt};
 use halometer::http::pricing::{BytePricing, INPUT_TOKEN, OUTPUT_TOKEN};
 use halometer::protocol::*;
 use halometer::store::RecordState;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::Policy;
 use http::{HeaderMap, Method, Response, Version};
 use http_body_util::BodyExt as _;

@@ -1,11 +1,12 @@
 //! Transfers and rollovers over HTTP.
 
-use halometer::cli::demo::stack::StackOptions;
 use halometer::gateway::{Quotas, Rate};
 use halometer::http::clock::now;
-use halometer::http::gateway::{CANCEL_PATH, GatewayLimits, ROLLOVER_PATH, TRANSFER_PATH};
+use halometer::http::exchange::GatewayLimits;
 use halometer::http::payer::{Client, ClientError};
+use halometer::http::wire::{CANCEL_PATH, ROLLOVER_PATH, TRANSFER_PATH};
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 use halometer::wallet::{Authorised, AuthorisedTransfer};
 
 use crate::world::{Caller, PAID, World, assert_refused, errand, lane, shared};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use halometer::cli::demo::stack::StackOptions;
 use halometer::http::clock::now;
 use halometer::protocol::*;
+use halometer::testing::stack::StackOptions;
 
 use crate::world::{CLASS, World, lane, until};
 

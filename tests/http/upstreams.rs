@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use halometer::cli::demo::stack::{StackOptions, UpstreamOptions};
 use halometer::protocol::*;
+use halometer::testing::stack::{StackOptions, UpstreamOptions};
 use halometer::wallet::Accepted;
 
 use crate::world::{Answer, CLASS, QUESTION, TARGET, World, lane};

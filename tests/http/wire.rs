@@ -1,7 +1,7 @@
 //! What is on the wire.
 
-use halometer::http::gateway::DIRECTORY_PATH;
 use halometer::http::payment::{MAX_HEADER_LINE, Receipt};
+use halometer::http::wire::DIRECTORY_PATH;
 use halometer::protocol::*;
 
 use crate::world::{QUESTION, TARGET, World, lane};

@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use halometer::cli::demo::stack::{Stack, StackOptions, UpstreamOptions};
 use halometer::gateway::{Gateway, GatewayParts, Opened, Quotas};
 use halometer::http::clock::now;
-use halometer::http::gateway::CANCEL_PATH;
 use halometer::http::payment::{Challenge, Credential, Payload, Receipt};
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::{Listener, Server};
+use halometer::http::wire::CANCEL_PATH;
 use halometer::lifecycle::AdmittedSpend;
 use halometer::protocol::*;
+use halometer::testing::stack::{Stack, StackOptions, UpstreamOptions};
 use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, RootSecret, Wallet};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -209,7 +209,7 @@ impl World {
 
     /// The settlement of a spend, as its caller asks for it.
     pub(crate) async fn fetch(&self, caller: &mut Caller, key: &SpendKey) -> Answer {
-        let target = halometer::http::gateway::SETTLEMENT_PATH;
+        let target = halometer::http::wire::SETTLEMENT_PATH;
         let host = self.host();
         let request = Request::new(&host, "POST", target, ContentDigest::of(b"")).unwrap();
         let following = caller.wallet.fetch(key, &request).unwrap();
@@ -320,7 +320,7 @@ impl Answer {
     pub(crate) fn fetched(&self) -> Settlement {
         use base64::Engine as _;
         assert_eq!(self.status, 200, "{self:?}");
-        let answer: halometer::http::gateway::SettlementAnswer = serde_json::from_slice(&self.body).unwrap();
+        let answer: halometer::http::wire::SettlementAnswer = serde_json::from_slice(&self.body).unwrap();
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(answer.settlement).unwrap();
         Settlement::from_bytes(&bytes).unwrap()
     }

@@ -23,9 +23,9 @@ use super::layout::{BALANCE, BOUND, LINE};
 /// Selectors of the header.
 #[derive(Clone, Debug)]
 pub(crate) struct HeaderConfig {
-    first: Selector,
-    bound: Selector,
-    balance: Selector,
+    pub(super) first: Selector,
+    pub(super) bound: Selector,
+    pub(super) balance: Selector,
 }
 
 impl HeaderConfig {

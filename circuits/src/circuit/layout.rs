@@ -44,7 +44,11 @@ pub(crate) enum Col {
 
 impl Col {
     pub(crate) const COUNT: usize = 8;
+    pub(crate) const ALL: [Col; Self::COUNT] =
+        [Col::P0, Col::P1, Col::P2, Col::P3, Col::Z, Col::X, Col::Y, Col::Lambda];
     pub(crate) const LANE: [Col; 4] = [Col::P0, Col::P1, Col::P2, Col::P3];
+    /// The columns that copies join.
+    pub(crate) const PERMUTED: [Col; 3] = [Col::P0, Col::P1, Col::Z];
 
     pub(crate) fn index(self) -> usize {
         self as usize

@@ -63,10 +63,10 @@ pub(crate) const fn is_partial_row(row: usize) -> bool {
 }
 
 /// A linear function of S-box inputs, their fifth powers, and one.
-struct Form<const N: usize> {
-    linear: [Base; N],
-    fifth: [Base; N],
-    constant: Base,
+pub(crate) struct Form<const N: usize> {
+    pub(crate) linear: [Base; N],
+    pub(crate) fifth: [Base; N],
+    pub(crate) constant: Base,
 }
 
 impl<const N: usize> Form<N> {
@@ -238,13 +238,13 @@ impl Algebra {
 /// Columns and selectors of the lane.
 #[derive(Clone, Debug)]
 pub(crate) struct PoseidonConfig {
-    constants: [Column<Fixed>; WIDTH],
-    full: Selector,
-    enter: Selector,
-    partial: Selector,
-    leave: Selector,
-    capacity: Selector,
-    single: Selector,
+    pub(super) constants: [Column<Fixed>; WIDTH],
+    pub(super) full: Selector,
+    pub(super) enter: Selector,
+    pub(super) partial: Selector,
+    pub(super) leave: Selector,
+    pub(super) capacity: Selector,
+    pub(super) single: Selector,
 }
 
 impl PoseidonConfig {
@@ -374,6 +374,27 @@ impl PoseidonConfig {
             }
         }
         Ok(())
+    }
+}
+
+/// The forms that the gates of the partial rounds state: what a prover and a verifier of our own evaluate.
+pub(crate) struct Forms {
+    /// The S-box outputs of row 3, of `u_0, u_1, u_2`.
+    pub(crate) entry: [Form<3>; 3],
+    /// `u_{i+3}` but for its constant, of `u_i, u_{i+1}, u_{i+2}`.
+    pub(crate) recurrence: Form<3>,
+    /// Two combinations of the words of `W_55`, of `u_53, u_54, u_55`, with their weights.
+    pub(crate) exits: [([Base; 2], Form<3>); 2],
+}
+
+impl Forms {
+    pub(crate) fn new() -> Self {
+        let Form { linear, fifth, constant } = ALGEBRA.recurrence;
+        Self {
+            entry: core::array::from_fn(|j| ALGEBRA.entry(j)),
+            recurrence: Form { linear, fifth, constant },
+            exits: ALGEBRA.exits(),
+        }
     }
 }
 

@@ -21,13 +21,13 @@ use super::trace::Trace;
 /// Selectors of the ranges.
 #[derive(Clone, Debug)]
 pub(crate) struct RangeConfig {
-    digits: Selector,
-    start: Selector,
-    split: Selector,
+    pub(super) digits: Selector,
+    pub(super) start: Selector,
+    pub(super) split: Selector,
 }
 
 /// `2^n`.
-fn power_of_two(n: u32) -> Base {
+pub(crate) fn power_of_two(n: u32) -> Base {
     Base::from_u128(1 << (n / 2)) * Base::from_u128(1 << (n - n / 2))
 }
 

@@ -110,7 +110,7 @@ pub(crate) fn table(key: &PublicKey) -> Vec<Row> {
 
 static THIRD: LazyLock<Base> = LazyLock::new(|| Base::from(3).invert().expect("3 is not 0"));
 
-fn three_halves() -> Base {
+pub(crate) fn three_halves() -> Base {
     Base::from(3) * Base::TWO_INV
 }
 
@@ -127,12 +127,12 @@ pub(crate) fn digit_check(b: Expression<Base>) -> Expression<Base> {
 /// Columns and selectors of the chain.
 #[derive(Clone, Debug)]
 pub(crate) struct SignatureConfig {
-    table: [Column<Fixed>; 5],
-    add: Selector,
-    digit: Selector,
-    zero: Selector,
+    pub(super) table: [Column<Fixed>; 5],
+    pub(super) add: Selector,
+    pub(super) digit: Selector,
+    pub(super) zero: Selector,
     first: Selector,
-    nonce: Selector,
+    pub(super) nonce: Selector,
 }
 
 impl SignatureConfig {

@@ -15,6 +15,9 @@ pub(crate) struct Trace {
     pub(crate) wires: usize,
     #[cfg(test)]
     pub(crate) faults: Vec<(usize, Base)>,
+    /// What came to each wire, before its lie.
+    #[cfg(test)]
+    pub(crate) passed: Vec<Base>,
     #[cfg(test)]
     pub(crate) written: std::collections::BTreeSet<At>,
 }
@@ -40,6 +43,8 @@ impl Trace {
             #[cfg(test)]
             faults: Vec::new(),
             #[cfg(test)]
+            passed: Vec::new(),
+            #[cfg(test)]
             written: Default::default(),
         }
     }
@@ -61,6 +66,7 @@ impl Trace {
         {
             let index = self.wires;
             self.wires += 1;
+            self.passed.push(value);
             if let Some((_, lie)) = self.faults.iter().find(|(at, _)| *at == index) {
                 return value + lie;
             }

@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use blake2b_simd::Params as Blake2b;
 use ff::Field;
-use group::{Curve, CurveAffine as _};
-use halo2_proofs::plonk::{self, VerificationStrategy, create_proof, keygen_pk, keygen_vk, verify_proof};
-use halo2_proofs::poly::commitment::{Guard, MSM};
-use halo2_proofs::transcript::EncodedChallenge;
-use pasta_curves::{pallas, vesta};
+use group::Group;
+use halo2_proofs::plonk;
 use rand_core::{CryptoRng, Rng};
 
-use super::generators::{GeneratorScalars, prepare};
-use super::setup::{INSTANCE_BASES, PARAMS};
-use super::transcript::{POINT_BYTES, Reader, SCALAR_BYTES, Writer};
-use crate::circuit::SpendCircuit;
+use super::fast::{self, Columns, Commitments, Equation, Total};
+use super::stock::Stock;
+use super::sums::{Adder, Scalar};
+use super::transcript::{Malformed, POINT_BYTES, SCALAR_BYTES};
+use crate::circuit::{K, SpendCircuit};
 use crate::schnorr::PublicKey;
 use crate::spend::{SpendPublic, SpendWitness, Violation, check};
 
@@ -35,6 +32,8 @@ impl Proof {
     /// Scalars: evaluations of the instance (1), of advice (15), fixed (24) and permutation columns (3), of the random
     /// polynomial (1), of the product (2), of the two sets of the multi-opening, and the opening's last two.
     const SCALARS: usize = 1 + 15 + 24 + 3 + 1 + 2 + 2 + 2;
+    /// Rounds of the opening's inner-product argument.
+    pub(super) const ROUNDS: usize = K as usize;
     /// Length of a proof in bytes. Fixed: shorter or longer is refused.
     pub const LENGTH: usize = Self::POINTS * POINT_BYTES + Self::SCALARS * SCALAR_BYTES;
 
@@ -91,7 +90,7 @@ pub enum VerifyError {
 pub struct ProvingKey(Arc<ProvingInner>);
 
 struct ProvingInner {
-    key: plonk::ProvingKey<vesta::Affine>,
+    columns: Columns,
     circuit: SpendCircuit,
     verifying: VerifyingKey,
 }
@@ -107,7 +106,8 @@ impl core::fmt::Debug for ProvingKey {
 pub struct VerifyingKey(Arc<VerifyingInner>);
 
 struct VerifyingInner {
-    key: plonk::VerifyingKey<vesta::Affine>,
+    stock: Stock,
+    commitments: Commitments,
     epoch_key: PublicKey,
 }
 
@@ -119,12 +119,16 @@ impl core::fmt::Debug for VerifyingKey {
 
 impl ProvingKey {
     /// Builds the keys for an epoch key `D`. Deterministic; some tens of milliseconds of one core, and the first in a process
-    /// as many for the parameters, which all epochs share.
+    /// as many for the parameters and tables, which all epochs share.
+    ///
+    /// # Panics
+    /// When the key is not the one that `halo2_proofs` makes of the circuit, or not of the pinned circuit: an error of this
+    /// library or of the machine.
     pub fn build(epoch_key: &PublicKey) -> Self {
         let circuit = SpendCircuit::for_key(epoch_key);
-        let verifying = VerifyingKey::from_circuit(epoch_key, &circuit);
-        let key = keygen_pk(&PARAMS, verifying.0.key.clone(), &circuit).expect("the layout fits, for every key");
-        Self(Arc::new(ProvingInner { key, circuit, verifying }))
+        let values = fast::columns(&circuit);
+        let verifying = VerifyingKey::from_values(epoch_key, &circuit, &values);
+        Self(Arc::new(ProvingInner { columns: Columns::new(values), circuit, verifying }))
     }
 
     /// The verifying key.
@@ -132,8 +136,9 @@ impl ProvingKey {
         &self.0.verifying
     }
 
-    /// Proves the statement. Checks it natively first, so that a false one costs little. Computes in the rayon pool that it
-    /// is called in; to make many proofs, give each of them one thread.
+    /// Proves the statement. Checks it natively first, so that a false one costs little. Computes on this thread alone.
+    ///
+    /// Time and memory accesses depend on the witness: see `docs/fast-path.md`.
     ///
     /// # Errors
     /// [`ProveError::Statement`] names the broken rule.
@@ -154,26 +159,47 @@ impl ProvingKey {
         circuit: SpendCircuit,
         rng: &mut R,
     ) -> Result<Proof, ProveError> {
-        let mut transcript = Writer::new(public, Proof::LENGTH);
-        let instance = public.instance();
-        create_proof(&PARAMS, &self.0.key, &[circuit], &[&[&instance[..]]], rng, &mut transcript)
-            .map_err(ProveError::Prover)?;
-        let bytes = transcript.into_proof();
+        let bytes = self.prove_in(Proof::ROUNDS, public, circuit, rng)?;
         assert_eq!(bytes.len(), Proof::LENGTH, "the length of a proof is a property of the circuit");
         Ok(Proof(bytes.into()))
+    }
+
+    /// A proof with any number of rounds of the opening.
+    pub(super) fn prove_in<R: Rng + CryptoRng>(
+        &self,
+        rounds: usize,
+        public: &SpendPublic,
+        circuit: SpendCircuit,
+        rng: &mut R,
+    ) -> Result<Vec<u8>, ProveError> {
+        let advice = circuit.advice().ok_or(ProveError::Prover(plonk::Error::Synthesis))?;
+        drop(circuit);
+        fast::prove(&self.0.columns, &self.0.verifying.0.stock.representative, public, advice, rounds, rng)
+            .map_err(|Malformed| ProveError::Prover(plonk::Error::ConstraintSystemFailure))
+    }
+
+    #[cfg(test)]
+    pub(super) fn circuit(&self) -> &SpendCircuit {
+        &self.0.circuit
     }
 }
 
 impl VerifyingKey {
     /// Builds the key for an epoch key `D`, as [`ProvingKey::build`] does, in less time.
+    ///
+    /// # Panics
+    /// As [`ProvingKey::build`].
     pub fn build(epoch_key: &PublicKey) -> Self {
-        Self::from_circuit(epoch_key, &SpendCircuit::for_key(epoch_key))
+        let circuit = SpendCircuit::for_key(epoch_key);
+        Self::from_values(epoch_key, &circuit, &fast::columns(&circuit))
     }
 
-    fn from_circuit(epoch_key: &PublicKey, circuit: &SpendCircuit) -> Self {
-        prepare();
-        let key = keygen_vk(&PARAMS, circuit).expect("the layout fits, for every key");
-        Self(Arc::new(VerifyingInner { key, epoch_key: *epoch_key }))
+    fn from_values(epoch_key: &PublicKey, circuit: &SpendCircuit, values: &fast::Values) -> Self {
+        let stock = Stock::new(circuit);
+        let commitments = Commitments::new(values);
+        let (fixed, permutation) = commitments.parts();
+        stock.demand(fixed, permutation);
+        Self(Arc::new(VerifyingInner { stock, commitments, epoch_key: *epoch_key }))
     }
 
     /// The epoch key `D` that is part of this key.
@@ -183,14 +209,12 @@ impl VerifyingKey {
 
     /// BLAKE2b-256 of the full description of this key: domain, columns, gates, queries, commitments.
     pub fn digest(&self) -> [u8; 32] {
-        let description = self.description();
-        let hash = Blake2b::new().hash_length(32).personal(b"halometer1-vkey_").hash(description.as_bytes());
-        hash.as_bytes().try_into().expect("32 bytes were asked for")
+        self.0.stock.digest()
     }
 
     /// The full description of this key, a long text that names every gate and query.
     pub fn description(&self) -> String {
-        format!("{:?}", self.0.key.pinned())
+        self.0.stock.description()
     }
 
     /// Verifies one proof.
@@ -198,60 +222,39 @@ impl VerifyingKey {
     /// # Errors
     /// [`VerifyError::Encoding`], [`VerifyError::Invalid`].
     pub fn verify(&self, public: &SpendPublic, proof: &Proof) -> Result<(), VerifyError> {
-        let Equation { rest, generators } = self.equation(public, proof)?;
-        if vanishes(rest, generators.sum()) { Ok(()) } else { Err(VerifyError::Invalid) }
+        let equation = self.equation(public, proof, Scalar::ONE)?;
+        let mut total = Total::with_capacity(1);
+        total.add(self.commitments(), &equation, None);
+        if bool::from(total.sum(&mut Adder::default()).is_identity()) { Ok(()) } else { Err(VerifyError::Invalid) }
     }
 
-    /// Does everything but the last step of verification.
-    pub(super) fn equation(&self, public: &SpendPublic, proof: &Proof) -> Result<Equation, VerifyError> {
-        let mut transcript = Reader::new(public, &proof.0);
-        let result = verify_proof(&PARAMS, &self.0.key, Deferred, &[&[&[]]], &mut transcript);
-        if transcript.malformed() {
-            return Err(VerifyError::Encoding);
-        }
-        // Proofs of other lengths do not get here, so that nothing can be left over; it costs nothing to look.
-        let mut rest = result.ok().filter(|_| transcript.finished()).ok_or(VerifyError::Invalid)?;
-        let kappa = transcript.kappa();
-        for (value, base) in public.instance().into_iter().zip(*INSTANCE_BASES) {
-            rest.append_term(kappa * value, base);
-        }
-        Ok(Equation { rest, generators: transcript.generator_scalars() })
+    /// Does everything but the last step of verification: the equation times `weight`.
+    pub(super) fn equation(
+        &self,
+        public: &SpendPublic,
+        proof: &Proof,
+        weight: Scalar,
+    ) -> Result<Equation, VerifyError> {
+        self.equation_in(Proof::ROUNDS, public, &proof.0, weight)
     }
 
-    #[cfg(test)]
-    pub(crate) fn inner(&self) -> &plonk::VerifyingKey<vesta::Affine> {
-        &self.0.key
+    /// The equation of a proof with any number of rounds of the opening.
+    pub(super) fn equation_in(
+        &self,
+        rounds: usize,
+        public: &SpendPublic,
+        proof: &[u8],
+        weight: Scalar,
+    ) -> Result<Equation, VerifyError> {
+        Equation::new(&self.0.stock.representative, public, proof, rounds, weight)
     }
-}
 
-/// A proof's equation: it is valid if the sum of both parts is zero.
-#[derive(Clone, Debug)]
-pub(super) struct Equation {
-    /// Terms on the proof's points, on those of the key, and on the instance's.
-    pub(super) rest: MSM<'static, vesta::Affine>,
-    /// Terms on the generators.
-    pub(super) generators: GeneratorScalars,
-}
+    pub(super) fn commitments(&self) -> &Commitments {
+        &self.0.commitments
+    }
 
-/// Whether the terms of `rest` and the point `generators` add up to zero.
-pub(super) fn vanishes(mut rest: MSM<'static, vesta::Affine>, generators: vesta::Point) -> bool {
-    // append_term passes over the identity, which is what it adds.
-    rest.append_term(pallas::Base::ONE, generators.to_affine());
-    rest.eval()
-}
-
-/// The strategy that stops before the last step, and leaves out the terms on the generators.
-struct Deferred;
-
-impl VerificationStrategy<'static, vesta::Affine> for Deferred {
-    type Output = MSM<'static, vesta::Affine>;
-
-    fn process<E: EncodedChallenge<vesta::Affine>>(
-        self,
-        f: impl FnOnce(MSM<'static, vesta::Affine>) -> Result<Guard<'static, vesta::Affine, E>, plonk::Error>,
-    ) -> Result<Self::Output, plonk::Error> {
-        // `use_g` adds `[-c] G` for a point `G` that the caller has computed; for the identity it adds nothing.
-        let (msm, _) = f(PARAMS.empty_msm())?.use_g(vesta::Affine::identity());
-        Ok(msm)
+    #[cfg(any(test, feature = "reference"))]
+    pub(super) fn stock(&self) -> &Stock {
+        &self.0.stock
     }
 }

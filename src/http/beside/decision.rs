@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::held::{Handle, Said};
-use crate::http::gateway::{Asked, Decided, Inner};
+use crate::http::exchange::{Asked, Decided, Exchange, decide};
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
 
@@ -58,12 +58,16 @@ impl Check {
 
 impl Shared {
     /// Decides. In a task of its own: whoever does not wait for it is not charged.
-    pub(super) async fn decide(self: &Arc<Self>, inner: &Arc<Inner>, check: Check) -> Result<Allowed, ProblemDetails> {
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        exchange: &Arc<Exchange>,
+        check: Check,
+    ) -> Result<Allowed, ProblemDetails> {
         let asked = check.into_asked()?;
-        let (shared, inner) = (Arc::clone(self), Arc::clone(inner));
+        let (shared, exchange) = (Arc::clone(self), Arc::clone(exchange));
         let (send, decision) = oneshot::channel();
         tokio::spawn(async move {
-            let decided = inner.decide(asked, &shared.terms, &|| send.is_closed()).await;
+            let decided = decide(exchange, asked, &shared.terms, &|| send.is_closed()).await;
             let (decision, held) = match decided {
                 Err(problem) => (Err(problem), None),
                 Ok(Decided::Free) => (Ok(Allowed::default()), None),

@@ -16,7 +16,7 @@ use tonic::{Code, Request, Response, Status};
 use super::Shared;
 use super::decision::{Allowed, CALL_HEADER, Check};
 use super::secret::SECRET_HEADER;
-use crate::http::gateway::{Inner, OF_CALLERS};
+use crate::http::exchange::{Exchange, OF_CALLERS};
 use crate::http::payment::RECEIPT_HEADER;
 use crate::http::problem::ProblemDetails;
 
@@ -39,13 +39,17 @@ impl ExtAuthz {
         AuthorizationServer::new(Self(shared)).max_decoding_message_size(longest)
     }
 
-    async fn decide(&self, inner: &Arc<Inner>, request: Request<CheckRequest>) -> Result<Allowed, ProblemDetails> {
+    async fn decide(
+        &self,
+        exchange: &Arc<Exchange>,
+        request: Request<CheckRequest>,
+    ) -> Result<Allowed, ProblemDetails> {
         let whole = request.metadata().get(BODY).is_some_and(|value| value.as_bytes() == b"whole");
         let asked = request.into_inner().attributes.and_then(|attributes| attributes.request?.http);
         let asked = asked.ok_or_else(|| {
             ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the proxy asks about no HTTP request")
         })?;
-        self.0.decide(inner, read(asked, whole)?).await
+        self.0.decide(exchange, read(asked, whole)?).await
     }
 }
 
@@ -75,10 +79,10 @@ fn read(asked: HttpRequest, whole: bool) -> Result<Check, ProblemDetails> {
 impl Authorization for ExtAuthz {
     /// A refusal is an answer too. Envoy refuses by itself whatever is none.
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let inner = self.0.layer.now();
-        let answer = match self.decide(&inner, request).await {
+        let exchange = self.0.layer.now();
+        let answer = match self.decide(&exchange, request).await {
             Ok(allowed) => answer(Code::Ok, HttpResponse::OkResponse(ok(allowed))),
-            Err(problem) => answer(Code::PermissionDenied, HttpResponse::DeniedResponse(denied(&inner, problem))),
+            Err(problem) => answer(Code::PermissionDenied, HttpResponse::DeniedResponse(denied(&exchange, problem))),
         };
         Ok(Response::new(answer))
     }
@@ -113,10 +117,10 @@ fn ok(allowed: Allowed) -> OkHttpResponse {
     }
 }
 
-fn denied(inner: &Inner, problem: ProblemDetails) -> DeniedHttpResponse {
+fn denied(exchange: &Exchange, problem: ProblemDetails) -> DeniedHttpResponse {
     // Strings in memory.
     let body = serde_json::to_string(&problem).unwrap_or_default();
-    let response = inner.refuse(problem);
+    let response = exchange.refuse(problem);
     let headers = response.headers().iter().filter(|(name, _)| *name != http::header::CONTENT_LENGTH);
     DeniedHttpResponse {
         status: Some(HttpStatus { code: response.status().as_u16().into() }),

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 
 use super::Shared;
 use super::decision::{Allowed, CALL_HEADER, Check};
-use crate::http::gateway::Inner;
+use crate::http::exchange::Exchange;
 use crate::http::payment::RECEIPT_HEADER;
 use crate::http::problem::ProblemDetails;
 
@@ -79,12 +79,12 @@ impl Dialect {
         response
     }
 
-    fn refused(self, inner: &Inner, problem: ProblemDetails) -> Response {
+    fn refused(self, exchange: &Exchange, problem: ProblemDetails) -> Response {
         if self != Self::Nginx {
-            return inner.refuse(problem);
+            return exchange.refuse(problem);
         }
         let (status, in_header) = (problem.status(), ascii(&problem));
-        let mut response = inner.refuse(problem);
+        let mut response = exchange.refuse(problem);
         *response.status_mut() = match status {
             StatusCode::PAYMENT_REQUIRED => StatusCode::UNAUTHORIZED,
             _ => StatusCode::FORBIDDEN,
@@ -98,23 +98,23 @@ impl Dialect {
 
 /// Answers a question.
 pub(super) async fn check(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Response {
-    let inner = shared.layer.now();
-    match decide(&shared, &inner, dialect, request).await {
+    let exchange = shared.layer.now();
+    match decide(&shared, &exchange, dialect, request).await {
         Ok(allowed) => Dialect::allowed(allowed),
-        Err(problem) => dialect.refused(&inner, problem),
+        Err(problem) => dialect.refused(&exchange, problem),
     }
 }
 
 async fn decide(
     shared: &Arc<Shared>,
-    inner: &Arc<Inner>,
+    exchange: &Arc<Exchange>,
     dialect: Dialect,
     request: Request,
 ) -> Result<Allowed, ProblemDetails> {
     let (parts, body) = request.into_parts();
     let mut check = dialect.read(parts.headers)?;
     check.body = Some(body).filter(|_| dialect == (Dialect::Forwarded { body: true }));
-    shared.decide(inner, check).await
+    shared.decide(exchange, check).await
 }
 
 /// A header that the proxy sets, taken out.
@@ -164,7 +164,7 @@ mod tests {
     fn what_is_asked_about_is_what_the_proxy_says() {
         let own = [("x-original-method", "POST"), ("x-original-uri", "/a?b"), ("x-original-host", "h:1")];
         let read = |more: &[(&'static str, &str)]| Dialect::Nginx.read(headers(&[&own, more].concat()));
-        let check = read(&[("content-length", "9"), ("x-original-content-length", "3"), ("host", "inner")]).unwrap();
+        let check = read(&[("content-length", "9"), ("x-original-content-length", "3"), ("host", "exchange")]).unwrap();
         assert_eq!((check.method, check.target.as_str(), check.authority.as_str()), (Method::POST, "/a?b", "h:1"));
         assert_eq!(check.headers.get("content-length").unwrap(), "3");
         assert!(!check.headers.contains_key("x-original-uri"));

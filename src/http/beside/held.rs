@@ -8,7 +8,7 @@ use http::StatusCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::http::gateway::{HeldCall, HeldSettled};
+use crate::http::exchange::{HeldCall, HeldSettled};
 use crate::http::payment;
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::Shared;
 use super::held::{Handle, ReportError, Said};
-use crate::http::gateway::read_body;
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::read_body;
 use crate::protocol::Credits;
 
 /// Where calls are reported.

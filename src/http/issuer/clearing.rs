@@ -12,8 +12,8 @@ use super::{IssuerObserver, IssuerService, answered, bytes_answer, work_problem}
 use crate::clearing::{Answered, Clearing, ClearingError, Envelope, Taken, Waiting};
 use crate::gateway::AdmitError;
 use crate::http::clock::now;
-use crate::http::gateway::read_body;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::read_body;
 use crate::pipeline::{Current, Limits, TaskPool, WorkError, WorkerPool};
 
 /// What clearing may take on.

@@ -12,9 +12,10 @@ use super::{IssuerService, answered, work_problem};
 use crate::clearing::{Desk, DeskError};
 use crate::gateway::{AdmitError, FetchError, Fetched};
 use crate::http::clock::now;
-use crate::http::gateway::{Signed, authorities, authority, read_credential, settled_answer};
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::{Signed, authority, read_credential};
+use crate::http::wire::{authorities, settled_answer};
 use crate::pipeline::{Current, TaskPool};
 use crate::protocol::{Authorisation, Following, Problem, Spend};
 

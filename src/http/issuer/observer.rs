@@ -30,4 +30,4 @@ pub trait IssuerObserver: Send + Sync {
     }
 }
 
-impl IssuerObserver for crate::http::gateway::NoObserver {}
+impl IssuerObserver for crate::http::observer::NoObserver {}

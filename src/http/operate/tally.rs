@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::http::gateway::{NoObserver, Observer};
+use crate::http::observer::{NoObserver, Observer};
 use crate::http::upstream::UpstreamError;
 use crate::lifecycle::Evidence;
 use crate::protocol::Problem;
@@ -145,6 +145,10 @@ impl Observer for Tally {
             reason.clone_into(&mut issuer.1);
         }
         self.next.issuer_failed(reason);
+    }
+
+    fn trouble(&self, trouble: Option<&str>) {
+        self.next.trouble(trouble);
     }
 
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {

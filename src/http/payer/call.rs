@@ -13,9 +13,9 @@ use super::shared::{Held, Refreshed, Shared, Visit};
 use super::stream::{Left, PaidBody, Settled, Streamed};
 use super::{CallError, ClientError, Payer};
 use crate::http::content_digest::{self, CONTENT_DIGEST};
-use crate::http::gateway::SETTLEMENT_PATH;
 use crate::http::payment::{Payload, RECEIPT_HEADER, Receipt};
 use crate::http::problem::ProblemDetails;
+use crate::http::wire::SETTLEMENT_PATH;
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Settlement};
 use crate::wallet::{
     AcceptError, Accepted, AuthoriseError, DisputeKind, Heard, Journal, LaneStatus, PursuitStep, ReceiptVerdict, Wallet,

@@ -11,15 +11,14 @@ use serde::de::DeserializeOwned;
 use crate::circuits::note::Nullifier;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
-use crate::http::gateway::{
-    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
-    SettlementAnswer, TRANSFER_PATH, TransferAnswer,
-};
-use crate::http::issuer::MINT_PATH;
+use super::clock_off;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
-use crate::http::spent::{SpentCount, bucket_path, read_pages, spent_path};
-use crate::http::upstream::without_tls;
+use crate::http::tls::without_tls;
+use crate::http::wire::{
+    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, MINT_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
+    SettlementAnswer, SpentCount, TRANSFER_PATH, TransferAnswer, bucket_path, read_pages, spent_path,
+};
 use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
 
 /// Longest answer that is read to be had whole, bytes.
@@ -176,19 +175,9 @@ impl Client {
             Some(within) => request.timeout(within),
             None => request,
         };
-        Ok(request.send().await.map_err(ClientError::Http)?.into())
-    }
-
-    /// Sends a request, and reads the whole answer.
-    #[cfg(feature = "cli")]
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        url: String,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Answer, ClientError> {
-        self.send_up_to(MAX_ANSWER, method, url, headers, body).await
+        let answer: Response<reqwest::Body> = request.send().await.map_err(ClientError::Http)?.into();
+        clock_off::note(answer.headers());
+        Ok(answer)
     }
 
     async fn send_up_to(

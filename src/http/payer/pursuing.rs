@@ -10,8 +10,8 @@ use super::ClientError;
 use super::events::Event;
 use super::shared::Shared;
 use super::terms::Terms;
-use crate::http::gateway::{CANCEL_PATH, SETTLEMENT_PATH};
 use crate::http::payment::Payload;
+use crate::http::wire::{CANCEL_PATH, SETTLEMENT_PATH};
 use crate::protocol::{Settlement, SpendKey};
 use crate::wallet::{Heard, Journal, LaneStatus, Pursued, PursuitStep, Wallet};
 

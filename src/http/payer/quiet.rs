@@ -10,7 +10,7 @@ use super::events::Event;
 use super::prover::{Proved, Proving};
 use super::shared::{Held, Shared};
 use super::{ClientError, Stopped};
-use crate::http::gateway::{ROLLOVER_PATH, TRANSFER_PATH};
+use crate::http::wire::{ROLLOVER_PATH, TRANSFER_PATH};
 use crate::protocol::{EpochNumber, Settlement, Timestamp};
 use crate::wallet::{AuthoriseError, Journal, LaneId, LaneStatus, PlanError, ProofJob, ReadySpend, Suggestion, Wallet};
 

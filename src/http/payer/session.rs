@@ -15,9 +15,9 @@ use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
 use super::shared::{Held, Shared};
 use super::stream::Settled;
 use super::{CallError, Client, ClientError, Payer};
-use crate::http::gateway::{CLOSE_PATH, SESSION_PATH, SessionAnswer};
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
+use crate::http::wire::{CLOSE_PATH, SESSION_PATH, SessionAnswer};
 use crate::protocol::{Credits, Problem};
 use crate::wallet::{Journal, SessionSigner};
 

@@ -34,8 +34,7 @@ impl Terms {
     pub(super) fn of(directory: &Directory, gateway: &GatewayId) -> Result<Self, NoTerms> {
         let origin = directory.gateway(gateway).and_then(|entry| entry.origins.first()).ok_or(NoTerms::Unknown)?;
         let origin = origin.trim_end_matches('/').to_owned();
-        let (authority, _) =
-            crate::http::gateway::authorities(&origin).ok_or_else(|| NoTerms::Origin(origin.clone()))?;
+        let (authority, _) = crate::http::wire::authorities(&origin).ok_or_else(|| NoTerms::Origin(origin.clone()))?;
         let longest = Duration::from_secs(directory.parts().limits.session_seconds.into());
         let challenge = Challenge::of(directory, gateway);
         Ok(Self { directory: directory.digest(), challenge, origin, authority, longest })

@@ -25,7 +25,8 @@ impl SoldRoutes {
         Self::of(Box::new(pricing))
     }
 
-    pub(crate) fn of(pricing: Box<dyn Pricing>) -> Self {
+    /// The same, of a pricing that is chosen while the program runs.
+    pub fn of(pricing: Box<dyn Pricing>) -> Self {
         Self { routes: Vec::new(), pricing }
     }
 

@@ -1,9 +1,9 @@
 //! Key files that are stolen, restored, cut off, shared and full.
 
 use super::*;
-use crate::model::world::{DAY, EPOCH, T0, directory_parts, epoch_keys, rng, root_key};
 use crate::protocol::RootSigningKey;
 use crate::sealed::Cost;
+use crate::testing::world::{DAY, EPOCH, T0, directory_parts, epoch_keys, rng, root_key};
 use tempfile::TempDir;
 
 fn lock() -> Lock {

@@ -45,18 +45,7 @@ pub(super) fn digits(text: &str) -> Option<u64> {
 
 /// Lower-case hexadecimal digits of exactly `N` bytes.
 pub(super) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    if pairs.len() != N {
-        return None;
-    }
     let mut bytes = [0; N];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
+    let read = hex::decode_to_slice(text, &mut bytes);
+    (read.is_ok() && !text.bytes().any(|byte| byte.is_ascii_uppercase())).then_some(bytes)
 }

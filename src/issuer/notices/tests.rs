@@ -1,8 +1,8 @@
 //! Notices that are forged, altered, replayed, confused and raced.
 
 use super::*;
-use crate::model::world::{World, micro, sixty_and_forty};
 use crate::store::MemoryPaymentBook;
+use crate::testing::world::{World, micro, sixty_and_forty};
 use ed25519_dalek::{Signer, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -88,11 +88,11 @@ fn a_paid_notice_can_be_minted_and_nothing_else_can() {
     let (_, notices) = fresh();
     let notices = Arc::new(notices);
     let directory = world.issuer.directory().clone();
-    let keys = crate::model::world::epoch_keys();
+    let keys = crate::testing::world::epoch_keys();
     let issuer = super::super::Issuer::new(&world.root, directory, keys, world.mints.clone(), notices.clone()).unwrap();
     let mut wallet = world.wallet(1);
     let request = wallet.request_mint(PAYMENT, sixty_and_forty()).unwrap();
-    let t0 = crate::model::world::T0;
+    let t0 = crate::testing::world::T0;
     assert!(matches!(issuer.mint(&request, t0), Err(crate::issuer::MintError::Unpaid)));
     send(&notices, &paid("100").replace("true", "false")).unwrap();
     assert!(matches!(issuer.mint(&request, t0), Err(crate::issuer::MintError::Unpaid)));

@@ -4,10 +4,10 @@ use super::*;
 use std::sync::LazyLock;
 
 use crate::issuer::{DevelopmentPayments, EpochKeys, Issuer, Keystore};
-use crate::model::world::{DAY, HOUR, T0, directory_parts, micro, rng, root_key};
 use crate::protocol::DirectoryParts;
 use crate::sealed::Lock;
 use crate::store::{MemoryMintBook, Pulse};
+use crate::testing::world::{DAY, HOUR, T0, directory_parts, micro, rng, root_key};
 use halometer_circuits::schnorr::SigningKey;
 use proptest::prelude::*;
 

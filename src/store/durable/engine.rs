@@ -52,8 +52,16 @@ pub(super) enum EngineError {
     #[error("data on disk is damaged: {0}")]
     Damaged(String),
     /// Reading or writing failed.
-    #[error("the storage engine failed: {0}")]
+    #[error("{}", in_words(.0))]
     Failed(#[source] fjall::Error),
+}
+
+/// The system's words, where it is the system that failed.
+fn in_words(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
+        other => format!("the storage engine failed: {other}"),
+    }
 }
 
 impl From<fjall::Error> for EngineError {

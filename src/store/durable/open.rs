@@ -200,8 +200,14 @@ impl DurableStore {
         let Opened { engine, tables, state, mark, lock, is_backup, damage } = opened;
         let views = Arc::new(RwLock::new(views_of(&state)));
         let (engine, tables) = (Arc::new(engine), Arc::new(tables));
-        let desk =
-            Desk { engine: Arc::clone(&engine), tables: Arc::clone(&tables), state, views: Arc::clone(&views), mark };
+        let desk = Desk {
+            engine: Arc::clone(&engine),
+            tables: Arc::clone(&tables),
+            state,
+            views: Arc::clone(&views),
+            mark,
+            place: path.to_owned(),
+        };
         let committer = Committer::start(desk).map_err(failed)?;
         damage.iter().for_each(|(epoch, what)| committer.note_damage(*epoch, what));
         Ok(Self(Arc::new(Inner {

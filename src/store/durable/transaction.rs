@@ -93,12 +93,12 @@ pub(super) struct Transaction<'a> {
     pub(super) dropped: Vec<Table>,
     /// Buckets whose keys are to be forgotten once the changes are durable.
     pub(super) forgotten: Vec<(EpochNumber, BucketId)>,
-    torn: bool,
+    torn: Option<String>,
 }
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(engine: &'a Engine, tables: &'a Tables, state: &'a mut State) -> Self {
-        Self { engine, tables, state, changes: HashMap::new(), dropped: Vec::new(), forgotten: Vec::new(), torn: false }
+        Self { engine, tables, state, changes: HashMap::new(), dropped: Vec::new(), forgotten: Vec::new(), torn: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -112,12 +112,15 @@ impl<'a> Transaction<'a> {
         changes: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let outcome = changes(self);
-        self.torn |= outcome.is_err();
+        if let Err(error) = &outcome {
+            self.torn.get_or_insert_with(|| error.to_string());
+        }
         outcome
     }
 
-    pub(super) fn is_torn(&self) -> bool {
-        self.torn
+    /// Why it may not be committed, if some of an operation's changes are there and some not.
+    pub(super) fn torn(&self) -> Option<String> {
+        self.torn.clone()
     }
 
     /// The changes of a commit, with what tells whether all tables have it, and the tables that are dropped after it.

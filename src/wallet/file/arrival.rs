@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 use super::WalletFileError;
 use super::place::{directory, sync};
 use super::seat::make_directory;
-use crate::hex;
 use crate::sealed::{read_bounded, write_atomically};
 
 const CHECK: &[u8; 16] = b"halometer1-arriv";
@@ -45,7 +44,7 @@ impl ArrivalCode {
 
 impl fmt::Display for ArrivalCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = hex::encode(&[&self.0[..], &self.digest()[..CHECK_LENGTH]].concat());
+        let text = hex::encode([&self.0[..], &self.digest()[..CHECK_LENGTH]].concat());
         for (at, digit) in text.chars().enumerate() {
             if at > 0 && at % 8 == 0 {
                 f.write_str("-")?;
@@ -68,7 +67,8 @@ impl FromStr for ArrivalCode {
     /// Reads the digits, in groups or not, with whatever space is between them.
     fn from_str(text: &str) -> Result<Self, WalletFileError> {
         let digits: String = text.chars().filter(|c| !c.is_whitespace() && *c != '-').take(100).collect();
-        let bytes: [u8; 32 + CHECK_LENGTH] = hex::decode_array(&digits).ok_or(WalletFileError::Code)?;
+        let mut bytes = [0; 32 + CHECK_LENGTH];
+        hex::decode_to_slice(&digits, &mut bytes).map_err(|_| WalletFileError::Code)?;
         let mut key = [0; 32];
         key.copy_from_slice(&bytes[..32]);
         let code = Self(key);

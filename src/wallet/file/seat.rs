@@ -20,7 +20,6 @@ use blake2b_simd::Params;
 use super::WalletFileError;
 use super::backend::lock;
 use super::header::WALLET_ID;
-use crate::hex;
 use crate::sealed::{make_private, write_atomically};
 
 /// Length of a seat's id, bytes.

@@ -16,7 +16,7 @@ use crate::proof::{Proof, VerifyingKey};
 const GOLDEN: &str = "tests/golden/verifying_key.txt";
 
 /// The first key of the test vectors.
-fn vector_key() -> PublicKey {
+pub(super) fn vector_key() -> PublicKey {
     let vectors = include_str!("../../../tests/vectors/schnorr.txt");
     let hex = vectors.lines().find_map(|line| line.strip_prefix("D = ")).expect("a key");
     let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();

@@ -2,108 +2,40 @@
 
 use std::collections::BTreeSet;
 
-use halo2_proofs::circuit::Value;
-use halo2_proofs::plonk::{
-    Advice, Any, Assigned, Assignment, Circuit, Column, ConstraintSystem, Error, Fixed, FloorPlanner, Instance,
-    Selector,
-};
+use halo2_proofs::plonk::Circuit;
 use pasta_curves::pallas::Base;
 
 use super::super::*;
 use super::support::*;
+use crate::circuit::description::Description;
 use crate::circuit::layout::{At, USABLE_ROWS};
 
-const COLUMNS: [Col; Col::COUNT] = [Col::P0, Col::P1, Col::P2, Col::P3, Col::Z, Col::X, Col::Y, Col::Lambda];
+pub(super) const COLUMNS: [Col; Col::COUNT] = [Col::P0, Col::P1, Col::P2, Col::P3, Col::Z, Col::X, Col::Y, Col::Lambda];
 
-/// The record of one synthesis.
-#[derive(Default)]
+/// The record of one synthesis, its cells named as the layout names them.
 pub(super) struct Recording {
-    columns: Vec<Column<Any>>,
     /// In the order of assignment.
     pub(super) advice: Vec<At>,
     /// Numbers of selectors with the rows in which they are on.
     pub(super) selectors: Vec<(usize, usize)>,
     pub(super) copies: Vec<(At, At)>,
-    pub(super) fixed: Vec<(Column<Fixed>, usize)>,
+    pub(super) fixed: Vec<(usize, usize, Base)>,
     regions: usize,
 }
 
 impl Recording {
-    pub(super) fn of(circuit: &SpendCircuit) -> Self {
-        let mut meta = ConstraintSystem::default();
-        let config = SpendCircuit::configure(&mut meta);
-        let columns = config.advice.iter().map(|column| Column::<Any>::from(*column)).collect();
-        let mut recording = Self { columns, ..Default::default() };
-        <SpendCircuit as Circuit<Base>>::FloorPlanner::synthesize(&mut recording, circuit, config, vec![])
-            .expect("the layout fits");
-        recording
+    pub(super) fn of(circuit: &impl Circuit<Base>) -> Self {
+        let record = Description::of(circuit).record;
+        // The numbers of the columns are those of their creation: the first eight, as `configure` lists them.
+        let at = |(column, row): (usize, usize)| (COLUMNS[column], row);
+        Self {
+            advice: record.advice.into_iter().map(at).collect(),
+            selectors: record.selectors,
+            copies: record.copies.into_iter().map(|(from, to)| (at(from), at(to))).collect(),
+            fixed: record.fixed,
+            regions: record.regions,
+        }
     }
-
-    fn at(&self, column: Column<Any>, row: usize) -> At {
-        let index = self.columns.iter().position(|known| *known == column).expect("one of the eight advice columns");
-        (COLUMNS[index], row)
-    }
-}
-
-impl Assignment<Base> for Recording {
-    fn enter_region<NR: Into<String>, N: FnOnce() -> NR>(&mut self, _: N) {
-        self.regions += 1;
-    }
-
-    fn exit_region(&mut self) {}
-
-    fn enable_selector<A, AR>(&mut self, _: A, selector: &Selector, row: usize) -> Result<(), Error>
-    where
-        A: FnOnce() -> AR,
-        AR: Into<String>,
-    {
-        // A selector shows its number only in its debug form: `Selector(3, true)`.
-        let text = format!("{selector:?}");
-        let number = text.trim_start_matches("Selector(").split(',').next().and_then(|n| n.parse().ok());
-        self.selectors.push((number.expect("a number"), row));
-        Ok(())
-    }
-
-    fn query_instance(&self, _: Column<Instance>, _: usize) -> Result<Value<Base>, Error> {
-        panic!("the instance is read by gates alone")
-    }
-
-    fn assign_advice<V, VR, A, AR>(&mut self, _: A, column: Column<Advice>, row: usize, _: V) -> Result<(), Error>
-    where
-        V: FnOnce() -> Value<VR>,
-        VR: Into<Assigned<Base>>,
-        A: FnOnce() -> AR,
-        AR: Into<String>,
-    {
-        let at = self.at(column.into(), row);
-        self.advice.push(at);
-        Ok(())
-    }
-
-    fn assign_fixed<V, VR, A, AR>(&mut self, _: A, column: Column<Fixed>, row: usize, _: V) -> Result<(), Error>
-    where
-        V: FnOnce() -> Value<VR>,
-        VR: Into<Assigned<Base>>,
-        A: FnOnce() -> AR,
-        AR: Into<String>,
-    {
-        self.fixed.push((column, row));
-        Ok(())
-    }
-
-    fn copy(&mut self, a: Column<Any>, a_row: usize, b: Column<Any>, b_row: usize) -> Result<(), Error> {
-        let copy = (self.at(a, a_row), self.at(b, b_row));
-        self.copies.push(copy);
-        Ok(())
-    }
-
-    fn fill_from_row(&mut self, _: Column<Fixed>, _: usize, _: Value<Assigned<Base>>) -> Result<(), Error> {
-        panic!("the circuit has no tables to fill")
-    }
-
-    fn push_namespace<NR: Into<String>, N: FnOnce() -> NR>(&mut self, _: N) {}
-
-    fn pop_namespace(&mut self, _: Option<String>) {}
 }
 
 #[test]
@@ -117,7 +49,7 @@ fn synthesis_assigns_the_cells_of_the_layout_and_no_other() {
         assert_eq!(assigned.len(), recording.advice.len(), "no cell is assigned twice");
         // Absolute rows: the region starts at row 0, or these would differ, and the instance would be read elsewhere.
         assert_eq!(assigned, layout);
-        assert!(recording.fixed.iter().all(|(_, row)| *row < USABLE_ROWS));
+        assert!(recording.fixed.iter().all(|(_, row, _)| *row < USABLE_ROWS));
     }
     assert_eq!(spend.trace().written, layout, "every cell is computed, none is left at its initial zero");
 }

@@ -1,0 +1,510 @@
+//! Running a gateway until it is told to end.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{error, info, warn};
+
+use super::config::{Config, IssuerKind, Loaded, PaymentsKind, StoreKind, TlsConfig};
+use super::due::DueError;
+use super::front::{self, Exchanged};
+use super::keeper::{Keeper, ReloadError};
+use super::log::{self, IssuerLog, Log, Sums};
+use super::remote::{self, RemoteKeeper};
+use super::{development, start, vault};
+use crate::interrupts::Interrupts;
+use halometer::http::beside::Beside;
+use halometer::http::clock;
+use halometer::http::exchange::UpkeepTask;
+use halometer::http::gateway::{GatewayService, GatewayServiceParts};
+use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
+use halometer::http::server::{Certificates, Listener, Server, TlsError};
+use halometer::protocol::{OwnerId, RootKey};
+use halometer::store::ClockJump;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// How often it is looked whether the configuration's file has changed.
+const WATCH: Duration = Duration::from_secs(5);
+/// How often it is asked what is due by the clock.
+const TICK: Duration = Duration::from_secs(30);
+/// How long it may take to settle what nobody reported, at the end.
+const SETTLING: Duration = Duration::from_secs(5);
+/// How long the layer waits for settlements of an issuer elsewhere, and some.
+const CLEARING: Duration = Duration::from_secs(25);
+/// How often sums are logged.
+const TELL: Duration = Duration::from_secs(60);
+
+/// What is told of a configuration that is good, and too early.
+const WAITS: &str =
+    "the configuration cannot be taken up yet: the prices of the last directory stay, and it is tried again by itself";
+
+/// Runs what a file describes, or only checks it.
+pub(super) fn run(file: &Path, check: bool, json: bool, accept_clock: bool) -> Outcome<ExitCode> {
+    let mut loaded = Loaded::read(file)?;
+    loaded.accept_clock = accept_clock;
+    if check {
+        let found = match loaded.config.issuer.kind {
+            IssuerKind::Inside => start::check(&loaded)?,
+            IssuerKind::Remote => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(remote::check(&loaded))?
+            }
+        };
+        found.iter().for_each(|line| println!("{line}"));
+        println!("all fits");
+        return Ok(ExitCode::SUCCESS);
+    }
+    log::start(loaded.config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(loaded, json))
+}
+
+/// The program while it runs.
+struct Running {
+    servers: Vec<Server>,
+    admin: Server,
+    service: GatewayService,
+    beside: Option<(Beside, Server)>,
+    operations: Operations,
+    tally: Arc<Tally>,
+    clearing: Arc<IssuerLog>,
+    sums: Sums,
+    keeping: Arc<Mutex<Keeping>>,
+    /// What is spoken where, to be renewed.
+    certificates: Vec<(Certificates, TlsConfig)>,
+    file: PathBuf,
+    /// As it was read last, whether it could be gone over to or not.
+    seen: Vec<u8>,
+    /// Why the file is not gone over to, if that passes: it is tried again, and told once.
+    waits: Option<String>,
+    /// What it runs by.
+    config: Config,
+}
+
+async fn serve(loaded: Loaded, json: bool) -> Outcome<ExitCode> {
+    let mut signals = Signals::new()?;
+    let Some(running) = signals.unless_ended(Running::start(loaded, json)).await else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let mut running = running?;
+    let jumped = running.until_ended(&mut signals).await.is_err();
+    Ok(match signals.unless_ended(running.finish()).await {
+        Some(()) if jumped => ExitCode::FAILURE,
+        Some(()) => ExitCode::SUCCESS,
+        None => {
+            warn!("told to end a second time: calls that run are cut short, and settled by upkeep after their lease");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+impl Running {
+    async fn start(loaded: Loaded, json: bool) -> Outcome<Self> {
+        let config = loaded.config.clone();
+        warn_of(&config);
+        // Before anything is opened: an address that is taken is the commonest mistake.
+        let listener = bind(config.listen).await?;
+        let admin = bind(config.admin.listen).await?;
+        let issuer = match config.issuer.listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let inner = match &config.beside {
+            Some(beside) => Some(bind(beside.listen).await?),
+            None => None,
+        };
+        let tls = config.tls.as_ref().map(certificates).transpose()?;
+        let issuer_tls = config.issuer.tls.as_ref().map(certificates).transpose()?;
+        let (seen, file) = (std::fs::read(&loaded.file)?, loaded.file.clone());
+
+        let evidence = config.issuer.kind == IssuerKind::Inside && config.store.kind == StoreKind::Durable;
+        let log = Log::new(evidence.then(|| config.issuer.evidence.clone()))?;
+        let tally = Arc::new(Tally::new(log as _));
+        let clearing = Arc::new(IssuerLog::new(Arc::clone(&tally)));
+        let Made { service, keeping, routes, admin_routes, root, waits } = match config.issuer.kind {
+            IssuerKind::Inside => Made::inside(loaded, &tally, Arc::clone(&clearing)).await?,
+            IssuerKind::Remote => Made::remote(config.clone(), &tally).await?,
+        };
+        let beside = start::beside(&config, service.layer())?.zip(inner).map(|(beside, listener)| {
+            let server = listener.serve(beside.router());
+            (beside, server)
+        });
+        let operations = Operations::start(OperateParts {
+            layer: service.layer().clone(),
+            tally: Arc::clone(&tally),
+            every: Duration::from_secs(config.admin.every_seconds.into()),
+            hosts: config.admin.hosts.clone(),
+        })?;
+        let admin = admin.serve(operations.router_with(admin_routes));
+
+        let gateway = match &routes {
+            Some(routes) if issuer.is_none() => front::both(service.router(), routes),
+            _ => service.router(),
+        };
+        let gateway = serve_at(listener, gateway, tls.as_ref())?;
+        let issuer = issuer.zip(routes.as_ref());
+        let issuer =
+            issuer.map(|(listener, routes)| serve_at(listener, routes.router(), issuer_tls.as_ref())).transpose()?;
+        operations.set_standing(Standing::Serving);
+        let elsewhere = config.issuer.url.clone();
+        let issuer_url = elsewhere.unwrap_or_else(|| issuer.as_ref().unwrap_or(&gateway).url());
+        let (id, gateway_url, serial) = (service.layer().id().to_string(), gateway.url(), keeping.serial());
+        introduce(
+            json,
+            &[
+                ("gateway_url", &gateway_url),
+                ("issuer_url", &issuer_url),
+                ("admin_url", &admin.url()),
+                ("root_key", &hex::encode(root.to_bytes())),
+                ("gateway", &id),
+            ],
+        )?;
+        info!(gateway = id, listen = gateway_url, admin = admin.url(), directory = serial, "taking calls");
+        let servers = core::iter::once(gateway).chain(issuer).collect();
+        let keeping = Arc::new(Mutex::new(keeping));
+        let certificates = tls.into_iter().zip(config.tls.clone());
+        let certificates = certificates.chain(issuer_tls.into_iter().zip(config.issuer.tls.clone())).collect();
+        let sums = Sums::default();
+        Ok(Self {
+            servers,
+            admin,
+            service,
+            beside,
+            operations,
+            tally,
+            clearing,
+            sums,
+            keeping,
+            certificates,
+            file,
+            seen,
+            waits,
+            config,
+        })
+    }
+
+    /// Until it is told to end, or its clock jumps: what is due by the clock, and by the operator's will.
+    async fn until_ended(&mut self, signals: &mut Signals) -> Result<(), ClockJump> {
+        let every = |period| {
+            let mut interval = interval(period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        };
+        // An issuer elsewhere publishes when he likes.
+        let ticks = if self.config.issuer.kind == IssuerKind::Remote { WATCH } else { TICK };
+        let (mut watch, mut tick, mut tell) = (every(WATCH), every(ticks), every(TELL));
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::End => return Ok(()),
+                    Signal::Reload => self.reload(true).await,
+                },
+                _ = watch.tick() => {
+                    if let Some(jump) = clock::jumped() {
+                        error!("{jump}; the gateway stops, and nothing was deleted: {}", start::CLOCK_HELP);
+                        return Err(jump);
+                    }
+                    self.reload(false).await;
+                }
+                _ = tick.tick() => {
+                    if self.waits.is_some() {
+                        self.reload(true).await;
+                    }
+                    if let Err(error) = self.with_keeping(Keeping::tick).await {
+                        error!(%error, "what is due by the clock could not be done, and is tried again");
+                    }
+                }
+                _ = tell.tick() => self.sums.tell(&self.tally, &self.clearing),
+            }
+        }
+    }
+
+    /// Keys are built and files are written: on a thread that may wait.
+    async fn with_keeping<T: Send + 'static>(
+        &self,
+        action: impl FnOnce(&mut Keeping) -> Result<T, ReloadError> + Send + 'static,
+    ) -> Result<T, Box<dyn Error>> {
+        let keeping = Arc::clone(&self.keeping);
+        let done =
+            tokio::task::spawn_blocking(move || action(&mut keeping.lock().unwrap_or_else(PoisonError::into_inner)));
+        Ok(done.await??)
+    }
+
+    /// Goes over to the file as it is now: where it has changed, or where somebody asks for it.
+    async fn reload(&mut self, asked: bool) {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || std::fs::read(file)).await;
+        let bytes = match read.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(bytes) => bytes,
+            Err(error) if asked => return error!(%error, "the configuration cannot be read; all goes on as it was"),
+            // An editor that is writing it anew; when it is there it is another one.
+            Err(_) => return,
+        };
+        if !asked && bytes == self.seen {
+            return;
+        }
+        self.seen = bytes;
+        let outcome = match Loaded::read(&self.file) {
+            Ok(loaded) => self.with_keeping(move |keeping| keeping.reload(&loaded)).await,
+            Err(error) => Err(error.into()),
+        };
+        match outcome {
+            Ok(waits) => {
+                self.waits = None;
+                info!("the configuration is taken up");
+                waits.iter().for_each(|section| warn!(section, "a change that is taken up at the next start"));
+            }
+            Err(error) => {
+                let told = error.to_string();
+                let passes =
+                    |error: &ReloadError| matches!(error, ReloadError::Due(DueError::Publish(error)) if error.passes());
+                let passes = error.downcast_ref().is_some_and(passes);
+                match core::mem::replace(&mut self.waits, passes.then(|| told.clone())) {
+                    Some(before) if before == told => {}
+                    _ if passes => warn!(error = told, "{WAITS}"),
+                    _ => error!(error = told, "the configuration is not taken up; all goes on as it was"),
+                }
+                return;
+            }
+        }
+        for (certificates, tls) in &self.certificates {
+            if let Err(error) = certificates.replace(&tls.cert, &tls.key) {
+                error!(%error, "the certificate is not exchanged");
+            }
+        }
+    }
+
+    /// Takes no more, and lets what runs finish: first who takes requests, last who is looked at.
+    async fn finish(mut self) {
+        info!("told to end: calls that run may finish");
+        self.operations.set_standing(Standing::Draining);
+        let patience = Duration::from_secs(self.config.limits.shutdown_seconds.into());
+        for server in self.servers {
+            server.shutdown().await;
+        }
+        let more = if self.config.issuer.kind == IssuerKind::Remote { CLEARING } else { Duration::ZERO };
+        let drained = match &self.beside {
+            // Calls that another proxy serves are waited for, and then settled without a report.
+            Some((beside, _)) => timeout(patience.saturating_add(SETTLING + more), beside.drain(patience)).await,
+            None => timeout(patience.saturating_add(more), self.service.drain()).await,
+        };
+        // It took reports until now.
+        if let Some((_, inner)) = self.beside {
+            inner.shutdown().await;
+        }
+        match drained {
+            Ok(0) => {}
+            Ok(left) => {
+                warn!(
+                    left,
+                    "the issuer did not answer for so many spends: he settles them after their lease, at what he was told last"
+                )
+            }
+            Err(_) => warn!("calls still run: they are cut short, and settled after their lease"),
+        }
+        self.sums.tell(&self.tally, &self.clearing);
+        self.admin.shutdown().await;
+        info!("ended");
+    }
+}
+
+/// Who sees to what changes.
+enum Keeping {
+    Inside(Box<Keeper>),
+    Remote(Box<RemoteKeeper>),
+}
+
+impl Keeping {
+    fn serial(&self) -> u64 {
+        match self {
+            Self::Inside(keeper) => keeper.serial(),
+            Self::Remote(keeper) => keeper.serial(),
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), ReloadError> {
+        match self {
+            Self::Inside(keeper) => keeper.tick(),
+            Self::Remote(keeper) => {
+                keeper.tick();
+                Ok(())
+            }
+        }
+    }
+
+    fn reload(&mut self, loaded: &Loaded) -> Result<Vec<&'static str>, ReloadError> {
+        match (self, loaded.config.issuer.kind) {
+            (Self::Inside(keeper), IssuerKind::Inside) => keeper.reload(loaded),
+            (Self::Remote(keeper), IssuerKind::Remote) => keeper.reload(loaded),
+            // All of it belongs to another gateway than the one that runs.
+            _ => Err(ReloadError::OtherKind),
+        }
+    }
+}
+
+/// What serves, before anybody is served.
+struct Made {
+    service: GatewayService,
+    keeping: Keeping,
+    /// The issuer's, if he is inside.
+    routes: Option<Exchanged>,
+    /// What is at the operator's address besides what he looks at.
+    admin_routes: Router,
+    root: RootKey,
+    /// Why prices of the configuration are not published yet.
+    waits: Option<String>,
+}
+
+impl Made {
+    /// With the issuer.
+    async fn inside(loaded: Loaded, tally: &Arc<Tally>, log: Arc<IssuerLog>) -> Outcome<Self> {
+        let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
+        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
+        let every = Duration::from_secs(config.upkeep.every_seconds.into());
+        let service = GatewayService::start(GatewayServiceParts {
+            gateway: Arc::clone(&prepared.gateway),
+            issuer: Arc::clone(&prepared.issuer),
+            upstream: start::upstream(&config)?,
+            pricing: start::pricing(&prepared.config.pricing),
+            free: start::free(&config),
+            observer: Arc::clone(tally) as _,
+            limits: start::limits(&config),
+            key: prepared.vault.gateway_key()?,
+            upkeep: Some(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
+        })?;
+        let waits = prepared.waits.as_ref().map(ToString::to_string);
+        if let Some(error) = &waits {
+            warn!(error, "{WAITS}");
+        }
+        let (root, payments) = (prepared.vault.root(), config.issuer.payments.kind);
+        let keeper = Keeper::new(prepared, config, service.clone(), log)?;
+        let admin_routes = match payments {
+            PaymentsKind::Development => development::router(Arc::clone(&keeper.records().payments)),
+            PaymentsKind::Notices => Router::new(),
+        };
+        let routes = Some(keeper.routes().clone());
+        Ok(Self { service, keeping: Keeping::Inside(Box::new(keeper)), routes, admin_routes, root, waits })
+    }
+
+    /// With an issuer elsewhere.
+    async fn remote(config: Config, tally: &Arc<Tally>) -> Outcome<Self> {
+        let keeper = RemoteKeeper::start(config, tally).await?;
+        let (service, root) = (keeper.service().clone(), keeper.root());
+        let keeping = Keeping::Remote(Box::new(keeper));
+        Ok(Self { service, keeping, routes: None, admin_routes: Router::new(), root, waits: None })
+    }
+}
+
+fn certificates(tls: &TlsConfig) -> Result<Certificates, TlsError> {
+    Certificates::read(&tls.cert, &tls.key)
+}
+
+fn serve_at(listener: Listener, router: Router, certificates: Option<&Certificates>) -> Result<Server, TlsError> {
+    match certificates {
+        Some(certificates) => listener.serve_tls(router, certificates),
+        None => Ok(listener.serve(router)),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Outcome<Listener> {
+    Listener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
+/// What an operator has to have read.
+fn warn_of(config: &Config) {
+    if config.store.kind == StoreKind::Memory {
+        warn!("store.kind = \"memory\": all keys, records and credit are lost when this program ends");
+    }
+    if config.issuer.payments.kind == PaymentsKind::Development {
+        warn!(
+            "issuer.payments.kind = \"development\": whoever reaches the operator's address makes credit for nothing"
+        );
+    }
+    let issuer = config.issuer.listen.map(|listen| (listen, &config.issuer.tls));
+    for (listen, _) in core::iter::once((config.listen, &config.tls))
+        .chain(issuer)
+        .filter(|(listen, tls)| tls.is_none() && !listen.ip().is_loopback())
+    {
+        warn!(%listen, "there is no TLS, and others reach this address: something that does TLS has to stand in front");
+    }
+    if let Some(beside) = config.beside.as_ref().filter(|beside| !beside.listen.ip().is_loopback()) {
+        warn!(listen = %beside.listen, "the address for the proxy is not on loopback: what goes there is not encrypted");
+    }
+    if !config.admin.listen.ip().is_loopback() {
+        warn!("the operator's address is not on loopback: whoever reaches it sees the sums");
+    }
+    vault::exposed(config).iter().for_each(|path| warn!(path = %path.display(), "others may read a secret"));
+}
+
+fn introduce(as_json: bool, parts: &[(&str, &str)]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let value: serde_json::Map<_, _> = parts.iter().map(|(name, text)| ((*name).to_owned(), json!(text))).collect();
+        writeln!(out, "{}", serde_json::Value::Object(value))?;
+    } else {
+        for (name, text) in parts {
+            writeln!(out, "{:<12} {text}", name.replace('_', " "))?;
+        }
+    }
+    out.flush()
+}
+
+/// What somebody wants of the program.
+enum Signal {
+    End,
+    Reload,
+}
+
+/// Listens to signals.
+struct Signals {
+    interrupts: Interrupts,
+    #[cfg(unix)]
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupts: Interrupts::new()?,
+            #[cfg(unix)]
+            hang_up: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        #[cfg(unix)]
+        tokio::select! {
+            () = self.interrupts.next() => Signal::End,
+            _ = self.hang_up.recv() => Signal::Reload,
+        }
+        #[cfg(not(unix))]
+        {
+            self.interrupts.next().await;
+            Signal::End
+        }
+    }
+
+    /// What something comes to, unless the program is told to end before.
+    async fn unless_ended<T>(&mut self, something: impl Future<Output = T>) -> Option<T> {
+        let mut something = core::pin::pin!(something);
+        loop {
+            tokio::select! {
+                done = &mut something => return Some(done),
+                signal = self.next() => {
+                    if matches!(signal, Signal::End) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}

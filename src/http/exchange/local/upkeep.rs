@@ -1,0 +1,55 @@
+//! Upkeep by the clock.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::http::clock::system;
+use crate::http::observer::Observer;
+use crate::issuer::Issuer;
+use crate::pipeline::{Current, TaskPool};
+use crate::store::SpentSet;
+use crate::upkeep::Upkeep;
+
+/// Upkeep that a gateway service does by itself: once when it starts, then again and again.
+#[derive(Clone, Debug)]
+pub struct UpkeepTask {
+    /// What is done.
+    pub upkeep: Upkeep,
+    /// How long after it was done it is done again; a minute is right.
+    pub every: Duration,
+}
+
+/// The pause where more lapsed than one round takes on, and the shortest there is.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Begins. The rounds run on a thread of their own, one after the other, until the handle is used.
+pub(in crate::http::exchange) fn start(
+    task: UpkeepTask,
+    set: Arc<dyn SpentSet>,
+    issuer: Arc<Current<Issuer>>,
+    observer: Arc<dyn Observer>,
+) -> io::Result<AbortHandle> {
+    let runtime = Handle::try_current().map_err(io::Error::other)?;
+    let thread = TaskPool::start("upkeep", 1, 1)?;
+    let UpkeepTask { upkeep, every } = task;
+    let rounds = async move {
+        let mut last: Option<Instant> = None;
+        loop {
+            let (upkeep, set, issuer) = (upkeep.clone(), Arc::clone(&set), issuer.get());
+            let passed = last.replace(Instant::now()).map_or(0, |last| last.elapsed().as_secs());
+            // The machine's own clock: one that steps over jumps would not tell of them.
+            let round = thread.run(move || upkeep.round(&*set, &issuer, system(), passed)).await;
+            // A round that panicked is made up for by the next.
+            let more = round.is_ok_and(|outcome| {
+                observer.upkeep(&outcome);
+                outcome.is_ok_and(|report| report.more && report.settled > 0)
+            });
+            tokio::time::sleep(if more { PAUSE } else { every.max(PAUSE) }).await;
+        }
+    };
+    Ok(runtime.spawn(rounds).abort_handle())
+}

@@ -1,0 +1,50 @@
+//! What a caller is told of what goes wrong in the engine.
+
+use http::StatusCode;
+
+use crate::gateway::{AdmitError, FetchError};
+use crate::http::problem::ProblemDetails;
+use crate::http::upstream::UpstreamError;
+use crate::pipeline::WorkError;
+use crate::protocol::Problem;
+
+pub(super) fn failed() -> ProblemDetails {
+    ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")
+}
+
+pub(super) fn busy() -> ProblemDetails {
+    ProblemDetails::new(Problem::Busy, "too much is waiting already; nothing was done")
+}
+
+pub(super) fn work_problem(error: WorkError) -> ProblemDetails {
+    match error {
+        WorkError::Busy => busy(),
+        WorkError::Gone => ProblemDetails::new(Problem::StoreUnavailable, "the gateway could not finish this"),
+    }
+}
+
+/// A spend that is not admitted.
+pub(super) fn refused(error: &AdmitError) -> ProblemDetails {
+    ProblemDetails::new(error.problem(), error.to_string())
+}
+
+/// Why a request that follows an opening is told nothing.
+pub(super) fn untold(error: &FetchError) -> ProblemDetails {
+    ProblemDetails::new(error.problem(), error.to_string())
+}
+
+/// The service did not answer, or its answer broke off.
+pub(super) fn upstream_problem(error: &UpstreamError) -> ProblemDetails {
+    let status = match error {
+        UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    ProblemDetails::plain(status, error.to_string())
+}
+
+/// These would tell the caller that *it* lacks a permission, when it is the gateway's that the service refused.
+pub(super) fn upstream_refuses(status: StatusCode) -> Option<ProblemDetails> {
+    let ours = [StatusCode::UNAUTHORIZED, StatusCode::PAYMENT_REQUIRED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+    let detail = || format!("the upstream refuses the gateway: {status}");
+    ours.contains(&status).then(|| ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail()))
+}

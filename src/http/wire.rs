@@ -1,0 +1,19 @@
+//! What callers and servers say to each other: paths, and the answers that are no protocol bytes.
+
+mod answers;
+mod authority;
+mod pages;
+mod paths;
+
+#[cfg(feature = "server")]
+pub(in crate::http) use answers::settled_answer;
+pub use answers::{SessionAnswer, SettlementAnswer, SpentCount, TransferAnswer};
+pub use authority::authorities;
+#[cfg(any(feature = "client", test))]
+pub(in crate::http) use pages::read_pages;
+#[cfg(feature = "server")]
+pub(in crate::http) use pages::write_page;
+pub use paths::{
+    CANCEL_PATH, CLEARING_PATH, CLOSE_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, ROLLOVER_PATH,
+    SESSION_PATH, SETTLEMENT_PATH, SPENT_PATH, TRANSFER_PATH, bucket_path, spent_path,
+};
