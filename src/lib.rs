@@ -37,13 +37,14 @@ pub mod clearing;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod gateway;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "client", feature = "server"))]
 pub mod http;
 pub mod issuer;
 pub mod lifecycle;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod protocol;
+mod quota;
 pub mod sealed;
 pub mod store;
 #[cfg(feature = "testing")]
@@ -51,6 +52,8 @@ pub mod store;
 pub mod testing;
 pub mod upkeep;
 pub mod wallet;
+#[cfg(any(feature = "client", feature = "pipeline"))]
+pub mod workers;
 
 #[cfg(test)]
 mod trials;

@@ -44,6 +44,9 @@ pub trait Observer: Send + Sync {
         let _ = outcome;
     }
 
+    /// A spend was refused because another one of its note came first, whether or not that names the account.
+    fn conflict(&self) {}
+
     /// Somebody spent a note twice, and here is the proof of it.
     fn double_spend(&self, evidence: Evidence) {
         let _ = evidence;

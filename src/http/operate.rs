@@ -43,7 +43,8 @@ use super::clock::now;
 use super::layer::PaymentLayer;
 use super::observer::Observer;
 use super::problem::ProblemDetails;
-use crate::pipeline::{Current, TaskPool};
+use crate::pipeline::Current;
+use crate::workers::TaskPool;
 use health::Health;
 
 /// How many past numbers are kept for the page's picture of them.

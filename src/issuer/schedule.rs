@@ -219,7 +219,9 @@ impl Planned {
         let mut parts = known.parts().clone();
         parts.serial = parts.serial.saturating_add(1);
         // A clock that went back does not make what left the directory return to it.
-        parts.published = now.max(planned).max(parts.published);
+        // And of one window there is one directory.
+        let next_window = parts.published.after(parts.grid.publication().into());
+        parts.published = now.max(planned).max(next_window);
         parts.epochs.retain(|epoch| !leaving.contains(&epoch.number));
         parts.epochs.push(Epoch { number, key, issue, spend });
         let directory = Directory::new(parts)?;

@@ -83,7 +83,7 @@ impl Partition {
         let charge = rules::new_record(&record)?;
         let nullifier = record.key.nullifier.to_bytes();
         if let Some(Entry { record: found, .. }) = self.entries.get(&nullifier) {
-            return Ok(if found.key == record.key {
+            return Ok(if rules::same(found, &record) {
                 Insertion::Same(found.state.clone())
             } else {
                 Insertion::Conflict(Box::new(found.clone()))

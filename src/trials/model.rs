@@ -582,7 +582,7 @@ impl Run {
         let waits = self.wallets[wallet]
             .lanes()
             .any(|(_, status)| matches!(status, LaneStatus::InFlight { spend, .. } if spend == key));
-        match self.wallets[wallet].accept(&key, settled.settlement()) {
+        match self.wallets[wallet].accept(&key, settled.settlement(), self.now) {
             Ok(accepted) if waits => {
                 let known = &self.set[&place(&key)];
                 let (charge, refund) = (accepted.charge.micro(), accepted.refund.micro());

@@ -4,7 +4,10 @@ use super::{Standing, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
 use crate::issuer::{Issuer, SettleError};
 use crate::lifecycle::{AdmittedSpend, Reclaim};
 use crate::protocol::{Directory, EpochNumber, Fault, Grid, OwnerId, Timestamp};
-use crate::store::{Beat, ClockJump, Lease, Look, PartitionPhase, RecordKey, SpentSet, StoreError};
+use crate::store::{Beat, ClockJump, Lease, Look, PartitionPhase, RecordKey, RecordState, SpentSet, StoreError};
+
+/// Threads that settle what dead processes left.
+const SETTLERS: usize = 8;
 
 /// What is done by the clock. It keeps no state: what is due is read from set and directory.
 #[derive(Clone, Debug)]
@@ -109,6 +112,74 @@ impl Upkeep {
         Ok(report)
     }
 
+    /// Settles at once what dead processes left open, whatever their leases say, at what was metered. For a process that has the set
+    /// to itself, before it serves anybody: `is_dead` says of an owner that it is no more. What cannot be settled now is left to
+    /// [`tick`](Self::tick).
+    ///
+    /// Several threads share the work, so that their commits are shared too.
+    ///
+    /// # Errors
+    /// [`UpkeepError`] when not even the partitions can be told. All other failures are in the report.
+    pub fn settle_left(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        is_dead: impl Fn(&OwnerId) -> bool + Sync,
+        now: Timestamp,
+    ) -> Result<UpkeepReport, UpkeepError> {
+        let mut report = UpkeepReport::default();
+        if issuer.directory().issuing(now).is_none() {
+            return Ok(report);
+        }
+        for (epoch, phase) in set.partitions()? {
+            if phase == PartitionPhase::Retired {
+                continue;
+            }
+            // All that is open: no lease is longer than this.
+            let open = match set.lapsed(epoch, Timestamp::MAX, usize::MAX) {
+                Ok(open) => open,
+                Err(error) => {
+                    fail(&mut report, epoch, UpkeepStep::Settle, error);
+                    continue;
+                }
+            };
+            let settle = |key: &RecordKey| self.settle_of_the_dead(set, issuer, key, &is_dead, now);
+            let settle = &settle;
+            let part = open.len().div_ceil(SETTLERS).max(1);
+            let outcomes: Vec<_> = std::thread::scope(|scope| {
+                let workers: Vec<_> = open
+                    .chunks(part)
+                    .map(|part| scope.spawn(move || part.iter().map(settle).collect::<Vec<_>>()))
+                    .collect();
+                workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+            });
+            for outcome in outcomes {
+                match outcome {
+                    Ok(settled) => report.settled += u64::from(settled),
+                    Err(error) => report.failures.push(UpkeepFailure { epoch, step: UpkeepStep::Settle, error }),
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn settle_of_the_dead(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        key: &RecordKey,
+        is_dead: impl Fn(&OwnerId) -> bool,
+        now: Timestamp,
+    ) -> Result<bool, SettleError> {
+        match set.find(key.epoch, &key.nullifier)?.map(|record| record.state) {
+            // Whoever is dead holds no lease.
+            Some(RecordState::Open { lease, .. }) if is_dead(&lease.owner) => {
+                self.settle_from(set, issuer, key, Timestamp::MAX, now)
+            }
+            _ => Ok(false),
+        }
+    }
+
     fn settle_lapsed(
         &self,
         set: &dyn SpentSet,
@@ -128,7 +199,7 @@ impl Upkeep {
         };
         report.more |= lapsed.len() >= limit;
         for key in lapsed {
-            match self.settle(set, issuer, &key, now) {
+            match self.settle_from(set, issuer, &key, now, now) {
                 Ok(settled) => report.settled += u64::from(settled),
                 // Another process was faster.
                 Err(SettleError::Store(StoreError::NotOwner)) => {}
@@ -137,16 +208,17 @@ impl Upkeep {
         }
     }
 
-    /// Whether it was settled by this.
-    fn settle(
+    /// Whether it was settled by this. It is taken over if its lease is over at `lapsed`.
+    fn settle_from(
         &self,
         set: &dyn SpentSet,
         issuer: &Issuer,
         key: &RecordKey,
+        lapsed: Timestamp,
         now: Timestamp,
     ) -> Result<bool, SettleError> {
         let lease = Lease { owner: self.0.owner, until: now.after(u64::from(self.0.lease_seconds)) };
-        match AdmittedSpend::reclaim(set, key, lease, now)? {
+        match AdmittedSpend::reclaim(set, key, lease, lapsed)? {
             Reclaim::Open(spend) => {
                 issuer.settle(set, &spend, spend.lapsed_cost(issuer.directory().quantum()), now)?;
                 Ok(true)

@@ -97,6 +97,8 @@ fn prices_that_changed_too_often_do_not_keep_a_gateway_down() {
     };
     for credits in 9..=15 {
         dearer(credits);
+        // A window of publication each.
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
         stop(house.start());
     }
     dearer(16);

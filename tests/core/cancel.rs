@@ -10,7 +10,7 @@ use halometer::wallet::{NotInFlight, Wallet};
 use crate::world::*;
 
 fn accept(wallet: &mut Wallet, settled: &SettledSpend) {
-    wallet.accept(&settled.key(), settled.settlement()).unwrap();
+    wallet.accept(&settled.key(), settled.settlement(), FLIP).unwrap();
 }
 
 fn already(cancelled: Result<Cancelled, AdmitError>) -> SettledSpend {

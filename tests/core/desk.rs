@@ -65,7 +65,7 @@ fn a_caller_whose_gateway_is_gone_gets_his_credit_back_at_the_issuer() {
     assert_eq!(house.cancel(&wallet, &paid.key, T0).unwrap(), settled);
     assert_eq!(house.fetch(&mut wallet, &paid.key).unwrap(), Fetched::Settled(settled.clone()));
     assert!(matches!(house.world.open(&paid, T0), Ok(halometer::gateway::Opened::Settled(again)) if again == settled));
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     assert_eq!(wallet.balance().available, 100);
 }
 
@@ -190,7 +190,7 @@ fn half_a_transfer_is_cancelled_at_nothing() {
     let sent = send(&mut wallet, [LANE0, LANE1], 10, T0);
     for key in &sent.keys {
         let settled = house.cancel(&wallet, key, T0).unwrap();
-        wallet.accept(key, settled.settlement()).unwrap();
+        wallet.accept(key, settled.settlement(), T0).unwrap();
     }
     assert_eq!(worth(&wallet), [Some(60), Some(40)]);
 }

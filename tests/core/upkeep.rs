@@ -64,7 +64,7 @@ fn set() -> MemorySpentSet {
 
 /// Leaves a spend open, metered at something, until its lease runs out.
 fn leave(set: &dyn SpentSet, n: u8, purpose: u8, (charge, metered): (u64, u64), lease: Timestamp) {
-    let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(n), tag: SpendTag::from_bytes([n; 16]) };
+    let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(n), tag: SpendTag::from_bytes([n; 32]) };
     let evidence = RecordEvidence {
         context: ContextHash::from_bytes(&[n; 32]).unwrap(),
         charge: micro(charge),
@@ -113,6 +113,28 @@ fn a_lapsed_spend_is_settled_at_what_was_metered_and_not_before() {
     assert_eq!(refund(&set, 3), Some(0));
     let totals = set.totals(EPOCH[0]).unwrap();
     assert_eq!((totals.open, totals.cost, totals.refunded), (0, 14, 16));
+}
+
+#[test]
+fn what_a_dead_process_left_is_settled_at_once() {
+    let (issuer, set) = (issuer(), set());
+    for n in 1..=40 {
+        leave(&set, n, SESSION, (10, 4), T0.after(u64::from(LEASE)));
+    }
+    // A gateway elsewhere lives, and its records are its own.
+    let lives = OwnerId::from_bytes(*b"a remote gateway");
+    let taken = set.find(EPOCH[0], &nullifier(7)).unwrap().unwrap();
+    set.take_over(&taken.key, Lease { owner: lives, until: T0.after(DAY) }, Timestamp::MAX).unwrap();
+    let report = upkeep().settle_left(&set, &issuer, |owner| *owner != lives, T0).unwrap();
+    assert_eq!((report.settled, report.failures.len()), (39, 0));
+    assert!((1..=40).all(|n| refund(&set, n) == (n != 7).then_some(6)));
+    // Done again it does nothing, and where nothing issues it takes nothing over.
+    assert_eq!(upkeep().settle_left(&set, &issuer, |owner| *owner != lives, T0).unwrap().settled, 0);
+    let found = || set.find(EPOCH[0], &nullifier(7)).unwrap();
+    let before = found();
+    assert_eq!(upkeep().settle_left(&set, &issuer, |_| true, T0.after(30 * DAY)).unwrap().settled, 0);
+    assert_eq!(found(), before);
+    assert_eq!(upkeep().settle_left(&set, &issuer, |_| true, T0).unwrap().settled, 1);
 }
 
 #[test]

@@ -30,8 +30,9 @@ use crate::http::issuer_client::IssuerClient;
 use crate::http::observer::Observer;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
-use crate::pipeline::{Current, Source, TaskPool, WorkError};
+use crate::pipeline::{Current, Source};
 use crate::protocol::{Directory, Problem, Purpose, Settlement};
+use crate::workers::{TaskPool, WorkError};
 use buckets::Buckets;
 use link::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gateway};
 
@@ -57,7 +58,7 @@ impl Remote {
         let gateway = Arc::new(gateway);
         let link = IssuerLink {
             gateway: Current::new(Arc::clone(&gateway)),
-            buckets: Arc::new(Buckets::new(issuer.clone(), limits.spent)),
+            buckets: Arc::new(Buckets::new(issuer.clone())),
             issuer,
             front: TaskPool::start("remote-read", limits.pipeline.screen_threads, limits.pipeline.queue)?,
             back: TaskPool::start("remote-clear", 1, usize::MAX)?,

@@ -69,6 +69,8 @@ fn calls(registry: &mut Registry, status: &Status) {
     }
     let help = "Notes that were found to be spent twice";
     registry.register("double_spends", help, counter(status.double_spends));
+    let help = "Spends that were refused because another one of their note came first";
+    registry.register("conflicts", help, counter(status.conflicts));
 }
 
 fn credit(registry: &mut Registry, status: &Status) {

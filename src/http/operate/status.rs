@@ -37,6 +37,8 @@ pub struct Status {
     pub issuer_failures: u64,
     /// Notes that were found to be spent twice.
     pub double_spends: u64,
+    /// Spends that were refused because another one of their note came first, whether or not that named an account.
+    pub conflicts: u64,
     /// Upkeep.
     pub upkeep: UpkeepStatus,
 }
@@ -239,6 +241,7 @@ impl Status {
             upstream_failures: tally.upstream_failures(),
             issuer_failures: tally.issuer_failures().0,
             double_spends: tally.double_spends(),
+            conflicts: tally.conflicts(),
             upkeep: UpkeepStatus {
                 rounds: upkeep.rounds,
                 settled: upkeep.settled,

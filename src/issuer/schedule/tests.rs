@@ -350,5 +350,6 @@ fn an_issuer_rotates_with_its_key_file_and_survives_a_crash_before_publication()
     stray.generate(EpochNumber::new(2), &mut rng(6));
     let mut parts = issuer.directory().parts().clone();
     (parts.serial, parts.classes) = (parts.serial + 1, vec![micro(5)]);
+    parts.published = parts.published.after(parts.grid.publication().into());
     assert!(issuer.publish(&root, Directory::new(parts).unwrap(), stray).is_err());
 }

@@ -24,7 +24,8 @@ use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{EpochNumber, GatewayId, PaymentId};
 use crate::store::{MintTotals, PartitionPhase, RecordKey, RecordState, StoreError};
 
-const FORMAT: u8 = 1;
+/// Version 1 had tags of 16 bytes. They cannot be made longer once the evidence is erased, and shorter ones are not to be compared with.
+const FORMAT: u8 = 2;
 
 impl DurableStore {
     /// Makes a store for the set of a gateway. An explicit step, taken once in the life of a gateway id.
@@ -383,6 +384,10 @@ fn read_format(bytes: &[u8]) -> Result<(GatewayId, bool), OpenError> {
     };
     match read() {
         Ok((FORMAT, gateway, backup @ 0..=1)) => Ok((gateway, backup == 1)),
+        Ok((1, ..)) => Err(OpenError::Format(
+            "layout 1, whose records name spends by 128 bits, is not read; serve its epochs to their end with the version that \
+             made it, and create a new store under a new gateway id",
+        )),
         Ok(_) => Err(OpenError::Format("a newer version of this program made it")),
         Err(_) => Err(OpenError::Format("its format cannot be read")),
     }
@@ -526,4 +531,19 @@ fn load_open(state: &mut State, epoch: EpochNumber, nf: [u8; 32]) -> Result<(), 
     let key = RecordKey { epoch, nullifier: nullifier(&nf).map_err(undecoded)?, tag: row.tag };
     partition.open.insert(nf, OpenRecord { key, until: lease.until, charge: evidence.charge });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_another_layout_is_refused_by_name() {
+        let of = |version: u8| read_format(&[&[version][..], &[7; 16], &[0]].concat());
+        assert_eq!(of(FORMAT).unwrap(), (GatewayId::from_bytes([7; 16]), false));
+        for (version, says) in [(1, "layout 1"), (FORMAT + 1, "newer version")] {
+            let Err(OpenError::Format(what)) = of(version) else { panic!("version {version} is read") };
+            assert!(what.contains(says), "{what}");
+        }
+    }
 }

@@ -73,10 +73,10 @@ fn insert(
     rules::new_record(record)?;
     let key = &record.key;
     if let Some(row) = transaction.row(key.epoch, &key.nullifier.to_bytes())? {
-        return Ok(if row.tag == key.tag {
-            Insertion::Same(row.state)
-        } else {
-            Insertion::Conflict(Box::new(transaction.record(key, row)?))
+        let found = transaction.record(key, row)?;
+        return Ok(match rules::same(&found, record) {
+            true => Insertion::Same(found.state),
+            false => Insertion::Conflict(Box::new(found)),
         });
     }
     if transaction.live(key.epoch)?.0.meta.phase != PartitionPhase::Open {

@@ -40,7 +40,7 @@ fn noise(label: &str, n: u64) -> [u8; 32] {
 
 fn key(epoch: EpochNumber, n: u64) -> RecordKey {
     let nullifier = Nullifier::from_bytes(&noise("nf", n)).unwrap();
-    RecordKey { epoch, nullifier, tag: SpendTag::from_bytes([n as u8; 16]) }
+    RecordKey { epoch, nullifier, tag: SpendTag::from_bytes([n as u8; 32]) }
 }
 
 /// An open record all of whose parts are noise.

@@ -101,7 +101,7 @@ fn slices() -> Vec<Group> {
     }
     slices.push(group("the lane", within(&Col::LANE, |_| true)));
     slices.push(group("beside the lane", within(&COLUMNS[4..], |_| true)));
-    for cut in (1..RANGE_END + 1).step_by(3) {
+    for cut in (1..RANGE_END + 1).step_by(7) {
         slices.push(group(format!("rows above {cut}"), within(&COLUMNS, |row| row < cut)));
         slices.push(group(format!("lane above {cut}"), within(&Col::LANE, |row| row < cut)));
         slices.push(group(format!("beside the lane above {cut}"), within(&COLUMNS[4..], |row| row < cut)));
@@ -344,7 +344,7 @@ static OUTCOME: LazyLock<Outcome> = LazyLock::new(|| Trial::new(&FIRST, &System:
 
 #[test]
 fn every_group_replaced_as_a_whole_is_refused() {
-    assert!(OUTCOME.tried > 4_000, "{}", OUTCOME.tried);
+    assert!(OUTCOME.tried > 10_000, "{}", OUTCOME.tried);
     assert_eq!(OUTCOME.accepted, Vec::<String>::new());
 }
 
@@ -380,6 +380,8 @@ fn a_mixture_is_refused_as_its_filling_is() {
 
 #[test]
 fn every_seeded_fault_accepts_a_group_replaced() {
+    // Computed here and not by a worker of rayon: it would take up another of these tasks meanwhile, and wait for itself.
+    let Outcome { by_one_piece, .. } = &*OUTCOME;
     Fault::all().into_par_iter().for_each(|fault| {
         // A wide digit in one row of the chain leads off the curve, mostly, and nobody knows how to go on: see
         // `docs/constraints.md`. `determinism` catches it in every row.
@@ -387,7 +389,7 @@ fn every_seeded_fault_accepts_a_group_replaced() {
             return;
         }
         let removed = fault.removed(&FIRST.circuit);
-        let caught = OUTCOME.by_one_piece.iter().find(|tried| tried.refused_by.is_subset(&removed));
+        let caught = by_one_piece.iter().find(|tried| tried.refused_by.is_subset(&removed));
         let Some(caught) = caught else {
             panic!("{fault:?} is not caught; it removes {:?}", removed.iter().take(3).collect::<Vec<_>>())
         };

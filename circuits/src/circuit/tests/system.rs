@@ -35,6 +35,8 @@ pub(super) struct System {
     copies: Vec<(&'static str, At, At)>,
     /// Each gate polynomial in each row in which its selector is on.
     places: Vec<Place>,
+    /// The selectors of the gates, by their names.
+    selectors: HashMap<&'static str, usize>,
 }
 
 /// A gate polynomial in a row.
@@ -85,7 +87,9 @@ impl System {
             })
             .collect();
         let fixed = record.fixed.iter().map(|(column, row, value)| ((*column, *row), *value)).collect();
-        Self { fixed, on, copies, places, description }
+        let name = |place: &Place| super::constraints::GATES[place.gate].name.as_str();
+        let selectors = places.iter().map(|place| (name(place), place.selector)).collect();
+        Self { fixed, on, copies, selectors, places, description }
     }
 
     fn constraint(&self, place: &Place) -> Constraint {
@@ -146,10 +150,7 @@ impl System {
             .iter()
             .map(|constraint| match constraint {
                 Constraint::Copy(what) => Piece::Copy(what),
-                Constraint::Gate(name, ..) => {
-                    let place = self.places.iter().find(|place| self.description.gates[place.gate].name == *name);
-                    Piece::Selector(place.expect("a gate that is on").selector)
-                }
+                Constraint::Gate(name, ..) => Piece::Selector(self.selectors[name]),
             })
             .collect()
     }

@@ -186,6 +186,9 @@ pub struct DirectoryConfig {
     pub classes: Vec<u64>,
     /// The not-after grid.
     pub grid_seconds: u32,
+    /// The grid of publication, never changed once there is a directory; as the not-after grid, or 1 for development, if it is not
+    /// said.
+    pub publish_seconds: Option<u32>,
     /// How long a settled spend is kept as evidence.
     pub evidence_seconds: u32,
     /// The longest session.
@@ -198,6 +201,7 @@ impl Default for DirectoryConfig {
             quantum: 1,
             classes: vec![4_000, 16_000, 64_000, 256_000, 1_000_000],
             grid_seconds: HOUR,
+            publish_seconds: None,
             evidence_seconds: DAY,
             session_seconds: 600,
         }
@@ -432,7 +436,7 @@ pub struct LogConfig {
 }
 
 /// `[limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Longest body of a request.
@@ -453,6 +457,12 @@ pub struct LimitsConfig {
     pub queue: usize,
     /// How long calls may take to finish when the program is told to end.
     pub shutdown_seconds: u32,
+    /// Connections at a time, at each of the addresses.
+    pub connections: usize,
+    /// Of them, those of one address; a trusted proxy's are not limited.
+    pub connections_per_address: usize,
+    /// Addresses and networks of proxies in front, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
 }
 
 impl Default for LimitsConfig {
@@ -467,11 +477,14 @@ impl Default for LimitsConfig {
             verify_threads: None,
             queue: 4_096,
             shutdown_seconds: 60,
+            connections: 4_096,
+            connections_per_address: 1_024,
+            trusted_proxies: Vec::new(),
         }
     }
 }
 
-/// `[quotas]`: so many a minute, over all callers.
+/// `[quotas]`: so many a minute, of each address that requests come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotasConfig {

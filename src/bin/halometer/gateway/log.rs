@@ -23,9 +23,9 @@ use halometer::http::observer::Observer;
 use halometer::http::operate::Tally;
 use halometer::issuer::NoticeError;
 use halometer::lifecycle::Evidence;
-use halometer::pipeline::TaskPool;
 use halometer::sealed::{make_private, write_atomically};
 use halometer::upkeep::{UpkeepError, UpkeepReport};
+use halometer::workers::TaskPool;
 
 /// Files of evidence that are kept at most: one for each account, and so for each payment.
 const MOST_EVIDENCE: usize = 10_000;

@@ -26,7 +26,7 @@ use halometer::http::clock;
 use halometer::http::exchange::UpkeepTask;
 use halometer::http::gateway::{GatewayService, GatewayServiceParts};
 use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
-use halometer::http::server::{Certificates, Listener, Server, TlsError};
+use halometer::http::server::{Certificates, Listener, Server, ServerLimits, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
 use halometer::store::ClockJump;
 
@@ -112,14 +112,17 @@ impl Running {
         let config = loaded.config.clone();
         warn_of(&config);
         // Before anything is opened: an address that is taken is the commonest mistake.
-        let listener = bind(config.listen).await?;
+        let limits = start::server_limits(&config);
+        let listener = bind(config.listen).await?.limited(limits.clone());
         let admin = bind(config.admin.listen).await?;
         let issuer = match config.issuer.listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address).await?.limited(limits.clone())),
             None => None,
         };
+        // All of its connections are the proxy's.
+        let of_proxy = ServerLimits { connections_per_address: limits.connections, ..limits };
         let inner = match &config.beside {
-            Some(beside) => Some(bind(beside.listen).await?),
+            Some(beside) => Some(bind(beside.listen).await?.limited(of_proxy)),
             None => None,
         };
         let tls = config.tls.as_ref().map(certificates).transpose()?;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::config::{
     BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreConfig, StoreKind,
 };
 use super::development::Booked;
-use super::due::{DueError, due};
+use super::due::{Due, DueError, due};
 use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
@@ -21,7 +23,7 @@ use halometer::http::issuer_client::{IssuerClientError, IssuerTrouble};
 use halometer::http::layer::PaymentLayer;
 use halometer::http::pattern::RoutePattern;
 use halometer::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing};
-use halometer::http::server::{Certificates, TlsError};
+use halometer::http::server::{Certificates, ServerLimits, TlsError, TrustedProxies};
 use halometer::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use halometer::issuer::{
     Issuer, IssuerError, KeystoreError, NoticeKey, NoticeKeyError, PaymentNotices, Schedule, ScheduleError,
@@ -247,11 +249,15 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         outcome => (outcome?, None),
     };
     let directory = match next {
-        Some(next) => {
+        Due::Now(next) => {
             file.iter().try_for_each(|file| write_directory(file, &next, &root))?;
-            next
+            *next
         }
-        None => known,
+        Due::Later(at) => {
+            warn!(at = at.seconds(), "the directory of this window is published: what was changed waits for the next");
+            known
+        }
+        Due::Nothing => known,
     };
     let payments = Arc::new(Booked(Arc::clone(&records.payments)));
     let keys = vault.epoch_keys()?;
@@ -265,6 +271,7 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         quotas: quotas(config),
     };
     let gateway = Gateway::new(parts, now)?;
+    settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
     let (gateway, issuer) = (Arc::new(gateway), Arc::new(issuer));
     Ok(Prepared { vault, records, file, gateway, issuer, config: went_by, waits })
 }
@@ -279,6 +286,30 @@ pub(super) fn look_at_clock(set: &dyn SpentSet, accept: bool) -> Result<(), Star
         Beat::Steady(_) => Ok(()),
         Beat::Jumped(jump) => Err(StartError::Clock(jump)),
     }
+}
+
+/// Settles what a former process of this gateway left open. Nobody else has the store open, so that it is dead; and nobody is served
+/// yet. Gateways elsewhere, whose records are under their ids, may live.
+fn settle_left(
+    config: &Config,
+    issuer: &Issuer,
+    own: GatewayId,
+    set: &dyn SpentSet,
+    owner: OwnerId,
+    now: Timestamp,
+) -> Result<(), StartError> {
+    let gateways = &issuer.directory().parts().gateways;
+    let elsewhere: Vec<_> =
+        gateways.iter().filter(|entry| entry.id != own).map(|entry| OwnerId::from_bytes(entry.id.to_bytes())).collect();
+    let report = upkeep(config, owner).settle_left(set, issuer, |owner| !elsewhere.contains(owner), now);
+    let report = report.map_err(|error| StoreError::Failed(Box::new(error)))?;
+    if report.settled > 0 {
+        tracing::info!(spends = report.settled, "settled what the process before this one left open");
+    }
+    for failure in &report.failures {
+        tracing::warn!(epoch = %failure.epoch, error = %failure.error, "a spend that was left open is not settled yet");
+    }
+    Ok(())
 }
 
 /// The first directory: of an issuer that never had one.
@@ -474,6 +505,15 @@ pub(super) fn limits(config: &Config) -> GatewayLimits {
         },
         spent: a_minute(config.quotas.spent_per_minute),
     }
+}
+
+/// What each address that others reach may have held of it.
+pub(super) fn server_limits(config: &Config) -> ServerLimits {
+    let limits = &config.limits;
+    // They were checked when the file was read.
+    let trusted_proxies = TrustedProxies::new(limits.trusted_proxies.iter().map(String::as_str)).unwrap_or_default();
+    let (connections, connections_per_address) = (limits.connections, limits.connections_per_address);
+    ServerLimits { connections, connections_per_address, trusted_proxies }
 }
 
 /// Of what gateways elsewhere ask.

@@ -119,6 +119,7 @@ const fn credit_name(credit: &CreditState) -> &'static str {
         CreditState::Safe => "safe",
         CreditState::Spent(_) => "spent",
         CreditState::Disputed => "disputed",
+        CreditState::Elsewhere => "elsewhere",
         _ => "unknown",
     }
 }
@@ -128,6 +129,9 @@ fn credit_words(credit: &CreditState) -> String {
         CreditState::Untouched => "untouched: nothing was spent".to_owned(),
         CreditState::Safe => "safe: what was sent and does not cost anything comes back".to_owned(),
         CreditState::Spent(accepted) => format!("{} of {} micro-credits were spent", accepted.cost, accepted.charge),
+        CreditState::Elsewhere => {
+            "elsewhere: another copy of this wallet has spent the note and has its change".to_owned()
+        }
         CreditState::Disputed => "in dispute: the evidence is kept, and the right settlement asked for".to_owned(),
         _ => "unknown: `halometer wallet history` has what was written down".to_owned(),
     }

@@ -10,9 +10,10 @@ use tokio::task::AbortHandle;
 use crate::http::clock::system;
 use crate::http::observer::Observer;
 use crate::issuer::Issuer;
-use crate::pipeline::{Current, TaskPool};
+use crate::pipeline::Current;
 use crate::store::SpentSet;
 use crate::upkeep::Upkeep;
+use crate::workers::TaskPool;
 
 /// Upkeep that a gateway service does by itself: once when it starts, then again and again.
 #[derive(Clone, Debug)]
