@@ -428,6 +428,12 @@ impl<F: Fn(usize, Option<&RecordKey>) -> Fault + Send + Sync> SpentSet for Fault
     fn retire(&self, epoch: EpochNumber) -> Result<(), StoreError> {
         self.call(None, |set| set.retire(epoch))
     }
+    fn beat(&self, look: Look) -> Result<Beat, StoreError> {
+        self.set.beat(look)
+    }
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        self.set.pulse()
+    }
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         self.call(None, MemorySpentSet::partitions)
     }
