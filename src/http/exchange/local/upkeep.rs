@@ -41,7 +41,9 @@ pub(in crate::http::exchange) fn start(
         let mut last: Option<Instant> = None;
         loop {
             let (upkeep, set, issuer) = (upkeep.clone(), Arc::clone(&set), issuer.get());
-            let passed = last.replace(Instant::now()).map_or(0, |last| last.elapsed().as_secs());
+            let passed = last.map_or(0, |last| last.elapsed().as_secs());
+            // What is less than a second counts the next time.
+            last = Some(last.map_or_else(Instant::now, |last| last + Duration::from_secs(passed)));
             // The machine's own clock: one that steps over jumps would not tell of them.
             let round = thread.run(move || upkeep.round(&*set, &issuer, system(), passed)).await;
             // A round that panicked is made up for by the next.
