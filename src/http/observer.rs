@@ -34,6 +34,11 @@ pub trait Observer: Send + Sync {
         let _ = reason;
     }
 
+    /// What keeps calls from being taken has changed; none when they are taken again. Of a store that fails it has the system's words.
+    fn trouble(&self, trouble: Option<&str>) {
+        let _ = trouble;
+    }
+
     /// A round of upkeep is over. Its warnings and failures are for the operator.
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
         let _ = outcome;

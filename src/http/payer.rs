@@ -18,6 +18,7 @@
 
 mod call;
 mod client;
+mod clock_off;
 mod error;
 mod events;
 mod inquiry;
@@ -33,6 +34,7 @@ mod terms;
 
 pub use call::{Paid, Spent};
 pub use client::{Client, ClientError};
+pub use clock_off::{ClockOff, clock_off};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;

@@ -4,7 +4,7 @@ use super::{Standing, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
 use crate::issuer::{Issuer, SettleError};
 use crate::lifecycle::{AdmittedSpend, Reclaim};
 use crate::protocol::{Directory, EpochNumber, Fault, Grid, OwnerId, Timestamp};
-use crate::store::{Lease, PartitionPhase, RecordKey, RecordState, SpentSet, StoreError};
+use crate::store::{Beat, ClockJump, Lease, Look, PartitionPhase, RecordKey, RecordState, SpentSet, StoreError};
 
 /// Threads that settle what dead processes left.
 const SETTLERS: usize = 8;
@@ -29,11 +29,17 @@ pub struct UpkeepParts {
     pub warn_seconds: u32,
 }
 
-/// Why a tick did nothing. The set failed; the next tick tries again.
+/// Why a round did nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("the partitions cannot be told: {0}")]
 #[non_exhaustive]
-pub struct UpkeepError(#[from] pub StoreError);
+pub enum UpkeepError {
+    /// The set failed; the next round tries again.
+    #[error("the partitions cannot be told: {0}")]
+    Store(#[from] StoreError),
+    /// The clock jumped. Nothing is done by a clock that may be wrong: the operator puts it right, or confirms it.
+    #[error("{0}; nothing is done by it")]
+    Clock(ClockJump),
+}
 
 impl UpkeepError {
     /// Who is at fault: never a caller.
@@ -58,7 +64,28 @@ impl Upkeep {
         Grid::GRACE + Grid::LAG + session + lease + extra + 1
     }
 
+    /// Takes a look at a clock in, and then does what is due: [`SpentSet::beat`], then [`tick`](Self::tick). `passed` is how long ago
+    /// this process did it last, by a clock that cannot be set, seconds; 0 the first time.
+    ///
+    /// # Errors
+    /// [`UpkeepError`].
+    pub fn round(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        now: Timestamp,
+        passed: u64,
+    ) -> Result<UpkeepReport, UpkeepError> {
+        match set.beat(Look::Clock { now, passed })? {
+            Beat::Steady(_) => self.tick(set, issuer, now),
+            Beat::Jumped(jump) => Err(UpkeepError::Clock(jump)),
+        }
+    }
+
     /// Does what is due, and says what was done and what is not right. The directory is the issuer's.
+    ///
+    /// Evidence is erased, and partitions are closed and retired, by the time that surely has passed ([`SpentSet::pulse`]), and not at
+    /// all by a set that remembers none. So a clock that is ahead for a while destroys nothing.
     ///
     /// # Errors
     /// [`UpkeepError`] when not even the partitions can be told. All other failures are in the report.
@@ -66,20 +93,21 @@ impl Upkeep {
         let directory = issuer.directory();
         let partitions = set.partitions()?;
         let mut report = UpkeepReport::default();
+        let sure = set.pulse()?.map_or(Timestamp::default(), |pulse| pulse.sure().min(now));
         warn(&partitions, directory, now, self.0.warn_seconds, &mut report);
         let standing: Vec<_> = partitions.iter().filter(|(_, phase)| *phase != PartitionPhase::Retired).collect();
         for (epoch, _) in &standing {
             self.settle_lapsed(set, issuer, *epoch, now, &mut report);
         }
         for (epoch, _) in &standing {
-            let before = now.before(u64::from(directory.parts().evidence_seconds));
+            let before = sure.before(u64::from(directory.parts().evidence_seconds));
             match set.erase_evidence(*epoch, before) {
                 Ok(erased) => report.erased += erased,
                 Err(error) => fail(&mut report, *epoch, UpkeepStep::Erase, error),
             }
         }
         for (epoch, phase) in &standing {
-            self.close_or_retire(set, directory, *epoch, *phase, now, &mut report);
+            self.close_or_retire(set, directory, *epoch, *phase, sure, &mut report);
         }
         Ok(report)
     }
@@ -205,7 +233,7 @@ impl Upkeep {
         directory: &Directory,
         epoch: EpochNumber,
         phase: PartitionPhase,
-        now: Timestamp,
+        sure: Timestamp,
         report: &mut UpkeepReport,
     ) {
         let Some(entry) = directory.epoch(epoch) else {
@@ -216,10 +244,10 @@ impl Upkeep {
             return;
         };
         let over = entry.spend.until;
-        if now < over {
+        if sure < over {
             return;
         }
-        let due = over.after(self.grace_seconds(directory)) <= now;
+        let due = over.after(self.grace_seconds(directory)) <= sure;
         if phase == PartitionPhase::Open {
             match set.close(epoch) {
                 Ok(()) => report.closed.push(epoch),

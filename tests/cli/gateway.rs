@@ -119,11 +119,20 @@ impl House {
         self.start_by(&self.config())
     }
 
+    /// With further arguments.
+    pub(super) fn start_with(&self, more: &[&str]) -> Gateway {
+        self.start_as(&self.config(), more)
+    }
+
     /// With another configuration.
     pub(super) fn start_by(&self, config: &str) -> Gateway {
+        self.start_as(config, &[])
+    }
+
+    fn start_as(&self, config: &str, more: &[&str]) -> Gateway {
         let log = self.place.path().join(format!("log-{}", rand::random::<u32>()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_halometer"));
-        command.args(["gateway", "--json", "--config", config]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["gateway", "--json", "--config", config]).args(more).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

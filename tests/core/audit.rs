@@ -425,6 +425,12 @@ impl MintBook for TamperedMints {
 }
 
 impl SpentSet for Tampered {
+    fn beat(&self, _: Look) -> Result<Beat, StoreError> {
+        unreachable!()
+    }
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        unreachable!()
+    }
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         Ok(EPOCH.map(|epoch| (epoch, PartitionPhase::Open)).into())
     }

@@ -462,6 +462,12 @@ impl SpentSet for Failing<'_> {
     fn retire(&self, _: EpochNumber) -> Result<(), StoreError> {
         unreachable!()
     }
+    fn beat(&self, _: Look) -> Result<Beat, StoreError> {
+        unreachable!()
+    }
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        unreachable!()
+    }
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         unreachable!()
     }

@@ -568,7 +568,7 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
     let parts = OperateParts { layer, tally, every: Duration::from_secs(1), hosts: Vec::new() };
     let operations = Operations::start(parts).unwrap();
     operations.set_standing(Standing::Serving);
-    until(|| operations.ready() == Err("the issuer does not clear for this gateway")).await;
+    until(|| operations.ready() == Err("the issuer does not clear for this gateway".to_owned())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,7 +66,7 @@ pub struct GatewayStatus {
     /// Whether calls are taken.
     pub ready: bool,
     /// Why not.
-    pub not_ready: Option<&'static str>,
+    pub not_ready: Option<String>,
     /// What things cost by the tariff of now: micro-credits and the number of units that they buy.
     pub prices: BTreeMap<String, (u64, u64)>,
     /// The charge classes, micro-credits.
@@ -198,7 +198,7 @@ pub(super) struct Sources<'a> {
     pub(super) before: Option<&'a Status>,
     pub(super) every: Duration,
     pub(super) running: Duration,
-    pub(super) ready: Result<(), &'static str>,
+    pub(super) ready: Result<(), String>,
 }
 
 impl Status {
@@ -267,7 +267,7 @@ fn identify(sources: &Sources<'_>) -> GatewayStatus {
         every_seconds: every.as_secs(),
         running_seconds: running.as_secs(),
         ready: ready.is_ok(),
-        not_ready: ready.err(),
+        not_ready: ready.clone().err(),
         prices: prices.map(|price| (price.item.clone(), (price.credits.micro(), price.per))).collect(),
         classes: directory.classes().iter().map(|class| class.micro()).collect(),
     }

@@ -154,6 +154,10 @@ impl Observer for Tally {
         self.next.issuer_failed(reason);
     }
 
+    fn trouble(&self, trouble: Option<&str>) {
+        self.next.trouble(trouble);
+    }
+
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
         let mut upkeep = lock(&self.upkeep);
         upkeep.rounds += 1;

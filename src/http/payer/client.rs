@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::circuits::note::Nullifier;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
+use super::clock_off;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
 use crate::http::tls::without_tls;
@@ -176,7 +177,9 @@ impl Client {
             Some(within) => request.timeout(within),
             None => request,
         };
-        Ok(request.send().await.map_err(ClientError::Http)?.into())
+        let answer: Response<reqwest::Body> = request.send().await.map_err(ClientError::Http)?.into();
+        clock_off::note(answer.headers());
+        Ok(answer)
     }
 
     async fn send_up_to(

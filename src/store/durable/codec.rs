@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `meta` | `format` | version of this layout (2), gateway id (16), 0 or 1 for a backup (1) |
 //! | | `sequence` | number of commits (8) |
+//! | | `time` | latest time that was seen (8), time that surely has passed (8) |
 //! | | `t`, name of a table | number of the commit that changed it last (8) |
 //! | | `p`, epoch (4) | phase (1), number of the last bucket (4), totals (112), erased totals (112) |
 //! | | `b`, epoch (4), bucket (4) | when it was begun (8), when last settled in (8), totals of what is settled in it (112) |
@@ -27,7 +28,7 @@ use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{
     Credits, Digest, EpochNumber, LANES, Memo, MintResponse, OwnerId, PaymentId, Settlement, SpendTag, Timestamp,
 };
-use crate::store::{Lease, MintRecord, PartitionPhase, RecordEvidence, RecordState, Totals};
+use crate::store::{Lease, MintRecord, PartitionPhase, Pulse, RecordEvidence, RecordState, Totals};
 
 type Decoded<T> = Result<T, DecodeError>;
 
@@ -87,6 +88,19 @@ impl Row {
         reader.finish()?;
         Ok(Self { tag, memo, bucket, state })
     }
+}
+
+/// Under this key, what is remembered of the time. No table has this name, whose number would be under it.
+pub(super) const PULSE: &[u8] = b"time";
+
+pub(super) fn pulse_to_bytes(pulse: Pulse) -> Vec<u8> {
+    [pulse.seen().seconds().to_be_bytes(), pulse.sure().seconds().to_be_bytes()].concat()
+}
+
+pub(super) fn pulse_from_bytes(bytes: &[u8]) -> Decoded<Pulse> {
+    let mut reader = Reader::exact(bytes, 16)?;
+    let mut time = || Ok::<_, DecodeError>(Timestamp::from_seconds(reader.u64()?));
+    Ok(Pulse::from_parts(time()?, time()?))
 }
 
 pub(super) fn evidence_to_bytes(evidence: &RecordEvidence) -> Vec<u8> {

@@ -92,6 +92,11 @@ impl Journals {
         self.last
     }
 
+    /// The journal that is written to.
+    pub(super) fn newest(&self) -> &Path {
+        &self.newest
+    }
+
     /// Leaves the whole commits alone in the newest journal, and makes sure that they are on disk: after an fsync that failed, a
     /// page is taken for written that is not, and what would be answered from it now could be gone with the next power cut.
     /// What was torn is kept beside it.

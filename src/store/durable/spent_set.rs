@@ -10,8 +10,8 @@ use super::transaction::{Sealed, Transaction, damaged, unseal};
 use super::{DurableStore, View, Views, read_error};
 use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
 use crate::store::{
-    Insertion, Lease, PairInsertion, PartitionPhase, Record, RecordKey, RecordState, SpentSet, StoreError, Totals,
-    rules,
+    Beat, Insertion, Lease, Look, PairInsertion, PartitionPhase, Pulse, Record, RecordKey, RecordState, SpentSet,
+    StoreError, Totals, rules,
 };
 
 /// The spent set in a [`DurableStore`].
@@ -139,6 +139,23 @@ impl SpentSet for DurableSpentSet {
 
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         Ok(self.0.views()?.iter().map(|(epoch, view)| (*epoch, view.phase)).collect())
+    }
+
+    fn beat(&self, look: Look) -> Result<Beat, StoreError> {
+        self.0.change(move |transaction| {
+            let known = transaction.state.pulse;
+            let beat = Pulse::next(known, transaction.state.partitions.is_empty(), look);
+            if let Beat::Steady(pulse) = beat
+                && known != Some(pulse)
+            {
+                transaction.put_pulse(pulse);
+            }
+            Ok(beat)
+        })
+    }
+
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        self.0.transact(|transaction| Ok(transaction.state.pulse))
     }
 
     fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError> {

@@ -1,8 +1,10 @@
 //! The durable store under attack: crashes, torn writes, damage, files put back, and what is left on disk.
 
+mod check;
 mod damage;
 mod disks;
 mod evidence;
+mod mark_place;
 mod operation;
 mod queue;
 mod set_back;
@@ -94,7 +96,8 @@ fn pair(give: u64, take: u64) -> [Record; 2] {
 }
 
 fn options() -> StoreOptions {
-    StoreOptions { cache_bytes: 1 << 20, threads: 1, ..StoreOptions::default() }
+    // Where copies are made of a directory and put back, the mark goes with them.
+    StoreOptions { cache_bytes: 1 << 20, threads: 1, allow_mark_inside: true, ..StoreOptions::default() }
 }
 
 /// A new store with two open partitions.

@@ -360,15 +360,23 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// The store's directory.
     pub path: PathBuf,
-    /// The store's mark, where it is kept apart.
+    /// The store's mark; beside the store's directory if it is not said.
     pub mark: Option<PathBuf>,
+    /// Whether the mark may be in the store's directory, where it goes back with it.
+    pub allow_mark_inside: bool,
     /// Memory for what was read.
     pub cache_bytes: u64,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { kind: StoreKind::default(), path: "store".into(), mark: None, cache_bytes: 128 << 20 }
+        Self {
+            kind: StoreKind::default(),
+            path: "store".into(),
+            mark: None,
+            allow_mark_inside: false,
+            cache_bytes: 128 << 20,
+        }
     }
 }
 

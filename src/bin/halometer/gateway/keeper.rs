@@ -87,18 +87,18 @@ impl Keeper {
     /// With what there is after the start.
     pub(super) fn new(
         prepared: Prepared,
-        config: Config,
+        started: Config,
         service: GatewayService,
         log: Arc<IssuerLog>,
     ) -> Result<Self, ReloadError> {
-        let Prepared { vault, records, file, gateway, issuer } = prepared;
+        let Prepared { vault, records, file, gateway, issuer, config, .. } = prepared;
         let notices = start::notices(&config, &records.payments)?;
-        let house = House { started: &config, gateway: &gateway, records: &records, log: &log };
+        let house = House { started: &started, gateway: &gateway, records: &records, log: &log };
         let minting = house.minting(&config.issuer, &issuer, notices.as_ref())?;
         Ok(Self {
             known: issuer.directory().clone(),
             routes: Exchanged::new(minting.router()),
-            started: config.clone(),
+            started,
             forget_at: Timestamp::default(),
             vault,
             records,
@@ -233,7 +233,14 @@ impl Keeper {
             return;
         }
         self.forget_at = now.after(3_600);
-        match self.vault.forget(&self.known, now) {
+        let pulse = match self.records.set.pulse() {
+            Ok(Some(pulse)) => pulse,
+            Ok(None) => return,
+            Err(error) => {
+                return warn!(%error, "the store does not say what time surely has passed: no key is forgotten");
+            }
+        };
+        match self.vault.forget(&self.known, &pulse) {
             Ok(epochs) => {
                 epochs.iter().for_each(|epoch| info!(%epoch, "the key of an epoch that is over is forgotten"))
             }

@@ -76,6 +76,13 @@ fn keep(place: &Path, evidence: &Evidence) -> io::Result<()> {
 }
 
 impl Observer for Log {
+    fn trouble(&self, trouble: Option<&str>) {
+        match trouble {
+            Some(trouble) => error!("no calls are taken: {trouble}"),
+            None => info!("calls are taken again"),
+        }
+    }
+
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
         let report = match outcome {
             Ok(report) => report,

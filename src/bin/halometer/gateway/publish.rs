@@ -1,6 +1,8 @@
 //! What the next directory says: the one before, and what the configuration wishes.
 
-use super::config::{ClearingConfig, Config, Origin, PaymentsKind, PricingConfig};
+use std::collections::BTreeMap;
+
+use super::config::{ClearingConfig, Config, Origin, PaymentsKind, PriceConfig, PricingConfig};
 use halometer::protocol::{
     Credits, Directory, DirectoryError, DirectoryParts, Epoch, GatewayEntry, GatewayId, GatewayKey, Grid, Limits,
     RootKey, Tariff, TariffError, Timestamp, Window,
@@ -59,6 +61,13 @@ pub(super) enum PublishError {
     Directory(#[from] DirectoryError),
 }
 
+impl PublishError {
+    /// Whether what is refused now is taken later, by itself.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::TooOften { .. } | Self::NotPriced { .. })
+    }
+}
+
 /// The first directory of an issuer.
 pub(super) fn first(
     config: &Config,
@@ -84,6 +93,13 @@ pub(super) fn first(
     };
     wish(&mut parts, config, id, None)?;
     Ok(Directory::new(parts)?)
+}
+
+/// The prices of the newest list, as a configuration says them.
+pub(super) fn known_prices(known: &Directory) -> BTreeMap<String, PriceConfig> {
+    let newest = known.parts().tariffs.iter().max_by_key(|tariff| tariff.valid().from);
+    let prices = newest.into_iter().flat_map(Tariff::prices);
+    prices.map(|price| (price.item.clone(), PriceConfig { credits: price.credits.micro(), per: price.per })).collect()
 }
 
 /// The directory that follows `known`, none if that says all that the configuration wishes and nothing that is over. Where `known` is
@@ -280,6 +296,10 @@ mod tests {
         let leaves = now.after(2 + 2 * HOUR + Grid::GRACE);
         assert_eq!(next(&directory, &ninth, id, now.after(9)), Err(PublishError::TooOften { at: leaves.seconds() }));
         assert!(next(&directory, &ninth, id, leaves).is_ok());
+        // Until then the list that callers know is good.
+        assert!(PublishError::TooOften { at: 1 }.passes());
+        let known = Config { prices: known_prices(&directory), ..ninth };
+        assert_eq!(next(&directory, &known, id, now.after(9)), Ok(None));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::config::{
-    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreKind,
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreConfig, StoreKind,
 };
 use super::development::Booked;
 use super::due::{Due, DueError, due};
@@ -16,7 +16,7 @@ use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use halometer::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
-use halometer::http::clock::now;
+use halometer::http::clock::{now, system};
 use halometer::http::exchange::GatewayLimits;
 use halometer::http::issuer::ClearingLimits;
 use halometer::http::issuer_client::{IssuerClientError, IssuerTrouble};
@@ -36,7 +36,8 @@ use halometer::protocol::{
 use halometer::sealed::{read_bounded, write_atomically};
 use halometer::store::durable::{DurableStore, OpenError, StoreOptions};
 use halometer::store::{
-    MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, SpentSet, StoreError,
+    Beat, ClockJump, Look, MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, Pulse, SpentSet,
+    StoreError,
 };
 use halometer::upkeep::{Upkeep, UpkeepParts};
 
@@ -61,6 +62,9 @@ pub(super) enum StartError {
         /// Whose keys they are.
         keys: String,
     },
+    /// The clock is far from what it was when the gateway ran last.
+    #[error("{0}; nothing was deleted: {CLOCK_HELP}")]
+    Clock(ClockJump),
     /// The store fails.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
@@ -143,6 +147,10 @@ pub(super) enum StartError {
     },
 }
 
+/// What to do about a clock that jumped.
+pub(super) const CLOCK_HELP: &str = "put the machine's clock right and start again; if it is right as it is now, start once with \
+                                     `--accept-clock`";
+
 /// Where the records are.
 pub(super) struct Records {
     pub(super) set: Arc<dyn SpentSet>,
@@ -158,6 +166,10 @@ pub(super) struct Prepared {
     pub(super) file: Option<PathBuf>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) issuer: Arc<Issuer>,
+    /// What it goes by: the configuration, but for prices that cannot be published yet.
+    pub(super) config: Config,
+    /// Why they cannot.
+    pub(super) waits: Option<PublishError>,
 }
 
 fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
@@ -183,7 +195,8 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
 }
 
 fn store_options(config: &Config) -> StoreOptions {
-    StoreOptions { cache_bytes: config.store.cache_bytes, mark: config.store.mark.clone(), ..StoreOptions::default() }
+    let StoreConfig { cache_bytes, mark, allow_mark_inside, .. } = config.store.clone();
+    StoreOptions { cache_bytes, mark, allow_mark_inside, ..StoreOptions::default() }
 }
 
 /// The directory that was published last, if there is a file.
@@ -209,6 +222,7 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     let config = &loaded.config;
     let mut vault = Vault::open(config)?;
     let records = open_records(config, &vault)?;
+    look_at_clock(&*records.set, loaded.accept_clock)?;
     let file = (config.store.kind == StoreKind::Durable).then(|| config.issuer.directory.clone());
     let known = match &file {
         Some(file) => read_directory(file, &vault)?,
@@ -225,7 +239,16 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         }
     };
     vault.check(&known, now)?;
-    let directory = match due(&known, config, &mut vault, &*records.set, now)? {
+    let mut went_by = config.clone();
+    let (next, waits) = match due(&known, config, &mut vault, &*records.set, now) {
+        // It was taken up once, or it will be by itself: until then the prices that callers know are good.
+        Err(DueError::Publish(error)) if error.passes() => {
+            went_by.prices = publish::known_prices(&known);
+            (due(&known, &went_by, &mut vault, &*records.set, now)?, Some(error))
+        }
+        outcome => (outcome?, None),
+    };
+    let directory = match next {
         Due::Now(next) => {
             file.iter().try_for_each(|file| write_directory(file, &next, &root))?;
             *next
@@ -249,7 +272,20 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     };
     let gateway = Gateway::new(parts, now)?;
     settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
-    Ok(Prepared { vault, records, file, gateway: Arc::new(gateway), issuer: Arc::new(issuer) })
+    let (gateway, issuer) = (Arc::new(gateway), Arc::new(issuer));
+    Ok(Prepared { vault, records, file, gateway, issuer, config: went_by, waits })
+}
+
+/// Before anything is done by the clock: whether it goes on from where it was.
+pub(super) fn look_at_clock(set: &dyn SpentSet, accept: bool) -> Result<(), StartError> {
+    let look = match accept {
+        true => Look::Accepted(system()),
+        false => Look::Clock { now: system(), passed: 0 },
+    };
+    match set.beat(look)? {
+        Beat::Steady(_) => Ok(()),
+        Beat::Jumped(jump) => Err(StartError::Clock(jump)),
+    }
 }
 
 /// Settles what a former process of this gateway left open. Nobody else has the store open, so that it is dead; and nobody is served
@@ -266,7 +302,7 @@ fn settle_left(
     let elsewhere: Vec<_> =
         gateways.iter().filter(|entry| entry.id != own).map(|entry| OwnerId::from_bytes(entry.id.to_bytes())).collect();
     let report = upkeep(config, owner).settle_left(set, issuer, |owner| !elsewhere.contains(owner), now);
-    let report = report.map_err(|error| error.0)?;
+    let report = report.map_err(|error| StoreError::Failed(Box::new(error)))?;
     if report.settled > 0 {
         tracing::info!(spends = report.settled, "settled what the process before this one left open");
     }
@@ -331,15 +367,26 @@ fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartErr
     }
     let (records, now) = (open_records(config, vault)?, now());
     let partitions = records.set.partitions()?.len();
+    let look = Look::Clock { now: system(), passed: 0 };
+    let known = records.set.pulse()?;
+    if let Some(Beat::Jumped(jump)) = known.map(|known| Pulse::next(Some(known), partitions == 0, look)) {
+        return Err(StartError::Clock(jump));
+    }
     found.push(format!("the store has {partitions} partitions and {} mints", records.mints.totals()?.mints));
     match read_directory(&config.issuer.directory, vault)? {
         None => found.push("there is no directory yet: the first start makes it".to_owned()),
         Some(known) => {
             vault.check(&known, now)?;
             let serial = known.parts().serial;
-            found.push(match publish::next(&known, config, vault.gateway(), now)? {
-                None => format!("directory {serial} says what the configuration says"),
-                Some(next) => format!("directory {} would follow {serial}", next.parts().serial),
+            found.push(match publish::next(&known, config, vault.gateway(), now) {
+                Ok(None) => format!("directory {serial} says what the configuration says"),
+                Ok(Some(next)) => format!("directory {} would follow {serial}", next.parts().serial),
+                Err(error) if error.passes() => {
+                    let went_by = Config { prices: publish::known_prices(&known), ..config.clone() };
+                    publish::next(&known, &went_by, vault.gateway(), now)?;
+                    format!("it would start with the prices of directory {serial}: {error}")
+                }
+                Err(error) => return Err(error.into()),
             });
         }
     }
