@@ -113,7 +113,7 @@ fn a_spend_of_a_gateway_that_left_the_directory_is_cancelled_all_the_same() {
     let paid = wallet.authorise(ready, &request(), T0).unwrap();
     for gone in [OTHER_GATEWAY, GATEWAY] {
         let mut parts = directory_parts();
-        parts.serial = 2;
+        (parts.serial, parts.published) = (2, T0);
         parts.gateways.retain(|gateway| gateway.id != gone);
         let desk = house.desk.adopt(issuer(&house.world, Directory::new(parts).unwrap()), T0).unwrap();
         let settled = desk.cancel(&wallet.cancel(&paid.key, &at_the_issuer()).unwrap(), &at_the_issuer(), T0).unwrap();
@@ -121,7 +121,7 @@ fn a_spend_of_a_gateway_that_left_the_directory_is_cancelled_all_the_same() {
     }
     // A directory that contradicts is not adopted.
     let mut parts = directory_parts();
-    (parts.serial, parts.quantum) = (2, micro(5));
+    (parts.serial, parts.published, parts.quantum) = (2, T0, micro(5));
     assert!(house.desk.adopt(issuer(&house.world, Directory::new(parts).unwrap()), T0).is_err());
 }
 
