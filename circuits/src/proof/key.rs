@@ -8,7 +8,7 @@ use halo2_proofs::plonk;
 use rand_core::{CryptoRng, Rng};
 
 use super::fast::{self, Columns, Commitments, Equation, Total};
-use super::setup::prepare;
+use super::setup::preparing;
 use super::stock::Stock;
 use super::sums::{Adder, Scalar};
 use super::transcript::{Malformed, POINT_BYTES, SCALAR_BYTES};
@@ -211,9 +211,7 @@ impl VerifyingKey {
     }
 
     fn from_values(epoch_key: &PublicKey, circuit: &SpendCircuit, values: &fast::Values) -> Self {
-        prepare();
-        let stock = Stock::new(circuit);
-        let commitments = Commitments::new(values);
+        let (stock, commitments) = preparing(|| (Stock::new(circuit), Commitments::new(values)));
         let (fixed, permutation) = commitments.parts();
         stock.demand(fixed, permutation);
         Self(Arc::new(VerifyingInner { stock, commitments, epoch_key: *epoch_key }))

@@ -1,6 +1,7 @@
 //! The public parameters: generators of Vesta from a hash to the curve. Nobody's secret, the same for all epochs.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use group::GroupEncoding;
 use halo2_proofs::poly::commitment::Params;
@@ -61,9 +62,22 @@ pub(super) static LAGRANGE_TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(&[&lagrange[..], &[*w]].concat())
 });
 
-/// Makes the tables of the verifier now, so that the first verification need not.
-pub(super) fn prepare() {
-    LazyLock::force(&TABLE);
+/// Does `work`, and the first time makes both tables beside it, on a thread of their own: the first key waits for less, and
+/// the first verification for nothing.
+pub(super) fn preparing<T>(work: impl FnOnce() -> T) -> T {
+    static PREPARED: AtomicBool = AtomicBool::new(false);
+    if PREPARED.swap(true, Ordering::Relaxed) {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let tables = || {
+            LazyLock::force(&LAGRANGE_TABLE);
+            LazyLock::force(&TABLE);
+        };
+        // Without a thread they are made when they are needed.
+        drop(std::thread::Builder::new().name("halometer-tables".into()).spawn_scoped(scope, tables));
+        work()
+    })
 }
 
 /// Runs `init` on a thread and in a rayon pool of its own. What is computed once is computed under a lock, and a worker of a

@@ -46,8 +46,9 @@ pub(super) use terms::Terms;
 /// Scalars of Vesta: the field of the circuit.
 pub(super) type Scalar = pallas::Base;
 
-/// A point that is not the identity, as its coordinates.
+/// A point that is not the identity, as its coordinates. It fills one line of the cache and never parts of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Zeroize)]
+#[repr(align(64))]
 pub(super) struct Xy {
     x: vesta::Base,
     y: vesta::Base,

@@ -5,8 +5,7 @@
 
 use std::array;
 
-use ff::{Field, PrimeField};
-use pasta_curves::arithmetic::VartimeBatchInvert;
+use ff::{BatchInverter, Field, PrimeField};
 use pasta_curves::vesta;
 use rand_core::{CryptoRng, Rng};
 use zeroize::{Zeroize, Zeroizing};
@@ -188,7 +187,9 @@ impl<R: Rng + CryptoRng> Prover<'_, R> {
                 })
                 .collect(),
         );
-        ratios.iter_mut().batch_invert_vartime();
+        // In uniform time, where the stock prover's depends on the values: it costs nothing.
+        let mut scratch: Secret = Zeroizing::new(vec![Scalar::ZERO; N]);
+        BatchInverter::invert_with_external_scratch(&mut ratios, &mut scratch);
         let mut shift = beta;
         for (values, _) in columns {
             let mut place = shift;
