@@ -22,6 +22,7 @@
 pub mod beside;
 pub mod cause;
 pub mod clock;
+mod coding;
 mod content_digest;
 pub mod exchange;
 pub mod gateway;

@@ -93,7 +93,9 @@ async fn any_request_is_passed_on_and_its_answer_comes_back_as_it_was_given() {
             [("content-type", "text/plain"), ("x-of-the-service", "yes"), ("connection", "x-hop"), ("x-hop", "1")];
         (StatusCode::ACCEPTED, headers, what)
     });
-    let world = World::selling(service).await;
+    // By bytes, as by tokens not every path is sold.
+    let pricing = Some(Box::new(BytePricing::new().request(INPUT_TOKEN).answer(OUTPUT_TOKEN)) as _);
+    let world = World::selling_with(service, StackOptions { pricing, ..StackOptions::default() }).await;
     let proxied = Proxied::new(&world).await;
     for (method, target, body) in [
         (Method::GET, "/v1/models", ""),

@@ -56,11 +56,7 @@ enum Priced {
 ///
 /// A short answer is kept until it is settled and answered with its receipt; a stream is passed on while it is metered, and the last
 /// step says what is left to say of it.
-pub(super) async fn pay(
-    exchange: Arc<Exchange>,
-    request: HttpRequest,
-    next: Next,
-) -> Result<Response, ProblemDetails> {
+pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Next) -> Result<Response, ProblemDetails> {
     // Read: what it pays with, then all of it.
     let paying = Paying::read(request.headers())?;
     let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
@@ -162,6 +158,9 @@ impl Call {
     /// Settles it at what its meter makes of its end.
     async fn end(&mut self, end: End) -> Result<Settled, ProblemDetails> {
         let metered = self.bill.meter.end(end);
+        if let Some(notice) = self.bill.meter.notice() {
+            self.exchange.observer.service_noticed(&notice);
+        }
         self.settle(metered).await
     }
 

@@ -80,13 +80,7 @@ impl Inflow {
 
     /// Waits for the whole answer, unless it is a stream, or long. What costs more than can be paid for is withheld, for nothing of it
     /// was passed on.
-    pub(super) async fn gather(
-        &mut self,
-        bill: &mut Bill,
-        headers: &HeaderMap,
-        entry: &Entry,
-        max: usize,
-    ) -> Gathered {
+    pub(super) async fn gather(&mut self, bill: &mut Bill, headers: &HeaderMap, entry: &Entry, max: usize) -> Gathered {
         let length = self.body.size_hint();
         if is_stream(headers) || length.lower() > max as u64 {
             return Gathered::Open(Vec::new());
@@ -106,6 +100,9 @@ impl Inflow {
             match step {
                 Step::Chunk(chunk) => {
                     let passed = bill.meter.chunk(chunk);
+                    if bill.meter.unpriced().is_some() {
+                        return Gathered::Over(End::Failed);
+                    }
                     if bill.is_withheld() {
                         return Gathered::Over(End::CapReached);
                     }
@@ -125,6 +122,12 @@ impl Inflow {
                         return Gathered::Over(End::CapReached);
                     }
                     here.extend(bill.meter.last_words(End::Complete));
+                    if bill.meter.unpriced().is_some() {
+                        return Gathered::Over(End::Failed);
+                    }
+                    if bill.is_withheld() {
+                        return Gathered::Over(End::CapReached);
+                    }
                     return Gathered::Whole(here.concat().into());
                 }
                 Step::Over(end) => return Gathered::Over(end),
@@ -168,6 +171,9 @@ impl Inflow {
             match step {
                 Step::Chunk(chunk) => {
                     let passed = bill.meter.chunk(chunk);
+                    if bill.meter.unpriced().is_some() {
+                        return End::Failed;
+                    }
                     if bill.is_over() {
                         return End::CapReached;
                     }

@@ -339,7 +339,7 @@ impl Made {
             gateway: Arc::clone(&prepared.gateway),
             issuer: Arc::clone(&prepared.issuer),
             upstream: start::upstream(&config)?,
-            pricing: start::pricing(&config.pricing),
+            pricing: start::pricing(&config),
             free: start::free(&config),
             observer: Arc::clone(tally) as _,
             limits: start::limits(&config),
