@@ -36,7 +36,7 @@ fn record(rng: &mut ChaCha20Rng) -> Record {
     };
     let lease = Lease { owner: OwnerId::from_bytes([1; 16]), until: NOW.after(900) };
     Record {
-        key: RecordKey { epoch: EPOCH, nullifier: nullifier(rng), tag: SpendTag::from_bytes([1; 16]) },
+        key: RecordKey { epoch: EPOCH, nullifier: nullifier(rng), tag: SpendTag::from_bytes([1; 32]) },
         memo: Memo::from_bytes([2; 64]),
         evidence: Some(evidence),
         state: RecordState::Open { lease, metered: Credits::ZERO },

@@ -61,6 +61,7 @@ macro_rules! spent_set_conformance {
             a_refund_above_the_charge_is_not_stored,
             only_the_owner_settles_before_the_lease_is_over,
             another_context_finds_nothing,
+            one_tag_in_two_contexts_is_two_spends,
             a_bucket_names_more_than_one,
             a_bucket_is_read_page_by_page,
             a_record_that_is_not_new_is_not_inserted,
@@ -102,7 +103,7 @@ fn key(nullifier: u8, tag: u8) -> RecordKey {
     // Below the modulus.
     bytes[31] &= 0x3f;
     let nullifier = Nullifier::from_bytes(&bytes).unwrap();
-    RecordKey { epoch: EPOCH[0], nullifier, tag: SpendTag::from_bytes([tag; 16]) }
+    RecordKey { epoch: EPOCH[0], nullifier, tag: SpendTag::from_bytes([tag; 32]) }
 }
 
 /// An open record of a charge of 10, the lease of which runs for a minute.
@@ -336,6 +337,24 @@ pub fn another_context_finds_nothing<B: Backend>(backend: &B) {
     }
     // Two notes of two epochs may share a nullifier.
     assert_eq!(insert(&set, elsewhere).unwrap(), Insertion::Fresh);
+}
+
+/// Tags are made by callers. While there is evidence, the context itself counts; and every byte of a tag does.
+pub fn one_tag_in_two_contexts_is_two_spends<B: Backend>(backend: &B) {
+    let set = created(backend);
+    insert(&set, key(1, 1)).unwrap();
+    let mut other = record(key(1, 1));
+    let evidence = other.evidence.as_mut().expect("it was just made");
+    evidence.context = ContextHash::from_bytes(&[4; 32]).unwrap();
+    assert!(matches!(set.insert(other, T0), Ok(Insertion::Conflict(_))));
+    for byte in 0..SpendTag::LENGTH {
+        let mut tag = [1; SpendTag::LENGTH];
+        tag[byte] ^= 1;
+        let near = RecordKey { tag: SpendTag::from_bytes(tag), ..key(1, 1) };
+        assert!(matches!(set.insert(record(near), T0), Ok(Insertion::Conflict(_))), "byte {byte}");
+        assert!(matches!(set.settle(&near, OWNER, T0, &settlement(4)), Err(StoreError::NoRecord)), "byte {byte}");
+    }
+    assert!(matches!(insert(&set, key(1, 1)), Ok(Insertion::Same(_))));
 }
 
 /// A bucket is all nullifiers of a prefix, in order.

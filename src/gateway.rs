@@ -17,14 +17,13 @@ mod vouched;
 mod window;
 
 pub use cancel::Cancelled;
-pub(crate) use cancel::Unpaid;
 pub use challenge::Challenge;
 pub(crate) use error::store_problem;
 pub use error::{AdmitError, FetchError};
-pub use fetch::{Fetched, Whereabouts};
+pub use fetch::Fetched;
+#[cfg(feature = "server")]
+pub(crate) use fetch::Whereabouts;
 pub use open::{Opened, Screened};
-#[cfg(feature = "http")]
-pub(crate) use quota::Meter;
 pub use quota::{Quotas, Rate};
 pub use window::{ReplayWindow, Replayed};
 

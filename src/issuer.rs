@@ -24,7 +24,9 @@ pub use settle::SettleError;
 use std::sync::Arc;
 
 use crate::lifecycle::Evidence;
-use crate::protocol::{Directory, DirectoryError, EpochNumber, RootSigningKey, SignedDirectory};
+use crate::protocol::{
+    Directory, DirectoryError, EpochNumber, MintSealer, MintStatement, RootSigningKey, SignedDirectory,
+};
 use crate::store::{MintBook, MintRecord, StoreError};
 
 /// An issuer: the directory it has signed, the keys of the epochs that it signs leaves with, the book of mints, and where it
@@ -32,6 +34,7 @@ use crate::store::{MintBook, MintRecord, StoreError};
 pub struct Issuer {
     directory: Directory,
     signed: SignedDirectory,
+    sealer: MintSealer,
     keys: EpochKeys,
     mints: Arc<dyn MintBook>,
     payments: Arc<dyn PaymentSource>,
@@ -74,7 +77,7 @@ impl Issuer {
     ) -> Result<Self, IssuerError> {
         let signed = SignedDirectory::sign(&directory, root).ok_or(IssuerError::RootKey)?;
         keys.check(&directory)?;
-        Ok(Self { directory, signed, keys, mints, payments })
+        Ok(Self { directory, signed, sealer: MintSealer::new(root), keys, mints, payments })
     }
 
     /// Publishes a newer directory; `more` are the keys of its new epochs.
@@ -117,5 +120,14 @@ impl Issuer {
     /// [`StoreError`].
     pub fn name(&self, evidence: &Evidence) -> Result<Option<MintRecord>, StoreError> {
         self.mints.by_account(&evidence.account())
+    }
+
+    /// What a mint is shown to others by: beside the evidence of a double spend it names the payment to anyone. None for one that was
+    /// recorded before amounts were kept; its payer has been given one, or is when the mint is asked for again.
+    pub fn statement(&self, mint: &MintRecord) -> Option<MintStatement> {
+        let MintRecord { payment, account, amounts, response, .. } = mint;
+        let (amounts, epoch) = ((*amounts)?, response.epoch);
+        let seal = self.sealer.seal(payment, account, &amounts, epoch);
+        Some(MintStatement { payment: *payment, account: *account, amounts, epoch, seal })
     }
 }

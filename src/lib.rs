@@ -36,14 +36,18 @@ pub use halometer_circuits as circuits;
 pub mod clearing;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(all(any(test, fuzzing), feature = "durable", feature = "http", feature = "testing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gateway;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "client", feature = "server"))]
 pub mod http;
 pub mod issuer;
 pub mod lifecycle;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
 pub mod protocol;
+mod quota;
 pub mod sealed;
 pub mod store;
 #[cfg(feature = "testing")]
@@ -51,6 +55,8 @@ pub mod store;
 pub mod testing;
 pub mod upkeep;
 pub mod wallet;
+#[cfg(any(feature = "client", feature = "pipeline"))]
+pub mod workers;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod trials;

@@ -49,5 +49,7 @@ pub use authentic::AuthenticSpend;
 pub use evidence::{Evidence, EvidenceError};
 pub use parsed::{ParseError, ParsedSpend};
 pub use settled::SettledSpend;
-pub use transfer::{AuthenticTransfer, ParsedTransfer, Transferred, VerifiedTransfer};
+pub use transfer::{
+    AuthenticTransfer, CheckedTransfer, ParsedTransfer, ScreenedTransfer, Transferred, VerifiedTransfer,
+};
 pub use verified::{VerifiedSpend, VerifyError, verify_batch};

@@ -13,10 +13,8 @@
 //! needs a runtime: futures are answered by the threads.
 
 mod current;
-mod workers;
 
 pub(crate) use current::Current;
-pub use workers::{Limits, TaskPool, WorkError, WorkerPool};
 
 use std::io;
 use std::sync::Arc;
@@ -27,8 +25,9 @@ use tokio::sync::oneshot;
 
 use crate::gateway::{AdmitError, Gateway, Opened, Screened};
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend, VerifyError, verify_batch};
-use crate::protocol::{ContentDigest, Problem, Request, RequestError, Timestamp};
+use crate::protocol::{ContentDigest, Problem, Request, RequestError, Sender, Timestamp};
 use crate::store::StoreError;
+use crate::workers::{TaskPool, WorkError, WorkerLimits, WorkerPool};
 
 /// What a pipeline is made of.
 pub struct PipelineParts {
@@ -76,12 +75,24 @@ impl Default for PipelineLimits {
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     suspect: Arc<AtomicBool>,
+    sender: Sender,
 }
 
 impl Source {
     /// A source that nothing is held against.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, of requests from there: limits count by it.
+    #[must_use]
+    pub fn sent_by(self, sender: Sender) -> Self {
+        Self { sender, ..self }
+    }
+
+    /// Where it sends from.
+    pub fn sender(&self) -> Sender {
+        self.sender
     }
 
     /// Notes that a proof from here did not hold.
@@ -213,14 +224,15 @@ impl Pipeline {
         let abandoned = Arc::new(Abandoned { action: abandoned, threads });
         let (verifying, time, left) = (Arc::clone(&gateway), Arc::clone(&clock), Arc::clone(&abandoned));
         let PipelineLimits { screen_threads, verify_threads, queue, batch } = limits;
-        let verify = WorkerPool::start("verify", Limits { threads: verify_threads, queue, batch }, move |spends| {
-            let outcomes = verify_and_admit(&verifying.get(), &*time, &*verified, spends);
-            let deliver = |outcome: Result<_, AdmitError>| Delivery {
-                outcome: Some(outcome.map_err(Into::into)),
-                abandoned: Arc::clone(&left),
-            };
-            outcomes.into_iter().map(deliver).collect()
-        })?;
+        let verify =
+            WorkerPool::start("verify", WorkerLimits { threads: verify_threads, queue, batch }, move |spends| {
+                let outcomes = verify_and_admit(&verifying.get(), &*time, &*verified, spends);
+                let deliver = |outcome: Result<_, AdmitError>| Delivery {
+                    outcome: Some(outcome.map_err(Into::into)),
+                    abandoned: Arc::clone(&left),
+                };
+                outcomes.into_iter().map(deliver).collect()
+            })?;
         let screen = TaskPool::start("screen", screen_threads, queue)?;
         Ok(Self(Arc::new(Inner { gateway, clock, screen, verify, abandoned })))
     }
@@ -254,10 +266,10 @@ impl Pipeline {
         request: OwnedRequest,
         source: &Source,
     ) -> Result<Opened, PipelineError> {
-        let (inner, alone) = (Arc::clone(&self.0), source.is_suspect());
+        let (inner, alone, sender) = (Arc::clone(&self.0), source.is_suspect(), source.sender());
         let (reply, answer) = oneshot::channel();
         // From the screening thread straight to the queue of the verifying ones.
-        self.0.screen.leave(move || inner.screen(&opening, &request, alone, reply))?;
+        self.0.screen.leave(move || inner.screen(&opening, &request, sender, alone, reply))?;
         answered(answer.await, source)
     }
 
@@ -290,11 +302,18 @@ fn answered(delivery: Result<Delivery, oneshot::error::RecvError>, source: &Sour
 
 impl Inner {
     /// Runs on a screening thread.
-    fn screen(&self, opening: &[u8], request: &OwnedRequest, alone: bool, reply: oneshot::Sender<Delivery>) {
+    fn screen(
+        &self,
+        opening: &[u8],
+        request: &OwnedRequest,
+        sender: Sender,
+        alone: bool,
+        reply: oneshot::Sender<Delivery>,
+    ) {
         let screened = request
             .as_request()
             .map_err(PipelineError::from)
-            .and_then(|request| Ok(self.gateway.get().screen(opening, &request, (self.clock)())?));
+            .and_then(|request| Ok(self.gateway.get().screen(opening, &request.sent_by(sender), (self.clock)())?));
         let (outcome, reply) = match screened {
             Ok(Screened::Known(opened)) => (Ok(opened), reply),
             Ok(Screened::Unknown(spend) | Screened::Conflict(spend)) => {

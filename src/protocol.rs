@@ -15,9 +15,11 @@ mod gateway_entry;
 mod grid;
 mod memo;
 mod mint;
+mod mint_statement;
 mod prefix;
 mod problem;
 mod receipt;
+mod sender;
 mod session;
 mod settlement;
 mod signed_directory;
@@ -34,15 +36,19 @@ pub use context::{Context, Purpose};
 pub use credits::Credits;
 pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
 pub(crate) use ed25519::SIGNATURE;
-pub use ed25519::{GatewayKey, GatewaySigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey};
+pub use ed25519::{
+    GatewayKey, GatewaySigningKey, MintKey, MintSigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey,
+};
 pub use epoch::{Epoch, EpochNumber};
 pub use gateway_entry::GatewayEntry;
 pub use grid::Grid;
 pub use memo::Memo;
 pub use mint::{LANES, MintLane, MintRequest, MintResponse};
+pub use mint_statement::{MintAnswer, MintSeal, MintSealer, MintStatement, MintStatementError};
 pub use prefix::Prefix;
 pub use problem::{Fault, Problem};
 pub use receipt::{Receipt, ReceiptError, ReceiptSubject};
+pub use sender::Sender;
 pub use session::{
     Action, Authorisation, Cancellation, ContentDigest, Following, Opening, Request, RequestError, Transfer,
 };
@@ -52,7 +58,7 @@ pub use spend::Spend;
 pub use spend_key::SpendKey;
 pub use spend_tag::SpendTag;
 pub use tariff::{Price, Tariff, TariffError};
-pub use time::{Timestamp, Window};
+pub use time::{CLOCK_TOLERANCE, Timestamp, Window};
 
 /// Version of the protocol: the first byte of every hashed and every encoded structure.
 pub const VERSION: u8 = 1;

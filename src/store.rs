@@ -10,6 +10,7 @@ mod memory_payment_book;
 mod memory_spent_set;
 mod mint_book;
 mod payment_book;
+mod pulse;
 mod record;
 mod rules;
 mod spent_set;
@@ -19,6 +20,9 @@ pub use memory_payment_book::MemoryPaymentBook;
 pub use memory_spent_set::MemorySpentSet;
 pub use mint_book::{MintBook, MintOutcome, MintRecord, MintTotals};
 pub use payment_book::{PaymentBook, PaymentOutcome};
+#[cfg(feature = "http")]
+pub(crate) use pulse::span;
+pub use pulse::{Beat, ClockJump, Look, Pulse};
 pub use record::{Lease, PartitionPhase, Record, RecordEvidence, RecordKey, RecordState, Totals};
 pub(crate) use rules::add_settled;
 pub use spent_set::{Insertion, PairInsertion, SpentSet, StoreError};

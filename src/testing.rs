@@ -7,9 +7,11 @@
 //! | `market` | an issuer for development and a gateway, on one spent set; a wallet that has paid there |
 //! | `stack` | a market as servers on loopback, in front of a service |
 //! | `chat` | the service that is sold if there is no other |
+//! | `fuzz` | fuzz targets without a fuzzer: random changes of seeds |
 
 #[cfg(feature = "http")]
 pub mod chat;
+pub mod fuzz;
 #[cfg(feature = "http")]
 pub mod market;
 #[cfg(feature = "http")]

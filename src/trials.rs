@@ -1,6 +1,7 @@
 //! Trials of the whole library that need its seams: proofs are left out, so that there are hundreds of spends a second.
 
+#[cfg(test)]
 mod hostile;
-#[cfg(feature = "durable")]
+#[cfg(all(test, feature = "durable"))]
 mod kill;
-mod model;
+pub(crate) mod model;

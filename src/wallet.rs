@@ -23,6 +23,7 @@ mod dispute;
 #[cfg(feature = "durable")]
 pub mod file;
 mod gather;
+mod hedged;
 mod journal;
 mod lane;
 mod memo;
@@ -36,6 +37,7 @@ mod pursuit;
 mod questions;
 mod ready;
 mod receipt;
+mod refused;
 mod root_secret;
 mod transfer;
 
@@ -56,6 +58,7 @@ pub use pursuit::{Heard, Pursued, PursuitError, PursuitStep};
 pub use questions::Question;
 pub use ready::ReadySpend;
 pub use receipt::ReceiptVerdict;
+pub use refused::SpendTerms;
 pub use root_secret::RootSecret;
 pub use transfer::AuthorisedTransfer;
 

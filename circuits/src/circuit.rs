@@ -2,6 +2,8 @@
 
 #[cfg(any(test, feature = "fixtures"))]
 mod description;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod header;
 mod layout;
 mod places;

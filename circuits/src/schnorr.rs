@@ -217,11 +217,26 @@ impl PublicKey {
 
 /// A signature `(e, s)`: the challenge, 128 bits, and the response, below `q`. For its note's owner it is a secret: who
 /// sees it with a leaf can link them. Wiped on drop, never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Signature {
     e: u128,
     s: pallas::Scalar,
 }
+
+/// In constant time: who sees how long it takes learns nothing of a signature that is somebody else's secret.
+impl ConstantTimeEq for Signature {
+    fn ct_eq(&self, other: &Self) -> subtle::Choice {
+        self.e.ct_eq(&other.e) & self.s.ct_eq(&other.s)
+    }
+}
+
+impl PartialEq for Signature {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl Eq for Signature {}
 
 impl Drop for Signature {
     fn drop(&mut self) {

@@ -162,6 +162,28 @@ fn large_batches_are_split() {
     }
 }
 
+/// Few and many bad proofs, of all kinds and of three epochs: the search goes another way for each share of them.
+#[test]
+fn any_share_of_bad_proofs_is_found() {
+    for (every, count) in [(100, 300), (31, 200), (10, 120), (3, 70), (2, 50), (1, 70)] {
+        let bad = |i: usize| if i % every == every / 2 { Bad::ALL[1 + i / every % 5] } else { Bad::Nothing };
+        let items: Vec<_> = (0..count).map(|i| bad(i).item(i)).collect();
+        let expected: Vec<_> = (0..count).map(|i| bad(i).expected()).collect();
+        assert_eq!(verify(&items, every as u64), expected, "one in {every}");
+    }
+}
+
+/// The same of runs: bad ones side by side, at the ends, and all but one.
+#[test]
+fn runs_of_bad_proofs_are_found() {
+    for (from, to) in [(0, 1), (0, 2), (47, 48), (46, 48), (1, 48), (0, 47), (0, 24), (24, 48), (23, 25)] {
+        let bad = |i: usize| if (from..to).contains(&i) { Bad::Charge } else { Bad::Nothing };
+        let items: Vec<_> = (0..48).map(|i| bad(i).item(i)).collect();
+        let expected: Vec<_> = (0..48).map(|i| bad(i).expected()).collect();
+        assert_eq!(verify(&items, 12), expected, "{from}..{to}");
+    }
+}
+
 fn items() -> impl Strategy<Value = Vec<(usize, Bad)>> {
     let bad = prop_oneof![2 => Just(Bad::Nothing), 1 => proptest::sample::select(Bad::ALL.to_vec())];
     proptest::collection::vec((0..PROVEN.len(), bad), 0..24)

@@ -26,8 +26,8 @@ const SECTIONS: [(&str, Kind, usize); 9] = [
     ("evaluations: instance, advice, fixed, random, permutation", Kind::Scalar, 1 + 15 + 24 + 1 + 3 + 2),
     ("multi-opening quotient", Kind::Point, 1),
     ("multi-opening evaluations", Kind::Scalar, 2),
-    ("blinding polynomial and rounds", Kind::Point, 1 + 16),
-    ("last two scalars", Kind::Scalar, 2),
+    ("blinding polynomial and rounds", Kind::Point, 1 + 8),
+    ("what the rounds leave, and the blinding", Kind::Scalar, 16 + 1),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +145,9 @@ fn another_length_is_refused() {
     for found in (0..Proof::LENGTH).chain([Proof::LENGTH + 1]) {
         assert_eq!(Proof::from_bytes(&bytes[..found]).err(), Some(VerifyError::Length { found }));
     }
+    // A proof of format 1 is refused by that name.
+    let older = [proven.proof.as_bytes(), &[0; 32]].concat();
+    assert_eq!(Proof::from_bytes(&older).err(), Some(VerifyError::Superseded { found: 1 }));
     let twice = [proven.proof.as_bytes(), proven.proof.as_bytes()].concat();
     assert_eq!(Proof::from_bytes(&twice).err(), Some(VerifyError::Length { found: 2 * Proof::LENGTH }));
     // Of the right length, but with a byte missing or added within.

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use halometer_circuits::note::ContextHash;
 use rand_core::{CryptoRng, Rng};
 
 use super::issuer::Clearing;
 use super::{ClearingAnswer, ClearingError, ClearingRequest, Envelope, EnvelopeError};
-use crate::gateway::{AdmitError, Gateway, Opened, Screened, Unpaid};
+use crate::gateway::{AdmitError, Gateway, Opened, Screened};
 use crate::issuer::SettleError;
 use crate::lifecycle::{
     AdmittedSpend, AuthenticSpend, ParsedSpend, SettledSpend, VerifiedSpend, VerifyError, verify_batch,
 };
-use crate::protocol::{Credits, Digest, GatewayId, Purpose, Spend, SpendKey, Timestamp};
+use crate::protocol::{Credits, Digest, GatewayId, Spend, SpendKey, Timestamp};
 use crate::store::{RecordKey, RecordState, StoreError};
 
 /// What came of an envelope.
@@ -45,8 +46,7 @@ struct Asked {
     envelope: Digest,
     gateway: GatewayId,
     key: RecordKey,
-    /// Gets back what was taken from it if the proof does not hold.
-    quota: Option<Unpaid>,
+    context: ContextHash,
     /// Of a cancel: what the gateway metered.
     cancel: Option<Credits>,
 }
@@ -79,7 +79,7 @@ impl Clearing {
             Taken::Waiting(waiting) => waiting,
         };
         let outcome = self.gateway(&asked.gateway).and_then(|gateway| {
-            let spend = self.verdict(gateway, &asked, gateway.verify(*spend))?;
+            let spend = gateway.verify(*spend).map_err(AdmitError::from)?;
             self.conclude(gateway, &asked, gateway.admit(spend, now)?, now)
         });
         answered(asked.envelope, outcome)
@@ -124,10 +124,10 @@ impl Clearing {
             let verified = match refused.take() {
                 Some(error) => Err(error),
                 // A verdict that is missing is not a good one.
-                None => self.gateway(&request.gateway).and_then(|gateway| {
+                None => {
                     let verdict = verdicts.next().unwrap_or(Err(VerifyError::OtherEpochKey));
-                    self.verdict(gateway, request, verdict)
-                }),
+                    verdict.map_err(|error| AdmitError::from(error).into())
+                }
             };
             outcomes.push(match verified {
                 Ok(spend) => {
@@ -165,7 +165,7 @@ impl Clearing {
             ClearingRequest::Cancel { spend, cost } => (*spend, Some(cost)),
             ClearingRequest::Meter { spend, cost } => return self.meter(gateway, &spend, cost, now).map(Begun::Done),
             ClearingRequest::Settle { spend, cost } => {
-                return match self.own(gateway, &spend)? {
+                return match self.own(gateway, &spend, None)? {
                     Own::Open(spend) => self.settle(gateway, &spend, cost, now),
                     Own::Settled(settled) => Ok(told(&settled)),
                     Own::Elsewhere => Err(StoreError::NotOwner.into()),
@@ -173,19 +173,15 @@ impl Clearing {
                 .map(Begun::Done);
             }
             ClearingRequest::Fetch { spend } => {
-                return Ok(Begun::Done(match self.own(gateway, &spend)? {
+                return Ok(Begun::Done(match self.own(gateway, &spend, None)? {
                     Own::Settled(settled) => told(&settled),
                     Own::Open(_) | Own::Elsewhere => ClearingAnswer::InProgress,
                 }));
             }
         };
-        let quota = match (cancel, spend.purpose) {
-            (Some(_), _) => Some(Unpaid::Cancel),
-            (None, Purpose::Rollover) => Some(Unpaid::Rollover),
-            (None, _) => None,
-        };
         let spend = ParsedSpend::vouched(spend, directory).map_err(AdmitError::from)?;
-        let asked = Asked { envelope: digest, gateway: id, key: spend.record_key(), quota, cancel };
+        let (key, context) = (spend.record_key(), spend.key().context);
+        let asked = Asked { envelope: digest, gateway: id, key, context, cancel };
         let screened = match cancel {
             None => gateway.screen_vouched(spend, now)?,
             Some(_) => gateway.screen_vouched_cancel(spend, now)?,
@@ -202,20 +198,6 @@ impl Clearing {
         self.gateways.get(id).ok_or_else(|| EnvelopeError::UnknownGateway(*id).into())
     }
 
-    /// Proofs that do not hold cost nothing to make up, so that they use up no quota. Callers make them; their gateway does not
-    /// look at them.
-    fn verdict(
-        &self,
-        gateway: &Gateway,
-        asked: &Asked,
-        verdict: Result<VerifiedSpend, VerifyError>,
-    ) -> Result<VerifiedSpend, ClearingError> {
-        verdict.map_err(|error| {
-            asked.quota.into_iter().for_each(|quota| gateway.give_back(quota));
-            AdmitError::from(error).into()
-        })
-    }
-
     /// What it means for a request that its spend was found or admitted like this.
     fn conclude(
         &self,
@@ -226,7 +208,7 @@ impl Clearing {
     ) -> Result<ClearingAnswer, ClearingError> {
         match asked.cancel {
             None => self.admitted(gateway, opened, now),
-            Some(cost) => self.cancelled(gateway, &asked.key, cost, opened, now),
+            Some(cost) => self.cancelled(gateway, asked, cost, opened, now),
         }
     }
 
@@ -246,7 +228,7 @@ impl Clearing {
     fn cancelled(
         &self,
         gateway: &Gateway,
-        key: &RecordKey,
+        asked: &Asked,
         cost: Credits,
         opened: Opened,
         now: Timestamp,
@@ -256,7 +238,7 @@ impl Clearing {
             Opened::Admitted(spend) => return self.settle(gateway, &spend.for_nothing(), Credits::ZERO, now),
             Opened::Settled(settled) => return Ok(told(&settled)),
             Opened::Lapsed(spend) => spend,
-            Opened::InProgress => match self.own(gateway, key)? {
+            Opened::InProgress => match self.own(gateway, &asked.key, Some(&asked.context))? {
                 Own::Open(spend) => spend,
                 Own::Settled(settled) => return Ok(told(&settled)),
                 Own::Elsewhere => return Err(StoreError::NotOwner.into()),
@@ -274,7 +256,7 @@ impl Clearing {
         cost: Credits,
         now: Timestamp,
     ) -> Result<ClearingAnswer, ClearingError> {
-        match self.own(gateway, key)? {
+        match self.own(gateway, key, None)? {
             Own::Open(spend) => {
                 check_cost(gateway, &spend, cost)?;
                 spend.meter(gateway.set(), cost, now)?;
@@ -295,12 +277,16 @@ impl Clearing {
         Ok(told(&self.issuer.settle(gateway.set(), spend, cost, now)?))
     }
 
-    /// Reads a record, and renews no lease, so that a request that is refused has changed nothing.
-    fn own(&self, gateway: &Gateway, key: &RecordKey) -> Result<Own, ClearingError> {
+    /// Reads a record, and renews no lease, so that a request that is refused has changed nothing. Where the request has the whole
+    /// spend, its context is compared too.
+    fn own(&self, gateway: &Gateway, key: &RecordKey, context: Option<&ContextHash>) -> Result<Own, ClearingError> {
         let record = match gateway.set().find(key.epoch, &key.nullifier) {
             // To whoever asks for a spend of an epoch that never was, there is no such spend.
             Err(StoreError::PartitionMissing(_)) if self.issuer.directory().epoch(key.epoch).is_none() => None,
-            found => found?.filter(|record| record.key == *key),
+            found => found?.filter(|record| match context {
+                Some(context) => record.is_of(key, context),
+                None => record.key == *key,
+            }),
         };
         let record = record.ok_or(ClearingError::NoSpend)?;
         let Some(evidence) = &record.evidence else { return Err(ClearingError::Erased) };

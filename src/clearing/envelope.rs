@@ -119,7 +119,7 @@ impl Envelope {
     }
 
     /// Names the bytes of an envelope, for the answer to it.
-    pub(super) fn digest(bytes: &[u8]) -> Digest {
+    pub fn digest(bytes: &[u8]) -> Digest {
         digest(b"halometer1-clear", &[bytes])
     }
 }

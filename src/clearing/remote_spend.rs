@@ -25,7 +25,7 @@ pub struct RemoteSpend {
     key: SpendKey,
     record: RecordKey,
     state: State,
-    waiting: Option<(Digest, Asked)>,
+    waiting: Option<(Digest, Asked, Timestamp)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,10 @@ pub enum AnswerError {
     /// The settlement is not signed by the epoch's key for this spend's change.
     #[error("the settlement is not signed by the key of epoch {0}")]
     Signature(EpochNumber),
+    /// The settlement is signed under an epoch that did not issue at any time since the spend can have been made: it would mark its
+    /// caller, whose wallet would refuse it.
+    #[error("epoch {0} did not issue at any time since the spend was made")]
+    WrongEpoch(EpochNumber),
 }
 
 impl AnswerError {
@@ -191,7 +195,7 @@ impl RemoteSpend {
     ) -> Result<Vec<u8>, RemoteError> {
         self.allow(self.state == State::Offered)?;
         let request = ClearingRequest::Admit { spend: Box::new(self.spend.clone()) };
-        Ok(self.ask(Asked::Admit, gateway.envelope(request, now, rng)))
+        Ok(self.ask(Asked::Admit, gateway.envelope(request, now, rng), now))
     }
 
     /// Tells the issuer what it has cost so far, for work that goes on for long.
@@ -208,7 +212,7 @@ impl RemoteSpend {
         self.allow(self.state == State::Serving)?;
         self.check_cost(gateway, cost)?;
         let request = ClearingRequest::Meter { spend: self.record, cost };
-        Ok(self.ask(Asked::Meter, gateway.envelope(request, now, rng)))
+        Ok(self.ask(Asked::Meter, gateway.envelope(request, now, rng), now))
     }
 
     /// Has it settled, after the work. From here on it is settled at this cost and no other; sent again until it is answered.
@@ -226,7 +230,7 @@ impl RemoteSpend {
         self.check_cost(gateway, cost)?;
         self.state = State::Settling(cost);
         let request = ClearingRequest::Settle { spend: self.record, cost };
-        Ok(self.ask(Asked::Settle, gateway.envelope(request, now, rng)))
+        Ok(self.ask(Asked::Settle, gateway.envelope(request, now, rng), now))
     }
 
     /// Has it cancelled, after the work was stopped: for a caller's cancellation, and for an admission whose answer was lost. From
@@ -245,13 +249,13 @@ impl RemoteSpend {
         self.check_cost(gateway, cost)?;
         self.state = State::Cancelling;
         let request = ClearingRequest::Cancel { spend: Box::new(self.spend.clone()), cost };
-        Ok(self.ask(Asked::Cancel, gateway.envelope(request, now, rng)))
+        Ok(self.ask(Asked::Cancel, gateway.envelope(request, now, rng), now))
     }
 
     /// Asks for the settlement.
     pub fn fetch<R: Rng + CryptoRng>(&mut self, gateway: &RemoteGateway, now: Timestamp, rng: &mut R) -> Vec<u8> {
         let request = ClearingRequest::Fetch { spend: self.record };
-        self.ask(Asked::Fetch, gateway.envelope(request, now, rng))
+        self.ask(Asked::Fetch, gateway.envelope(request, now, rng), now)
     }
 
     /// Takes the answer to the newest envelope.
@@ -260,7 +264,8 @@ impl RemoteSpend {
     /// [`AnswerError`]; the spend is then as it was.
     pub fn answer(&mut self, gateway: &RemoteGateway, answer: &[u8]) -> Result<Progress, AnswerError> {
         let (envelope, answer) = ClearingAnswer::from_bytes(answer)?;
-        let (_, asked) = self.waiting.filter(|(digest, _)| *digest == envelope).ok_or(AnswerError::OtherEnvelope)?;
+        let (_, asked, at) =
+            self.waiting.filter(|(digest, ..)| *digest == envelope).ok_or(AnswerError::OtherEnvelope)?;
         match (answer, asked) {
             // A second time it would be served twice, after a cancel for nothing.
             (ClearingAnswer::Admitted, Asked::Admit) if self.state == State::Offered => {
@@ -269,7 +274,7 @@ impl RemoteSpend {
             }
             (ClearingAnswer::Metered, Asked::Meter) => Ok(Progress::Metered),
             (ClearingAnswer::Settled(settlement), _) => {
-                let cleared = self.check(gateway.directory(), settlement)?;
+                let cleared = self.check(gateway.directory(), settlement, at)?;
                 self.state = State::Settled;
                 Ok(Progress::Settled(Box::new(cleared)))
             }
@@ -280,7 +285,7 @@ impl RemoteSpend {
         }
     }
 
-    fn check(&self, directory: &Directory, settlement: Settlement) -> Result<Cleared, AnswerError> {
+    fn check(&self, directory: &Directory, settlement: Settlement, now: Timestamp) -> Result<Cleared, AnswerError> {
         let Settlement { epoch, refund, signature } = &settlement;
         let charge = self.spend.charge;
         let cost = match self.spend.purpose {
@@ -293,6 +298,11 @@ impl RemoteSpend {
         if !entry.key.verify(&self.spend.change.leaf(refund.micro()), signature) {
             return Err(AnswerError::Signature(*epoch));
         }
+        // It can be no older than the window that its not-after was agreed to in.
+        let made = self.spend.not_after.before(2 * u64::from(directory.grid().step()));
+        if !entry.may_have_signed(made.min(now), now) {
+            return Err(AnswerError::WrongEpoch(*epoch));
+        }
         let asked = match self.state {
             State::Settling(cost) => Some(cost),
             _ => None,
@@ -300,8 +310,8 @@ impl RemoteSpend {
         Ok(Cleared { key: self.key, settlement, cost, asked })
     }
 
-    fn ask(&mut self, asked: Asked, envelope: Vec<u8>) -> Vec<u8> {
-        self.waiting = Some((Envelope::digest(&envelope), asked));
+    fn ask(&mut self, asked: Asked, envelope: Vec<u8>, now: Timestamp) -> Vec<u8> {
+        self.waiting = Some((Envelope::digest(&envelope), asked, now));
         envelope
     }
 

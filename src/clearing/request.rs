@@ -53,10 +53,10 @@ impl ClearingRequest {
     /// | number | action | bytes |
     /// | --- | --- | --- |
     /// | 1 | Admit | the [`Spend`]'s |
-    /// | 2 | Meter | epoch (4), `nf` (32), tag (16), cost (8) |
-    /// | 3 | Settle | epoch (4), `nf` (32), tag (16), cost (8) |
+    /// | 2 | Meter | epoch (4), `nf` (32), tag (32), cost (8) |
+    /// | 3 | Settle | epoch (4), `nf` (32), tag (32), cost (8) |
     /// | 4 | Cancel | cost (8), the [`Spend`]'s |
-    /// | 5 | Fetch | epoch (4), `nf` (32), tag (16) |
+    /// | 5 | Fetch | epoch (4), `nf` (32), tag (32) |
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::MAX_LENGTH);
         out.push(self.number());

@@ -1,9 +1,8 @@
 //! Cancelling a spend, and rolling a note over (protocol, section 5, "Cancel", "Rollover").
 
 use super::open::{Opened, Screened};
-use super::quota::Meter;
 use super::{AdmitError, Gateway};
-use crate::lifecycle::{AdmittedSpend, AuthenticSpend, ParsedSpend, SettledSpend, VerifiedSpend};
+use crate::lifecycle::{AdmittedSpend, ParsedSpend, SettledSpend};
 use crate::protocol::{Purpose, Request, SpendKey, Timestamp};
 use crate::store::{RecordKey, RecordState, StoreError};
 
@@ -23,18 +22,6 @@ pub enum Cancelled {
     Running(SpendKey),
     /// Another process works on it: `wrong-owner`. Ask that one, or ask again after the lease.
     Elsewhere,
-}
-
-/// What earns nothing and has a quota of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unpaid {
-    Cancel,
-    Rollover,
-    #[cfg_attr(
-        not(feature = "http"),
-        allow(dead_code, reason = "without http, transfers are verified where they are screened")
-    )]
-    Transfer,
 }
 
 impl Gateway {
@@ -60,7 +47,8 @@ impl Gateway {
         let keys = (parsed.key(), parsed.record_key());
         let terms = self.check_epoch(parsed.spend(), now);
         let spend = parsed.authenticate(request).ok_or(AdmitError::SessionSignature)?;
-        self.cancel_screened(keys, self.screen_authentic(spend, terms, now, &self.meters.cancels)?, now)
+        let screened = self.screen_authentic(spend, terms, request.sender(), now, &self.meters.cancels)?;
+        self.cancel_screened(keys, screened, now)
     }
 
     fn cancel_screened(
@@ -71,9 +59,7 @@ impl Gateway {
     ) -> Result<Cancelled, AdmitError> {
         let opened = match screened {
             Screened::Known(opened) => opened,
-            Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                self.admit(self.verify_under(spend, &self.meters.cancels)?, now)?
-            }
+            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now)?,
         };
         self.cancelled(keys, opened)
     }
@@ -101,7 +87,8 @@ impl Gateway {
             Opened::Lapsed(spend) => Cancelled::Lapsed(spend),
             Opened::Settled(spend) => Cancelled::Settled(spend),
             Opened::InProgress => {
-                let record = self.set.find(key.epoch, &key.nullifier)?.filter(|record| record.key == record_key);
+                let record = self.set.find(key.epoch, &key.nullifier)?;
+                let record = record.filter(|record| record.is_of(&record_key, &key.context));
                 match record.ok_or(StoreError::NoRecord)?.state {
                     RecordState::Settled(settlement) => Cancelled::Settled(SettledSpend::new(key, settlement)),
                     RecordState::Open { lease, .. } if lease.owner == self.owner => Cancelled::Running(key),
@@ -119,26 +106,7 @@ impl Gateway {
     pub fn rollover(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Opened, AdmitError> {
         match self.screen_rollover(bytes, request, now)? {
             Screened::Known(opened) => Ok(opened),
-            Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                self.admit(self.verify_under(spend, &self.meters.rollovers)?, now)
-            }
-        }
-    }
-
-    /// Verifies what has taken from a quota, which gets it back if the proof does not hold.
-    fn verify_under(&self, spend: AuthenticSpend, quota: &Meter) -> Result<VerifiedSpend, AdmitError> {
-        self.verify(spend).map_err(|error| {
-            quota.give_back();
-            error.into()
-        })
-    }
-
-    /// For whoever verifies elsewhere: a proof did not hold, or was not looked at, and the quota gets back what was taken for it.
-    pub(crate) fn give_back(&self, kind: Unpaid) {
-        match kind {
-            Unpaid::Cancel => self.meters.cancels.give_back(),
-            Unpaid::Rollover => self.meters.rollovers.give_back(),
-            Unpaid::Transfer => self.meters.transfers.give_back(),
+            Screened::Unknown(spend) | Screened::Conflict(spend) => self.admit(self.verify(spend)?, now),
         }
     }
 

@@ -11,15 +11,44 @@ pub enum AdmitError {
     /// The bytes are no spend under the directory.
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// The epoch is not spendable now.
-    #[error("epoch {0} is not spendable now")]
+    /// The epoch is over, or none of the directory.
+    #[error("epoch {0} is not spendable any more")]
     NotSpendable(EpochNumber),
+    /// The epoch is not spendable yet: one of the two clocks is wrong.
+    #[error(
+        "epoch {epoch} is spendable in {seconds} s by this gateway's clock, which is behind, or the caller's is ahead"
+    )]
+    NotYetSpendable {
+        /// The epoch.
+        epoch: EpochNumber,
+        /// Until then, seconds.
+        seconds: u64,
+    },
+    /// No epoch issues now, so that nothing that is admitted could be settled. Nothing was done.
+    #[error(
+        "no epoch issues now, so that nothing can be settled: the gateway's operator must look to its clock and its directory"
+    )]
+    NothingIssues,
     /// The spend is for another gateway.
     #[error("the spend is for gateway {0}")]
     WrongGateway(GatewayId),
-    /// The not-after is not the one of this window, nor of the one before.
-    #[error("the not-after {} is not accepted now", .0.seconds())]
+    /// The not-after is of a window that is over.
+    #[error(
+        "the not-after {} is of a window that is over: the spend is old, or the caller's clock is behind this gateway's",
+        .0.seconds()
+    )]
     Expired(Timestamp),
+    /// The not-after is of a window that has not begun.
+    #[error(
+        "the not-after {} is of a window {seconds} s ahead: the caller's clock is ahead of this gateway's",
+        .not_after.seconds()
+    )]
+    Early {
+        /// The not-after.
+        not_after: Timestamp,
+        /// How far it is beyond the one of now, seconds.
+        seconds: u64,
+    },
     /// The charge is no class of the directory.
     #[error("{0} is no charge class")]
     UnknownClass(Credits),
@@ -45,10 +74,16 @@ pub enum AdmitError {
     #[error(transparent)]
     Verify(#[from] VerifyError),
     /// The note was spent in another context, and what would name the account is erased.
-    #[error("the note was spent before")]
+    #[error(
+        "the note was spent before, by another spend: its wallet was copied or put back from a backup, and another copy of it \
+         was faster"
+    )]
     AlreadySpent,
     /// The note was spent in another context, and here is who did it.
-    #[error("the note was spent twice")]
+    #[error(
+        "the note is spent twice, by two spends: its wallet was copied or put back from a backup, and the account is known by \
+         both; use one copy of a wallet"
+    )]
     DoubleSpend(Box<Evidence>),
     /// The note was spent in another context, and its record proves nothing: it does not hold what was verified when it was
     /// made. The set is damaged.
@@ -64,9 +99,10 @@ impl AdmitError {
     pub fn problem(&self) -> Problem {
         match self {
             Self::Parse(error) => error.problem(),
-            Self::NotSpendable(_) => Problem::UnknownEpoch,
+            Self::NotSpendable(_) | Self::NotYetSpendable { .. } => Problem::UnknownEpoch,
+            Self::NothingIssues => Problem::StoreUnavailable,
             Self::WrongGateway(_) => Problem::WrongGateway,
-            Self::Expired(_) => Problem::Expired,
+            Self::Expired(_) | Self::Early { .. } => Problem::Expired,
             Self::UnknownClass(_) | Self::UnknownTariff | Self::UnknownDenomination(_) => Problem::ClassUnknown,
             Self::WrongPurpose | Self::NoRollover => Problem::Malformed,
             Self::Quota => Problem::Busy,

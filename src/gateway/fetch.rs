@@ -4,7 +4,7 @@
 use super::{FetchError, Gateway};
 use crate::lifecycle::SettledSpend;
 use crate::protocol::{Action, DecodeError, Following, Request, SpendTag};
-use crate::store::{Record, RecordState};
+use crate::store::{Record, RecordKey, RecordState};
 
 /// What a request for a settlement comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,7 @@ pub enum Fetched {
 
 /// Where a spend is that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Whereabouts {
+pub(crate) enum Whereabouts {
     /// It is settled.
     Settled(SettledSpend),
     /// It is this process's.
@@ -50,7 +49,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn whereabouts(&self, following: &Following, request: &Request<'_>) -> Result<Whereabouts, FetchError> {
+    pub(crate) fn whereabouts(&self, following: &Following, request: &Request<'_>) -> Result<Whereabouts, FetchError> {
         let record = self.followed(following, request)?;
         Ok(match record.state {
             RecordState::Settled(settlement) => Whereabouts::Settled(SettledSpend::new(following.key(), settlement)),
@@ -66,7 +65,7 @@ impl Gateway {
         }
         let record = self.set.find(following.epoch, &following.nullifier)?;
         let tag = SpendTag::of(&following.context, &following.session);
-        let record = record.filter(|record| record.key.tag == tag);
+        let record = record.filter(|record| record.is_of(&RecordKey { tag, ..record.key }, &following.context));
         let record = record.ok_or(FetchError::SessionSignature)?;
         if following.verify(request) { Ok(record) } else { Err(FetchError::SessionSignature) }
     }

@@ -1,11 +1,13 @@
 //! The way of an opening request.
 
-use super::quota::Meter;
+use std::sync::Arc;
+
 use super::{AdmitError, Gateway};
 use crate::lifecycle::{
     Admission, AdmittedSpend, AuthenticSpend, Evidence, ParsedSpend, Reclaim, SettledSpend, VerifiedSpend, VerifyError,
 };
-use crate::protocol::{Purpose, Request, Spend, SpendKey, Timestamp};
+use crate::protocol::{Purpose, Request, Sender, Spend, SpendKey, Timestamp};
+use crate::quota::Meter;
 use crate::store::{Record, RecordKey, RecordState, StoreError};
 
 /// What the cheap checks and a look into the set found.
@@ -73,12 +75,12 @@ impl Gateway {
         request: &Request<'_>,
         now: Timestamp,
         terms: impl Fn(&Self, &Spend, Timestamp) -> Result<(), AdmitError>,
-        quota: &Meter,
+        quota: &Arc<Meter>,
     ) -> Result<Screened, AdmitError> {
         self.check_gateway(parsed.spend())?;
         let terms = terms(self, parsed.spend(), now);
         let spend = parsed.authenticate(request).ok_or(AdmitError::SessionSignature)?;
-        self.screen_authentic(spend, terms, now, quota)
+        self.screen_authentic(spend, terms, request.sender(), now, quota)
     }
 
     /// The look into the set. The gateway id has been checked.
@@ -86,22 +88,25 @@ impl Gateway {
         &self,
         spend: AuthenticSpend,
         terms: Result<(), AdmitError>,
+        sender: Sender,
         now: Timestamp,
-        quota: &Meter,
+        quota: &Arc<Meter>,
     ) -> Result<Screened, AdmitError> {
         let (key, record_key) = (spend.key(), spend.record_key());
         match (self.set.find(key.epoch, &key.nullifier), terms) {
-            (Ok(Some(record)), _) if record.key == record_key => {
+            (Ok(Some(record)), _) if record.is_of(&record_key, &key.context) => {
                 Ok(Screened::Known(self.known(&key, &record_key, record.state, now)?))
             }
             (_, Err(broken)) => Err(broken),
             (Err(error), _) => Err(error.into()),
             // Nobody can be named any more, so that its proof need not be verified.
             (Ok(Some(record)), _) if record.evidence.is_none() => Err(AdmitError::AlreadySpent),
-            // Also for a conflict: nullifiers are no secret, and a made-up spend of one costs as much to verify.
-            (Ok(_), _) if !quota.take(now) => Err(AdmitError::Quota),
-            (Ok(None), _) => Ok(Screened::Unknown(spend)),
-            (Ok(Some(_)), _) => Ok(Screened::Conflict(spend)),
+            (Ok(found), _) => {
+                // Also for a conflict: nullifiers are no secret, and a made-up spend of one costs as much to verify.
+                let permit = quota.take(sender, now).ok_or(AdmitError::Quota)?;
+                let spend = spend.with_permit(permit);
+                Ok(if found.is_some() { Screened::Conflict(spend) } else { Screened::Unknown(spend) })
+            }
         }
     }
 

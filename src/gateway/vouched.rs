@@ -2,7 +2,7 @@
 
 use super::{AdmitError, Gateway, Screened};
 use crate::lifecycle::AuthenticSpend;
-use crate::protocol::{Purpose, Timestamp};
+use crate::protocol::{Purpose, Sender, Timestamp};
 
 impl Gateway {
     /// As [`screen`](Self::screen), for a spend whose session signature was checked by the gateway that it is for. Of a session
@@ -14,7 +14,7 @@ impl Gateway {
             Purpose::Rollover => (self.check_rollover(spend.spend(), now), &self.meters.rollovers),
             Purpose::Transfer { .. } => return Err(AdmitError::WrongPurpose),
         };
-        self.screen_authentic(spend, terms, now, quota)
+        self.screen_authentic(spend, terms, Sender::UNKNOWN, now, quota)
     }
 
     /// As [`screen_vouched`](Self::screen_vouched), for a spend that is to be cancelled: of any purpose, under any terms while
@@ -22,6 +22,6 @@ impl Gateway {
     pub(crate) fn screen_vouched_cancel(&self, spend: AuthenticSpend, now: Timestamp) -> Result<Screened, AdmitError> {
         self.check_gateway(spend.spend())?;
         let terms = self.check_epoch(spend.spend(), now);
-        self.screen_authentic(spend, terms, now, &self.meters.cancels)
+        self.screen_authentic(spend, terms, Sender::UNKNOWN, now, &self.meters.cancels)
     }
 }

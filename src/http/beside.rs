@@ -77,10 +77,10 @@ pub struct BesideParts {
 
 /// The gateway as other proxies ask it. Cheap to clone.
 #[derive(Clone)]
-pub struct Beside(Arc<Shared>);
+pub struct Beside(Arc<Door>);
 
 /// What all requests share.
-struct Shared {
+struct Door {
     layer: PaymentLayer,
     secret: ProxySecret,
     terms: HoldTerms,
@@ -105,7 +105,7 @@ impl Beside {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let terms = HoldTerms { unreported, hold_all };
-        Ok(Self(Arc::new(Shared { layer, secret, terms, held: Arc::new(Held::new(hold)) })))
+        Ok(Self(Arc::new(Door { layer, secret, terms, held: Arc::new(Held::new(hold)) })))
     }
 
     /// The routes for the proxy, on a listener that only it and the service reach.
@@ -146,7 +146,7 @@ impl Beside {
 }
 
 /// Lets requests in that show the secret.
-async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+async fn admit(State(shared): State<Arc<Door>>, mut request: Request, next: Next) -> Response {
     if shared.secret.take(&mut request) {
         return next.run(request).await;
     }

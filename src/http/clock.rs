@@ -1,13 +1,39 @@
 //! The clock. The core has none; the rim brings the system's.
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::protocol::Timestamp;
+use crate::store::{ClockJump, Pulse};
 
 /// The time of the system's clock, whole seconds. A clock before 1970 counts as 1970: then every window is closed.
-pub fn now() -> Timestamp {
+pub fn system() -> Timestamp {
     Timestamp::from_seconds(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+/// The time that a gateway goes by: the system's, as long as it moves by itself. If it jumps by more than [`Pulse::JUMP`], the time
+/// goes on as if it had not, and [`jumped`] says so: under a clock that may be wrong nothing is admitted, settled or published.
+pub fn now() -> Timestamp {
+    let mut hand = HAND.lock().unwrap_or_else(PoisonError::into_inner);
+    look(&mut hand, system(), Instant::now()).0
+}
+
+/// Whether the system's clock jumped while this process ran, and is not back yet.
+pub fn jumped() -> Option<ClockJump> {
+    let mut hand = HAND.lock().unwrap_or_else(PoisonError::into_inner);
+    look(&mut hand, system(), Instant::now()).1
+}
+
+/// When it was looked last, by a clock that cannot be set, and the time then.
+static HAND: Mutex<Option<(Instant, Timestamp)>> = Mutex::new(None);
+
+fn look(hand: &mut Option<(Instant, Timestamp)>, wall: Timestamp, at: Instant) -> (Timestamp, Option<ClockJump>) {
+    let seen = hand.map_or(wall, |(last, time)| time.after(at.saturating_duration_since(last).as_secs()));
+    if wall > seen.after(Pulse::JUMP) || seen > wall.after(Pulse::JUMP) {
+        return (seen, Some(ClockJump { seen, now: wall }));
+    }
+    *hand = Some((at, wall));
+    (wall, None)
 }
 
 /// Says what time it is.
@@ -22,7 +48,7 @@ impl Clock {
 
     /// The system's.
     pub fn system() -> Self {
-        Self::new(now)
+        Self::new(system)
     }
 
     /// The time.
@@ -53,7 +79,23 @@ pub fn rfc3339(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_is_not_gone_by_until_it_is_back() {
+        let (mut hand, start) = (None, Instant::now());
+        let (day, t0) = (86_400, Timestamp::from_seconds(1_800_000_000));
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(look(&mut hand, t0, start), (t0, None));
+        assert_eq!(look(&mut hand, t0.after(12), later(10)), (t0.after(12), None), "it is set by a little");
+        for wall in [t0.after(40 * day), Timestamp::from_seconds(0)] {
+            let (time, jump) = look(&mut hand, wall, later(20));
+            assert_eq!((time, jump), (t0.after(22), Some(ClockJump { seen: t0.after(22), now: wall })));
+        }
+        assert_eq!(look(&mut hand, t0.after(31), later(30)), (t0.after(31), None), "it is back");
+    }
 
     #[test]
     fn times() {

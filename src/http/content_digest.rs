@@ -2,7 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue};
+#[cfg(any(feature = "server", test))]
+use http::HeaderMap;
+use http::HeaderName;
+#[cfg(any(feature = "client", test))]
+use http::HeaderValue;
 
 use crate::protocol::ContentDigest;
 
@@ -10,11 +14,13 @@ use crate::protocol::ContentDigest;
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 /// The field cannot be read, or says two things. The caller is at fault.
+#[cfg(any(feature = "server", test))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Content-Digest is not of the form sha-256=:...:")]
 pub(crate) struct ContentDigestError;
 
 /// The value of the field.
+#[cfg(any(feature = "client", test))]
 pub(crate) fn write(digest: &ContentDigest) -> HeaderValue {
     let text = format!("sha-256=:{}:", STANDARD.encode(digest.to_bytes()));
     // Base64 is visible ASCII.
@@ -23,6 +29,7 @@ pub(crate) fn write(digest: &ContentDigest) -> HeaderValue {
 
 /// The SHA-256 among the digests of a request; none if there is none. Stricter than RFC 9530 asks: parameters, values that are no
 /// byte sequences, and a second SHA-256 are refused, so that nobody who reads it more loosely finds another digest than we do.
+#[cfg(any(feature = "server", test))]
 pub(crate) fn read(headers: &HeaderMap) -> Result<Option<ContentDigest>, ContentDigestError> {
     let mut found = None;
     for line in headers.get_all(CONTENT_DIGEST) {

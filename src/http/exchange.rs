@@ -54,6 +54,7 @@ use super::observer::Observer;
 use super::pattern::RoutePattern;
 use super::pricing::{Call, Meter, NotSold, Pricing, Rates};
 use super::problem::ProblemDetails;
+use super::requests::sender;
 use crate::clearing::RemoteGateway;
 use crate::gateway::Gateway;
 use crate::issuer::Issuer;
@@ -62,12 +63,13 @@ use crate::protocol::{
     ContentDigest, Credits, Digest, Directory, GatewayId, GatewaySigningKey, Receipt as SignedReceipt, ReceiptSubject,
     SpendKey,
 };
+use crate::quota::Shares;
 use adopt::Terms;
 use lease::{longest, outlasts};
 use ledger::Ledger;
 use local::Local;
 use problems::{busy, failed};
-use received::Received;
+use received::{Place, Received};
 use remote::Remote;
 use running::Running;
 use session::Sessions;
@@ -97,6 +99,7 @@ pub(in crate::http) struct Exchange {
     limits: GatewayLimits,
     terms: Terms,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     running: Arc<Running>,
     sessions: Arc<Sessions>,
     key: Arc<GatewaySigningKey>,
@@ -123,6 +126,7 @@ impl Exchange {
             terms,
             ledger: Ledger::Local(local),
             places: Arc::new(Semaphore::new(limits.requests)),
+            shares: Arc::new(Shares::new(limits.requests.div_ceil(2))),
             running: Arc::default(),
             sessions: Arc::new(Sessions::new(limits.sessions)),
             key: Arc::new(key),
@@ -153,6 +157,7 @@ impl Exchange {
             terms,
             ledger,
             places: Arc::new(Semaphore::new(limits.requests)),
+            shares: Arc::new(Shares::new(limits.requests.div_ceil(2))),
             running: Arc::default(),
             sessions: Arc::new(Sessions::new(limits.sessions)),
             key,
@@ -218,9 +223,16 @@ impl Exchange {
         self.free.iter().any(|route| route.matches(request.method(), request.uri().path()))
     }
 
+    /// Takes a place for a request. One sender has half of them at most.
+    fn place(&self, request: &HttpRequest) -> Result<Place, ProblemDetails> {
+        let share = self.shares.take(sender(request.extensions())).ok_or_else(busy)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        Ok((place, share))
+    }
+
     /// Takes a place, and reads a request.
     async fn receive(&self, request: HttpRequest, max_body: usize) -> Result<Received, ProblemDetails> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let place = self.place(&request)?;
         Received::read(request, &self.terms.authorities, max_body, self.limits.body_timeout, place).await
     }
 
@@ -319,6 +331,7 @@ impl Exchange {
             observer: Arc::clone(&self.observer),
             limits: self.limits,
             places: Arc::clone(&self.places),
+            shares: Arc::clone(&self.shares),
             running: Arc::clone(&self.running),
             sessions: Arc::clone(&self.sessions),
             key: Arc::clone(&self.key),

@@ -10,7 +10,7 @@
 //! | `POST /.well-known/halometer/session` | the bytes of an [`Opening`](crate::protocol::Opening), to a [`SessionAnswer`](super::wire::SessionAnswer) |
 //! | `POST /.well-known/halometer/close` | the settlement of a session, which ends with it, for whoever holds its session key |
 //! | `GET /.well-known/halometer/openapi.json` | the [description](super::openapi) of these routes |
-//! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`spent`](super::spent) |
+//! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`SPENT_PATH`](super::wire::SPENT_PATH) |
 //! | anything else | the service behind it, for a payment |
 //!
 //! The way of a paid request: its credential is read; its body is read whole, within limits, for its digest is signed; then, in a task

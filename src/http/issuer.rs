@@ -3,13 +3,13 @@
 //! | route | request | answer |
 //! | --- | --- | --- |
 //! | `GET /.well-known/halometer/directory` | | the bytes of a [`SignedDirectory`](crate::protocol::SignedDirectory) |
-//! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`](crate::protocol::MintRequest) | the bytes of a [`MintResponse`](crate::protocol::MintResponse) |
+//! | `POST /.well-known/halometer/mint` | the bytes of a [`MintRequest`](crate::protocol::MintRequest) | the bytes of a [`MintAnswer`](crate::protocol::MintAnswer) |
 //! | `POST /.well-known/halometer/notice` | a payment notice: [`PaymentNotices`] | a [`NoticeAnswer`] |
 //! | `POST /.well-known/halometer/settlement` | a following credential, as at a gateway | the settlement: [`SettlementAnswer`](super::wire::SettlementAnswer) |
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation) | the settlement |
 //! | `POST /.well-known/halometer/clearing` | the bytes of an [`Envelope`](crate::clearing::Envelope) | the bytes of a [`ClearingAnswer`](crate::clearing::ClearingAnswer) |
 //! | `GET /.well-known/halometer/openapi.json` | | the [description](super::openapi) of these routes |
-//! | `GET /.well-known/halometer/spent/..` | | which notes are spent, where the set is at hand: [`spent`](super::spent) |
+//! | `GET /.well-known/halometer/spent/..` | | which notes are spent, where the set is at hand: [`SPENT_PATH`](super::wire::SPENT_PATH) |
 //!
 //! All but the directory and the mint are served where they are asked for: [`with_notices`](IssuerService::with_notices),
 //! [`with_desk`](IssuerService::with_desk), [`with_clearing`](IssuerService::with_clearing),
@@ -53,15 +53,17 @@ use super::clock::now;
 use super::observer::NoObserver;
 use super::openapi::openapi;
 use super::problem::ProblemDetails;
-use super::requests::read_body;
+use super::requests::{read_body, sender};
 use super::spent::SpentBuckets;
 use super::wire::{CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, SETTLEMENT_PATH};
 use crate::clearing::{Clearing, Desk};
 use crate::gateway::{GatewayError, Rate};
 use crate::issuer::{Issuer, PaymentNotices};
-use crate::pipeline::{Current, TaskPool, WorkError};
+use crate::pipeline::Current;
 use crate::protocol::Problem;
+use crate::quota::{Share, Shares};
 use crate::store::SpentSet;
+use crate::workers::{TaskPool, WorkError};
 
 /// Mints that wait, and notices; one more is answered `busy`.
 const QUEUE: usize = 256;
@@ -82,10 +84,14 @@ pub struct IssuerService {
     clearing: Option<Arc<ClearingHouse>>,
     workers: Arc<TaskPool>,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     spent: Option<SpentBuckets>,
     /// Held by whoever goes on under a newer directory.
     adopting: Arc<Mutex<()>>,
 }
+
+/// A place, and the sender's share of them.
+type Place = (OwnedSemaphorePermit, Share);
 
 impl core::fmt::Debug for IssuerService {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -107,6 +113,7 @@ impl IssuerService {
             clearing: None,
             workers: Arc::new(TaskPool::start("mint", 1, QUEUE)?),
             places: Arc::new(Semaphore::new(PLACES)),
+            shares: Arc::new(Shares::new(PLACES / 2)),
             spent: None,
             adopting: Arc::default(),
         })
@@ -208,12 +215,11 @@ impl IssuerService {
     }
 
     /// Takes a place and reads the body, which is not longer than `max`. The place is kept until the request is answered.
-    async fn receive(
-        &self,
-        request: HttpRequest,
-        max: usize,
-    ) -> Result<(Parts, Bytes, OwnedSemaphorePermit), ProblemDetails> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| work_problem(WorkError::Busy))?;
+    async fn receive(&self, request: HttpRequest, max: usize) -> Result<(Parts, Bytes, Place), ProblemDetails> {
+        let busy = || work_problem(WorkError::Busy);
+        let share = self.shares.take(sender(request.extensions())).ok_or_else(busy)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let place = (place, share);
         let (parts, body) = request.into_parts();
         Ok((parts, read_body(body, max, BODY_TIMEOUT).await?, place))
     }

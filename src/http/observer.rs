@@ -39,10 +39,18 @@ pub trait Observer: Send + Sync {
         let _ = reason;
     }
 
+    /// What keeps calls from being taken has changed; none when they are taken again. Of a store that fails it has the system's words.
+    fn trouble(&self, trouble: Option<&str>) {
+        let _ = trouble;
+    }
+
     /// A round of upkeep is over. Its warnings and failures are for the operator.
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
         let _ = outcome;
     }
+
+    /// A spend was refused because another one of its note came first, whether or not that names the account.
+    fn conflict(&self) {}
 
     /// Somebody spent a note twice, and here is the proof of it.
     fn double_spend(&self, evidence: Evidence) {

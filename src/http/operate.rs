@@ -41,8 +41,10 @@ use tokio::runtime::Handle;
 
 use super::clock::now;
 use super::layer::PaymentLayer;
+use super::observer::Observer;
 use super::problem::ProblemDetails;
-use crate::pipeline::{Current, TaskPool};
+use crate::pipeline::Current;
+use crate::workers::TaskPool;
 use health::Health;
 
 /// How many past numbers are kept for the page's picture of them.
@@ -140,7 +142,7 @@ impl Operations {
     ///
     /// # Errors
     /// The reason, in a few words without anything of a caller.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    pub fn ready(&self) -> Result<(), String> {
         self.0.health.ready()
     }
 
@@ -173,10 +175,13 @@ impl Inner {
     fn look(&self, numbers: bool) {
         let (inner, now) = (self.layer.now(), now());
         let parties = inner.parties();
-        self.health.set_trouble(match &parties {
+        let trouble = match &parties {
             Some((gateway, _)) => health::trouble_here(gateway.set(), inner.directory(), now),
             None => health::trouble_there(inner.issuer_trouble(), inner.directory(), now),
-        });
+        };
+        if self.health.set_trouble(trouble.clone()) {
+            Observer::trouble(&*self.tally, trouble.as_deref());
+        }
         if !numbers {
             return;
         }
@@ -245,7 +250,7 @@ async fn status(State(operations): State<Operations>) -> Response {
 }
 
 async fn metrics(State(operations): State<Operations>) -> Response {
-    match operations.status().map(|status| metrics::text(&status)) {
+    match operations.status().map(|status| metrics::text(&status, &operations.ready())) {
         Some(Ok(text)) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Some(Err(_)) => {
             ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the numbers cannot be written").into_response()

@@ -18,6 +18,7 @@
 
 mod call;
 mod client;
+mod clock_off;
 mod error;
 mod events;
 mod inquiry;
@@ -25,6 +26,7 @@ mod keeper;
 mod prover;
 mod pursuing;
 mod quiet;
+mod receipts;
 mod session;
 mod shared;
 mod stream;
@@ -32,10 +34,11 @@ mod terms;
 
 pub use call::{Paid, Spent};
 pub use client::{Client, ClientError};
+pub use clock_off::{ClockOff, clock_off};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
-pub use session::{PaidSession, SessionPaid};
+pub use session::{PaidSession, SessionBody, SessionPaid};
 pub use stream::{PaidBody, Settled, Streamed};
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,8 +48,8 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::payment::Challenge;
-use crate::protocol::{Credits, GatewayId, LANES, PaymentId};
-use crate::wallet::{Journal, LaneStatus, Policy, Wallet};
+use crate::protocol::{Credits, DirectoryError, GatewayId, LANES, PaymentId, Timestamp};
+use crate::wallet::{Journal, LaneStatus, OpenError, Policy, Wallet};
 use keeper::Keeper;
 use prover::Provers;
 use shared::{Beginning, Shared};
@@ -86,9 +89,9 @@ impl core::fmt::Debug for PayerParts {
 
 /// A wallet that pays for requests to one gateway. Cheap to clone; the background work ends when the last clone is dropped, or with
 /// [`shutdown`](Self::shutdown).
-pub struct Payer<J: Journal + 'static>(Arc<Inner<J>>);
+pub struct Payer<J: Journal + 'static>(Arc<Background<J>>);
 
-struct Inner<J: Journal + 'static> {
+struct Background<J: Journal + 'static> {
     shared: Arc<Shared<J>>,
     background: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -103,7 +106,7 @@ impl<J: Journal + 'static> Payer<J> {
     pub async fn start(wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
         let PayerParts { gateway, policy, client, clock, observer, answer_timeout } = parts;
         let keeper = Keeper::start(wallet).map_err(PayerError::Threads)?;
-        let terms = check_gateway(&keeper, &client, gateway, policy.class).await?;
+        let terms = check_gateway(&keeper, &client, gateway, policy.class, clock.now()).await?;
         let epochs = keeper.ask(|wallet| shared::numbers(wallet.directory())).await?;
         let threads = usize::try_from(policy.provers).unwrap_or(1).max(1);
         let provers = Provers::start(threads).map_err(PayerError::Threads)?;
@@ -115,7 +118,7 @@ impl<J: Journal + 'static> Payer<J> {
             tokio::spawn(inquiry::run(Arc::clone(&shared))),
             tokio::spawn(quiet::run(Arc::clone(&shared))),
         ];
-        Ok(Self(Arc::new(Inner { shared, background: Mutex::new(background) })))
+        Ok(Self(Arc::new(Background { shared, background: Mutex::new(background) })))
     }
 
     /// Has a payment minted: `amounts` are what the lanes are to be worth, together what was paid. With the same payment and
@@ -134,16 +137,18 @@ impl<J: Journal + 'static> Payer<J> {
         amounts: [Credits; LANES],
     ) -> Result<(), FundError> {
         let shared = &self.0.shared;
-        let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts)).await??;
+        let now = shared.clock.now();
+        let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts, now)).await??;
         let issuer = issuer.trim_end_matches('/');
-        let response = shared.errand(client.mint(issuer, &request)).await?;
-        if !shared.knows(response.epoch) {
+        let answer = shared.errand(client.mint(issuer, &request)).await?;
+        if !shared.knows(answer.response.epoch) {
             // From who knows who pays, and not from where calls go.
             let shown = shared.errand(client.directory(issuer)).await?;
             let adopting = Arc::clone(shared);
             shared.keeper.run(move |wallet| adopting.adopt(wallet, &shown)).await?;
         }
-        shared.keeper.run(move |wallet| wallet.accept_mint(&payment, &response)).await??;
+        let now = shared.clock.now();
+        shared.keeper.run(move |wallet| wallet.accept_mint(&payment, &answer, now)).await??;
         shared.notes_came();
         Ok(())
     }
@@ -246,7 +251,7 @@ fn release_all<J: Journal>(wallet: &mut Wallet<J>) {
     in_flight.iter().for_each(|key| wallet.release(key));
 }
 
-impl<J: Journal + 'static> Inner<J> {
+impl<J: Journal + 'static> Background<J> {
     fn stop(&self) {
         self.shared.stop.send_replace(true);
         self.shared.provers.stop();
@@ -294,7 +299,7 @@ impl<J: Journal + 'static> core::fmt::Debug for Payer<J> {
     }
 }
 
-impl<J: Journal + 'static> Drop for Inner<J> {
+impl<J: Journal + 'static> Drop for Background<J> {
     fn drop(&mut self) {
         self.stop();
     }
@@ -307,6 +312,7 @@ async fn check_gateway<J: Journal + 'static>(
     client: &Client,
     gateway: GatewayId,
     class: Credits,
+    now: Timestamp,
 ) -> Result<Terms, PayerError> {
     let look = move |wallet: &mut Wallet<J>| {
         let directory = wallet.directory();
@@ -319,9 +325,9 @@ async fn check_gateway<J: Journal + 'static>(
     }
     let shown = client.directory(&terms.origin).await?;
     let newer = shown.clone();
-    let adopting = keeper.run(move |wallet| match wallet.adopt(&newer) {
+    let adopting = keeper.run(move |wallet| match wallet.adopt_shown(&newer, now) {
         Ok(()) => look(wallet).map(Some),
-        Err(crate::wallet::OpenError::Directory(crate::protocol::DirectoryError::Stale)) => Ok(None),
+        Err(OpenError::Directory(DirectoryError::Stale | DirectoryError::NotCurrent { .. })) => Ok(None),
         Err(error) => Err(PayerError::Directory(error)),
     });
     match adopting.await?? {

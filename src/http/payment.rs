@@ -25,7 +25,7 @@ pub use credential::{Credential, CredentialError, MAX_HEADER_LINE, Payload};
 pub use receipt::{Receipt, ReceiptError};
 
 /// Name of the authentication scheme. Compared without regard to case, as HTTP asks.
-pub const SCHEME: &str = "Payment";
+pub(crate) const SCHEME: &str = "Payment";
 /// The payment method identifier of this protocol within the scheme.
 pub const METHOD: &str = "halometer";
 /// The payment intent: one request, one charge.

@@ -1,7 +1,9 @@
 //! Problem details (RFC 9457): how a refusal says what a caller can do about it.
 
+#[cfg(feature = "server")]
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+#[cfg(feature = "server")]
 use http::header::{self, HeaderValue};
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +80,9 @@ pub struct ProblemDetails {
     /// Whether the call was worked on, and its answer is kept back because it costs more than can be paid.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub withheld: bool,
+    /// Seconds after which the same request may be sent again: `Retry-After`, in which it travels.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
 }
 
 fn about_blank() -> String {
@@ -95,6 +100,7 @@ impl ProblemDetails {
             settlement: None,
             receipt: None,
             withheld: false,
+            retry_after: retry_after(problem),
         }
     }
 
@@ -108,15 +114,18 @@ impl ProblemDetails {
             settlement: None,
             receipt: None,
             withheld: false,
+            retry_after: None,
         }
     }
 
     /// What paths of our own answer to a method that they do not take. The router adds `Allow`.
+    #[cfg(feature = "server")]
     pub(in crate::http) async fn method_not_allowed() -> Self {
         Self::plain(StatusCode::METHOD_NOT_ALLOWED, "this path takes other methods: see `Allow`")
     }
 
     /// What answers for paths that there are none of.
+    #[cfg(feature = "server")]
     pub(in crate::http) async fn not_found() -> Self {
         Self::plain(StatusCode::NOT_FOUND, "there is no such path here")
     }
@@ -127,7 +136,14 @@ impl ProblemDetails {
         Self { status: status.as_u16(), ..self }
     }
 
+    /// The same, to be sent again after so many seconds.
+    #[must_use]
+    pub fn after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
     /// The answer costs more than can be paid, and is kept back.
+    #[cfg(feature = "server")]
     pub(in crate::http) fn withheld(detail: &str) -> Self {
         Self { withheld: true, ..Self::new(Problem::CapReached, detail) }
     }
@@ -165,6 +181,7 @@ impl ProblemDetails {
     }
 }
 
+#[cfg(feature = "server")]
 impl IntoResponse for ProblemDetails {
     /// Never stored by caches. A 402 still lacks its challenge: the gateway adds it.
     fn into_response(self) -> Response {
@@ -172,7 +189,7 @@ impl IntoResponse for ProblemDetails {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.kind().and_then(retry_after) {
+        if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response

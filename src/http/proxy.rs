@@ -44,7 +44,7 @@ use refusal::Refusal;
 use sessions::Sessions;
 
 /// What begins the paths of the proxy's own.
-pub const OWN_PREFIX: &str = "/.halometer/";
+const OWN_PREFIX: &str = "/.halometer/";
 /// `GET`: 200 while the proxy runs.
 pub const HEALTH_PATH: &str = "/.halometer/healthz";
 /// `GET`: how the wallet is doing, as JSON.
@@ -97,9 +97,9 @@ pub enum ProxyError {
 }
 
 /// Pays for whatever it is asked. Cheap to clone.
-pub struct Proxy<J: Journal + 'static>(Arc<Inner<J>>);
+pub struct Proxy<J: Journal + 'static>(Arc<Passage<J>>);
 
-struct Inner<J: Journal + 'static> {
+struct Passage<J: Journal + 'static> {
     payer: Payer<J>,
     options: ProxyOptions,
     places: Arc<Semaphore>,
@@ -117,7 +117,7 @@ impl<J: Journal + 'static> Proxy<J> {
         }
         let places = Arc::new(Semaphore::new(options.max_requests as usize));
         let sessions = Sessions::new(payer.clone(), options.session_idle);
-        Ok(Self(Arc::new(Inner { payer, options, places, sessions })))
+        Ok(Self(Arc::new(Passage { payer, options, places, sessions })))
     }
 
     /// What is to be served.
@@ -140,7 +140,7 @@ impl<J: Journal + 'static> Proxy<J> {
     }
 }
 
-impl<J: Journal + 'static> Inner<J> {
+impl<J: Journal + 'static> Passage<J> {
     async fn answer(&self, request: Request) -> Response {
         self.serve(request).await.unwrap_or_else(Refusal::into_response)
     }

@@ -12,7 +12,8 @@ use hyper::body::Body as _;
 
 use super::payment::{Credential, CredentialError, Payload};
 use super::problem::ProblemDetails;
-use crate::protocol::{ContentDigest, Problem, Request};
+use crate::pipeline::Source;
+use crate::protocol::{ContentDigest, Problem, Request, Sender};
 
 /// Bodies up to this long are digested where they arrive; longer ones where they hold nobody up. Bytes.
 const SHORT: usize = 64 << 10;
@@ -38,17 +39,29 @@ pub(super) struct Signed {
     body: Bytes,
     /// The digest of a body that is elsewhere.
     content: Option<ContentDigest>,
+    sender: Sender,
+}
+
+/// Where a request came from.
+pub(super) fn sender(extensions: &http::Extensions) -> Sender {
+    extensions.get::<Source>().map(Source::sender).unwrap_or_default()
 }
 
 impl Signed {
     pub(super) fn new(authority: String, method: Method, target: String, body: Bytes) -> Self {
-        Self { authority, method, target, body, content: None }
+        Self { authority, method, target, body, content: None, sender: Sender::UNKNOWN }
     }
 
     /// For a request without a body, or whose body is a credential, that did not come to the gateway.
     pub(super) fn empty(authority: String, parts: &Parts) -> Self {
         let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned()).unwrap_or_default();
-        Self { authority, method: parts.method.clone(), target, body: Bytes::new(), content: None }
+        let sender = sender(&parts.extensions);
+        Self { authority, method: parts.method.clone(), target, body: Bytes::new(), content: None, sender }
+    }
+
+    /// The same, sent from there.
+    pub(super) fn sent_by(self, sender: Sender) -> Self {
+        Self { sender, ..self }
     }
 
     /// The same where the body does not come here.
@@ -65,7 +78,7 @@ impl Signed {
         let content = self.content.unwrap_or_else(|| ContentDigest::of(&self.body));
         let request = Request::new(&self.authority, self.method.as_str(), &self.target, content)
             .map_err(|error| ProblemDetails::plain(StatusCode::URI_TOO_LONG, error.to_string()))?;
-        Ok(action(&request))
+        Ok(action(&request.sent_by(self.sender)))
     }
 }
 

@@ -1,18 +1,19 @@
 //! Serving a router: HTTP/1.1 and HTTP/2, with limits on what one connection may hold up, and an orderly end.
 
 mod activity;
+mod limits;
 mod tls;
 
 pub use tls::{Certificates, TlsError};
 
 use core::pin::pin;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use http::Request;
+use http::{HeaderMap, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -25,7 +26,10 @@ use tower::ServiceExt as _;
 
 use super::kept::Kept;
 use crate::pipeline::Source;
+use crate::protocol::Sender;
+use crate::quota::Shares;
 use activity::{Activity, Times};
+pub use limits::{ServerLimits, TrustedProxies, TrustedProxiesError};
 
 /// How long a connection may take to send the headers of a request; of its first one, from its beginning, whatever it sends meanwhile.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,8 +43,6 @@ const ENDING: Duration = Duration::from_secs(5);
 const LINGERING: Duration = Duration::from_secs(300);
 /// Largest buffer for the headers of an HTTP/1 request, bytes: room for one credential of 8 KiB and as much again.
 const MAX_HEADERS: usize = 24 << 10;
-/// Connections at a time; more wait in the listener's backlog.
-const MAX_CONNECTIONS: usize = 4096;
 /// How long requests in flight may take to finish at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -49,6 +51,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
+    limits: ServerLimits,
 }
 
 impl Listener {
@@ -59,7 +62,13 @@ impl Listener {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, limits: ServerLimits::default() })
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn limited(self, limits: ServerLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The address that is listened on.
@@ -84,7 +93,7 @@ impl Listener {
     fn serve_with(self, router: Router, tls: Option<TlsAcceptor>) -> Server {
         let (stop, stopped) = watch::channel(false);
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let task = tokio::spawn(accept(self.listener, router, tls, stopped));
+        let task = tokio::spawn(accept(self.listener, self.limits, router, tls, stopped));
         Server { address: self.address, scheme, stop, task: Some(task) }
     }
 }
@@ -126,34 +135,67 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept(
+    listener: TcpListener,
+    limits: ServerLimits,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let ServerLimits { connections, connections_per_address, trusted_proxies: proxies } = limits;
+    let connections = connections.clamp(1, u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+    let (places, shares) = (Arc::new(Semaphore::new(connections)), Arc::new(Shares::new(connections_per_address)));
+    let proxies = Arc::new(proxies);
     loop {
         let accepted = tokio::select! {
             accepted = accept_one(&listener, &places) => accepted,
             _ = stopped.changed() => break,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((stream, peer, place)) = accepted else { continue };
+        // A proxy's connections are of many callers, whom it limits by itself.
+        let share = match proxies.contains(peer) {
+            true => None,
+            // Closed at once: who has too many keeps nobody else waiting.
+            false => match shares.take(Sender::of_address(peer)) {
+                Some(share) => Some(share),
+                None => continue,
+            },
+        };
         let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
+        let from = Origin { peer: Some(peer), proxies: Arc::clone(&proxies) };
         tokio::spawn(async move {
             match tls {
-                None => serve_one(stream, router, stopped, TIMES).await,
+                None => serve_one(stream, from, router, stopped, TIMES).await,
                 Some(tls) => {
                     // Who takes longer holds a place for nothing.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-                        serve_one(stream, router, stopped, TIMES).await;
+                        serve_one(stream, from, router, stopped, TIMES).await;
                     }
                 }
             }
-            drop(place);
+            drop((place, share));
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(DRAIN, places.acquire_many(MAX_CONNECTIONS as u32)).await;
+    let _ = tokio::time::timeout(DRAIN, places.acquire_many(u32::try_from(connections).unwrap_or(u32::MAX))).await;
+}
+
+/// Whose requests a connection carries.
+#[derive(Clone, Default)]
+struct Origin {
+    peer: Option<IpAddr>,
+    proxies: Arc<TrustedProxies>,
+}
+
+impl Origin {
+    fn sender(&self, headers: &HeaderMap) -> Sender {
+        self.peer.map(|peer| self.proxies.sender(peer, headers)).unwrap_or_default()
+    }
 }
 
 async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    from: Origin,
     router: Router,
     mut stopped: watch::Receiver<bool>,
     times: Times,
@@ -161,7 +203,8 @@ async fn serve_one(
     let (connection, activity) = (Source::new(), Arc::new(Activity::new()));
     let seen = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(connection.clone());
+        let sender = from.sender(request.headers());
+        request.extensions_mut().insert(connection.clone().sent_by(sender));
         let (answer, running) = (router.clone().oneshot(request), seen.begin());
         async move { answer.await.map(|answer| answer.map(|body| Kept { body, _kept: running })) }
     });
@@ -199,13 +242,13 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 async fn accept_one(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     // The semaphore is never closed.
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             let _ = stream.set_nodelay(true);
-            Some((stream, place))
+            Some((stream, peer.ip(), place))
         }
         Err(_) => {
             // Out of file descriptors, most likely: an immediate next try would fail as well.
@@ -258,7 +301,7 @@ mod tests {
         let router = Router::new().route("/", get(|| async { Body::new(Slow(10, Box::pin(sleep(PAUSE)))) }));
         let (mut here, there) = tokio::io::duplex(1 << 16);
         let (_stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(serve_one(there, router, stopped, TIMES));
+        let serving = tokio::spawn(serve_one(there, Origin::default(), router, stopped, TIMES));
         here.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         here.read_to_string(&mut answer).await.unwrap();
@@ -273,7 +316,7 @@ mod tests {
         for request in ["", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
             let (mut here, there) = tokio::io::duplex(1 << 16);
             let (_stop, stopped) = watch::channel(false);
-            let serving = tokio::spawn(serve_one(there, router(), stopped, TIMES));
+            let serving = tokio::spawn(serve_one(there, Origin::default(), router(), stopped, TIMES));
             here.write_all(request.as_bytes()).await.unwrap();
             let mut answer = String::new();
             let read = tokio::time::timeout(Duration::from_secs(20), here.read_to_string(&mut answer)).await;
@@ -281,5 +324,35 @@ mod tests {
             assert_eq!(answer.contains("answer"), !request.is_empty());
             serving.await.unwrap();
         }
+    }
+
+    /// A connection from one of the addresses of loopback.
+    async fn connect(from: [u8; 4], to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        socket.connect(to).await
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn idle_sockets_of_one_address_hold_nobody_else_up() {
+        let limits = ServerLimits { connections: 40, connections_per_address: 10, ..ServerLimits::default() };
+        let listener = Listener::bind(([0, 0, 0, 0], 0).into()).await.unwrap().limited(limits);
+        let server = listener.serve(Router::new().route("/", get(|| async { "answer" })));
+        let to = SocketAddr::from(([127, 0, 0, 1], server.address().port()));
+        let mut idle = Vec::new();
+        for _ in 0..200 {
+            idle.push(connect([127, 0, 0, 2], to).await.unwrap());
+        }
+        let begun = std::time::Instant::now();
+        let mut other = connect([127, 0, 0, 3], to).await.unwrap();
+        other.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("answer"), "{answer}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        // The last of them was closed at once.
+        let last = tokio::time::timeout(Duration::from_secs(5), idle.pop().unwrap().read(&mut [0; 1])).await;
+        assert!(matches!(last, Ok(Ok(0) | Err(_))), "{last:?}");
     }
 }

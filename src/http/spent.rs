@@ -6,10 +6,13 @@
 //! | `GET /.well-known/halometer/spent/{epoch}/{bits}/{value}` | those that begin with a [`Prefix`], in pages |
 //!
 //! An answer in pages is a run of pages, each behind the number of its nullifiers (4 bytes), of 32 bytes each and in ascending
-//! order, and ends with a page of none. So one that breaks off is never taken for a shorter one. It is read from the set page by
-//! page, so that it takes the same memory however long it is.
+//! order, and ends with a page of none. So one that breaks off is never taken for a shorter one.
 //!
-//! Nobody has to say who he is. There is a rate limit over all who ask.
+//! Nobody has to say who he is. What wallets ask is cheap, and no quota is charged for it: all that ask the same are answered by one
+//! read, and a body is kept until something else of its partition is spent. Only what is much longer than a wallet's bucket is read
+//! page by page, by few at a time and within a rate, each sender by itself.
+
+mod answers;
 
 use std::io;
 use std::pin::Pin;
@@ -20,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -32,19 +35,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::clock::now;
 use super::problem::ProblemDetails;
 use super::wire::{SPENT_PATH, SpentCount, write_page};
-use crate::gateway::{Meter, Rate, store_problem};
-use crate::pipeline::{Current, TaskPool, WorkError};
-use crate::protocol::{Directory, EpochNumber, Prefix, Problem};
+use crate::gateway::{Rate, store_problem};
+use crate::pipeline::{Current, Source};
+use crate::protocol::{Directory, EpochNumber, Prefix, Problem, Sender};
+use crate::quota::{Meter, Share, Shares};
 use crate::store::{PartitionPhase, SpentSet, StoreError};
+use crate::workers::{TaskPool, WorkError};
+use answers::{Answers, Question, Told};
 
 /// How many nullifiers there are in a page at most.
 const PAGE: usize = 1_024;
 /// Answers that are being read at a time; one more is refused as busy.
 const PLACES: usize = 64;
+/// Of one sender.
+const PLACES_EACH: usize = 16;
 /// How long whoever asked may take to read his answer.
 const READING: Duration = Duration::from_secs(120);
 /// Buckets that would be longer than this, by estimate, are refused where more bits may be told: 8 MiB.
-const MAX_BUCKET: u64 = 1 << 18;
+const MAX_BUCKET: u64 = Prefix::MAX_BUCKET;
+/// Buckets of no more than this, by estimate, are made at once: four times what a wallet asks for at least.
+const SMALL_BUCKET: u64 = 4 * Prefix::CROWD;
 
 /// Answers which notes are spent. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,10 +65,13 @@ struct Inner {
     /// The epochs that have or had a partition. That one of them is missing is the store's fault and no answer.
     epochs: Current<Vec<EpochNumber>>,
     workers: TaskPool,
-    rate: Meter,
+    rate: Arc<Meter>,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
+    answers: Arc<Answers>,
     page: usize,
     max_bucket: u64,
+    small_bucket: u64,
 }
 
 impl core::fmt::Debug for Inner {
@@ -74,10 +87,13 @@ impl SpentBuckets {
             set,
             epochs: Current::new(numbers(directory)),
             workers: TaskPool::start("spent", 1, 2 * PLACES)?,
-            rate: Meter::new(rate),
+            rate: Arc::new(Meter::new(rate)),
             places: Arc::new(Semaphore::new(PLACES)),
+            shares: Arc::new(Shares::new(PLACES_EACH)),
+            answers: Arc::default(),
             page: PAGE,
             max_bucket: MAX_BUCKET,
+            small_bucket: SMALL_BUCKET,
         })))
     }
 
@@ -101,12 +117,19 @@ fn numbers(directory: &Directory) -> Arc<Vec<EpochNumber>> {
 /// What is no text is no epoch, and no prefix.
 type Parts<T> = Result<Path<T>, PathRejection>;
 
-async fn count(State(inner): State<Arc<Inner>>, epoch: Parts<String>) -> Response {
+/// Where a question came from.
+type Came = Option<Extension<Source>>;
+
+fn sender(from: Came) -> Sender {
+    from.map(|Extension(source)| source.sender()).unwrap_or_default()
+}
+
+async fn count(State(inner): State<Arc<Inner>>, from: Came, epoch: Parts<String>) -> Response {
     let counted = async {
         let epoch = epoch.map(|Path(epoch)| epoch).unwrap_or_default();
-        let _place = inner.enter()?;
+        let _share = inner.share(sender(from))?;
         let epoch = inner.epoch(&epoch)?;
-        let spent = inner.spent(epoch).await?;
+        let spent = inner.count(epoch).await?;
         Ok::<_, ProblemDetails>(axum::Json(SpentCount { spent: spent.checked_ilog2().map_or(0, |log| 1 << log) }))
     };
     match counted.await {
@@ -115,9 +138,9 @@ async fn count(State(inner): State<Arc<Inner>>, epoch: Parts<String>) -> Respons
     }
 }
 
-async fn bucket(State(inner): State<Arc<Inner>>, parts: Parts<(String, String, String)>) -> Response {
+async fn bucket(State(inner): State<Arc<Inner>>, from: Came, parts: Parts<(String, String, String)>) -> Response {
     let (epoch, bits, value) = parts.map(|Path(parts)| parts).unwrap_or_default();
-    match inner.bucket(&epoch, &format!("{bits}/{value}")).await {
+    match inner.bucket(sender(from), &epoch, &format!("{bits}/{value}")).await {
         Ok(body) => {
             let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")];
             (headers, body).into_response()
@@ -130,11 +153,34 @@ fn refusal(problem: Problem, status: StatusCode, detail: impl Into<String>) -> P
     ProblemDetails::new(problem, detail).with_status(status)
 }
 
+fn busy() -> ProblemDetails {
+    ProblemDetails::new(Problem::Busy, "too many ask which notes are spent")
+}
+
+fn refused(error: &StoreError) -> ProblemDetails {
+    let details = ProblemDetails::new(store_problem(error), error.to_string());
+    let gone = details.kind() == Some(Problem::UnknownEpoch);
+    if gone { details.with_status(StatusCode::NOT_FOUND) } else { details }
+}
+
+fn unread(error: WorkError) -> ProblemDetails {
+    match error {
+        WorkError::Busy => busy(),
+        _ => ProblemDetails::new(Problem::StoreUnavailable, "the spent set could not be asked"),
+    }
+}
+
 impl Inner {
-    fn enter(&self) -> Result<OwnedSemaphorePermit, ProblemDetails> {
-        let busy = || ProblemDetails::new(Problem::Busy, "too many ask which notes are spent");
+    /// A sender has so many questions at a time.
+    fn share(&self, sender: Sender) -> Result<Share, ProblemDetails> {
+        self.shares.take(sender).ok_or_else(busy)
+    }
+
+    /// For what is read page by page, and takes as long as whoever asked takes to read it.
+    fn enter(&self, sender: Sender) -> Result<OwnedSemaphorePermit, ProblemDetails> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        if self.rate.take(now()) { Ok(place) } else { Err(busy()) }
+        self.rate.take(sender, now()).ok_or_else(busy)?.used();
+        Ok(place)
     }
 
     fn epoch(&self, text: &str) -> Result<EpochNumber, ProblemDetails> {
@@ -150,28 +196,64 @@ impl Inner {
         let inner = Arc::clone(self);
         match self.workers.run(move || question(&*inner.set)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                let details = ProblemDetails::new(store_problem(&error), error.to_string());
-                let gone = details.kind() == Some(Problem::UnknownEpoch);
-                Err(if gone { details.with_status(StatusCode::NOT_FOUND) } else { details })
-            }
-            Err(WorkError::Busy) => Err(ProblemDetails::new(Problem::Busy, "too many ask which notes are spent")),
-            Err(_) => Err(ProblemDetails::new(Problem::StoreUnavailable, "the spent set could not be asked")),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(error) => Err(unread(error)),
         }
     }
 
+    async fn told(
+        self: &Arc<Self>,
+        question: Question,
+        read: impl FnOnce(&Self) -> Result<Told, StoreError> + Send + 'static,
+    ) -> Result<Told, ProblemDetails> {
+        let inner = Arc::clone(self);
+        let answer = self.answers.ask(&self.workers, question, move || read(&inner)).await.map_err(unread)?;
+        answer.map_err(|error| refused(&error))
+    }
+
     /// How many nullifiers a partition has, as long as it has them.
-    async fn spent(self: &Arc<Self>, epoch: EpochNumber) -> Result<u64, ProblemDetails> {
-        self.ask(move |set| {
-            let totals = set.totals(epoch)?;
-            match set.partitions()?.into_iter().find(|(number, _)| *number == epoch) {
-                None => Err(StoreError::PartitionMissing(epoch)),
-                // Its sums outlive its records.
-                Some((_, PartitionPhase::Retired)) => Err(StoreError::PartitionRetired(epoch)),
-                Some(_) => Ok(totals.open.saturating_add(totals.settled)),
+    async fn count(self: &Arc<Self>, epoch: EpochNumber) -> Result<u64, ProblemDetails> {
+        match self.told((epoch, None), move |inner| inner.spent(epoch).map(Told::Count)).await? {
+            Told::Count(count) => Ok(count),
+            _ => Err(unread(WorkError::Gone)),
+        }
+    }
+
+    fn spent(&self, epoch: EpochNumber) -> Result<u64, StoreError> {
+        let totals = self.set.totals(epoch)?;
+        match self.set.partitions()?.into_iter().find(|(number, _)| *number == epoch) {
+            None => Err(StoreError::PartitionMissing(epoch)),
+            // Its sums outlive its records.
+            Some((_, PartitionPhase::Retired)) => Err(StoreError::PartitionRetired(epoch)),
+            Some(_) => Ok(totals.open.saturating_add(totals.settled)),
+        }
+    }
+
+    /// The whole answer for a bucket that is small by estimate, from what is kept where nothing was spent since.
+    fn small(&self, epoch: EpochNumber, prefix: Prefix) -> Result<Told, StoreError> {
+        let count = self.spent(epoch)?;
+        let estimate = count >> prefix.bits();
+        if estimate > self.small_bucket {
+            return Ok(Told::Many(estimate));
+        }
+        if let Some(body) = self.answers.kept(epoch, prefix, count) {
+            return Ok(Told::Pages(body));
+        }
+        let (mut body, mut last) = (Vec::new(), None);
+        loop {
+            let page = self.set.bucket(epoch, prefix, last.as_ref(), self.page)?;
+            if !page.is_empty() {
+                write_page(&mut body, &page);
             }
-        })
-        .await
+            if page.len() < self.page {
+                break;
+            }
+            last = page.last().copied();
+        }
+        write_page(&mut body, &[]);
+        let body = Bytes::from(body);
+        self.answers.keep(epoch, prefix, count, &body);
+        Ok(Told::Pages(body))
     }
 
     async fn page(
@@ -185,23 +267,28 @@ impl Inner {
     }
 
     /// The body of an answer. Until its first page is read an error is a problem; from then on it breaks the body off.
-    async fn bucket(self: &Arc<Self>, epoch: &str, prefix: &str) -> Result<Body, ProblemDetails> {
-        let place = self.enter()?;
+    async fn bucket(self: &Arc<Self>, sender: Sender, epoch: &str, prefix: &str) -> Result<Body, ProblemDetails> {
+        let share = self.share(sender)?;
         let epoch = self.epoch(epoch)?;
         let prefix: Prefix = prefix
             .parse()
             .map_err(|_| refusal(Problem::Malformed, StatusCode::NOT_FOUND, "there is no such prefix"))?;
-        if prefix.bits() < Prefix::MAX_TOLD && self.spent(epoch).await? >> prefix.bits() > self.max_bucket {
+        let estimate = match self.told((epoch, Some(prefix)), move |inner| inner.small(epoch, prefix)).await? {
+            Told::Pages(body) => return Ok(Body::from(body)),
+            Told::Many(estimate) | Told::Count(estimate) => estimate,
+        };
+        if prefix.bits() < Prefix::MAX_TOLD && estimate > self.max_bucket {
             let detail = "there are too many nullifiers with this prefix: ask for one with more bits";
             return Err(refusal(Problem::Malformed, StatusCode::BAD_REQUEST, detail));
         }
+        let place = self.enter(sender)?;
         let first = self.page(epoch, prefix, None).await?;
         let (send, receive) = mpsc::channel(1);
         let inner = Arc::clone(self);
         tokio::spawn(async move {
             // Whoever does not read gives the place to somebody else.
             let _ = tokio::time::timeout(READING, inner.feed(epoch, prefix, first, &send)).await;
-            drop(place);
+            drop((place, share));
         });
         Ok(Body::new(Pages(receive)))
     }
@@ -278,7 +365,7 @@ mod tests {
     fn record(first: u8) -> Record {
         let change = Option::from(ValueCommitment::from_bytes(&[1; 32])).unwrap();
         let context = Option::from(ContextHash::from_bytes(&[3; 32])).unwrap();
-        let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(first), tag: SpendTag::from_bytes([1; 16]) };
+        let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(first), tag: SpendTag::from_bytes([1; 32]) };
         let lease = Lease { owner: OwnerId::from_bytes([1; 16]), until: Timestamp::MAX };
         Record {
             key,
@@ -290,6 +377,10 @@ mod tests {
 
     /// Nullifiers that begin with 0 to 63, a page for each.
     fn served() -> (Arc<MemorySpentSet>, Arc<Inner>) {
+        served_with(0, Rate::UNLIMITED)
+    }
+
+    fn served_with(small_bucket: u64, rate: Rate) -> (Arc<MemorySpentSet>, Arc<Inner>) {
         let set = Arc::new(MemorySpentSet::new());
         set.create(EPOCH[0]).unwrap();
         let inserted = set.insert_all((0..64).map(record).collect(), Timestamp::default());
@@ -298,10 +389,13 @@ mod tests {
             set: Arc::clone(&set) as _,
             epochs: Current::new(Arc::new(EPOCH.to_vec())),
             workers: TaskPool::start("spent", 1, 8).unwrap(),
-            rate: Meter::new(Rate::UNLIMITED),
+            rate: Arc::new(Meter::new(rate)),
             places: Arc::new(Semaphore::new(2)),
+            shares: Arc::new(Shares::new(PLACES_EACH)),
+            answers: Arc::default(),
             page: 1,
             max_bucket: 32,
+            small_bucket,
         };
         (set, Arc::new(inner))
     }
@@ -372,5 +466,41 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(ask(&inner, path()).await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn cheap_questions_cost_no_quota_and_miss_nothing() {
+        let (set, inner) = served_with(1 << 10, Rate { per_minute: 0, burst: 0 });
+        let path = || bucket_path(EPOCH[0], Prefix::WHOLE);
+        let mut known = 64;
+        for round in 0..200 {
+            let asked: Vec<_> = (0..8).map(|_| ask(&inner, path())).collect();
+            for asked in asked {
+                let body = asked.await.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(read_pages(&body, Prefix::WHOLE).unwrap().len(), known);
+            }
+            assert_eq!(ask(&inner, spent_path(EPOCH[0])).await.status(), StatusCode::OK);
+            // What is kept is not told after something else was spent.
+            if round % 20 == 0 {
+                set.insert(record(64 + round / 20), Timestamp::default()).unwrap();
+                known += 1;
+            }
+        }
+        set.close(EPOCH[0]).unwrap();
+        set.retire(EPOCH[0]).unwrap();
+        assert_eq!(ask(&inner, path()).await.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn long_answers_are_rationed_for_each_sender() {
+        let (_, inner) = served_with(0, Rate { per_minute: 0, burst: 1 });
+        let from = |n: u8| Sender::of_address([192, 0, 2, n].into());
+        let asked = |n| {
+            let inner = Arc::clone(&inner);
+            async move { inner.bucket(from(n), "1", "2/0000").await.map(drop) }
+        };
+        asked(1).await.unwrap();
+        assert_eq!(asked(1).await.unwrap_err().kind(), Some(Problem::Busy));
+        asked(2).await.unwrap();
     }
 }

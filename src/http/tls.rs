@@ -1,6 +1,7 @@
 //! TLS for what is asked elsewhere.
 
 /// TLS against the system's certificate authorities.
+#[cfg(feature = "server")]
 pub(crate) fn with_tls(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     // The provider is per process. Whoever embeds this crate may have chosen one already; then theirs is used.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::EpochKeys;
 use crate::protocol::{Directory, EpochNumber, IssuerId, Timestamp};
 use crate::sealed::{self, Lock, MAX_SEALED, OpenError, SealError};
+use crate::store::Pulse;
 
 const PURPOSE: &[u8] = b"issuer-keys";
 const VERSION: u8 = 1;
@@ -89,8 +90,9 @@ impl Keystore {
     /// The most keys in a file.
     pub const MAX_KEYS: usize = 1024;
 
-    /// How long after its last signature a key is kept, seconds: longer than the clocks of an issuer's processes differ.
-    pub const GRACE: u64 = 3600;
+    /// How long after its last signature a key is kept, seconds: longer than the clocks of an issuer's processes differ, and than a
+    /// clock may be off unnoticed ([`Pulse::JUMP`]).
+    pub const GRACE: u64 = Pulse::JUMP + 3_600;
 
     /// Makes an empty key file.
     ///
@@ -151,6 +153,9 @@ impl Keystore {
     /// forges no notes of these epochs. Notes that they signed stay good; settling signs with the key of the epoch that
     /// issues then.
     ///
+    /// A secret key that is gone cannot be had back, and without it nothing of its epoch is minted or settled. So it goes by the time
+    /// that surely has passed, [`Pulse::sure`] of the spent set, and never by what a clock says at one time.
+    ///
     /// `directory` is the newest of this issuer. Keys of epochs that are still to be published stay. What a disk or a backup
     /// holds of old files is not wiped.
     ///
@@ -159,14 +164,15 @@ impl Keystore {
     pub fn forget<R: Rng + CryptoRng>(
         &mut self,
         directory: &Directory,
-        now: Timestamp,
+        pulse: &Pulse,
         rng: &mut R,
     ) -> Result<Vec<EpochNumber>, KeystoreError> {
         let mut keys = self.read()?;
-        check(&keys, self.issuer, directory, now)?;
+        let sure = pulse.sure();
+        check(&keys, self.issuer, directory, pulse.seen())?;
         let newest = directory.epochs().last().map(|epoch| epoch.number);
         let over = |number: &EpochNumber| match directory.epoch(*number) {
-            Some(epoch) => epoch.issue.until.after(Self::GRACE) <= now,
+            Some(epoch) => epoch.issue.until.after(Self::GRACE) <= sure,
             None => Some(*number) < newest,
         };
         let forgotten: Vec<EpochNumber> = keys.keys().copied().filter(over).collect();

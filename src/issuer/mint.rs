@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use super::{Issuer, PaymentSourceError};
-use crate::protocol::{Credits, Fault, LANES, MintRequest, MintResponse, Problem, Timestamp};
+use crate::protocol::{Credits, Fault, LANES, MintAnswer, MintRequest, MintResponse, Problem, Timestamp};
 use crate::store::{MintOutcome, MintRecord, StoreError};
 
 /// Why a payment was not minted.
@@ -62,14 +62,20 @@ impl MintError {
 
 impl Issuer {
     /// Mints a payment: computes each lane's `C = H_value(H_note(A, rho), 0)` itself and signs `H_leaf(C, amount)`. Write-once
-    /// by payment id: the same request gets the same answer, for ever and across epochs; another request gets none.
+    /// by payment id: the same request gets the same answer, for ever and across epochs; another request gets none. The seal says by
+    /// the issuer's signature which account the payment was minted for.
     ///
     /// # Errors
     /// [`MintError`].
-    pub fn mint(&self, request: &MintRequest, now: Timestamp) -> Result<MintResponse, MintError> {
+    pub fn mint(&self, request: &MintRequest, now: Timestamp) -> Result<MintAnswer, MintError> {
         let digest = request.digest();
+        let amounts = core::array::from_fn(|lane| request.lanes[lane].amount);
+        let sealed = |response: MintResponse| {
+            let seal = self.sealer.seal(&request.payment, &request.account, &amounts, response.epoch);
+            MintAnswer { response, seal }
+        };
         let answer = |known: MintRecord| {
-            if known.request == digest { Ok(known.response) } else { Err(MintError::Conflict) }
+            if known.request == digest { Ok(sealed(known.response)) } else { Err(MintError::Conflict) }
         };
         if let Some(known) = self.mints.by_payment(&request.payment)? {
             return answer(known);
@@ -89,12 +95,13 @@ impl Issuer {
             payment: request.payment,
             account: request.account,
             amount: paid,
+            amounts: Some(amounts),
             request: digest,
             response: response.clone(),
         };
         // What is released is what the book holds, whoever was first.
         match self.mints.record(record)? {
-            MintOutcome::Fresh => Ok(response),
+            MintOutcome::Fresh => Ok(sealed(response)),
             MintOutcome::Known(known) => answer(*known),
             MintOutcome::AccountKnown => Err(MintError::KnownAccount),
         }

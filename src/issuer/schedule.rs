@@ -126,7 +126,9 @@ impl Schedule {
         let number = EpochNumber::new(last.checked_add(1).ok_or(ScheduleError::Numbers)?);
         directory.parts().serial.checked_add(1).ok_or(ScheduleError::Numbers)?;
 
-        let leaves = |epoch: &&Epoch| epoch.spend.until.after(keep.into()) <= now;
+        // By the time that the directory says it was published at.
+        let published = directory.grid().published(now);
+        let leaves = |epoch: &&Epoch| epoch.spend.until.after(keep.into()) <= published;
         let (leaving, staying): (Vec<&Epoch>, Vec<&Epoch>) = epochs.iter().partition(leaves);
         if staying.len() >= Self::MAX_EPOCHS {
             let first = staying.iter().min_by_key(|epoch| epoch.spend.until).unwrap_or(&staying[0]);
@@ -219,7 +221,9 @@ impl Planned {
         let mut parts = known.parts().clone();
         parts.serial = parts.serial.saturating_add(1);
         // A clock that went back does not make what left the directory return to it.
-        parts.published = now.max(planned).max(parts.published);
+        // And of one window there is one directory.
+        let next_window = parts.published.after(parts.grid.publication().into());
+        parts.published = now.max(planned).max(next_window);
         parts.epochs.retain(|epoch| !leaving.contains(&epoch.number));
         parts.epochs.push(Epoch { number, key, issue, spend });
         let directory = Directory::new(parts)?;

@@ -1,7 +1,7 @@
 //! Carrying out a transfer (protocol, section 5, "Transfer").
 
 use super::{Issuer, SettleError};
-use crate::lifecycle::{Transferred, VerifiedTransfer};
+use crate::lifecycle::{CheckedTransfer, Transferred};
 use crate::protocol::{Credits, Settlement, Timestamp};
 use crate::store::SpentSet;
 
@@ -10,16 +10,21 @@ impl Issuer {
     /// transaction: both or neither. A verified transfer is admitted by that transaction itself, so that a signature that is
     /// not stored has not left this function.
     ///
-    /// Write-once: a transfer that the set holds is answered from there, and nothing is signed.
+    /// Write-once: a transfer that the set holds, before its proofs were looked at or since, is answered from there, and nothing
+    /// is signed.
     ///
     /// # Errors
     /// [`SettleError`].
     pub fn transfer(
         &self,
         set: &dyn SpentSet,
-        transfer: VerifiedTransfer,
+        transfer: CheckedTransfer,
         now: Timestamp,
     ) -> Result<Transferred, SettleError> {
+        let transfer = match transfer {
+            CheckedTransfer::Known(known) => return Ok(known),
+            CheckedTransfer::Verified(transfer) => transfer,
+        };
         if let Some(settled) = transfer.settled(set)? {
             return Ok(Transferred::Settled(Box::new(settled)));
         }

@@ -7,15 +7,40 @@ use super::parsed::{ParseError, ParsedSpend};
 use super::settled::SettledSpend;
 use super::verified::{VerifiedSpend, VerifyError};
 use crate::protocol::{Credits, Directory, EpochNumber, Purpose, Request, Settlement, Spend, Timestamp, Transfer};
+use crate::quota::Permit;
 use crate::store::{PairInsertion, Record, RecordKey, RecordState, SpentSet, StoreError};
 
 /// A transfer whose bytes are canonical and whose halves name each other. Nothing of it is believed yet.
 #[derive(Debug)]
 pub struct ParsedTransfer([ParsedSpend; 2]);
 
-/// A transfer that came from whoever holds both session keys.
+/// A transfer that came from whoever holds both session keys. It holds the leave that was taken for its proofs, as an
+/// [`AuthenticSpend`] does.
 #[derive(Debug)]
-pub struct AuthenticTransfer([AuthenticSpend; 2]);
+pub struct AuthenticTransfer {
+    halves: [AuthenticSpend; 2],
+    permit: Permit,
+}
+
+/// What the cheap checks of a transfer found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ScreenedTransfer {
+    /// The set holds some of it: this is its answer, and no proof is looked at.
+    Known(Transferred),
+    /// The set holds nothing of it, or another spend of one of its notes: its proofs are to be verified.
+    Unknown(AuthenticTransfer),
+}
+
+/// A transfer that may be carried out, or is answered already.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CheckedTransfer {
+    /// The set holds some of it.
+    Known(Transferred),
+    /// Both of its proofs hold.
+    Verified(VerifiedTransfer),
+}
 
 /// A transfer both of whose proofs hold.
 #[derive(Debug)]
@@ -71,11 +96,49 @@ impl ParsedTransfer {
     /// body. None when one is not of this request.
     pub fn authenticate(self, request: &Request<'_>) -> Option<AuthenticTransfer> {
         let [give, take] = self.0;
-        Some(AuthenticTransfer([give.authenticate(request)?, take.authenticate(request)?]))
+        let halves = [give.authenticate(request)?, take.authenticate(request)?];
+        Some(AuthenticTransfer { halves, permit: Permit::free() })
     }
 }
 
 impl AuthenticTransfer {
+    /// The same with the leave to verify its proofs.
+    pub(crate) fn with_permit(self, permit: Permit) -> Self {
+        Self { permit, ..self }
+    }
+
+    /// What the set answers by itself: both settlements where it holds both halves settled as a pair, and that they are parted
+    /// where it holds one without the other. None where it holds neither, or another spend of one of the notes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn known(&self, set: &dyn SpentSet) -> Result<Option<Transferred>, StoreError> {
+        let amount = self.halves[0].spend().charge;
+        let mut settlements = Vec::with_capacity(2);
+        let (mut found, mut whole) = (false, true);
+        for (half, refund) in self.halves.iter().zip([Credits::ZERO, amount]) {
+            let key = half.key();
+            match set.find(key.epoch, &key.nullifier)? {
+                None => whole = false,
+                Some(record) if !record.is_of(&half.record_key(), &key.context) => return Ok(None),
+                Some(record) => {
+                    found = true;
+                    match record.state {
+                        RecordState::Settled(settlement) if settlement.refund == refund => {
+                            settlements.push(SettledSpend::new(key, settlement));
+                        }
+                        _ => whole = false,
+                    }
+                }
+            }
+        }
+        Ok(match <[SettledSpend; 2]>::try_from(settlements) {
+            Ok(settled) if whole => Some(Transferred::Settled(Box::new(settled))),
+            _ if found => Some(Transferred::Parted),
+            _ => None,
+        })
+    }
+
     /// Verifies both proofs. `key` gives the verifying key of an epoch.
     ///
     /// # Errors
@@ -88,14 +151,28 @@ impl AuthenticTransfer {
             let key = key(half.key().epoch).ok_or(VerifyError::OtherEpochKey)?;
             half.verify(key)
         };
-        let [give, take] = self.0;
-        Ok(VerifiedTransfer([verify(give)?, verify(take)?]))
+        let Self { halves: [give, take], permit } = self;
+        let verified = VerifiedTransfer([verify(give)?, verify(take)?]);
+        permit.used();
+        Ok(verified)
     }
 
     /// Skips the proofs, for the model test.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_proof(self) -> VerifiedTransfer {
-        VerifiedTransfer(self.0.map(AuthenticSpend::without_proof))
+        self.permit.used();
+        VerifiedTransfer(self.halves.map(AuthenticSpend::without_proof))
+    }
+}
+
+impl ScreenedTransfer {
+    /// Skips the proofs, for the model test.
+    #[cfg(test)]
+    pub(crate) fn without_proof(self) -> CheckedTransfer {
+        match self {
+            Self::Known(known) => CheckedTransfer::Known(known),
+            Self::Unknown(transfer) => CheckedTransfer::Verified(transfer.without_proof()),
+        }
     }
 }
 
@@ -115,11 +192,12 @@ impl VerifiedTransfer {
         let find = |half: &VerifiedSpend, refund: Credits| {
             let found = set.find(half.key().epoch, &half.key().nullifier)?;
             Ok::<_, StoreError>(match found {
-                Some(Record { key, state: RecordState::Settled(settlement), .. })
-                    if key == half.record_key() && settlement.refund == refund =>
-                {
-                    Some(SettledSpend::new(half.key(), settlement))
-                }
+                Some(record) if record.is_of(&half.record_key(), &half.key().context) => match record.state {
+                    RecordState::Settled(settlement) if settlement.refund == refund => {
+                        Some(SettledSpend::new(half.key(), settlement))
+                    }
+                    _ => None,
+                },
                 _ => None,
             })
         };

@@ -104,9 +104,9 @@ pub fn verify_batch<R: Rng + CryptoRng>(
     let mut batch = BatchVerifier::new();
     let mut keyed = Vec::with_capacity(spends.len());
     for (spend, key) in spends {
-        let check = spend.0.check_key(key);
+        let check = spend.bound().check_key(key);
         if check.is_ok() {
-            batch.add(key, &spend.0.public(), &spend.0.spend.proof);
+            batch.add(key, &spend.bound().public(), &spend.bound().spend.proof);
         }
         keyed.push((spend, check));
     }
@@ -117,7 +117,7 @@ pub fn verify_batch<R: Rng + CryptoRng>(
             check?;
             // A verdict that is missing is not a good one.
             verdicts.next().unwrap_or(Err(proof::VerifyError::Invalid))?;
-            Ok(VerifiedSpend::new(spend.0))
+            Ok(spend.into_verified())
         })
         .collect()
 }

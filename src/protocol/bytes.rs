@@ -39,12 +39,6 @@ macro_rules! byte_string {
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self)
-            }
-        }
-
         impl FromStr for $name {
             type Err = DecodeError;
 
@@ -56,6 +50,26 @@ macro_rules! byte_string {
             }
         }
     };
+}
+
+/// Prints all of it.
+macro_rules! printed {
+    ($($name:ident),*) => {
+        $(impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        })*
+    };
+}
+
+printed!(Digest, IssuerId, GatewayId, OwnerId, DeviceId);
+
+/// Not which: until it is minted, whoever reads it in a log can mint it. `Display` is for the payer.
+impl fmt::Debug for PaymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PaymentId(..)")
+    }
 }
 
 byte_string! {
@@ -126,5 +140,10 @@ mod tests {
         assert!(format!("{id}00").parse::<GatewayId>().is_err(), "longer");
         assert!("AB".repeat(16).parse::<GatewayId>().is_err(), "upper case");
         assert!("é".repeat(16).parse::<GatewayId>().is_err(), "not ASCII");
+    }
+
+    #[test]
+    fn a_payment_id_is_not_printed_for_programmers() {
+        assert_eq!(format!("{:?}", PaymentId::from_bytes([7; 32])), "PaymentId(..)");
     }
 }

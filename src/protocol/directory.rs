@@ -9,7 +9,7 @@ use super::epoch::{Epoch, EpochNumber};
 use super::gateway_entry::GatewayEntry;
 use super::grid::Grid;
 use super::tariff::Tariff;
-use super::time::Timestamp;
+use super::time::{CLOCK_TOLERANCE, Timestamp};
 
 /// Limits that every gateway of an issuer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,13 @@ pub struct Directory {
     issuer: IssuerId,
     bytes: Vec<u8>,
     digest: Digest,
+    /// Written by a release that knew no grid of publication.
+    legacy: bool,
 }
+
+/// Version of the encoding, since directories have a grid of publication. The first one is read still, so that stores and wallets
+/// that have such a directory can go on from it; none may follow another.
+const DIRECTORY_VERSION: u8 = 2;
 
 /// Why a directory is refused. Its issuer is at fault, or whoever delivered it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +101,17 @@ pub enum DirectoryError {
     /// It is older than the one that is known.
     #[error("the directory is older than the one that is known")]
     Stale,
+    /// It is not the directory of this window: it was published too long ago, or is to be published later. An issuer that shows it to
+    /// one caller might show others another one. Ask again; if this stays, the issuer does not publish in time, or a clock is wrong.
+    #[error(
+        "the directory was published at {published} s since 1970, which is not the window of {now}; check the clock, or ask again"
+    )]
+    NotCurrent {
+        /// When it says that it was published, seconds since 1970.
+        published: u64,
+        /// The caller's time, seconds since 1970.
+        now: u64,
+    },
 }
 
 impl Directory {
@@ -104,20 +121,25 @@ impl Directory {
     const MAX_GATEWAYS: usize = 256;
     const MAX_SPENDABLE: usize = 3;
 
-    /// Sorts and checks the parts.
+    /// Sorts and checks the parts. `published` is rounded down to the grid of publication.
     ///
     /// # Errors
     /// The [`DirectoryError`] of the first rule that is broken.
     pub fn new(mut parts: DirectoryParts) -> Result<Self, DirectoryError> {
+        parts.published = parts.grid.published(parts.published);
+        Self::of(parts, false)
+    }
+
+    fn of(mut parts: DirectoryParts, legacy: bool) -> Result<Self, DirectoryError> {
         parts.classes.sort_unstable();
         parts.tariffs.sort_by_key(|tariff| (tariff.valid().from, tariff.valid().until, tariff.digest()));
         parts.epochs.sort_by_key(|epoch| epoch.number);
         parts.gateways.sort_by_key(|gateway| gateway.id);
         check(&parts)?;
         let issuer = parts.root.issuer_id();
-        let bytes = write(&parts);
+        let bytes = write(&parts, legacy);
         let digest = digest(b"halometer1-direc", &[&bytes]);
-        Ok(Self { parts, issuer, bytes, digest })
+        Ok(Self { parts, issuer, bytes, digest, legacy })
     }
 
     /// Reads the canonical bytes.
@@ -125,7 +147,11 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Decode`], and those of [`new`](Self::new).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DirectoryError> {
-        let directory = Self::new(read(bytes)?)?;
+        let (parts, legacy) = read(bytes)?;
+        if !legacy && parts.published != parts.grid.published(parts.published) {
+            return Err(DecodeError::Field("time of publication").into());
+        }
+        let directory = Self::of(parts, legacy)?;
         // Lists in another order than the sorted one are another encoding of the same directory.
         if directory.bytes != bytes {
             return Err(DecodeError::Field("order of the directory's lists").into());
@@ -158,7 +184,12 @@ impl Directory {
         self.parts.quantum
     }
 
-    /// The not-after grid.
+    /// The step of the grid of publication, seconds; none where a release wrote it that knew none.
+    pub fn publication(&self) -> Option<u32> {
+        (!self.legacy).then(|| self.parts.grid.publication())
+    }
+
+    /// The grids of not-after and publication.
     pub fn grid(&self) -> Grid {
         self.parts.grid
     }
@@ -226,29 +257,44 @@ impl Directory {
     pub fn accepted_tariff(&self, digest: &Digest, now: Timestamp) -> Option<&Tariff> {
         self.parts.tariffs.iter().find(|tariff| {
             let valid = tariff.valid();
-            valid.from <= now && now < valid.until.after(Grid::GRACE) && tariff.digest() == *digest
+            // Early by as much as the grid is: the clock may be behind.
+            valid.from <= now.after(Grid::EARLY) && now < valid.until.after(Grid::GRACE) && tariff.digest() == *digest
         })
     }
 
-    /// Whether this directory may follow `known`, of which a wallet or gateway holds a copy: the same issuer, quantum and
-    /// epoch entries. An epoch that can still be spent stays in it.
+    /// Whether this directory may follow `known`, of which a wallet or gateway holds a copy: the same issuer, quantum, grid of
+    /// publication and epoch entries, and published in a later window. An epoch that can still be spent stays in it.
+    ///
+    /// Two directories of one issuer that differ are in one order by serial and by publication, and of one window there is one. Anything
+    /// else is a contradiction, whichever of the two is known.
     ///
     /// # Errors
     /// [`DirectoryError::Contradiction`], [`DirectoryError::Stale`].
     pub fn check_follows(&self, known: &Self) -> Result<(), DirectoryError> {
         let (new, old) = (&self.parts, &known.parts);
-        if new.serial == old.serial && self.digest == known.digest {
+        if self.digest == known.digest {
             return Ok(());
         }
         let keeps = |epoch: &Epoch| match self.epoch(epoch.number) {
             Some(entry) => entry == epoch,
             None => epoch.spend.until <= new.published,
         };
-        if new.root != old.root || new.quantum != old.quantum || new.serial == old.serial {
+        let grids = (new.grid.publication(), old.grid.publication());
+        let other_grid = !self.legacy && !known.legacy && grids.0 != grids.1;
+        if new.root != old.root || new.quantum != old.quantum || new.serial == old.serial || other_grid {
             return Err(DirectoryError::Contradiction);
         }
-        if new.serial < old.serial {
+        // One that knows no grid follows none: an issuer would have as many as it likes. It need not be a lie.
+        let (later, newer) = (new.published > old.published, new.serial > old.serial);
+        let ordered = known.legacy || self.legacy || (new.published != old.published && later == newer);
+        if !ordered {
+            return Err(DirectoryError::Contradiction);
+        }
+        if !newer {
             return Err(DirectoryError::Stale);
+        }
+        if self.legacy {
+            return Err(DecodeError::Version(VERSION).into());
         }
         // A number or a key that is used again would be another epoch under an old name.
         let reused =
@@ -257,6 +303,27 @@ impl Directory {
             return Err(DirectoryError::Contradiction);
         }
         Ok(())
+    }
+
+    /// Whether it is the directory of the window of `now`, [`CLOCK_TOLERANCE`] included: the one that every caller is shown now, or there
+    /// is a contradiction. What a caller goes by already need not be; what it takes for the first time must.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotCurrent`].
+    pub fn check_current(&self, now: Timestamp) -> Result<(), DirectoryError> {
+        let published = self.parts.published;
+        let over = published.after(self.parts.grid.lifetime()).after(CLOCK_TOLERANCE);
+        if !self.legacy && published <= now.after(CLOCK_TOLERANCE) && now < over {
+            return Ok(());
+        }
+        Err(DirectoryError::NotCurrent { published: published.seconds(), now: now.seconds() })
+    }
+
+    /// Whether this one and another can only come from an issuer that cheats, or has lost its keys: in whatever order they are
+    /// taken, one contradicts the other. Both have been verified under one root key.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let refused = |a: &Self, b: &Self| a.check_follows(b) == Err(DirectoryError::Contradiction);
+        refused(self, other) || refused(other, self)
     }
 }
 
@@ -311,13 +378,16 @@ fn check_epochs(epochs: &[Epoch], limits: Limits) -> Result<(), DirectoryError> 
     Ok(())
 }
 
-fn write(parts: &DirectoryParts) -> Vec<u8> {
-    let mut out = vec![VERSION];
+fn write(parts: &DirectoryParts, legacy: bool) -> Vec<u8> {
+    let mut out = vec![if legacy { VERSION } else { DIRECTORY_VERSION }];
     out.extend_from_slice(&parts.root.to_bytes());
     out.extend_from_slice(&parts.serial.to_be_bytes());
     out.extend_from_slice(&parts.published.seconds().to_be_bytes());
     out.extend_from_slice(&parts.quantum.micro().to_be_bytes());
     out.extend_from_slice(&parts.grid.step().to_be_bytes());
+    if !legacy {
+        out.extend_from_slice(&parts.grid.publication().to_be_bytes());
+    }
     out.extend_from_slice(&parts.evidence_seconds.to_be_bytes());
     out.extend_from_slice(&parts.limits.session_seconds.to_be_bytes());
     put_count(&mut out, parts.classes.len());
@@ -331,15 +401,20 @@ fn write(parts: &DirectoryParts) -> Vec<u8> {
     out
 }
 
-fn read(bytes: &[u8]) -> Result<DirectoryParts, DecodeError> {
+/// The parts, and whether they were written without a grid of publication.
+fn read(bytes: &[u8]) -> Result<(DirectoryParts, bool), DecodeError> {
     let mut reader = Reader::new(bytes);
-    reader.version()?;
+    let legacy = match reader.u8()? {
+        VERSION => true,
+        DIRECTORY_VERSION => false,
+        other => return Err(DecodeError::Version(other)),
+    };
     let parts = DirectoryParts {
         root: RootKey::from_bytes(&reader.array()?).ok_or(DecodeError::Field("root key"))?,
         serial: reader.u64()?,
         published: Timestamp::from_seconds(reader.u64()?),
         quantum: Credits::from_micro(reader.u64()?),
-        grid: Grid::new(reader.u32()?).ok_or(DecodeError::Field("not-after grid"))?,
+        grid: read_grid(&mut reader, legacy)?,
         evidence_seconds: reader.u32()?,
         limits: Limits { session_seconds: reader.u32()? },
         classes: reader.list("classes", Directory::MAX_CLASSES, |reader| reader.u64().map(Credits::from_micro))?,
@@ -348,5 +423,11 @@ fn read(bytes: &[u8]) -> Result<DirectoryParts, DecodeError> {
         gateways: reader.list("gateways", Directory::MAX_GATEWAYS, GatewayEntry::read)?,
     };
     reader.finish()?;
-    Ok(parts)
+    Ok((parts, legacy))
+}
+
+fn read_grid(reader: &mut Reader<'_>, legacy: bool) -> Result<Grid, DecodeError> {
+    let step = reader.u32()?;
+    let grid = if legacy { Grid::new(step) } else { Grid::with_publication(step, reader.u32()?) };
+    grid.ok_or(DecodeError::Field("grid"))
 }

@@ -2,9 +2,10 @@
 //! of small order, and signatures are verified by the strict equation, so that no key verifies a message that its owner did
 //! not sign and no signature has a second form.
 
+use blake2b_simd::Params;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use rand_core::{CryptoRng, Rng};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::bytes::{IssuerId, digest};
 
@@ -92,13 +93,17 @@ macro_rules! secret_key {
 }
 
 public_key! {
-    /// An issuer's root key: it signs directories and nothing else. Wallets pin it.
+    /// An issuer's root key: it signs directories, and the key that signs mints. Wallets pin it.
     RootKey
 }
 public_key! {
     /// A gateway's key, named in the directory: it signs receipts, and what a remote gateway sends the issuer. Each kind of
     /// message begins with a prefix of its own.
     GatewayKey
+}
+public_key! {
+    /// The key that signs mints, certified by the root key.
+    MintKey
 }
 public_key! {
     /// The public half of a one-time session key. It is part of the context, so that a spend can be used by whoever holds
@@ -108,6 +113,10 @@ public_key! {
 secret_key! {
     /// The secret of an issuer's root key. Wiped on drop, never printed, not `Clone`.
     RootSigningKey, RootKey
+}
+secret_key! {
+    /// The secret of the key that signs mints. Wiped on drop, never printed, not `Clone`.
+    MintSigningKey, MintKey
 }
 secret_key! {
     /// The secret of a gateway's key. Wiped on drop, never printed, not `Clone`.
@@ -122,6 +131,17 @@ impl RootKey {
     /// The issuer's id: the hash of this key.
     pub fn issuer_id(&self) -> IssuerId {
         IssuerId::from_bytes(digest(b"halometer1-issid", &[&self.to_bytes()]).to_bytes())
+    }
+}
+
+impl RootSigningKey {
+    /// The key that signs mints, derived from this one: who has it learns nothing of this one.
+    pub(super) fn mint_key(&self) -> MintSigningKey {
+        let secret = Zeroizing::new(self.to_bytes());
+        let hash = Params::new().hash_length(32).key(&secret[..]).personal(b"halometer1-mintk").hash(b"");
+        let mut seed = Zeroizing::new([0; 32]);
+        seed.copy_from_slice(hash.as_bytes());
+        MintSigningKey::from_bytes(&seed)
     }
 }
 
@@ -144,6 +164,7 @@ macro_rules! signs {
 
 signs!(RootSigningKey, RootKey);
 signs!(GatewaySigningKey, GatewayKey);
+signs!(MintSigningKey, MintKey);
 signs!(SessionKey, SessionPublicKey);
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 
 use super::time::Timestamp;
 
-/// The instants that a spend may carry as its not-after: the multiples of a step. All callers of one window carry the same
-/// one, so that it tells them apart by no more than the window (protocol, section 5, "Prove ahead").
+/// Two public grids of time. The instants that a spend may carry as its not-after are the multiples of a step: all callers of one
+/// window carry the same one, so that it tells them apart by no more than the window (protocol, section 5, "Prove ahead"). And the
+/// instants at which a directory may be published are the multiples of another: one directory for each window of that grid, the
+/// same for all callers (section 5, "Directory").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     step: u32,
+    publication: u32,
 }
 
 impl Grid {
@@ -19,14 +22,42 @@ impl Grid {
     /// The shortest step, seconds.
     pub const MIN_STEP: u32 = 2 * Self::GRACE as u32;
 
-    /// A grid with a step in seconds; none when it is below [`MIN_STEP`](Self::MIN_STEP).
+    /// A grid with a step in seconds; none when it is below [`MIN_STEP`](Self::MIN_STEP). Directories are published on the same.
     pub const fn new(step: u32) -> Option<Self> {
-        if step < Self::MIN_STEP { None } else { Some(Self { step }) }
+        Self::with_publication(step, step)
+    }
+
+    /// The same, with directories published on a grid of so many seconds, at least 1. Below [`MIN_STEP`](Self::MIN_STEP) it is for
+    /// development: an issuer that may publish every second can show almost every caller a directory of its own.
+    pub const fn with_publication(step: u32, publication: u32) -> Option<Self> {
+        if step < Self::MIN_STEP || publication == 0 { None } else { Some(Self { step, publication }) }
     }
 
     /// The step in seconds.
     pub const fn step(&self) -> u32 {
         self.step
+    }
+
+    /// The step of the grid of publication in seconds. The same in all directories of an issuer.
+    pub const fn publication(&self) -> u32 {
+        self.publication
+    }
+
+    /// Whether callers are a crowd to an issuer that publishes as often as it may.
+    pub const fn is_for_development(&self) -> bool {
+        self.publication < Self::MIN_STEP
+    }
+
+    /// The last instant of the grid of publication that is not after `now`: when a directory that is made now is published.
+    pub fn published(&self, now: Timestamp) -> Timestamp {
+        let step = u64::from(self.publication);
+        Timestamp::from_seconds(now.seconds() / step * step)
+    }
+
+    /// For so long a directory is the newest at most, seconds: then the issuer publishes it again, changed or not, so that a caller who
+    /// takes a directory that is new to it can tell that it is the one of this window.
+    pub fn lifetime(&self) -> u64 {
+        u64::from(self.publication.max(Self::MIN_STEP))
     }
 
     /// The last boundary that is not after `now`.
@@ -45,11 +76,19 @@ impl Grid {
         self.not_after(now.before(Self::LAG))
     }
 
-    /// Whether a gateway accepts this not-after now: the current one, and the one before it for [`GRACE`](Self::GRACE).
+    /// So many seconds before a boundary gateways already accept the not-after of behind it, so that one whose clock is behind is
+    /// borne with as one whose clock is ahead by as much.
+    pub const EARLY: u64 = Self::GRACE - Self::LAG;
+
+    /// Whether a gateway accepts this not-after now: the current one, the one before it for [`GRACE`](Self::GRACE), and the next
+    /// one from [`EARLY`](Self::EARLY) on.
     pub fn accepts(&self, not_after: Timestamp, now: Timestamp) -> bool {
         let start = self.window_start(now);
         let previous = start.after(u64::from(self.step));
-        not_after == self.not_after(now) || (not_after == previous && now < start.after(Self::GRACE))
+        let early = self.not_after(now.after(Self::EARLY));
+        not_after == self.not_after(now)
+            || not_after == early
+            || (not_after == previous && now < start.after(Self::GRACE))
     }
 }
 
@@ -62,7 +101,7 @@ mod tests {
         let grid = Grid::new(3600).unwrap();
         for now in 7100..7600 {
             let used = grid.callers_not_after(Timestamp::from_seconds(now));
-            for gateways in now - Grid::LAG..now + Grid::GRACE - Grid::LAG {
+            for gateways in now - Grid::GRACE..now + Grid::GRACE - Grid::LAG {
                 assert!(grid.accepts(used, Timestamp::from_seconds(gateways)), "{now} at the caller, {gateways}");
             }
         }
@@ -78,7 +117,9 @@ mod tests {
             assert!(grid.accepts(at(14400), at(now)));
         }
         assert!(grid.accepts(at(14400), at(10800 + 299)));
-        for (not_after, now) in [(14400, 10800 + 300), (18000, 10799), (14401, 7200), (0, 7200), (u64::MAX, 7200)] {
+        assert!(grid.accepts(at(18000), at(10800 - 270)), "for a gateway whose clock is behind");
+        for (not_after, now) in [(14400, 10800 + 300), (18000, 10800 - 271), (14401, 7200), (0, 7200), (u64::MAX, 7200)]
+        {
             assert!(!grid.accepts(at(not_after), at(now)), "{not_after} at {now}");
         }
     }

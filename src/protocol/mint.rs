@@ -23,7 +23,6 @@ pub struct MintLane {
 }
 
 /// A payer's request: his account id, and for each lane a `rho` and an amount. The amounts add up to the payment.
-#[derive(Debug)]
 pub struct MintRequest {
     /// The payment that is minted.
     pub payment: PaymentId,
@@ -31,6 +30,13 @@ pub struct MintRequest {
     pub account: AccountId,
     /// The lanes.
     pub lanes: [MintLane; LANES],
+}
+
+/// Nothing of it: the payment's id is worth the payment until it is minted, and account and `rho` are between payer and issuer.
+impl core::fmt::Debug for MintRequest {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("MintRequest(..)")
+    }
 }
 
 impl MintRequest {
@@ -76,7 +82,7 @@ impl MintRequest {
     }
 }
 
-/// The issuer's answer: a signature for each lane's leaf `H_leaf(H_value(N, 0), amount)`.
+/// What the issuer signed: a signature for each lane's leaf `H_leaf(H_value(N, 0), amount)`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MintResponse {
     /// The epoch whose key signed.
@@ -118,7 +124,7 @@ impl MintResponse {
     }
 }
 
-fn read_array<T>(mut read: impl FnMut() -> Result<T, DecodeError>) -> Result<[T; LANES], DecodeError> {
+pub(super) fn read_array<T>(mut read: impl FnMut() -> Result<T, DecodeError>) -> Result<[T; LANES], DecodeError> {
     let list: Vec<T> = (0..LANES).map(|_| read()).collect::<Result<_, _>>()?;
     list.try_into().map_err(|_| DecodeError::Truncated)
 }

@@ -22,8 +22,10 @@ impl Prefix {
     pub const MAX_BITS: u8 = 16;
     /// Most bits that a wallet tells of a nullifier: one in 4,096 has them.
     pub const MAX_TOLD: u8 = 12;
-    /// About so many nullifiers share a bucket that is asked for, at least, unless there are fewer in all.
+    /// About so many of the spends to come begin like what is asked for, at least, unless there are fewer in all.
     pub const CROWD: u64 = 4_096;
+    /// The longest bucket that is answered while more bits may be told.
+    pub const MAX_BUCKET: u64 = 1 << 18;
     /// No bits: every nullifier begins with them.
     pub const WHOLE: Self = Self { bits: 0, value: 0 };
 
@@ -41,17 +43,18 @@ impl Prefix {
         Self { bits, value: value as u16 }
     }
 
-    /// How many bits to tell of a nullifier when a partition holds about `spent` of them: the most, up to
-    /// [`MAX_TOLD`](Self::MAX_TOLD), with which a bucket still has [`CROWD`](Self::CROWD). None of a partition with fewer than
-    /// twice that, which is read whole.
+    /// How many bits to tell of a nullifier that is not spent yet, when a partition holds about `spent` nullifiers and about `to_come`
+    /// more will be spent ([`Epoch::spends_to_come`](super::Epoch::spends_to_come)): the most, up to [`MAX_TOLD`](Self::MAX_TOLD),
+    /// with which [`CROWD`](Self::CROWD) of those still to come begin like it. But never so few that the bucket is longer than
+    /// [`MAX_BUCKET`](Self::MAX_BUCKET), which nobody answers with.
     ///
-    /// Why not a fixed number of bits: whoever answers learns the prefix of a note that is not spent yet, and can look for it in
-    /// later spends. How many others begin with it depends on how many there are; two bytes of a partition with a few thousand
-    /// records would name one spend. Whoever answers also says how many there are, and may say too much: hence the
-    /// upper bound, which holds whatever he says.
-    pub const fn bits_for(spent: u64) -> u8 {
+    /// Why those to come, and not those that are spent: whoever answers learns the prefix of a note that will be spent, and looks for
+    /// it in later spends. The spent ones are no crowd for it. Why not a fixed number of bits: two bytes of a partition with a few
+    /// thousand spends to come would name one of them. Whoever answers also says how many are spent, and may say too much: hence the
+    /// upper bound, which holds whatever is said.
+    pub const fn bits_for(spent: u64, to_come: u64) -> u8 {
         let mut bits = 0;
-        while bits < Self::MAX_TOLD && spent >> (bits + 1) >= Self::CROWD {
+        while bits < Self::MAX_TOLD && (to_come >> (bits + 1) >= Self::CROWD || spent >> bits > Self::MAX_BUCKET) {
             bits += 1;
         }
         bits
@@ -150,7 +153,19 @@ mod tests {
     #[test]
     fn a_bucket_has_a_crowd_however_many_there_are() {
         for (spent, bits) in [(0, 0), (4_096, 0), (8_191, 0), (8_192, 1), (1 << 20, 8), (1 << 24, 12), (u64::MAX, 12)] {
-            assert_eq!(Prefix::bits_for(spent), bits, "{spent}");
+            assert_eq!(Prefix::bits_for(spent, spent), bits, "{spent}");
         }
+    }
+
+    #[test]
+    fn spent_notes_are_no_crowd_for_one_that_is_not() {
+        for to_come in 0..Prefix::CROWD * 2 {
+            assert_eq!(Prefix::bits_for(1 << 18, to_come), 0, "{to_come}");
+        }
+        for (to_come, bits) in [(1 << 14, 2), (1 << 13, 1), (1 << 12, 0), (0, 0)] {
+            assert_eq!(Prefix::bits_for(1 << 18, to_come), bits, "{to_come}");
+        }
+        // What is answered is bounded: then no fewer bits are told than that takes.
+        assert_eq!(Prefix::bits_for(1 << 20, 0), 2);
     }
 }

@@ -7,6 +7,7 @@ use super::VERSION;
 use super::codec::{DecodeError, Reader};
 use super::ed25519::{SIGNATURE, SessionKey, SessionPublicKey};
 use super::epoch::EpochNumber;
+use super::sender::Sender;
 use super::spend::Spend;
 use super::spend_key::SpendKey;
 
@@ -80,6 +81,7 @@ pub struct Request<'a> {
     method: &'a str,
     target: &'a str,
     content: ContentDigest,
+    sender: Sender,
 }
 
 /// A part of a request is too long to be signed.
@@ -105,7 +107,18 @@ impl<'a> Request<'a> {
                 return Err(RequestError(name));
             }
         }
-        Ok(Self { authority, method, target, content })
+        Ok(Self { authority, method, target, content, sender: Sender::UNKNOWN })
+    }
+
+    /// The same, with where it came from. That is nothing that is signed: limits count by it.
+    #[must_use]
+    pub const fn sent_by(self, sender: Sender) -> Self {
+        Self { sender, ..self }
+    }
+
+    /// Where it came from.
+    pub const fn sender(&self) -> Sender {
+        self.sender
     }
 
     /// Its method.
@@ -226,6 +239,7 @@ impl Opening {
     /// [`DecodeError`], as for [`Spend::from_bytes`]; also for half a transfer, another action than to open, or a sequence that
     /// is not 0.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Spend::version(bytes)?;
         Reader::exact(bytes, Self::LENGTH)?;
         Self::read(bytes, Action::Open)
     }

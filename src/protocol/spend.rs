@@ -4,7 +4,6 @@ use halometer_circuits::note::{ContextHash, Nullifier, ShareY, ValueCommitment};
 use halometer_circuits::proof::Proof;
 use halometer_circuits::spend::SpendPublic;
 
-use super::VERSION;
 use super::bytes::{Digest, GatewayId, IssuerId};
 use super::codec::{DecodeError, Reader};
 use super::context::{Context, Purpose};
@@ -56,6 +55,8 @@ impl core::fmt::Debug for Spend {
 }
 
 impl Spend {
+    /// The version that an encoded spend begins with. Version 1 had a proof of format 1.
+    pub const VERSION: u8 = 2;
     /// Length in bytes of a spend without parameters: a head of 262 and the proof.
     pub const LENGTH: usize = 1 + 1 + 4 + GatewayId::LENGTH + 32 + 32 + 8 + 8 + Memo::LENGTH + 3 * 32 + Proof::LENGTH;
     /// Length in bytes of one half of a transfer, which names the other.
@@ -111,7 +112,7 @@ impl Spend {
     ///
     /// | bytes | field |
     /// | --- | --- |
-    /// | 1 | version |
+    /// | 1 | version, 2 |
     /// | 1 | purpose: 1 session, 2 transfer, 3 rollover |
     /// | 4 | spent epoch |
     /// | 16 | gateway id |
@@ -127,7 +128,7 @@ impl Spend {
     /// | [`Proof::LENGTH`] | proof |
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(Self::TRANSFER_LENGTH);
-        out.push(VERSION);
+        out.push(Self::VERSION);
         out.push(self.purpose.number());
         out.extend_from_slice(&self.epoch.number().to_be_bytes());
         out.extend_from_slice(self.gateway.as_bytes());
@@ -150,9 +151,9 @@ impl Spend {
     /// [`DecodeError`]: another length, another version, a purpose that is not known, an element that is not canonical.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
         let number = Self::purpose_number(bytes)?;
+        Self::version(bytes)?;
         let mut reader = Reader::exact(bytes, Self::length(number)?)?;
-        reader.version()?;
-        reader.u8()?;
+        reader.u16()?;
         let epoch = EpochNumber::new(reader.u32()?);
         let gateway = GatewayId::from_bytes(reader.array()?);
         let tariff = Digest::from_bytes(reader.array()?);
@@ -176,6 +177,14 @@ impl Spend {
         };
         reader.finish()?;
         Ok(spend)
+    }
+
+    /// Refuses another version of what begins with an encoded spend, whatever its length is.
+    pub(crate) fn version(bytes: &[u8]) -> Result<(), DecodeError> {
+        match bytes.first() {
+            Some(&Self::VERSION) | None => Ok(()),
+            Some(other) => Err(DecodeError::Version(*other)),
+        }
     }
 
     /// The number of the purpose of what begins with an encoded spend.

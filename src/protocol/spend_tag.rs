@@ -2,14 +2,26 @@
 
 use blake2b_simd::Params;
 use halometer_circuits::note::ContextHash;
+use subtle::ConstantTimeEq;
 
 use super::ed25519::SessionPublicKey;
 
 /// A digest of a spend's `x` and session key, by which a set knows the spend again after everything else of its context is
-/// erased. With 128 bits, whoever has not made the spend finds no session key of his own that fits; `x` and session key cannot
-/// be read from it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// erased. The maker of two spends of one note chooses much of what is hashed, so that a collision costs the square root of all
+/// tags: with 256 bits 2^128. While a record has its evidence, `x` itself is compared as well
+/// ([`Record::is_of`](crate::store::Record::is_of)). `x` and session key cannot be read from a tag.
+///
+/// Compared in constant time: it is what a stranger would have to guess to be told of a spend.
+#[derive(Clone, Copy, Hash)]
 pub struct SpendTag([u8; Self::LENGTH]);
+
+impl PartialEq for SpendTag {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SpendTag {}
 
 /// Not printed, like what it is a digest of.
 impl core::fmt::Debug for SpendTag {
@@ -20,7 +32,7 @@ impl core::fmt::Debug for SpendTag {
 
 impl SpendTag {
     /// Length in bytes.
-    pub const LENGTH: usize = 16;
+    pub const LENGTH: usize = 32;
 
     /// The tag of a context and its session key.
     pub fn of(context: &ContextHash, session: &SessionPublicKey) -> Self {

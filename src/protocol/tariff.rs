@@ -38,9 +38,6 @@ pub enum TariffError {
     /// A name is empty, too long, not visible ASCII, or occurs twice; or `per` is zero.
     #[error("the price of `{0}` is not well-formed")]
     Price(String),
-    /// The tariff has no price for the item.
-    #[error("the tariff has no price for `{0}`")]
-    UnknownItem(String),
     /// The cost does not fit 64 bits.
     #[error("the cost does not fit 64 bits")]
     Overflow,
@@ -88,10 +85,11 @@ impl Tariff {
         &self.prices
     }
 
-    /// What so many units of some items cost: each item rounded up to a micro-credit, the sum to the quantum.
+    /// What so many units of some items cost: each item rounded up to a micro-credit, the sum to the quantum. An item without a
+    /// price costs nothing, as caller and gateway have agreed on none: it is the one rule for settling and for judging.
     ///
     /// # Errors
-    /// [`TariffError::UnknownItem`], [`TariffError::Overflow`].
+    /// [`TariffError::Overflow`].
     pub fn cost<'a>(
         &self,
         usage: impl IntoIterator<Item = (&'a str, u64)>,
@@ -99,13 +97,18 @@ impl Tariff {
     ) -> Result<Credits, TariffError> {
         let mut sum = Credits::ZERO;
         for (item, units) in usage {
-            let found = self.prices.binary_search_by(|price| price.item.as_str().cmp(item));
-            let price = &self.prices[found.map_err(|_| TariffError::UnknownItem(item.to_owned()))?];
+            let Some(price) = self.price(item) else { continue };
             let cost = (u128::from(units) * u128::from(price.credits.micro())).div_ceil(u128::from(price.per));
             let cost = u64::try_from(cost).map_err(|_| TariffError::Overflow)?;
             sum = sum.checked_add(Credits::from_micro(cost)).ok_or(TariffError::Overflow)?;
         }
         sum.round_up(quantum).ok_or(TariffError::Overflow)
+    }
+
+    /// The price of an item, if it has one.
+    pub fn price(&self, item: &str) -> Option<&Price> {
+        let found = self.prices.binary_search_by(|price| price.item.as_str().cmp(item));
+        found.ok().map(|place| &self.prices[place])
     }
 
     /// Digest of the tariff, window included.
@@ -156,7 +159,8 @@ mod tests {
         assert_eq!(tariff.cost([], quantum), Ok(Credits::ZERO));
         // 7 + ceil(33 / 10) = 11, to the next multiple of 5.
         assert_eq!(tariff.cost([("call", 1), ("token", 11)], quantum), Ok(Credits::from_micro(15)));
-        assert_eq!(tariff.cost([("image", 1)], quantum), Err(TariffError::UnknownItem("image".to_owned())));
+        assert_eq!(tariff.cost([("image", 1)], quantum), Ok(Credits::ZERO));
+        assert_eq!(tariff.cost([("image", u64::MAX), ("call", 1)], quantum), Ok(Credits::from_micro(10)));
         assert_eq!(tariff.cost([("call", u64::MAX)], quantum), Err(TariffError::Overflow));
     }
 

@@ -2,6 +2,9 @@
 
 use super::codec::{DecodeError, Reader};
 
+/// How far the clocks of wallets, gateways and issuers may be from the true time, seconds.
+pub const CLOCK_TOLERANCE: u64 = 300;
+
 /// Whole seconds since 1970-01-01T00:00:00Z, leap seconds left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);

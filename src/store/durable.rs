@@ -16,20 +16,29 @@
 //! | file | what |
 //! | --- | --- |
 //! | `db/` | the database |
-//! | `mark` | how far the store had come; it is not opened if it falls short of that |
 //! | `evidence.keys` | keys of the evidence that is not erased |
 //! | `lock` | held by the process that has the store open |
+//!
+//! Beside the directory, or wherever [`StoreOptions::mark`] says, is the mark: how far the store had come. A store that falls short
+//! of it is not opened. In the directory it would be set back together with the store, and so it is refused there.
 
+mod aside;
 mod books;
+mod check;
 mod codec;
 mod commit_queue;
 mod committer;
 mod engine;
 mod evidence_keys;
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(crate) mod fuzz;
+mod inventory;
 mod journal;
 mod maintenance;
 mod mark;
 mod open;
+mod place;
+mod shadow;
 mod spent_set;
 mod transaction;
 
@@ -42,7 +51,8 @@ mod primitives {
 mod tests;
 
 pub use books::{DurableMintBook, DurablePaymentBook};
-pub use maintenance::{BackupError, CheckReport, PartitionStats, StoreStats};
+pub use check::{CheckReport, MarkStanding};
+pub use maintenance::{BackupError, PartitionStats, StoreStats};
 pub use spent_set::DurableSpentSet;
 
 use std::collections::BTreeMap;
@@ -68,13 +78,24 @@ pub struct StoreOptions {
     /// For how long evidence goes into one bucket, seconds: it is erased by the bucket, so that it stays by so much longer than
     /// the evidence window. 6 hours by default.
     pub bucket_seconds: u32,
-    /// Where the mark is kept; in the directory by default. On another disk it also tells when the whole directory was set back.
+    /// Where the mark is kept, outside of the store's directory: by default beside it, as `store.mark` for `store`. On another disk
+    /// it also tells when all around the store was set back.
     pub mark: Option<PathBuf>,
+    /// Whether the mark may be in the store's directory, and is there by default: a copy of the directory that is put back is then
+    /// not noticed, and notes that were spent since can be spent again. False by default.
+    pub allow_mark_inside: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { cache_bytes: 128 << 20, threads: 2, bucket_seconds: 6 * 3_600, mark: None }
+        Self { cache_bytes: 128 << 20, threads: 2, bucket_seconds: 6 * 3_600, mark: None, allow_mark_inside: false }
+    }
+}
+
+impl StoreOptions {
+    /// Where the mark of a store is if the options name no place: beside its directory, as `store.mark` for `store`.
+    pub fn mark_beside(store: &Path) -> PathBuf {
+        place::beside(store)
     }
 }
 
@@ -100,6 +121,18 @@ pub enum OpenError {
         found: u64,
         /// Where it had come to.
         expected: u64,
+    },
+    /// The mark would be set back together with the store. Nothing tells then that it was: its operator moves the mark, or accepts
+    /// that by [`StoreOptions::allow_mark_inside`].
+    #[error(
+        "the mark {mark} is in the store's own directory, and goes back with it when a copy is put back: move it to {beside} while \
+         nothing runs, or accept it by `allow_mark_inside = true`"
+    )]
+    MarkInside {
+        /// The mark.
+        mark: PathBuf,
+        /// Where it may be.
+        beside: PathBuf,
     },
     /// It is a backup, which is read and not served from.
     #[error("this is a backup, which can be checked and audited, not served from")]
@@ -131,10 +164,10 @@ struct Inner {
     tables: Arc<Tables>,
     views: Arc<RwLock<Views>>,
     committer: Committer,
-    /// Of a backup.
-    read_only: bool,
-    /// Let go last.
-    _lock: File,
+    /// It is not changed.
+    is_backup: bool,
+    /// Let go last. None for the shadow of a store.
+    _lock: Option<File>,
 }
 
 /// What readers look at. It is exchanged after a commit.
@@ -185,7 +218,7 @@ impl DurableStore {
         &self,
         operation: impl FnOnce(&mut Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if self.0.read_only {
+        if self.0.is_backup {
             return Err(failed("this is a backup, which is not changed"));
         }
         self.transact(operation)
@@ -203,6 +236,12 @@ impl DurableStore {
         self.0.committer.check()?;
         let views = self.0.views.read().map_err(|_| failed("a thread panicked while it changed the store"))?;
         Ok(Arc::clone(&views))
+    }
+
+    /// Partitions that are damaged, as far as is known, and what is wrong: they are not served. [`check_at`](Self::check_at) finds
+    /// more, as it reads everything.
+    pub fn damage(&self) -> Vec<(EpochNumber, String)> {
+        self.0.committer.damage()
     }
 
     /// Notes damage to a partition, which is not served from then on.

@@ -9,7 +9,8 @@ use halometer_circuits::note::Nullifier;
 use super::rules;
 use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
 use crate::store::{
-    Insertion, Lease, PairInsertion, PartitionPhase, Record, RecordKey, RecordState, SpentSet, StoreError, Totals,
+    Beat, Insertion, Lease, Look, PairInsertion, PartitionPhase, Pulse, Record, RecordKey, RecordState, SpentSet,
+    StoreError, Totals,
 };
 
 /// A [`SpentSet`] in memory, behind one lock. It forgets everything when the process ends: a gateway that uses it takes a new
@@ -17,6 +18,7 @@ use crate::store::{
 #[derive(Default)]
 pub struct MemorySpentSet {
     partitions: Mutex<BTreeMap<EpochNumber, Partition>>,
+    pulse: Mutex<Option<Pulse>>,
 }
 
 struct Partition {
@@ -50,6 +52,10 @@ impl MemorySpentSet {
         self.partitions.lock().map_err(|_| StoreError::Failed("a thread panicked while it changed the set".into()))
     }
 
+    fn lock_pulse(&self) -> Result<MutexGuard<'_, Option<Pulse>>, StoreError> {
+        self.pulse.lock().map_err(|_| StoreError::Failed("a thread panicked while it changed the set".into()))
+    }
+
     fn with<T>(
         &self,
         epoch: EpochNumber,
@@ -77,7 +83,7 @@ impl Partition {
         let charge = rules::new_record(&record)?;
         let nullifier = record.key.nullifier.to_bytes();
         if let Some(Entry { record: found, .. }) = self.entries.get(&nullifier) {
-            return Ok(if found.key == record.key {
+            return Ok(if rules::same(found, &record) {
                 Insertion::Same(found.state.clone())
             } else {
                 Insertion::Conflict(Box::new(found.clone()))
@@ -123,6 +129,20 @@ impl SpentSet for MemorySpentSet {
 
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         Ok(self.lock()?.iter().map(|(epoch, partition)| (*epoch, partition.phase)).collect())
+    }
+
+    fn beat(&self, look: Look) -> Result<Beat, StoreError> {
+        let is_new = self.lock()?.is_empty();
+        let mut pulse = self.lock_pulse()?;
+        let beat = Pulse::next(*pulse, is_new, look);
+        if let Beat::Steady(next) = beat {
+            *pulse = Some(next);
+        }
+        Ok(beat)
+    }
+
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        Ok(*self.lock_pulse()?)
     }
 
     fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use halometer_circuits::note::AccountId;
 
-use crate::protocol::{Credits, Digest, EpochNumber, MintResponse, PaymentId};
+use crate::protocol::{Credits, Digest, EpochNumber, LANES, MintResponse, PaymentId};
 use crate::store::StoreError;
 
 /// What is kept of a mint: no `rho`, and of the request only a digest.
@@ -16,6 +16,8 @@ pub struct MintRecord {
     pub account: AccountId,
     /// What was paid.
     pub amount: Credits,
+    /// What the lanes were worth at first. None for mints that were recorded before this was kept.
+    pub amounts: Option<[Credits; LANES]>,
     /// Digest of the request.
     pub request: Digest,
     /// The answer, the same for ever.

@@ -63,6 +63,13 @@ pub struct Record {
     pub state: RecordState,
 }
 
+impl Record {
+    /// Whether it is the record of this very spend: by its tag, and while it has its evidence by `x` itself.
+    pub fn is_of(&self, key: &RecordKey, context: &ContextHash) -> bool {
+        self.key == *key && self.evidence.as_ref().is_none_or(|evidence| evidence.context == *context)
+    }
+}
+
 /// The part of a record that settles it and that proves a double spend; erased after the evidence window.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RecordEvidence {

@@ -29,6 +29,12 @@ pub(super) fn new_record(record: &Record) -> Result<Credits, StoreError> {
     }
 }
 
+/// Whether a record that is found is of the same spend as one that is to be inserted.
+pub(super) fn same(found: &Record, record: &Record) -> bool {
+    let evidence = record.evidence.as_ref();
+    evidence.map_or(found.key == record.key, |evidence| found.is_of(&record.key, &evidence.context))
+}
+
 /// The amount that a pair moves.
 pub(super) fn new_pair(pair: &[Record; 2]) -> Result<Credits, StoreError> {
     let part = |record: &Record| match (&record.state, &record.evidence) {
@@ -45,7 +51,7 @@ pub(super) fn new_pair(pair: &[Record; 2]) -> Result<Credits, StoreError> {
 /// What became of a pair of which some is there already; none if nothing is.
 pub(super) fn pair_found(pair: &[Record; 2], found: &[Option<Record>]) -> Option<PairInsertion> {
     for (record, found) in pair.iter().zip(found) {
-        if let Some(found) = found.as_ref().filter(|found| found.key != record.key) {
+        if let Some(found) = found.as_ref().filter(|found| !same(found, record)) {
             return Some(PairInsertion::Conflict(Box::new(found.clone())));
         }
     }

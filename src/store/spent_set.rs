@@ -3,7 +3,7 @@
 use halometer_circuits::note::Nullifier;
 
 use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
-use crate::store::{Lease, PartitionPhase, Record, RecordKey, RecordState, Totals};
+use crate::store::{Beat, Lease, Look, PartitionPhase, Pulse, Record, RecordKey, RecordState, Totals};
 
 /// What became of an insertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub trait SpentSet: Send + Sync {
     fn close(&self, epoch: EpochNumber) -> Result<(), StoreError>;
 
     /// Retires a closing partition: a tombstone first, then all records are dropped. Its totals are kept. Idempotent. The
-    /// caller has waited for a grace longer than clock skew plus the longest session.
+    /// caller has waited for a grace longer than clock skew plus the longest session, by the time that is [sure](Pulse::sure).
     ///
     /// # Errors
     /// [`StoreError::PartitionMissing`]; [`StoreError::PartitionOpen`] when it was not closed before; failures of the store.
@@ -70,6 +70,19 @@ pub trait SpentSet: Send + Sync {
     /// # Errors
     /// Failures of the store.
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError>;
+
+    /// Takes a look at a clock in, by the rule of [`Pulse::next`], and remembers what comes of it. Atomic and durable as all else.
+    ///
+    /// # Errors
+    /// Failures of the store. A clock that jumped is no error of the store's, and changes nothing.
+    fn beat(&self, look: Look) -> Result<Beat, StoreError>;
+
+    /// The times that are remembered; none before the first [`beat`](Self::beat). What is over by [`Pulse::sure`], and by no other
+    /// time, may be destroyed.
+    ///
+    /// # Errors
+    /// Failures of the store.
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError>;
 
     /// The record of a nullifier.
     ///
@@ -214,6 +227,6 @@ pub enum StoreError {
         what: String,
     },
     /// The store failed.
-    #[error("the store failed")]
+    #[error("the store failed: {0}")]
     Failed(#[source] Box<dyn core::error::Error + Send + Sync>),
 }

@@ -150,7 +150,9 @@ impl Market {
             serial: 1,
             published: now,
             quantum: Credits::from_micro(1),
-            grid: Grid::new(HOUR as u32).unwrap_or_else(|| unreachable!("an hour is a step that is long enough")),
+            // Published as often as a test likes: no issuer in earnest does.
+            grid: Grid::with_publication(HOUR as u32, 1)
+                .unwrap_or_else(|| unreachable!("an hour is a step that is long enough")),
             evidence_seconds: DAY as u32,
             limits: Limits { session_seconds: SESSION },
             classes: classes.into_iter().map(Credits::from_micro).collect(),
@@ -224,8 +226,8 @@ impl Market {
         let (secret, device) = (RootSecret::generate(&mut rng), DeviceId::from_bytes(rng.random()));
         let signed = self.issuer.signed_directory();
         let mut wallet = Wallet::new(secret, device, self.root.public_key(), signed, MemoryJournal::new())?;
-        let request = wallet.request_mint(payment, [lane; LANES])?;
-        wallet.accept_mint(&payment, &self.issuer.mint(&request, now())?)?;
+        let request = wallet.request_mint(payment, [lane; LANES], now())?;
+        wallet.accept_mint(&payment, &self.issuer.mint(&request, now())?, now())?;
         Ok(wallet)
     }
 

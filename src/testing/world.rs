@@ -183,9 +183,9 @@ impl World {
 
     pub fn fund(&self, wallet: &mut Wallet, payment: PaymentId) {
         self.payments.grant(payment, micro(100)).unwrap();
-        let request = wallet.request_mint(payment, sixty_and_forty()).unwrap();
+        let request = wallet.request_mint(payment, sixty_and_forty(), T0).unwrap();
         let response = self.issuer.mint(&request, T0).unwrap();
-        wallet.accept_mint(&payment, &response).unwrap();
+        wallet.accept_mint(&payment, &response, T0).unwrap();
     }
 
     pub fn open(&self, paid: &Authorised, now: Timestamp) -> Result<Opened, AdmitError> {
@@ -222,7 +222,7 @@ impl World {
     /// Carries a transfer out and has the wallet take it.
     pub fn moved<J: Journal>(&self, wallet: &mut Wallet<J>, sent: &AuthorisedTransfer, now: Timestamp) {
         let halves = both(self.transfer(&sent.transfer, now));
-        wallet.accept_transfer(&sent.keys, &halves.map(|half| half.settlement().clone())).unwrap();
+        wallet.accept_transfer(&sent.keys, &halves.map(|half| half.settlement().clone()), now).unwrap();
     }
 
     /// What is in the set, over both epochs: how many are open, how many settled.

@@ -6,7 +6,8 @@
 
 pub(crate) mod outside;
 
-use halometer_circuits::note::Nullifier;
+use halometer_circuits::note::{Leaf, Nullifier};
+use halometer_circuits::schnorr::{Signature, SigningKey};
 use proptest::prelude::*;
 
 use crate::protocol::*;
@@ -49,6 +50,8 @@ enum Forgery {
     Refund(u64),
     /// Of another epoch.
     Epoch,
+    /// Signed by the issuer itself under another epoch, perhaps one that does not issue.
+    Marked,
 }
 
 #[derive(Clone, Debug)]
@@ -161,6 +164,11 @@ struct Play {
     held: Vec<Message>,
 }
 
+/// What an issuer that cheats signs with the key of any epoch.
+fn sign_with(epoch: EpochNumber, leaf: &Leaf) -> Signature {
+    SigningKey::generate(&mut rng(u64::from(epoch.number()))).sign(leaf)
+}
+
 fn lane(lane: u32) -> LaneId {
     LaneId { payment: 0, lane }
 }
@@ -177,8 +185,8 @@ impl Play {
         let mut wallet = open(world, Flaky::default()).unwrap();
         let payment = PaymentId::from_bytes([1; 32]);
         world.payments.grant(payment, micro(FUNDED)).unwrap();
-        let request = wallet.request_mint(payment, sixty_and_forty()).unwrap();
-        wallet.accept_mint(&payment, &world.issuer.mint(&request, T0).unwrap()).unwrap();
+        let request = wallet.request_mint(payment, sixty_and_forty(), T0).unwrap();
+        wallet.accept_mint(&payment, &world.issuer.mint(&request, T0).unwrap(), T0).unwrap();
         Self { outside, wallet: Some(wallet), held: Vec::new() }
     }
 
@@ -267,13 +275,14 @@ impl Play {
     /// Sends something for a call, and takes the answer as a call does.
     fn call(&mut self, keys: &[SpendKey], message: Message, fate: Fate) {
         let answers = self.send(message, fate);
+        let now = self.outside.now;
         match (keys, answers) {
             ([give, take], Ok(settlements)) if settlements.len() == 2 => {
                 let settlements = [settlements[0].clone(), settlements[1].clone()];
-                let _ = self.wallet().accept_transfer(&[*give, *take], &settlements);
+                let _ = self.wallet().accept_transfer(&[*give, *take], &settlements, now);
             }
             ([key], Ok(settlements)) => {
-                let _ = self.wallet().accept(key, &settlements[0]);
+                let _ = self.wallet().accept(key, &settlements[0], now);
             }
             _ => {}
         }
@@ -324,16 +333,22 @@ impl Play {
             Fate::Forged(forgery) => {
                 let before = self.outside.last.clone();
                 let truth = self.outside.arrive(&message).ok();
-                let forge = |mut settlement: Settlement| {
+                let changes = self.outside.changes(&message);
+                let forge = |(i, mut settlement): (usize, Settlement)| {
                     match forgery {
                         Forgery::Another => {}
                         Forgery::Refund(refund) => settlement.refund = micro(refund),
                         Forgery::Epoch => settlement.epoch = EpochNumber::new(3 - settlement.epoch.number()),
+                        Forgery::Marked => {
+                            settlement.epoch = EpochNumber::new(3 - settlement.epoch.number());
+                            settlement.signature =
+                                sign_with(settlement.epoch, &changes[i].leaf(settlement.refund.micro()));
+                        }
                     }
                     settlement
                 };
                 let forged = if matches!(forgery, Forgery::Another) { before.map(|other| vec![other]) } else { truth };
-                forged.map(|settlements| settlements.into_iter().map(forge).collect()).ok_or(None)
+                forged.map(|settlements| settlements.into_iter().enumerate().map(forge).collect()).ok_or(None)
             }
         }
     }
@@ -351,7 +366,7 @@ impl Play {
         let now = self.outside.now;
         for epoch in EPOCH {
             let bucket = self.outside.spent(epoch);
-            for question in self.wallet().questions(epoch, bucket.len() as u64) {
+            for question in self.wallet().questions(epoch, bucket.len() as u64, now) {
                 let frozen = self.wallet().answer(&question, &bucket, now).unwrap();
                 assert_eq!(frozen, [], "nobody else spends this wallet's notes");
             }
@@ -366,6 +381,14 @@ impl Play {
         let total = self.wallet().balance().total();
         // A wallet that has taken half a transfer waits for the other half.
         assert!(total <= u128::from(FUNDED) + 20, "{total}");
+        // No note is of an epoch that does not issue yet: nobody else's is.
+        let now = self.outside.now.after(CLOCK_TOLERANCE);
+        for (id, status) in self.wallet.as_ref().unwrap().lanes() {
+            if let LaneStatus::Idle { epoch, .. } = status {
+                let issue = self.outside.world.issuer.directory().epoch(epoch).unwrap().issue;
+                assert!(issue.from <= now, "lane {id} is marked");
+            }
+        }
     }
 
     /// From now on everybody is honest.
@@ -439,6 +462,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         Just(Forgery::Another),
         prop::sample::select(vec![0, 1, 3, 9, 20, u64::MAX]).prop_map(Forgery::Refund),
         Just(Forgery::Epoch),
+        Just(Forgery::Marked),
     ];
     prop_oneof![
         4 => Just(Fate::Honest),

@@ -25,7 +25,7 @@ const BUCKET: u32 = 300;
 const PAUSE: u64 = 250;
 
 fn options() -> StoreOptions {
-    StoreOptions { cache_bytes: 8 << 20, bucket_seconds: BUCKET, ..StoreOptions::default() }
+    StoreOptions { cache_bytes: 8 << 20, bucket_seconds: BUCKET, allow_mark_inside: true, ..StoreOptions::default() }
 }
 
 fn at(seconds: u64) -> Timestamp {

@@ -4,7 +4,10 @@ use super::{Standing, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
 use crate::issuer::{Issuer, SettleError};
 use crate::lifecycle::{AdmittedSpend, Reclaim};
 use crate::protocol::{Directory, EpochNumber, Fault, Grid, OwnerId, Timestamp};
-use crate::store::{Lease, PartitionPhase, RecordKey, SpentSet, StoreError};
+use crate::store::{Beat, ClockJump, Lease, Look, PartitionPhase, RecordKey, RecordState, SpentSet, StoreError};
+
+/// Threads that settle what dead processes left.
+const SETTLERS: usize = 8;
 
 /// What is done by the clock. It keeps no state: what is due is read from set and directory.
 #[derive(Clone, Debug)]
@@ -26,11 +29,17 @@ pub struct UpkeepParts {
     pub warn_seconds: u32,
 }
 
-/// Why a tick did nothing. The set failed; the next tick tries again.
+/// Why a round did nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("the partitions cannot be told: {0}")]
 #[non_exhaustive]
-pub struct UpkeepError(#[from] pub StoreError);
+pub enum UpkeepError {
+    /// The set failed; the next round tries again.
+    #[error("the partitions cannot be told: {0}")]
+    Store(#[from] StoreError),
+    /// The clock jumped. Nothing is done by a clock that may be wrong: the operator puts it right, or confirms it.
+    #[error("{0}; nothing is done by it")]
+    Clock(ClockJump),
+}
 
 impl UpkeepError {
     /// Who is at fault: never a caller.
@@ -55,7 +64,28 @@ impl Upkeep {
         Grid::GRACE + Grid::LAG + session + lease + extra + 1
     }
 
+    /// Takes a look at a clock in, and then does what is due: [`SpentSet::beat`], then [`tick`](Self::tick). `passed` is how long ago
+    /// this process did it last, by a clock that cannot be set, seconds; 0 the first time.
+    ///
+    /// # Errors
+    /// [`UpkeepError`].
+    pub fn round(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        now: Timestamp,
+        passed: u64,
+    ) -> Result<UpkeepReport, UpkeepError> {
+        match set.beat(Look::Clock { now, passed })? {
+            Beat::Steady(_) => self.tick(set, issuer, now),
+            Beat::Jumped(jump) => Err(UpkeepError::Clock(jump)),
+        }
+    }
+
     /// Does what is due, and says what was done and what is not right. The directory is the issuer's.
+    ///
+    /// Evidence is erased, and partitions are closed and retired, by the time that surely has passed ([`SpentSet::pulse`]), and not at
+    /// all by a set that remembers none. So a clock that is ahead for a while destroys nothing.
     ///
     /// # Errors
     /// [`UpkeepError`] when not even the partitions can be told. All other failures are in the report.
@@ -63,22 +93,91 @@ impl Upkeep {
         let directory = issuer.directory();
         let partitions = set.partitions()?;
         let mut report = UpkeepReport::default();
+        let sure = set.pulse()?.map_or(Timestamp::default(), |pulse| pulse.sure().min(now));
         warn(&partitions, directory, now, self.0.warn_seconds, &mut report);
         let standing: Vec<_> = partitions.iter().filter(|(_, phase)| *phase != PartitionPhase::Retired).collect();
         for (epoch, _) in &standing {
             self.settle_lapsed(set, issuer, *epoch, now, &mut report);
         }
         for (epoch, _) in &standing {
-            let before = now.before(u64::from(directory.parts().evidence_seconds));
+            let before = sure.before(u64::from(directory.parts().evidence_seconds));
             match set.erase_evidence(*epoch, before) {
                 Ok(erased) => report.erased += erased,
                 Err(error) => fail(&mut report, *epoch, UpkeepStep::Erase, error),
             }
         }
         for (epoch, phase) in &standing {
-            self.close_or_retire(set, directory, *epoch, *phase, now, &mut report);
+            self.close_or_retire(set, directory, *epoch, *phase, sure, &mut report);
         }
         Ok(report)
+    }
+
+    /// Settles at once what dead processes left open, whatever their leases say, at what was metered. For a process that has the set
+    /// to itself, before it serves anybody: `is_dead` says of an owner that it is no more. What cannot be settled now is left to
+    /// [`tick`](Self::tick).
+    ///
+    /// Several threads share the work, so that their commits are shared too.
+    ///
+    /// # Errors
+    /// [`UpkeepError`] when not even the partitions can be told. All other failures are in the report.
+    pub fn settle_left(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        is_dead: impl Fn(&OwnerId) -> bool + Sync,
+        now: Timestamp,
+    ) -> Result<UpkeepReport, UpkeepError> {
+        let mut report = UpkeepReport::default();
+        if issuer.directory().issuing(now).is_none() {
+            return Ok(report);
+        }
+        for (epoch, phase) in set.partitions()? {
+            if phase == PartitionPhase::Retired {
+                continue;
+            }
+            // All that is open: no lease is longer than this.
+            let open = match set.lapsed(epoch, Timestamp::MAX, usize::MAX) {
+                Ok(open) => open,
+                Err(error) => {
+                    fail(&mut report, epoch, UpkeepStep::Settle, error);
+                    continue;
+                }
+            };
+            let settle = |key: &RecordKey| self.settle_of_the_dead(set, issuer, key, &is_dead, now);
+            let settle = &settle;
+            let part = open.len().div_ceil(SETTLERS).max(1);
+            let outcomes: Vec<_> = std::thread::scope(|scope| {
+                let workers: Vec<_> = open
+                    .chunks(part)
+                    .map(|part| scope.spawn(move || part.iter().map(settle).collect::<Vec<_>>()))
+                    .collect();
+                workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+            });
+            for outcome in outcomes {
+                match outcome {
+                    Ok(settled) => report.settled += u64::from(settled),
+                    Err(error) => report.failures.push(UpkeepFailure { epoch, step: UpkeepStep::Settle, error }),
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn settle_of_the_dead(
+        &self,
+        set: &dyn SpentSet,
+        issuer: &Issuer,
+        key: &RecordKey,
+        is_dead: impl Fn(&OwnerId) -> bool,
+        now: Timestamp,
+    ) -> Result<bool, SettleError> {
+        match set.find(key.epoch, &key.nullifier)?.map(|record| record.state) {
+            // Whoever is dead holds no lease.
+            Some(RecordState::Open { lease, .. }) if is_dead(&lease.owner) => {
+                self.settle_from(set, issuer, key, Timestamp::MAX, now)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn settle_lapsed(
@@ -100,7 +199,7 @@ impl Upkeep {
         };
         report.more |= lapsed.len() >= limit;
         for key in lapsed {
-            match self.settle(set, issuer, &key, now) {
+            match self.settle_from(set, issuer, &key, now, now) {
                 Ok(settled) => report.settled += u64::from(settled),
                 // Another process was faster.
                 Err(SettleError::Store(StoreError::NotOwner)) => {}
@@ -109,16 +208,17 @@ impl Upkeep {
         }
     }
 
-    /// Whether it was settled by this.
-    fn settle(
+    /// Whether it was settled by this. It is taken over if its lease is over at `lapsed`.
+    fn settle_from(
         &self,
         set: &dyn SpentSet,
         issuer: &Issuer,
         key: &RecordKey,
+        lapsed: Timestamp,
         now: Timestamp,
     ) -> Result<bool, SettleError> {
         let lease = Lease { owner: self.0.owner, until: now.after(u64::from(self.0.lease_seconds)) };
-        match AdmittedSpend::reclaim(set, key, lease, now)? {
+        match AdmittedSpend::reclaim(set, key, lease, lapsed)? {
             Reclaim::Open(spend) => {
                 issuer.settle(set, &spend, spend.lapsed_cost(issuer.directory().quantum()), now)?;
                 Ok(true)
@@ -133,7 +233,7 @@ impl Upkeep {
         directory: &Directory,
         epoch: EpochNumber,
         phase: PartitionPhase,
-        now: Timestamp,
+        sure: Timestamp,
         report: &mut UpkeepReport,
     ) {
         let Some(entry) = directory.epoch(epoch) else {
@@ -144,10 +244,10 @@ impl Upkeep {
             return;
         };
         let over = entry.spend.until;
-        if now < over {
+        if sure < over {
             return;
         }
-        let due = over.after(self.grace_seconds(directory)) <= now;
+        let due = over.after(self.grace_seconds(directory)) <= sure;
         if phase == PartitionPhase::Open {
             match set.close(epoch) {
                 Ok(()) => report.closed.push(epoch),

@@ -2,8 +2,8 @@
 
 use super::lane::{InFlight, Lane};
 use super::note::Note;
-use super::{Journal, JournalEntry, JournalError, LaneId, Wallet};
-use crate::protocol::{Credits, EpochNumber, Purpose, Settlement, SpendKey};
+use super::{DisputeKind, Journal, JournalEntry, JournalError, LaneId, Wallet};
+use crate::protocol::{Credits, EpochNumber, Purpose, Settlement, SpendKey, Timestamp};
 
 /// What a settled spend came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub enum AcceptError {
     /// The directory has no such epoch.
     #[error("the directory has no epoch {0}")]
     UnknownEpoch(EpochNumber),
+    /// The settlement is signed under an epoch that did not issue at any time between the pinning of the spend and now: it would mark
+    /// the lane at each step, or void its credit. It is kept as a dispute, and the credit counts as disputed.
+    #[error("epoch {0} did not issue at any time since the spend was sent")]
+    WrongEpoch(EpochNumber),
     /// The signature is not one of the epoch's key on this change note.
     #[error("the signature is not one of the key of epoch {0}")]
     Signature(EpochNumber),
@@ -62,18 +66,33 @@ impl<J: Journal> Wallet<J> {
     ///
     /// # Errors
     /// [`AcceptError`].
-    pub fn accept(&mut self, key: &SpendKey, settlement: &Settlement) -> Result<Accepted, AcceptError> {
-        let (accepted, note) = self.check_settlement(key, settlement)?;
+    pub fn accept(&mut self, key: &SpendKey, settlement: &Settlement, now: Timestamp) -> Result<Accepted, AcceptError> {
+        let (accepted, note) = self.check_or_dispute(key, settlement, now)?;
         self.journal.settle(&[(*key, settlement.clone())])?;
         self.lanes.insert(accepted.lane, Lane::Idle(note));
         Ok(accepted)
     }
 
+    /// [`check_settlement`](Self::check_settlement); what is signed under a wrong epoch is kept as a dispute, whoever asks.
+    pub(super) fn check_or_dispute(
+        &mut self,
+        key: &SpendKey,
+        settlement: &Settlement,
+        now: Timestamp,
+    ) -> Result<(Accepted, Note), AcceptError> {
+        let checked = self.check_settlement(key, settlement, now);
+        if let Err(AcceptError::WrongEpoch(_)) = &checked {
+            self.dispute(key, DisputeKind::WrongEpoch, Some(settlement.clone()), now)?;
+        }
+        checked
+    }
+
     /// What accepting a settlement would come to, and the change note.
-    pub(super) fn check_settlement(
+    fn check_settlement(
         &self,
         key: &SpendKey,
         settlement: &Settlement,
+        now: Timestamp,
     ) -> Result<(Accepted, Note), AcceptError> {
         let (lane, flight) = self.in_flight(key).ok_or(AcceptError::NotInFlight)?;
         let Settlement { epoch, refund, signature } = settlement;
@@ -100,6 +119,10 @@ impl<J: Journal> Wallet<J> {
         let entry = self.directory.epoch(*epoch).ok_or(AcceptError::UnknownEpoch(*epoch))?;
         if !entry.key.verify(&flight.change().leaf(refund.micro()), signature) {
             return Err(AcceptError::Signature(*epoch));
+        }
+        // A clock that was ahead when it was pinned must not make what is right wrong.
+        if !entry.may_have_signed(flight.pinned_at.min(now), now) {
+            return Err(AcceptError::WrongEpoch(*epoch));
         }
         Ok((Accepted { lane, charge, cost, refund: *refund }, flight.note(settlement)))
     }

@@ -148,7 +148,7 @@ impl<J: Journal> Wallet<J> {
         for ready in ready {
             // Other proofs of this note must never be sent any more.
             self.ready.retain(|other| other.lane != ready.lane);
-            self.lanes.insert(ready.lane, Lane::InFlight(Box::new(InFlight::new(ready))));
+            self.lanes.insert(ready.lane, Lane::InFlight(Box::new(InFlight::new(ready, now))));
         }
         Ok(())
     }
@@ -209,12 +209,12 @@ impl<J: Journal> Wallet<J> {
 }
 
 impl InFlight {
-    fn new(ready: ReadySpend) -> Self {
+    fn new(ready: ReadySpend, pinned_at: Timestamp) -> Self {
         let key = ready.key();
         let ReadySpend { index, spend, session, hidden, takes, .. } = ready;
         let pursuit = Pursuit::held();
         // That there is an index after it was seen when it was planned.
-        Self { key, spend, session, hidden, takes, next: index + 1, sequence: 1, ours: true, pursuit }
+        Self { key, spend, session, hidden, takes, next: index + 1, sequence: 1, pinned_at, ours: true, pursuit }
     }
 
     pub(super) fn opening(&self, request: &Request<'_>) -> Opening {

@@ -11,6 +11,8 @@ pub struct Balance {
     pub waiting: u128,
     /// The charges of the spends that await a settlement; what they do not cost comes back.
     pub reserved: u128,
+    /// In lanes and payments whose settlement or mint is disputed, charges included: it is asked for still, and not gone.
+    pub disputed: u128,
     /// In lanes of which it is not known yet whether a copy of the wallet spent them.
     pub unchecked: u128,
     /// In lanes that are frozen: most likely gone, or with a copy of the wallet.
@@ -20,18 +22,23 @@ pub struct Balance {
 impl Balance {
     /// All of it but what is frozen, if what is reserved came back whole and nothing was spent elsewhere.
     pub const fn total(&self) -> u128 {
-        self.available + self.waiting + self.reserved + self.unchecked
+        self.available + self.waiting + self.reserved + self.disputed + self.unchecked
     }
 }
 
 impl<J: Journal> Wallet<J> {
     /// What the wallet is worth.
     pub fn balance(&self) -> Balance {
-        self.lanes().fold(Balance::default(), |mut sum, (_, status)| {
+        let disputed = self.payments.values().filter(|payment| payment.disputed).flat_map(|payment| &payment.amounts);
+        let disputed = disputed.map(|amount| u128::from(amount.micro())).sum();
+        self.lanes().fold(Balance { disputed, ..Balance::default() }, |mut sum, (_, status)| {
             match status {
                 LaneStatus::Idle { value, .. } => sum.available += u128::from(value.micro()),
                 LaneStatus::Unchecked { value, .. } => sum.unchecked += u128::from(value.micro()),
                 LaneStatus::Frozen { value } => sum.frozen += u128::from(value.micro()),
+                LaneStatus::InFlight { charge, rest, disputed: true, .. } => {
+                    sum.disputed += u128::from(rest.micro()) + u128::from(charge.micro());
+                }
                 LaneStatus::InFlight { charge, rest, .. } => {
                     sum.waiting += u128::from(rest.micro());
                     sum.reserved += u128::from(charge.micro());

@@ -9,6 +9,8 @@ mod backend;
 mod check;
 mod codec;
 mod error;
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(crate) mod fuzz;
 mod header;
 mod journal;
 mod place;

@@ -109,8 +109,8 @@ mod tests {
         let (payment, amounts) = (PaymentId::from_bytes([9; 32]), values.map(micro));
         world.payments.grant(payment, Credits::checked_sum(amounts).unwrap()).unwrap();
         let mut wallet = world.wallet(1);
-        let minted = world.issuer.mint(&wallet.request_mint(payment, amounts).unwrap(), T0).unwrap();
-        wallet.accept_mint(&payment, &minted).unwrap();
+        let minted = world.issuer.mint(&wallet.request_mint(payment, amounts, T0).unwrap(), T0).unwrap();
+        wallet.accept_mint(&payment, &minted, T0).unwrap();
         wallet
     }
 

@@ -7,7 +7,7 @@ use halometer_circuits::note::Nullifier;
 use super::LaneId;
 use super::dispute::Dispute;
 use crate::protocol::{
-    ContentDigest, Credits, LANES, MintResponse, PaymentId, Settlement, SignedDirectory, SpendKey, Timestamp,
+    ContentDigest, Credits, LANES, MintResponse, MintSeal, PaymentId, Settlement, SignedDirectory, SpendKey, Timestamp,
 };
 
 /// An entry of the journal: a note, the one spend of it, and its settlement once there is one.
@@ -64,7 +64,7 @@ pub struct OutcomeNote {
 }
 
 /// A payment, from before it is first requested.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PaymentEntry {
     /// Its number in the wallet, from which its secrets are derived. Never used again for another.
     pub number: u64,
@@ -72,8 +72,20 @@ pub struct PaymentEntry {
     pub payment: PaymentId,
     /// What its lanes are worth at first.
     pub amounts: [Credits; LANES],
+    /// When it was first requested; none in what an earlier release wrote.
+    pub requested_at: Option<Timestamp>,
     /// The issuer's answer, once there is one.
     pub minted: Option<MintResponse>,
+    /// The issuer's seal on it; none in what an earlier release wrote.
+    pub seal: Option<MintSeal>,
+}
+
+/// Without the payment's id, which is worth the payment until it is minted.
+impl core::fmt::Debug for PaymentEntry {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let minted = self.minted.is_some();
+        f.debug_struct("PaymentEntry").field("number", &self.number).field("minted", &minted).finish_non_exhaustive()
+    }
 }
 
 /// What a wallet begins with.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::note::Note;
 use super::pursuit::Pursuit;
-use crate::protocol::{Credits, EpochNumber, SessionKey, Spend, SpendKey};
+use crate::protocol::{Credits, EpochNumber, SessionKey, Spend, SpendKey, Timestamp};
 
 /// Names a lane of a wallet. Local: it never leaves the wallet but sealed in a memo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +81,8 @@ pub(super) struct InFlight {
     pub(super) next: u64,
     /// Number of the next request in the session.
     pub(super) sequence: u64,
+    /// When it was pinned.
+    pub(super) pinned_at: Timestamp,
     /// Whether it was made by this process, from a note that was known to be unspent: then nobody else has its change.
     pub(super) ours: bool,
     /// How its settlement is got.

@@ -9,9 +9,12 @@ use super::note::Note;
 use super::payment::Payment;
 use super::pursuit::Pursuit;
 use super::root_secret::NotePath;
-use super::{Dispute, DisputeKind, Journal, JournalEntry, JournalError, LaneId, RootSecret, Saved, Wallet};
+use super::{
+    Dispute, DisputeKind, Journal, JournalEntry, JournalError, LaneId, PaymentEntry, RootSecret, Saved, Wallet,
+};
 use crate::protocol::{
-    Credits, DeviceId, Directory, DirectoryError, LANES, Purpose, RootKey, SignedDirectory, Spend, Timestamp,
+    Credits, DecodeError, DeviceId, Directory, DirectoryError, LANES, Purpose, RootKey, SignedDirectory, Spend,
+    Timestamp,
 };
 
 /// Why there is no wallet, or no newer directory. Nothing was sent and no credit is at risk.
@@ -68,10 +71,28 @@ impl<J: Journal> Wallet<J> {
                 wallet.directory = newer.check_follows(&wallet.directory).map(|()| newer)?;
                 wallet.journal.put_directory(directory)?;
             }
+            None if wallet.directory.publication().is_none() => {
+                return Err(DirectoryError::Decode(DecodeError::Version(1)).into());
+            }
             None => wallet.journal.put_directory(directory)?,
         }
         wallet.restore(saved)?;
         Ok(wallet)
+    }
+
+    /// [`adopt`](Self::adopt) for a directory that was fetched at `now`: one that is new to this wallet must be that of the present window,
+    /// which is the same for all callers. An issuer that shows each caller another one, be it under windows of the past that it left
+    /// out, is refused, or caught.
+    ///
+    /// # Errors
+    /// [`OpenError::Directory`], [`DirectoryError::NotCurrent`] among them; the wallet goes on by what it has.
+    pub fn adopt_shown(&mut self, directory: &SignedDirectory, now: Timestamp) -> Result<(), OpenError> {
+        let newer = directory.verify(&self.pinned)?;
+        // A contradiction is one at any time.
+        if newer.digest() != self.directory.digest() && !newer.contradicts(&self.directory) {
+            newer.check_current(now)?;
+        }
+        self.adopt(directory)
     }
 
     /// Goes over to a newer directory. Whatever gateway it came from: when its digest differs from what this wallet knows, it
@@ -86,7 +107,8 @@ impl<J: Journal> Wallet<J> {
         match newer.check_follows(&self.directory) {
             Ok(()) => {}
             Err(error) => {
-                if matches!(error, DirectoryError::Contradiction) {
+                // An older one may contradict as well.
+                if newer.contradicts(&self.directory) {
                     self.journal.put_dispute(&Dispute {
                         kind: DisputeKind::TwoDirectories,
                         at: newer.parts().published,
@@ -95,9 +117,11 @@ impl<J: Journal> Wallet<J> {
                         content: None,
                         settlement: None,
                         receipt: None,
+                        mint: None,
                         directories: vec![self.signed.clone(), directory.clone()],
                         heard: Vec::new(),
                     })?;
+                    return Err(DirectoryError::Contradiction.into());
                 }
                 return Err(error.into());
             }
@@ -116,6 +140,7 @@ impl<J: Journal> Wallet<J> {
 
     fn restore(&mut self, saved: Saved) -> Result<(), OpenError> {
         let Saved { payments, newest, frozen, .. } = saved;
+        let disputes = self.journal.disputes()?;
         for payment in payments {
             let number = payment.number;
             if number == u64::MAX {
@@ -133,13 +158,18 @@ impl<J: Journal> Wallet<J> {
                 let ids = (0..).map(|lane| LaneId { payment: number, lane });
                 self.lanes.extend(ids.zip(notes).map(|(id, note)| (id, Lane::Idle(note))));
             }
-            let known = Payment { number, amounts: payment.amounts, minted: payment.minted, ours: false };
+            let PaymentEntry { amounts, requested_at, minted, seal, .. } = payment;
+            let disputed = minted.is_none() && disputes.iter().any(|dispute| dispute.is_of_mint(&payment.payment));
+            let known = Payment { number, amounts, requested_at, minted, seal, disputed, ours: false };
             if self.payments.insert(payment.payment, known).is_some() {
                 return Err(OpenError::Damaged("a payment is there twice"));
             }
         }
         for entry in newest {
-            let flight = self.flight(&entry)?;
+            let mut flight = self.flight(&entry)?;
+            if disputes.iter().any(|dispute| dispute.is_of_spend(&entry.spend)) {
+                flight.pursuit.disputed_before();
+            }
             let lane = match entry.settlement {
                 None => Lane::InFlight(Box::new(flight)),
                 Some(settlement) if flight.hidden.checked_add(settlement.refund.micro()).is_none() => {
@@ -189,6 +219,7 @@ impl<J: Journal> Wallet<J> {
             takes,
             next: memo.index,
             sequence: 1,
+            pinned_at: entry.pinned_at,
             ours: false,
             pursuit: Pursuit::loose(),
             spend,

@@ -7,10 +7,11 @@ use halometer_circuits::spend::{SpendPublic, SpendWitness};
 use rand_core::{CryptoRng, Rng};
 use zeroize::Zeroizing;
 
+use super::hedged::HedgedRng;
 use super::lane::Lane;
 use super::memo::MemoContents;
 use super::root_secret::NotePath;
-use super::{Journal, JournalError, LaneId, ReadySpend, Wallet};
+use super::{Journal, JournalError, LaneId, ReadySpend, RootSecret, Wallet};
 use crate::protocol::{Context, Credits, EpochNumber, GatewayId, Memo, Purpose, SessionKey, Spend, Timestamp};
 
 /// Everything that a proof needs, taken out of the wallet: it can be carried to another thread and proved there. Holds
@@ -28,6 +29,8 @@ pub struct ProofJob {
     takes: Credits,
     session: SessionKey,
     epoch_key: PublicKey,
+    /// What the proof is blinded from, beside fresh randomness.
+    blinding: Zeroizing<[u8; 64]>,
 }
 
 impl core::fmt::Debug for ProofJob {
@@ -120,19 +123,22 @@ impl ProofJob {
     /// Makes the proof, about 0.1 s of one core, and verifies it: a proof that came out wrong, by a fault of the hardware, would be
     /// pinned to its note for ever and refused for ever, and might tell of the witness.
     ///
+    /// It is blinded from `rng` and from a secret that was derived for this context from the root secret: a source of randomness that
+    /// repeats, as that of a cloned machine does, does not blind two proofs alike.
+    ///
     /// # Errors
     /// [`JobError`].
     pub fn prove<R: Rng + CryptoRng>(self, key: &ProvingKey, rng: &mut R) -> Result<ReadySpend, JobError> {
         if key.verifying_key().epoch_key() != self.epoch_key {
             return Err(JobError::OtherEpochKey);
         }
-        let proof = key.prove(&self.public, &self.witness, rng)?;
+        let proof = key.prove(&self.public, &self.witness, &mut HedgedRng::new(&self.blinding, rng))?;
         key.verifying_key().verify(&self.public, &proof).map_err(JobError::Faulty)?;
         Ok(self.finish(proof))
     }
 
     /// Skips the proof, for the model test, which makes thousands of spends.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn without_proof(self) -> ReadySpend {
         self.finish(Proof::from_bytes(&[0; Proof::LENGTH]).expect("the right length"))
     }
@@ -165,13 +171,14 @@ struct Draft {
 }
 
 impl Draft {
-    fn into_job(self, purpose: Purpose) -> Result<ProofJob, PlanError> {
+    fn into_job(self, purpose: Purpose, root: &RootSecret) -> Result<ProofJob, PlanError> {
         let Self { lane, index, context, memo, witness, hidden, takes, session, epoch_key, .. } = self;
         let context = Context { purpose, ..context };
         let x = context.hash().ok_or(PlanError::ZeroContext)?;
         let charge = context.charge;
         let public = witness.public(x, charge.micro()).map_err(|_| PlanError::Balance(charge))?;
-        Ok(ProofJob { lane, index, context, memo, public, witness, hidden, takes, session, epoch_key })
+        let blinding = root.blinding(&public);
+        Ok(ProofJob { lane, index, context, memo, public, witness, hidden, takes, session, epoch_key, blinding })
     }
 }
 
@@ -191,7 +198,7 @@ impl<J: Journal> Wallet<J> {
         if !self.directory.has_class(class) {
             return Err(PlanError::UnknownClass(class));
         }
-        self.draft(lane, gateway, class, now)?.into_job(Purpose::Session)
+        self.draft(lane, gateway, class, now)?.into_job(Purpose::Session, &self.root)
     }
 
     /// Plans the rollover of a lane's frontier, whose epoch issues no more, into the epoch that does. Nothing is charged.
@@ -203,7 +210,7 @@ impl<J: Journal> Wallet<J> {
         if self.directory.issuing(now).is_none_or(|epoch| epoch.number == draft.context.epoch) {
             return Err(PlanError::NothingToRoll(draft.context.epoch));
         }
-        draft.into_job(Purpose::Rollover)
+        draft.into_job(Purpose::Rollover, &self.root)
     }
 
     /// Plans a transfer of an amount from one lane to another: two jobs, the giving one first. The amount is a denomination
@@ -234,7 +241,7 @@ impl<J: Journal> Wallet<J> {
         give.takes = Credits::ZERO;
         let names = |other: &Draft| Purpose::Transfer { nullifier: other.nullifier, change: other.context.change };
         let (gives, takes) = (names(&take), names(&give));
-        Ok([give.into_job(gives)?, take.into_job(takes)?])
+        Ok([give.into_job(gives, &self.root)?, take.into_job(takes, &self.root)?])
     }
 
     fn draft(&self, lane: LaneId, gateway: &GatewayId, charge: Credits, now: Timestamp) -> Result<Draft, PlanError> {

@@ -16,7 +16,9 @@
 //!   Disputed: evidence is kept, asking and cancelling go on, ever more slowly
 //! ```
 //!
-//! `busy`, `store-unavailable` and silence change nothing but the time of the next try. Every other answer to *Asking* leads to
+//! `busy`, `store-unavailable` and silence change nothing but the time of the next try. They and `in-progress` are no failures: the
+//! pause follows the time that was waited so far, and what the gateway says of it, so that a lane is usable soon after its gateway
+//! is back. Every other answer to *Asking* leads to
 //! *Cancelling*, and every other one to *Cancelling* back to *Asking*: whether an error is true or a lie, what is sent is the one
 //! spend that the note is pinned to, and sending it again costs nothing. That a spend is worked on leads to *Cancelling* too:
 //! nobody waits for the answer any more, and what a crash left open is settled by whoever asks after its lease.
@@ -53,6 +55,13 @@ pub enum Heard {
     Settlement(Settlement),
     /// One of the protocol's problems.
     Problem(Problem),
+    /// The same, with the seconds after which the gateway says to ask again (`Retry-After`).
+    Postponed {
+        /// Which one.
+        problem: Problem,
+        /// Its word, which is not taken for more than it may be.
+        seconds: u64,
+    },
     /// An answer that is neither: whoever gave it does not keep to the protocol. It counts as a refusal.
     Unusable,
     /// No answer, or one of a proxy that reached nobody.
@@ -76,8 +85,11 @@ pub(super) struct Pursuit {
     held: bool,
     step: PursuitStep,
     due: Timestamp,
-    /// Refusals and silences, which make the next pause longer.
+    /// Refusals, and failures of one's own disk, each of which makes the next pause twice as long.
     failures: u32,
+    /// Answers, or none, after which there was nothing to do but to wait, and when the first of them came.
+    waits: u32,
+    waiting_since: Option<Timestamp>,
     /// Refusals of fetch and cancel that cannot all be true of an honest gateway.
     refusals: u32,
     heard: Vec<HeardNote>,
@@ -86,10 +98,13 @@ pub(super) struct Pursuit {
 
 /// Refusals after which a dispute is written: a fetch and a cancel, each tried some times and minutes apart.
 const DISPUTE_AFTER: u32 = 6;
-/// Failed steps after which a dispute is written, whatever was said: then more than an hour went by, longer than any lease. And
-/// as many after which one is written if nobody ever answered.
-const STALLED_AFTER: u32 = 12;
-const SILENT_AFTER: u32 = 24;
+/// Steps, and seconds since the first of them, after which a dispute is written, whatever was said: longer than any lease. And
+/// after which one is written if nobody ever answered.
+const STALLED_AFTER: (u32, u64) = (12, 4_095);
+const SILENT_AFTER: (u32, u64) = (24, 12 * 3600);
+/// While it was waited for less than this, seconds, the pause is a fifth of it, or 4 seconds, then as long again: a gateway that is
+/// back after a minute is asked within about ten seconds.
+const SOON: u64 = 300;
 /// The first and the longest pause between two steps, seconds.
 const FIRST_PAUSE: u64 = 1;
 const LONGEST_PAUSE: u64 = 3600;
@@ -104,6 +119,8 @@ impl Pursuit {
             step: PursuitStep::Fetch,
             due: Timestamp::default(),
             failures: 0,
+            waits: 0,
+            waiting_since: None,
             refusals: 0,
             heard: Vec::new(),
             disputed: false,
@@ -113,6 +130,11 @@ impl Pursuit {
     /// Of a spend that nobody drives: it was read from the journal.
     pub(super) fn loose() -> Self {
         Self { held: false, ..Self::held() }
+    }
+
+    /// A dispute about it is in the journal.
+    pub(super) fn disputed_before(&mut self) {
+        self.disputed = true;
     }
 
     pub(super) fn disputed(&self) -> bool {
@@ -130,6 +152,27 @@ impl Pursuit {
             self.heard.pop();
         }
         self.heard.push(HeardNote { at, what });
+    }
+
+    /// Puts the next step off by a part of the time that it was waited so far, and by a quarter more at most, by chance. What the gateway
+    /// says goes, but not for much more, nor for many more questions.
+    fn wait<R: Rng + CryptoRng>(&mut self, now: Timestamp, said: Option<u64>, rng: &mut R) {
+        let waited = self.waited(now);
+        self.waiting_since.get_or_insert(now);
+        self.waits = self.waits.saturating_add(1);
+        let own = if waited < SOON { (waited / 5).max(waited.min(4)) } else { waited };
+        let said = said.map_or(own, |said| said.clamp(own / 4, own.max(SOON)));
+        let pause = said.clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        self.due = now.after(pause + rng.next_u64() % (pause / 4 + 1));
+    }
+
+    /// For how long there was nothing to do but to wait, seconds.
+    fn waited(&self, now: Timestamp) -> u64 {
+        self.waiting_since.map_or(0, |since| now.seconds().saturating_sub(since.seconds()))
+    }
+
+    fn has_waited(&self, (steps, seconds): (u32, u64), now: Timestamp) -> bool {
+        self.waits.saturating_add(self.failures) >= steps && self.waited(now) >= seconds
     }
 
     /// Puts the next step off, each time about twice as long, by chance up to half as much more: so that wallets that failed
@@ -186,8 +229,9 @@ impl<J: Journal> Wallet<J> {
         now: Timestamp,
         rng: &mut R,
     ) -> Result<Pursued, PursuitError> {
+        let mut wrong_epoch = false;
         let (what, bad) = match heard {
-            Heard::Settlement(settlement) => match self.accept(key, settlement) {
+            Heard::Settlement(settlement) => match self.accept(key, settlement, now) {
                 Ok(accepted) => return Ok(Pursued::Settled(accepted)),
                 Err(AcceptError::NotInFlight) => return Err(PursuitError::NotInFlight(NotInFlight)),
                 Err(AcceptError::Journal(error)) => {
@@ -197,9 +241,12 @@ impl<J: Journal> Wallet<J> {
                     }
                     return Err(PursuitError::Journal(error));
                 }
-                Err(error) => (format!("a settlement that is none: {error}"), Some(settlement.clone())),
+                Err(error) => {
+                    wrong_epoch = matches!(error, AcceptError::WrongEpoch(_));
+                    (format!("a settlement that is none: {error}"), Some(settlement.clone()))
+                }
             },
-            Heard::Problem(problem) => (problem.as_str().to_owned(), None),
+            Heard::Problem(problem) | Heard::Postponed { problem, .. } => (problem.as_str().to_owned(), None),
             Heard::Unusable => ("an answer that is none of the protocol's".to_owned(), None),
             Heard::Nothing => ("nothing".to_owned(), None),
         };
@@ -210,20 +257,27 @@ impl<J: Journal> Wallet<J> {
             PursuitStep::Cancel => "cancelled: ",
         };
         pursuit.note(now, format!("{asked}{what}"));
-        match (heard, step) {
-            (Heard::Nothing | Heard::Problem(Problem::Busy | Problem::StoreUnavailable), _) => pursuit.later(now, rng),
+        let (problem, said) = match heard {
+            Heard::Problem(problem) => (Some(*problem), None),
+            Heard::Postponed { problem, seconds } => (Some(*problem), Some(*seconds)),
+            _ => (None, None),
+        };
+        match (heard, problem, step) {
+            (Heard::Nothing, ..) | (_, Some(Problem::Busy | Problem::StoreUnavailable), _) => {
+                pursuit.wait(now, said, rng);
+            }
             // It is worked on, for a caller who has gone: a cancel stops the work, and settles what a crash left open.
-            (Heard::Problem(Problem::InProgress | Problem::WrongOwner), step) => {
+            (_, Some(Problem::InProgress | Problem::WrongOwner), step) => {
                 pursuit.step = step.other();
-                pursuit.later(now, rng);
+                pursuit.wait(now, said, rng);
             }
             // The gateway does not know the spend, or says so. A cancel settles the matter, and need not wait.
-            (Heard::Problem(_) | Heard::Unusable, PursuitStep::Fetch) if pursuit.refusals == 0 => {
+            (Heard::Unusable, ..) | (_, Some(_), _) if step == PursuitStep::Fetch && pursuit.refusals == 0 => {
                 pursuit.step = PursuitStep::Cancel;
                 pursuit.refusals += 1;
                 pursuit.due = now;
             }
-            (_, step) => {
+            (.., step) => {
                 pursuit.step = step.other();
                 pursuit.refusals += 1;
                 pursuit.later(now, rng);
@@ -231,13 +285,18 @@ impl<J: Journal> Wallet<J> {
         }
         let due = pursuit.due;
         let kind = match heard {
+            Heard::Settlement(_) if wrong_epoch => Some(DisputeKind::WrongEpoch),
             Heard::Settlement(_) => Some(DisputeKind::BadSettlement),
-            Heard::Problem(Problem::AlreadySpent | Problem::DoubleSpend) if step == PursuitStep::Cancel => {
+            _ if step == PursuitStep::Cancel
+                && matches!(problem, Some(Problem::AlreadySpent | Problem::DoubleSpend)) =>
+            {
                 Some(DisputeKind::Denied)
             }
             // Silence is most often that of one's own network, and is given half a day.
-            Heard::Nothing if pursuit.failures < SILENT_AFTER => None,
-            _ if pursuit.refusals >= DISPUTE_AFTER || pursuit.failures >= STALLED_AFTER => Some(DisputeKind::Withheld),
+            Heard::Nothing if !pursuit.has_waited(SILENT_AFTER, now) => None,
+            _ if pursuit.refusals >= DISPUTE_AFTER || pursuit.has_waited(STALLED_AFTER, now) => {
+                Some(DisputeKind::Withheld)
+            }
             _ => None,
         };
         if let Some(kind) = kind {
@@ -247,7 +306,7 @@ impl<J: Journal> Wallet<J> {
     }
 
     /// Writes a dispute about a spend in flight down.
-    fn dispute(
+    pub(super) fn dispute(
         &mut self,
         key: &SpendKey,
         kind: DisputeKind,
@@ -266,6 +325,7 @@ impl<J: Journal> Wallet<J> {
             content: entry.request.map(|request| request.content),
             settlement,
             receipt: None,
+            mint: None,
             directories: vec![self.signed.clone()],
             heard,
         };

@@ -36,9 +36,11 @@ impl<J: Journal> Wallet<J> {
     }
 
     /// What is to be asked about an epoch with so many spent nullifiers: each question once, in an order that says nothing of
-    /// the lanes. To be asked over the same anonymous path as calls.
-    pub fn questions(&self, epoch: EpochNumber, spent: u64) -> Vec<Question> {
-        let bits = Prefix::bits_for(spent);
+    /// the lanes. To be asked over the same anonymous path as calls, each by itself and spread in time: together they would say more
+    /// than each alone. The fewer spends of the epoch are still to come, the less they tell.
+    pub fn questions(&self, epoch: EpochNumber, spent: u64, now: Timestamp) -> Vec<Question> {
+        let to_come = self.directory.epoch(epoch).map_or(0, |entry| entry.spends_to_come(spent, now));
+        let bits = Prefix::bits_for(spent, to_come);
         let ask = |nullifier: &Nullifier| Question { epoch, prefix: Prefix::of(nullifier, bits) };
         let mut questions: Vec<_> = self.unchecked(epoch).map(|(_, nullifier)| ask(&nullifier)).collect();
         questions.sort_unstable();

@@ -1,7 +1,7 @@
 //! Judging a gateway's receipt (protocol, section 5, "Receipt").
 
 use super::{Accepted, Dispute, DisputeKind, Journal, JournalEntry, JournalError, OutcomeNote, Wallet};
-use crate::protocol::{Credits, Directory, Receipt, ReceiptSubject, Spend, SpendKey, Tariff, Timestamp};
+use crate::protocol::{Credits, Directory, Receipt, ReceiptSubject, Spend, SpendKey, Timestamp};
 
 /// What a receipt was found to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,7 @@ impl<J: Journal> Wallet<J> {
                 spend: Some(entry.spend),
                 settlement: entry.settlement,
                 receipt: receipt.clone(),
+                mint: None,
                 directories: vec![self.signed.clone()],
                 heard: Vec::new(),
             })?;
@@ -87,12 +88,6 @@ impl<J: Journal> Wallet<J> {
 pub(super) fn fair_cost(receipt: &Receipt, spend: &Spend, directory: &Directory) -> Option<Credits> {
     let tariff = directory.parts().tariffs.iter().find(|tariff| tariff.digest() == spend.tariff);
     let tariff = tariff.filter(|_| !receipt.usage().is_empty())?;
-    Some(price(receipt, tariff, directory.quantum()).unwrap_or(spend.charge))
-}
-
-/// The most that the tariff lets such a usage cost. What it has no price for costs nothing. None where that does not fit 64 bits.
-fn price(receipt: &Receipt, tariff: &Tariff, quantum: Credits) -> Option<Credits> {
-    let priced = |item: &str| tariff.prices().iter().any(|price| price.item == item);
-    let usage = receipt.usage().iter().filter(|(item, _)| priced(item));
-    tariff.cost(usage.map(|(item, units)| (item.as_str(), *units)), quantum).ok()
+    let usage = receipt.usage().iter().map(|(item, units)| (item.as_str(), *units));
+    Some(tariff.cost(usage, directory.quantum()).unwrap_or(spend.charge))
 }

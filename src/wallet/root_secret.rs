@@ -2,6 +2,7 @@
 
 use blake2b_simd::Params;
 use halometer_circuits::note::{AccountSecret, NoteSecret};
+use halometer_circuits::spend::SpendPublic;
 use rand_core::{CryptoRng, Rng};
 use subtle::CtOption;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -39,6 +40,7 @@ pub(super) struct NotePath {
 const ACCOUNT: &[u8; 16] = b"halometer1-k....";
 const NOTE: &[u8; 16] = b"halometer1-rho..";
 const SESSION: &[u8; 16] = b"halometer1-sess.";
+const BLINDING: &[u8; 16] = b"halometer1-blind";
 
 impl RootSecret {
     /// Draws one.
@@ -86,6 +88,14 @@ impl RootSecret {
     /// `rho` of a note. Not from `k`: who learns `k` from a double spend learns no `rho`.
     pub(super) fn note(&self, path: &NotePath) -> NoteSecret {
         path.with_bytes(|parts| self.element(NOTE, parts, NoteSecret::from_wide))
+    }
+
+    /// What the proof of a statement is blinded from, beside fresh randomness. Of all of its public inputs: they say which note, in
+    /// which context.
+    pub(super) fn blinding(&self, public: &SpendPublic) -> Zeroizing<[u8; 64]> {
+        let SpendPublic { context, share, nullifier, change, charge } = public;
+        let parts = [context.to_bytes(), share.to_bytes(), nullifier.to_bytes(), change.to_bytes()].concat();
+        self.derive(BLINDING, &[&parts, &charge.to_be_bytes()])
     }
 
     /// The session key of the spend of a note. A note is spent once, so that the key is one-time.

@@ -80,6 +80,7 @@ impl<J: Journal> Wallet<J> {
         &mut self,
         keys: &[SpendKey; 2],
         settlements: &[Settlement; 2],
+        now: Timestamp,
     ) -> Result<[Accepted; 2], AcceptError> {
         let (_, give) = self.in_flight(&keys[0]).ok_or(AcceptError::NotInFlight)?;
         let amount = give.spend.charge;
@@ -87,8 +88,8 @@ impl<J: Journal> Wallet<J> {
         if given.checked_add(taken) != Some(amount) {
             return Err(AcceptError::NotTransfer(taken));
         }
-        let given = self.check_settlement(&keys[0], &settlements[0])?;
-        let taken = self.check_settlement(&keys[1], &settlements[1])?;
+        let given = self.check_or_dispute(&keys[0], &settlements[0], now)?;
+        let taken = self.check_or_dispute(&keys[1], &settlements[1], now)?;
         self.journal.settle(&[(keys[0], settlements[0].clone()), (keys[1], settlements[1].clone())])?;
         Ok([given, taken].map(|(accepted, note)| {
             self.lanes.insert(accepted.lane, Lane::Idle(note));

@@ -11,6 +11,7 @@ use halometer::protocol::*;
 use halometer::store::{Lease, RecordState};
 
 use crate::world::*;
+use halometer::http::clock::now;
 
 async fn settled(answer: reqwest::Response) -> CallSettled {
     assert_eq!(answer.status(), 200, "{answer:?}");
@@ -28,7 +29,7 @@ async fn a_report_settles_a_call_once_and_may_be_said_again() {
     // The receipt is the caller's: his wallet takes it.
     let receipt = Receipt::from_header_value(first.receipt.as_deref().unwrap()).unwrap();
     let settlement = Settlement::from_bytes(&receipt.settlement().unwrap()).unwrap();
-    assert_eq!(caller.wallet.accept(&key, &settlement).unwrap().cost.micro(), 12);
+    assert_eq!(caller.wallet.accept(&key, &settlement, now()).unwrap().cost.micro(), 12);
     // Settled before the time, so that it can be fetched.
     assert_eq!(settled(world.report(&call_report(&call, 12)).await).await, first);
     let other = world.report(&call_report(&call, 13)).await;

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, header};
 
 use crate::process::{Kind, Proxy};
 use crate::world::*;
+use halometer::http::clock::now;
 
 /// What a proxy can do and another cannot: the table in `docs/beside.md`.
 impl Kind {
@@ -153,7 +154,7 @@ async fn attacks(kind: Kind) {
     assert_eq!(world.cost(&key), Some(12));
     let receipt = answer.headers()[RECEIPT_HEADER].to_str().unwrap();
     let settlement = Receipt::from_header_value(receipt).unwrap().settlement().unwrap();
-    caller.wallet.accept(&key, &Settlement::from_bytes(&settlement).unwrap()).unwrap();
+    caller.wallet.accept(&key, &Settlement::from_bytes(&settlement).unwrap(), now()).unwrap();
     let again = world.post_with("/told/12", Some(&credential), b"question", &[("content-digest", &own)]).await;
     assert_eq!(again.status(), 409);
     let details = details(again).await;

@@ -196,8 +196,8 @@ impl World {
         let (root, device) = (RootSecret::from_bytes(rand::random()), DeviceId::from_bytes([1; 8]));
         let directory = issuer.signed_directory();
         let mut wallet = Wallet::new(root, device, self.stack.root_key(), directory, MemoryJournal::new()).unwrap();
-        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES]).unwrap();
-        wallet.accept_mint(&payment, &issuer.mint(&request, now()).unwrap()).unwrap();
+        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES], now()).unwrap();
+        wallet.accept_mint(&payment, &issuer.mint(&request, now()).unwrap(), now()).unwrap();
         Caller { wallet, keys: ProvingKeys::new() }
     }
 

@@ -119,11 +119,20 @@ impl House {
         self.start_by(&self.config())
     }
 
+    /// With further arguments.
+    pub(super) fn start_with(&self, more: &[&str]) -> Gateway {
+        self.start_as(&self.config(), more)
+    }
+
     /// With another configuration.
     pub(super) fn start_by(&self, config: &str) -> Gateway {
+        self.start_as(config, &[])
+    }
+
+    fn start_as(&self, config: &str, more: &[&str]) -> Gateway {
         let log = self.place.path().join(format!("log-{}", rand::random::<u32>()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_halometer"));
-        command.args(["gateway", "--json", "--config", config]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["gateway", "--json", "--config", config]).args(more).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -192,9 +201,9 @@ impl Gateway {
     pub(super) fn wallet(&self, secret: [u8; 32], payment: PaymentId) -> Wallet<MemoryJournal> {
         let (root, device) = (RootSecret::from_bytes(secret), DeviceId::from_bytes([1; 8]));
         let mut wallet = Wallet::new(root, device, self.root(), &self.directory(), MemoryJournal::new()).unwrap();
-        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES]).unwrap();
+        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES], now()).unwrap();
         let minted = RUNTIME.block_on(Client::plain().unwrap().mint(self.told("issuer_url"), &request)).unwrap();
-        wallet.accept_mint(&payment, &minted).unwrap();
+        wallet.accept_mint(&payment, &minted, now()).unwrap();
         wallet
     }
 
@@ -589,6 +598,35 @@ fn killing_it_under_load_loses_nothing() {
         "--proofs",
     ]);
     assert!(audit.status.success(), "{audit:?}");
+}
+
+#[test]
+fn every_lane_is_usable_soon_after_a_kill_and_a_restart() {
+    let house = House::new();
+    let mut gateway = house.start();
+    let payer = gateway.payer();
+    // Each lane has a call under way that will never be settled by the process that took it.
+    let calls: Vec<_> = (0..LANES)
+        .map(|_| {
+            let payer = payer.clone();
+            RUNTIME.spawn(async move { call_at(&payer, "/slow").await })
+        })
+        .collect();
+    until("calls are open", || (sum(&gateway.status(), "held") >= 2 * CLASS).then_some(()));
+    gateway.signal("-KILL");
+    gateway.child.wait().unwrap();
+    std::thread::sleep(Duration::from_secs(8));
+    let gateway = house.start();
+    let back = Instant::now();
+    calls.into_iter().for_each(|call| drop(RUNTIME.block_on(call)));
+    until("every lane is back", || {
+        let status = RUNTIME.block_on(payer.status()).unwrap();
+        assert_eq!((status.frozen, status.disputed), (0, 0));
+        (status.balance.reserved == 0).then_some(())
+    });
+    // Ten seconds, and as much again for a machine that is busy.
+    assert!(back.elapsed() < Duration::from_secs(20), "{:?}", back.elapsed());
+    assert_eq!(sum(&gateway.status(), "held"), 0);
 }
 
 #[test]

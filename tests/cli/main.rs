@@ -5,6 +5,7 @@ mod gateway;
 #[cfg(unix)]
 mod guides;
 mod proxy;
+mod store;
 mod wallet;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ impl Run {
     fn store(&self, name: &str) -> PathBuf {
         let to = self.place.path().join(name);
         copy(Path::new(&self.path("store")), &to);
+        std::fs::copy(self.path("store.mark"), to.with_extension("mark")).unwrap();
         to
     }
 
@@ -155,7 +157,7 @@ fn anyone_checks_the_evidence_and_nobody_is_framed_by_altering_it() {
 fn a_store_that_was_set_back_is_not_opened() {
     let store = RUN.store("set-back");
     // Its mark is of later commits than the database has.
-    let mut later = std::fs::read(store.join("mark")).unwrap();
+    let mut later = std::fs::read(store.with_extension("mark")).unwrap();
     std::fs::remove_dir_all(store.join("db")).unwrap();
     let empty = RUN.place.path().join("empty");
     let gateway = halometer::protocol::GatewayId::from_bytes([1; 16]);
@@ -166,7 +168,7 @@ fn a_store_that_was_set_back_is_not_opened() {
     assert!(said(&stats).contains("was set back"), "{}", said(&stats));
     // A damaged mark is no mark, and neither is a missing one.
     later.iter_mut().for_each(|byte| *byte ^= 0xff);
-    std::fs::write(store.join("mark"), &later).unwrap();
+    std::fs::write(store.with_extension("mark"), &later).unwrap();
     let damaged = halometer(&["store", "check", store.to_str().unwrap()]);
     assert_eq!(code(&damaged), 2);
     assert!(said(&damaged).contains("mark") && said(&damaged).contains("damaged"), "{}", said(&damaged));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use halometer::circuits::schnorr::SigningKey;
-use halometer::gateway::{AdmitError, GatewayError, Opened};
+use halometer::gateway::{AdmitError, GatewayError, Opened, Quotas, Rate};
 use halometer::protocol::*;
 use halometer::store::{MemorySpentSet, SpentSet};
 use halometer::wallet::{AuthoriseError, Authorised, PlanError};
@@ -29,7 +29,7 @@ fn a_spend_after_its_window_is_expired() {
     let world = World::new();
     let paid = pay(&mut world.funded(1), LANE0, 10, T0);
     let window = T0.before(INTO_WINDOW);
-    assert_eq!(problem(&world, &paid.opening, window.before(1)), Problem::Expired, "of a window to come");
+    assert_eq!(problem(&world, &paid.opening, window.before(Grid::EARLY + 1)), Problem::Expired, "to come");
     assert_eq!(problem(&world, &paid.opening, window.after(HOUR + 300)), Problem::Expired);
     assert!(matches!(world.open(&paid, window.after(HOUR + 299)), Ok(Opened::Admitted(_))));
 }
@@ -38,7 +38,7 @@ fn a_spend_after_its_window_is_expired() {
 fn a_spend_of_an_epoch_that_is_over_or_not_begun_is_refused() {
     let world = World::new();
     let paid = pay(&mut world.funded(1), LANE0, 10, T0);
-    for now in [T0.before(HOUR + 1), T0.after(2 * DAY)] {
+    for now in [T0.before(HOUR + Grid::EARLY + 1), T0.after(2 * DAY)] {
         assert_eq!(problem(&world, &paid.opening, now), Problem::UnknownEpoch);
     }
     let unknown = altered(&paid, |spend| spend.epoch = EpochNumber::new(7));
@@ -220,4 +220,67 @@ fn a_lease_that_a_session_may_outlast_makes_no_gateway() {
         assert_eq!(made(short).unwrap_err(), GatewayError::ShortLease { lease: short, session: 600 });
     }
     assert!(made(661).is_ok());
+}
+
+#[test]
+fn proofs_that_do_not_hold_use_up_no_admissions() {
+    let world = World::new();
+    let limited = world.limited(Quotas { admissions: Rate { per_minute: 1, burst: 1 }, ..Quotas::default() });
+    let [mut first, mut second] = [world.funded(1), world.funded(2)];
+    let [paid, other] = [pay(&mut first, LANE0, 10, T0), pay(&mut second, LANE0, 10, T0)];
+    for _ in 0..3 {
+        let mut bad = paid.opening.clone();
+        bad[Spend::LENGTH - 1] ^= 1;
+        assert_eq!(limited.open(&bad, &request(), T0).unwrap_err().problem(), Problem::ProofInvalid);
+    }
+    // Each sender by itself: what one uses up is no other's.
+    let from = |n: u8| request().sent_by(Sender::of_address([192, 0, 2, n].into()));
+    assert!(matches!(limited.open(&paid.opening, &from(1), T0), Ok(Opened::Admitted(_))));
+    assert_eq!(limited.open(&other.opening, &from(1), T0).unwrap_err().problem(), Problem::Busy);
+    assert!(matches!(limited.open(&other.opening, &from(2), T0), Ok(Opened::Admitted(_))));
+}
+
+#[test]
+fn nothing_is_admitted_while_nothing_issues() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    // Both epochs can be spent in, and by a clock that was set no epoch issues.
+    let mut parts = directory_parts();
+    parts.serial += 1;
+    parts.epochs.truncate(1);
+    let gateway = {
+        let gateway = halometer::gateway::GatewayParts {
+            id: GATEWAY,
+            directory: Directory::new(parts.clone()).unwrap(),
+            set: world.set.clone(),
+            owner: OWNER,
+            lease_seconds: LEASE,
+            quotas: Quotas::default(),
+        };
+        halometer::gateway::Gateway::new(gateway, T0).unwrap()
+    };
+    let late = parts.epochs[0].issue.until;
+    assert!(parts.epochs[0].spend.contains(late));
+    let [paid, other] = [LANE0, LANE1].map(|lane| pay(&mut wallet, lane, 10, late));
+    let refused = gateway.open(&paid.opening, &request(), late).unwrap_err();
+    assert!(matches!(refused, AdmitError::NothingIssues), "{refused}");
+    assert_eq!(refused.problem(), Problem::StoreUnavailable);
+    let cancel = wallet.cancel(&other.key, &errand()).unwrap();
+    assert!(matches!(gateway.cancel(&cancel, &errand(), late), Err(AdmitError::NothingIssues)));
+    assert_eq!(world.records(), (0, 0));
+}
+
+#[test]
+fn each_clock_that_is_wrong_has_words_of_its_own() {
+    let world = World::new();
+    let mut wallet = world.funded(1);
+    let paid = pay(&mut wallet, LANE0, 10, T0);
+    let step = u64::from(directory_parts().grid.step());
+    let ahead = world.open(&paid, T0.before(step)).unwrap_err();
+    assert!(matches!(ahead, AdmitError::Early { .. }), "{ahead}");
+    assert!(ahead.to_string().contains("caller's clock is ahead"), "{ahead}");
+    let behind = world.open(&paid, T0.after(3 * step)).unwrap_err();
+    assert!(behind.to_string().contains("caller's clock is behind"), "{behind}");
+    assert_eq!((ahead.problem(), behind.problem()), (Problem::Expired, Problem::Expired));
+    assert!(world.open(&paid, T0).is_ok());
 }

@@ -19,7 +19,7 @@ fn history() -> World {
     for (lane, class, cost) in [(LANE0, 10, 3), (LANE1, 20, 20), (LANE0, 5, 0)] {
         let paid = pay(&mut first, lane, class, T0);
         let settled = world.settle(&world.admit(&paid), cost);
-        first.accept(&paid.key, settled.settlement()).unwrap();
+        first.accept(&paid.key, settled.settlement(), FLIP).unwrap();
     }
     let sent = send(&mut first, [LANE0, LANE1], 10, T0);
     world.moved(&mut first, &sent, T0);
@@ -27,21 +27,21 @@ fn history() -> World {
 
     let unsent = pay(&mut first, LANE0, 10, FLIP);
     let settled = world.cancel_unseen(&first, &unsent.key, FLIP);
-    first.accept(&unsent.key, settled.settlement()).unwrap();
+    first.accept(&unsent.key, settled.settlement(), FLIP).unwrap();
     let across = send(&mut first, [LANE1, LANE0], 20, FLIP);
     assert_eq!(across.keys.map(|key| key.epoch), [EPOCH[0], EPOCH[1]]);
     world.moved(&mut first, &across, FLIP);
     let rolled = roll(&mut second, LANE1, FLIP);
     let spend = admitted(world.gateway.rollover(&rolled.opening, &errand(), FLIP));
     let settled = world.issuer.settle(&*world.set, &spend, Credits::ZERO, FLIP).unwrap();
-    second.accept(&rolled.key, settled.settlement()).unwrap();
+    second.accept(&rolled.key, settled.settlement(), FLIP).unwrap();
     let parted = send(&mut second, [LANE0, LaneId { lane: 2, ..LANE0 }], 50, FLIP);
     let settled = world.cancel_unseen(&second, &parted.keys[0], FLIP);
-    second.accept(&parted.keys[0], settled.settlement()).unwrap();
+    second.accept(&parted.keys[0], settled.settlement(), FLIP).unwrap();
     let call = pay(&mut first, LANE0, 20, FLIP);
     let spend = admitted(world.open(&call, FLIP));
     let settled = world.issuer.settle(&*world.set, &spend, micro(12), FLIP).unwrap();
-    first.accept(&call.key, settled.settlement()).unwrap();
+    first.accept(&call.key, settled.settlement(), FLIP).unwrap();
     admitted(world.open(&pay(&mut second, LANE0, 5, FLIP), FLIP));
     assert_eq!(first.balance().total() + second.balance().total(), 200 - 23 - 12);
     world
@@ -189,7 +189,7 @@ fn one_thing_that_is_wrong_with_the_spends_is_found_and_named() {
             record("its spend is another one"),
         ),
         ("a memo", |set| set.call().memo = Memo::from_bytes([0; 64]), record("its spend is another one")),
-        ("a tag", |set| set.call().key.tag = SpendTag::from_bytes([0; 16]), record("its spend is another one")),
+        ("a tag", |set| set.call().key.tag = SpendTag::from_bytes([0; 32]), record("its spend is another one")),
         (
             "a nullifier",
             |set| set.call().key.nullifier = Nullifier::from_bytes(&[1; 32]).unwrap(),
@@ -425,6 +425,12 @@ impl MintBook for TamperedMints {
 }
 
 impl SpentSet for Tampered {
+    fn beat(&self, _: Look) -> Result<Beat, StoreError> {
+        unreachable!()
+    }
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        unreachable!()
+    }
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         Ok(EPOCH.map(|epoch| (epoch, PartitionPhase::Open)).into())
     }

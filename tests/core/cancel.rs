@@ -10,7 +10,7 @@ use halometer::wallet::{NotInFlight, Wallet};
 use crate::world::*;
 
 fn accept(wallet: &mut Wallet, settled: &SettledSpend) {
-    wallet.accept(&settled.key(), settled.settlement()).unwrap();
+    wallet.accept(&settled.key(), settled.settlement(), FLIP).unwrap();
 }
 
 fn already(cancelled: Result<Cancelled, AdmitError>) -> SettledSpend {
@@ -174,9 +174,9 @@ fn after_its_epoch_only_what_is_in_the_set_is_answered() {
     let known = pay(&mut wallet, LANE0, 10, T0);
     let settled = world.settle(&world.admit(&known), 3);
     let unseen = pay(&mut wallet, LANE1, 10, T0);
-    for now in [over, over.after(30 * DAY), T0.before(HOUR + 1)] {
+    for now in [over, over.after(30 * DAY), T0.before(HOUR + Grid::EARLY + 1)] {
         let refused = world.cancel(&wallet, &unseen.key, now).unwrap_err();
-        assert!(matches!(refused, AdmitError::NotSpendable(_)));
+        assert!(matches!(refused, AdmitError::NotSpendable(_) | AdmitError::NotYetSpendable { .. }));
         assert_eq!(already(world.cancel(&wallet, &known.key, now)), settled);
     }
     // The same when the partition closes before the directory says so, and when it is gone.

@@ -125,7 +125,7 @@ fn a_remote_gateway_serves_meters_and_settles_a_call() {
     let settle = spend.settle(&house.remote, micro(3), T0, &mut rng(3)).unwrap();
     let settled = cleared(spend.answer(&house.remote, &house.send(&settle)).unwrap());
     assert_eq!((settled.cost(), settled.asked()), (micro(3), Some(micro(3))));
-    assert_eq!(wallet.accept(&settled.key(), settled.settlement()).unwrap().cost, micro(3));
+    assert_eq!(wallet.accept(&settled.key(), settled.settlement(), T0).unwrap().cost, micro(3));
     let books = house.issuer.books(&*house.world.set).unwrap();
     assert_eq!((books.charged, books.held, books.outstanding), (3, 0, 97));
     // The caller's retry at the same gateway, later: the settlement, and nothing is served.
@@ -181,7 +181,7 @@ fn an_admission_that_arrives_after_the_cancel_is_not_served() {
     assert_eq!(spend.admit(&house.remote, T0, &mut rng(3)), Err(RemoteError::OutOfTurn));
     let settled = cleared(spend.answer(&house.remote, &house.send(&cancel)).unwrap());
     assert_eq!(settled.cost(), Credits::ZERO);
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     assert_eq!(wallet.balance().available, 100);
 }
 
@@ -228,7 +228,7 @@ fn what_was_never_admitted_is_not_settled() {
     let house = House::new();
     let (_, paid) = house.paid(10);
     let spend = spend_of(&paid);
-    let known = RecordKey { epoch: EPOCH[0], nullifier: spend.nullifier, tag: SpendTag::from_bytes([0; 16]) };
+    let known = RecordKey { epoch: EPOCH[0], nullifier: spend.nullifier, tag: SpendTag::from_bytes([0; 32]) };
     for key in [known, RecordKey { epoch: EpochNumber::new(9), ..known }] {
         for request in [
             ClearingRequest::Settle { spend: key, cost: Credits::ZERO },
@@ -366,7 +366,7 @@ fn a_gateway_that_left_the_directory_clears_no_more() {
     let (_, paid) = house.paid(10);
     let mut spend = house.admitted(&paid);
     let mut parts = directory_parts();
-    parts.serial = 2;
+    (parts.serial, parts.published) = (2, T0);
     parts.gateways.retain(|gateway| gateway.id != GATEWAY);
     let directory = Directory::new(parts).unwrap();
     let issuer = Arc::new(House::issuer(&house.world, directory.clone()));
@@ -462,7 +462,7 @@ fn each_lost_answer_is_made_up_for() {
     // The cancel's too.
     let again = spend.cancel(&house.remote, Credits::ZERO, T0, &mut rng(5)).unwrap();
     let settled = cleared(spend.answer(&house.remote, &house.send(&again)).unwrap());
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     assert_eq!(wallet.balance().available, 100);
 
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -480,7 +480,7 @@ fn each_lost_answer_is_made_up_for() {
     assert_eq!((settled.cost(), settled.settlement().epoch), (micro(3), EPOCH[0]));
     // And an answer that came twice says the same.
     assert_eq!(cleared(spend.answer(&house.remote, &answer).unwrap()).settlement(), settled.settlement());
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     assert_eq!(wallet.balance().total(), 97);
 }
 
@@ -498,7 +498,7 @@ fn a_remote_gateway_that_dies_is_settled_for_after_its_lease() {
     let settle = spend.settle(&house.remote, micro(9), after, &mut rng(3)).unwrap();
     let settled = cleared(spend.answer(&house.remote, &house.clearing.answer(&settle, after).bytes).unwrap());
     assert_eq!((settled.cost(), settled.asked()), (micro(4), Some(micro(9))));
-    assert_eq!(wallet.accept(&paid.key, settled.settlement()).unwrap().cost, micro(4));
+    assert_eq!(wallet.accept(&paid.key, settled.settlement(), T0).unwrap().cost, micro(4));
 }
 
 #[test]
@@ -604,7 +604,7 @@ fn a_settlement_under_an_epoch_that_the_gateway_does_not_know_yet_waits_for_the_
     let (_, paid) = house.paid(10);
     let mut parts = directory_parts();
     parts.epochs.pop();
-    parts.serial = 0;
+    (parts.serial, parts.published) = (0, T0.before(DAY));
     let old = Directory::new(parts).unwrap();
     let mut remote = RemoteGateway::new(GATEWAY, old, key(10)).unwrap();
     let mut spend = remote.take(&paid.opening, &request()).unwrap();
@@ -721,7 +721,7 @@ fn a_settlement_is_told_to_whoever_signs_for_it_and_to_no_other_gateway() {
     let elsewhere = Request::new("elsewhere.example.org", "POST", "/", ContentDigest::of(b"")).unwrap();
     assert!(house.remote.take_following(&following, &elsewhere).is_err());
     assert!(house.remote.take_following(&following[1..], &request()).is_err());
-    assert_eq!(wallet.accept(&paid.key, &settlement).unwrap().cost, micro(3));
+    assert_eq!(wallet.accept(&paid.key, &settlement, T0).unwrap().cost, micro(3));
 }
 
 #[test]
@@ -818,10 +818,10 @@ fn every_message_has_one_encoding() {
     let spend = || Box::new(spend_of(&paid));
     for (request, length) in [
         (ClearingRequest::Admit { spend: spend() }, 1 + Spend::LENGTH),
-        (ClearingRequest::Meter { spend: key, cost }, 61),
-        (ClearingRequest::Settle { spend: key, cost }, 61),
+        (ClearingRequest::Meter { spend: key, cost }, 77),
+        (ClearingRequest::Settle { spend: key, cost }, 77),
         (ClearingRequest::Cancel { spend: spend(), cost }, 9 + Spend::LENGTH),
-        (ClearingRequest::Fetch { spend: key }, 53),
+        (ClearingRequest::Fetch { spend: key }, 69),
     ] {
         let bytes = request.to_bytes();
         assert_eq!(bytes.len(), length);

@@ -2,6 +2,7 @@
 
 use halometer::issuer::EpochKeys;
 use halometer::protocol::*;
+use halometer::wallet::{Journal as _, OpenError};
 
 use crate::world::*;
 
@@ -9,6 +10,18 @@ fn directory(change: impl FnOnce(&mut DirectoryParts)) -> Result<Directory, Dire
     let mut parts = directory_parts();
     change(&mut parts);
     Directory::new(parts)
+}
+
+/// One that was published so many windows after the world's.
+fn later(windows: u64, change: impl FnOnce(&mut DirectoryParts)) -> Result<Directory, DirectoryError> {
+    directory(|parts| {
+        (parts.serial, parts.published) = (1 + windows, parts.published.after(windows * HOUR));
+        change(parts);
+    })
+}
+
+fn signed(directory: &Directory) -> SignedDirectory {
+    SignedDirectory::sign(directory, &root_key()).unwrap()
 }
 
 #[test]
@@ -49,7 +62,7 @@ fn two_directories_of_one_number_contradict_each_other() {
 
 #[test]
 fn an_older_directory_is_not_taken_back() {
-    let known = directory(|parts| parts.serial = 2).unwrap();
+    let known = later(1, |_| ()).unwrap();
     assert_eq!(directory(|_| ()).unwrap().check_follows(&known), Err(DirectoryError::Stale));
 }
 
@@ -69,16 +82,13 @@ fn a_newer_directory_that_changes_an_epoch_is_a_contradiction() {
         ("root", Box::new(|parts| parts.root = RootSigningKey::from_bytes(&[66; 32]).public_key())),
     ];
     for (name, change) in changes {
-        let newer = directory(|parts| {
-            parts.serial = 2;
-            change(parts);
-        });
+        let newer = later(1, |parts| change(parts));
         assert_eq!(newer.unwrap().check_follows(&known), Err(DirectoryError::Contradiction), "{name}");
     }
     // The key of an epoch that is over, and rightly gone, does not come back under a new number.
     let newer = directory(|parts| {
         let over = parts.epochs.remove(0);
-        (parts.serial, parts.published) = (2, over.spend.until);
+        (parts.serial, parts.published) = (2, over.spend.until.after(HOUR));
         let issue = Window { from: parts.epochs[0].issue.until, until: parts.epochs[0].issue.until.after(DAY) };
         let spend = Window { until: issue.until.after(DAY), ..issue };
         parts.epochs.push(Epoch { number: EpochNumber::new(3), key: over.key, issue, spend });
@@ -86,7 +96,7 @@ fn a_newer_directory_that_changes_an_epoch_is_a_contradiction() {
     assert_eq!(newer.unwrap().check_follows(&known), Err(DirectoryError::Contradiction));
     // What may change: everything else, and epochs that are over may go.
     let newer = directory(|parts| {
-        (parts.serial, parts.published) = (2, parts.epochs[0].spend.until);
+        (parts.serial, parts.published) = (2, parts.epochs[0].spend.until.after(HOUR));
         parts.epochs.remove(0);
         parts.classes.push(micro(100));
         parts.gateways.remove(1);
@@ -184,14 +194,13 @@ fn publishing_goes_on_where_the_old_directory_was() {
     let mut keys = EpochKeys::new();
     let third = keys.generate(EpochNumber::new(3), &mut rng(3));
     let last = directory_parts().epochs[1];
-    let next = directory(|parts| {
+    let next = later(1, |parts| {
         let issue = Window { from: last.issue.until, until: last.issue.until.after(DAY) };
         let spend = Window { until: issue.until.after(DAY), ..issue };
         parts.epochs.push(Epoch { number: EpochNumber::new(3), key: third, issue, spend });
-        parts.serial = 2;
     })
     .unwrap();
-    let wrong = directory(|parts| parts.serial = 2).unwrap();
+    let wrong = later(1, |_| ()).unwrap();
     let mut wrong_keys = EpochKeys::new();
     wrong_keys.generate(EPOCH[1], &mut rng(77));
     let root = root_key();
@@ -201,4 +210,122 @@ fn publishing_goes_on_where_the_old_directory_was() {
     wallet.adopt(world.issuer.signed_directory()).unwrap();
     assert_eq!(wallet.directory().epochs().len(), 3);
     assert!(world.issuer.publish(&root, directory(|_| ()).unwrap(), EpochKeys::new()).is_err(), "back to the first");
+}
+
+#[test]
+fn a_fresh_serial_for_each_fetch_is_a_contradiction() {
+    // The same content under a serial of its own for each caller: whichever two compare, they have evidence.
+    let shown: Vec<_> = (1..6).map(|serial| later(1, |parts| parts.serial += serial).unwrap()).collect();
+    for (i, one) in shown.iter().enumerate() {
+        for other in &shown[..i] {
+            assert!(one.contradicts(other) && other.contradicts(one));
+        }
+    }
+    let world = World::new();
+    let mut wallet = world.wallet(1);
+    wallet.adopt(&signed(&shown[0])).unwrap();
+    let refused = wallet.adopt(&signed(&shown[1]));
+    assert!(matches!(refused, Err(OpenError::Directory(DirectoryError::Contradiction))), "{refused:?}");
+    // Also where the one that is seen second has the lower serial.
+    let mut wallet = world.wallet(2);
+    wallet.adopt(&signed(&shown[1])).unwrap();
+    let refused = wallet.adopt(&signed(&shown[0]));
+    assert!(matches!(refused, Err(OpenError::Directory(DirectoryError::Contradiction))), "{refused:?}");
+    let [dispute] = &wallet.journal().disputes().unwrap()[..] else { panic!("no evidence is kept") };
+    assert_eq!(dispute.verify(&world.root.public_key()), Ok(()));
+}
+
+#[test]
+fn serials_and_windows_are_in_one_order_or_contradict() {
+    let known = later(5, |_| ()).unwrap();
+    let other = |serial: u64, windows: u64| later(windows, |parts| parts.serial = serial).unwrap();
+    for (serial, windows, contradicts) in [
+        (7, 6, false),
+        (5, 4, false),
+        (100, 6, false),
+        (7, 4, true),
+        (5, 6, true),
+        (7, 5, true),
+        (5, 5, true),
+        (6, 6, true),
+    ] {
+        let other = other(serial, windows);
+        assert_eq!(known.contradicts(&other), contradicts, "{serial} in {windows}");
+        assert_eq!(other.contradicts(&known), contradicts, "{serial} in {windows}");
+    }
+}
+
+#[test]
+fn the_grid_of_publication_is_the_same_for_ever() {
+    let known = directory(|_| ()).unwrap();
+    let other = later(1, |parts| parts.grid = Grid::with_publication(HOUR as u32, 60).unwrap()).unwrap();
+    assert_eq!(other.check_follows(&known), Err(DirectoryError::Contradiction));
+    // The grid of not-after may change.
+    let other = later(1, |parts| parts.grid = Grid::with_publication(2 * HOUR as u32, HOUR as u32).unwrap()).unwrap();
+    assert_eq!(other.check_follows(&known), Ok(()));
+    assert!(Grid::with_publication(HOUR as u32, 0).is_none());
+}
+
+#[test]
+fn a_directory_off_the_grid_has_no_encoding() {
+    let directory = directory(|parts| parts.published = T0.after(17)).unwrap();
+    assert_eq!(directory.parts().published, T0.before(INTO_WINDOW), "rounded down when it is made");
+    let mut bytes = directory.as_bytes().to_vec();
+    bytes[48] += 1;
+    assert!(matches!(Directory::from_bytes(&bytes), Err(DirectoryError::Decode(_))));
+}
+
+#[test]
+fn only_the_directory_of_this_window_is_new_to_a_wallet() {
+    let world = World::new();
+    let now = T0.after(10 * HOUR);
+    let shown = |windows| signed(&later(windows, |parts| parts.classes.push(micro(windows))).unwrap());
+    // Windows of the past that the issuer left out would give each caller a directory of its own, and contradict nothing.
+    for windows in [1, 5, 9, 12, 20] {
+        let refused = world.wallet(1).adopt_shown(&shown(windows), now);
+        assert!(
+            matches!(refused, Err(OpenError::Directory(DirectoryError::NotCurrent { .. }))),
+            "{windows}: {refused:?}"
+        );
+    }
+    world.wallet(1).adopt_shown(&shown(11), now).unwrap();
+    // Clocks may differ: the last one for five minutes, and the next one five minutes early.
+    let boundary = now.before(INTO_WINDOW);
+    world.wallet(1).adopt_shown(&shown(10), boundary.after(CLOCK_TOLERANCE - 1)).unwrap();
+    assert!(world.wallet(1).adopt_shown(&shown(10), boundary.after(CLOCK_TOLERANCE)).is_err());
+    world.wallet(1).adopt_shown(&shown(11), boundary.before(CLOCK_TOLERANCE)).unwrap();
+    assert!(world.wallet(1).adopt_shown(&shown(11), boundary.before(CLOCK_TOLERANCE + 1)).is_err());
+    // What a wallet goes by already it may see again at any time; and a contradiction is one at any time.
+    let mut wallet = world.wallet(1);
+    wallet.adopt_shown(world.issuer.signed_directory(), now.after(30 * DAY)).unwrap();
+    let torn = signed(&directory(|parts| parts.evidence_seconds += 1).unwrap());
+    let refused = wallet.adopt_shown(&torn, now.after(30 * DAY));
+    assert!(matches!(refused, Err(OpenError::Directory(DirectoryError::Contradiction))), "{refused:?}");
+    // A wallet that was away for days goes on by the one of now.
+    wallet.adopt_shown(&shown(11), now).unwrap();
+}
+
+/// A directory as a release wrote it that knew no grid of publication.
+fn of_before(change: impl FnOnce(&mut DirectoryParts)) -> Vec<u8> {
+    let bytes = directory(change).unwrap().as_bytes().to_vec();
+    let (head, rest) = bytes.split_at(1 + 32 + 8 + 8 + 8 + 4);
+    let mut head = head.to_vec();
+    head[0] = 1;
+    // Published whenever it was.
+    head[48] += 17;
+    [&head[..], &rest[4..]].concat()
+}
+
+#[test]
+fn a_directory_of_an_earlier_release_is_gone_on_from() {
+    let bytes = of_before(|_| ());
+    let old = Directory::from_bytes(&bytes).unwrap();
+    assert_eq!((old.publication(), old.as_bytes()), (None, &bytes[..]));
+    assert_eq!(later(1, |_| ()).unwrap().check_follows(&old), Ok(()));
+    // But none follows, and no new wallet begins with one: an issuer would have as many as it likes.
+    let newer = Directory::from_bytes(&of_before(|parts| parts.serial = 9)).unwrap();
+    for known in [&old, &directory(|_| ()).unwrap()] {
+        assert_eq!(newer.check_follows(known), Err(DirectoryError::Decode(DecodeError::Version(1))));
+    }
+    assert!(newer.check_current(T0).is_err());
 }

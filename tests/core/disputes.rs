@@ -25,7 +25,7 @@ fn call(settled_at: u64, tokens: u64, receipt_cost: u64, key: &GatewaySigningKey
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
     let settled = world.settle(&world.admit(&paid), settled_at);
-    let accepted = wallet.accept(&paid.key, settled.settlement()).unwrap();
+    let accepted = wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     let subject =
         ReceiptSubject { issuer: wallet.issuer(), gateway: GATEWAY, spend: paid.key, content: request().content() };
     let usage = vec![("token".to_owned(), tokens)];
@@ -105,7 +105,8 @@ fn an_honest_issuer_is_not_convicted_of_two_directories() {
     let world = World::new();
     let root = world.root.public_key();
     let sign = |serial, session_seconds| {
-        let parts = DirectoryParts { serial, limits: Limits { session_seconds }, ..directory_parts() };
+        let published = T0.after(serial * HOUR);
+        let parts = DirectoryParts { serial, published, limits: Limits { session_seconds }, ..directory_parts() };
         SignedDirectory::sign(&Directory::new(parts).unwrap(), &world.root).unwrap()
     };
     let mut wallet = world.funded(1);
@@ -134,7 +135,8 @@ fn a_caller_with_two_signatures_on_one_change_note_does_not_convict_an_honest_ga
     let payment = PaymentId::from_bytes([1; 32]);
     world.payments.grant(payment, micro(24)).unwrap();
     let lanes = core::array::from_fn(|lane| MintLane { note: note(lane), amount: amounts[lane] });
-    let minted = world.issuer.mint(&MintRequest { payment, account: account.account_id(), lanes }, T0).unwrap();
+    let minted =
+        world.issuer.mint(&MintRequest { payment, account: account.account_id(), lanes }, T0).unwrap().response;
     let witness = SpendWitness {
         account,
         note: note(0),
@@ -180,6 +182,7 @@ fn a_caller_with_two_signatures_on_one_change_note_does_not_convict_an_honest_ga
         content: Some(request().content()),
         settlement: Some(Settlement { epoch: minted.epoch, refund: micro(4), signature: minted.signatures[1].clone() }),
         receipt: Some(receipt.to_bytes()),
+        mint: None,
         directories: vec![world.issuer.signed_directory().clone()],
         heard: Vec::new(),
     };
@@ -190,7 +193,8 @@ fn a_caller_with_two_signatures_on_one_change_note_does_not_convict_an_honest_ga
 fn one_contradiction_that_is_seen_again_and_again_is_kept_once() {
     let world = World::new();
     let sign = |session_seconds| {
-        let parts = DirectoryParts { serial: 5, limits: Limits { session_seconds }, ..directory_parts() };
+        let (serial, published, limits) = (5, T0, Limits { session_seconds });
+        let parts = DirectoryParts { serial, published, limits, ..directory_parts() };
         SignedDirectory::sign(&Directory::new(parts).unwrap(), &world.root).unwrap()
     };
     let mut wallet = world.funded(1);
@@ -208,7 +212,7 @@ fn what_is_no_receipt_does_not_fill_the_wallet() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
-    let accepted = wallet.accept(&paid.key, world.settle(&world.admit(&paid), 3).settlement()).unwrap();
+    let accepted = wallet.accept(&paid.key, world.settle(&world.admit(&paid), 3).settlement(), T0).unwrap();
     let verdict = wallet.take_receipt(&paid.key, &accepted, Some(&vec![1; 20 << 20]), T0).unwrap();
     assert_eq!(verdict, ReceiptVerdict::NotSigned);
     let kept = wallet.journal().entry(&paid.key.nullifier).unwrap().unwrap().outcome.unwrap();

@@ -150,7 +150,7 @@ fn two_honest_spends_of_two_notes_accuse_nobody() {
     assert_eq!(pair.unwrap_err(), EvidenceError::OtherNote);
     // Nor two spends of one lane, one after the other.
     let settled = world.settle(&world.admit(&first), 3);
-    wallet.accept(&first.key, settled.settlement()).unwrap();
+    wallet.accept(&first.key, settled.settlement(), T0).unwrap();
     let third = pay(&mut wallet, LANE0, 10, T0);
     let pair = Evidence::new(spend_of(&first), spend_of(&third), world.gateway.directory(), verifying_key(&world));
     assert_eq!(pair.unwrap_err(), EvidenceError::OtherNote);

@@ -55,7 +55,7 @@ fn a_second_proof_of_a_note_is_never_sent() {
     // Nor after the lane has moved on, not even one that a copy of the wallet made.
     let settled = world.settle(&world.admit(&paid), 10);
     let late = ready(&world.funded(1), LANE0, 20, T0);
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     assert!(matches!(wallet.authorise(late, &request(), T0), Err(AuthoriseError::NotFrontier(_))));
 }
 
@@ -144,8 +144,8 @@ fn wallet_with<J: Journal>(world: &World, journal: J) -> Wallet<J> {
 fn fund<J: Journal>(world: &World, wallet: &mut Wallet<J>) {
     let payment = PaymentId::from_bytes([1; 32]);
     world.payments.grant(payment, micro(100)).unwrap();
-    let response = world.issuer.mint(&wallet.request_mint(payment, sixty_and_forty()).unwrap(), T0).unwrap();
-    wallet.accept_mint(&payment, &response).unwrap();
+    let response = world.issuer.mint(&wallet.request_mint(payment, sixty_and_forty(), T0).unwrap(), T0).unwrap();
+    wallet.accept_mint(&payment, &response, T0).unwrap();
 }
 
 /// A journal whose disk is full, at times.

@@ -50,9 +50,9 @@ fn world(order: &[usize], seed: u64) -> (Vec<Seen>, Vec<Known>) {
         let mut wallet = world.wallet_of(RootSecret::from_bytes(secret), DeviceId::from_bytes([0; 8]));
         let payment = PaymentId::from_bytes([10 + caller; 32]);
         world.payments.grant(payment, micro(100)).unwrap();
-        let request = wallet.request_mint(payment, sixty_and_forty()).unwrap();
+        let request = wallet.request_mint(payment, sixty_and_forty(), T0).unwrap();
         let response = world.issuer.mint(&request, T0).unwrap();
-        wallet.accept_mint(&payment, &response).unwrap();
+        wallet.accept_mint(&payment, &response, T0).unwrap();
         known.push(Known { request: request.to_bytes().to_vec(), response: response.to_bytes() });
         wallets.push(wallet);
     }
@@ -67,7 +67,7 @@ fn world(order: &[usize], seed: u64) -> (Vec<Seen>, Vec<Known>) {
         let paid = wallet.authorise(ready, &request(), T0).unwrap();
         let following = wallet.fetch(&paid.key, &errand()).unwrap();
         let settled = world.settle(&world.admit(&paid), 3);
-        wallet.accept(&paid.key, settled.settlement()).unwrap();
+        wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
         let settlement = settled.settlement().to_bytes().to_vec();
         seen.push(Seen { opening: paid.opening, following, settlement });
     }
@@ -138,4 +138,24 @@ fn the_lane_that_pays_is_left_to_chance() {
     }
     // Five standard deviations.
     assert!(counts.iter().all(|count| (420..=580).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn clones_of_one_machine_blind_two_proofs_differently() {
+    let world = World::new();
+    let (first, second) = (world.funded(1), world.funded(1));
+    let plan = |wallet: &halometer::wallet::Wallet, class| wallet.plan(LANE0, &GATEWAY, micro(class), T0).unwrap();
+    let proof = |job, seed| {
+        let mut wallet = world.funded(1);
+        let paid = wallet.authorise(prove_by(job, &mut rng(seed)), &request(), T0).unwrap();
+        Opening::from_bytes(&paid.opening).unwrap().spend.proof.as_bytes().to_vec()
+    };
+    // The same state of the machine, and so the same randomness from its system.
+    let same = proof(plan(&first, 10), 5);
+    assert!(same == proof(plan(&second, 10), 5), "one statement, one proof");
+    let other = proof(plan(&second, 20), 5);
+    // The first column of the witness is the same but for its blinding, and then alike but for a few cells: no point is the same.
+    let points = |proof: &[u8]| proof[..16 * 64].chunks(64).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    assert!(points(&same).iter().zip(points(&other)).all(|(one, other)| *one != other));
+    assert!(same != proof(plan(&first, 10), 6), "fresh randomness counts too");
 }

@@ -19,7 +19,7 @@ fn amounts(list: [u64; LANES]) -> [Credits; LANES] {
 #[test]
 fn minting_without_a_payment_gives_nothing() {
     let world = World::new();
-    let request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Unpaid)));
     assert_eq!(world.mints.totals().unwrap().amount(), 0);
 }
@@ -30,12 +30,12 @@ fn asking_for_more_or_less_than_was_paid_gives_nothing() {
     world.payments.grant(PAYMENT, micro(100)).unwrap();
     let wrap = [u64::MAX, 101, 0, 0, 0, 0, 0, 0];
     for (seed, list) in [[101, 0, 0, 0, 0, 0, 0, 0], [99, 0, 0, 0, 0, 0, 0, 0], [0; 8]].into_iter().enumerate() {
-        let request = world.wallet(seed as u8).request_mint(PAYMENT, amounts(list)).unwrap();
+        let request = world.wallet(seed as u8).request_mint(PAYMENT, amounts(list), T0).unwrap();
         assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Amount { .. })), "{list:?}");
     }
     // The wallet would not ask for a sum that overflows, a cheat does.
-    assert!(matches!(world.wallet(9).request_mint(PAYMENT, amounts(wrap)).unwrap_err(), PaymentError::Overflow));
-    let mut request = world.wallet(9).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    assert!(matches!(world.wallet(9).request_mint(PAYMENT, amounts(wrap), T0).unwrap_err(), PaymentError::Overflow));
+    let mut request = world.wallet(9).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     request.lanes.iter_mut().zip(wrap).for_each(|(lane, amount)| lane.amount = micro(amount));
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Amount { .. })));
 }
@@ -45,18 +45,18 @@ fn minting_one_payment_twice_gives_the_first_answer_even_in_the_next_epoch() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
     let mut wallet = world.wallet(1);
-    let request = wallet.request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let request = wallet.request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     let first = world.issuer.mint(&request, T0).unwrap();
-    let again = wallet.request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let again = wallet.request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     assert_eq!(*again.to_bytes(), *request.to_bytes());
     let later = world.issuer.mint(&again, T0.after(DAY)).unwrap();
     assert_eq!(later, first);
-    assert_eq!(later.epoch, EPOCH[0], "not signed again by the key that issues now");
+    assert_eq!(later.response.epoch, EPOCH[0], "not signed again by the key that issues now");
     assert_eq!(world.mints.totals().unwrap().amount(), 100);
     // Accepting it twice gives no second set of notes.
-    wallet.accept_mint(&PAYMENT, &first).unwrap();
+    wallet.accept_mint(&PAYMENT, &first, T0).unwrap();
     let paid = pay(&mut wallet, LANE0, 10, T0);
-    wallet.accept_mint(&PAYMENT, &first).unwrap();
+    wallet.accept_mint(&PAYMENT, &first, T0).unwrap();
     assert!(wallet.resend(&paid.key, &crate::world::request()).is_ok(), "the lane that is in flight stays so");
 }
 
@@ -65,20 +65,20 @@ fn minting_one_payment_for_another_account_or_other_notes_is_a_conflict() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
     let mut honest = world.wallet(1);
-    world.issuer.mint(&honest.request_mint(PAYMENT, sixty_and_forty()).unwrap(), T0).unwrap();
+    world.issuer.mint(&honest.request_mint(PAYMENT, sixty_and_forty(), T0).unwrap(), T0).unwrap();
 
     // Another account.
-    let thief = world.wallet(2).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let thief = world.wallet(2).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     assert!(matches!(world.issuer.mint(&thief, T0), Err(MintError::Conflict)));
     // Another rho.
-    let mut request = honest.request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let mut request = honest.request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     request.lanes[7].note = NoteSecret::random(&mut rng(1));
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Conflict)));
     // Other amounts.
-    let mut request = honest.request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let mut request = honest.request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     (request.lanes[0].amount, request.lanes[1].amount) = (micro(40), micro(60));
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Conflict)));
-    assert!(matches!(honest.request_mint(PAYMENT, [micro(0); LANES]).unwrap_err(), PaymentError::OtherAmounts));
+    assert!(matches!(honest.request_mint(PAYMENT, [micro(0); LANES], T0).unwrap_err(), PaymentError::OtherAmounts));
     assert_eq!(world.mints.totals().unwrap().amount(), 100);
 }
 
@@ -87,7 +87,7 @@ fn minting_a_second_payment_for_a_known_account_is_refused() {
     let world = World::new();
     let mut wallet = world.funded(1);
     world.payments.grant(PAYMENT, micro(100)).unwrap();
-    let mut request = wallet.request_mint(PaymentId::from_bytes([1; 32]), sixty_and_forty()).unwrap();
+    let mut request = wallet.request_mint(PaymentId::from_bytes([1; 32]), sixty_and_forty(), T0).unwrap();
     request.payment = PAYMENT;
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::KnownAccount)));
 }
@@ -100,7 +100,7 @@ fn minting_for_the_account_that_everybody_knows_is_refused() {
     let zero = recover_account((&first.0, &first.1), (&second.0, &second.1)).unwrap();
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
-    let mut request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let mut request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     request.account = zero;
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::ZeroAccount)));
 }
@@ -112,13 +112,13 @@ fn two_payments_of_one_wallet_have_two_accounts() {
     let mut accounts = Vec::new();
     let mut notes = Vec::new();
     for byte in 0..4 {
-        let request = wallet.request_mint(PaymentId::from_bytes([byte; 32]), sixty_and_forty()).unwrap();
+        let request = wallet.request_mint(PaymentId::from_bytes([byte; 32]), sixty_and_forty(), T0).unwrap();
         accounts.push(request.account);
         notes.extend(request.lanes.iter().map(|lane| lane.note.to_bytes()));
     }
     // Another device with the same root secret, and the same payment id.
     let mut device = world.wallet_on(1, DeviceId::from_bytes([1; 8]));
-    let request = device.request_mint(PaymentId::from_bytes([0; 32]), sixty_and_forty()).unwrap();
+    let request = device.request_mint(PaymentId::from_bytes([0; 32]), sixty_and_forty(), T0).unwrap();
     accounts.push(request.account);
     notes.extend(request.lanes.iter().map(|lane| lane.note.to_bytes()));
     let count = (accounts.len(), notes.len());
@@ -133,7 +133,7 @@ fn two_payments_of_one_wallet_have_two_accounts() {
 fn minting_one_note_in_two_lanes_is_refused() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
-    let mut request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let mut request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     request.lanes[5].note = NoteSecret::from_bytes(&request.lanes[2].note.to_bytes()).unwrap();
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::RepeatedNote)));
 }
@@ -143,7 +143,7 @@ fn racing_for_one_payment_with_many_accounts_mints_once() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
     let requests: Vec<MintRequest> =
-        (0..8).map(|seed| world.wallet(seed).request_mint(PAYMENT, sixty_and_forty()).unwrap()).collect();
+        (0..8).map(|seed| world.wallet(seed).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap()).collect();
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = requests.iter().map(|request| scope.spawn(|| world.issuer.mint(request, T0))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -158,22 +158,26 @@ fn an_issuer_that_answers_with_worthless_signatures_is_caught() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
     let mut wallet = world.wallet(1);
-    let request = wallet.request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let request = wallet.request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     let good = world.issuer.mint(&request, T0).unwrap();
     let never_asked = PaymentId::from_bytes([8; 32]);
-    assert!(matches!(wallet.accept_mint(&never_asked, &good), Err(AcceptMintError::UnknownPayment)));
+    assert!(matches!(wallet.accept_mint(&never_asked, &good, T0), Err(AcceptMintError::UnknownPayment)));
     let mut swapped = good.clone();
-    swapped.signatures.swap(0, 1);
-    assert!(matches!(wallet.accept_mint(&PAYMENT, &swapped), Err(AcceptMintError::Signature(0))));
+    swapped.response.signatures.swap(0, 1);
+    assert!(matches!(wallet.accept_mint(&PAYMENT, &swapped, T0), Err(AcceptMintError::Signature(0))));
     let mut last = good.clone();
-    last.signatures[7] = last.signatures[6].clone();
-    assert!(matches!(wallet.accept_mint(&PAYMENT, &last), Err(AcceptMintError::Signature(7))));
-    let other_key = MintResponse { epoch: EPOCH[1], ..good.clone() };
-    assert!(matches!(wallet.accept_mint(&PAYMENT, &other_key), Err(AcceptMintError::Signature(0))));
-    let unknown = MintResponse { epoch: EpochNumber::new(3), ..good.clone() };
-    assert!(matches!(wallet.accept_mint(&PAYMENT, &unknown), Err(AcceptMintError::UnknownEpoch(n)) if n.number() == 3));
+    last.response.signatures[7] = last.response.signatures[6].clone();
+    assert!(matches!(wallet.accept_mint(&PAYMENT, &last, T0), Err(AcceptMintError::Signature(7))));
+    let mut other_key = good.clone();
+    other_key.response.epoch = EPOCH[1];
+    assert!(matches!(wallet.accept_mint(&PAYMENT, &other_key, T0), Err(AcceptMintError::Signature(0))));
+    let mut unknown = good.clone();
+    unknown.response.epoch = EpochNumber::new(3);
+    assert!(
+        matches!(wallet.accept_mint(&PAYMENT, &unknown, T0), Err(AcceptMintError::UnknownEpoch(n)) if n.number() == 3)
+    );
     assert_eq!(wallet.balance().total(), 0);
-    wallet.accept_mint(&PAYMENT, &good).unwrap();
+    wallet.accept_mint(&PAYMENT, &good, T0).unwrap();
     assert_eq!(wallet.balance().total(), 100);
 }
 
@@ -212,7 +216,7 @@ impl PaymentSource for Broken {
 #[test]
 fn a_store_or_a_payment_source_that_fails_mints_nothing() {
     let directory = Directory::new(directory_parts()).unwrap();
-    let request = World::new().wallet(1).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let request = World::new().wallet(1).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     let payments = Arc::new(DevelopmentPayments::new());
     payments.grant(PAYMENT, micro(100)).unwrap();
     let issuer = Issuer::new(&root_key(), directory.clone(), epoch_keys(), Arc::new(Broken), payments).unwrap();
@@ -229,6 +233,28 @@ fn a_store_or_a_payment_source_that_fails_mints_nothing() {
 fn nothing_is_minted_when_no_epoch_issues() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
-    let request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty()).unwrap();
+    let request = world.wallet(1).request_mint(PAYMENT, sixty_and_forty(), T0).unwrap();
     assert!(matches!(world.issuer.mint(&request, T0.after(3 * DAY)), Err(MintError::NoIssuingEpoch)));
+}
+
+#[test]
+fn what_is_printed_of_a_mint_names_no_payment() {
+    let world = World::new();
+    let payment = PaymentId::from_bytes([0xab; 32]);
+    world.payments.grant(payment, micro(100)).unwrap();
+    let mut wallet = world.wallet(1);
+    let request = wallet.request_mint(payment, sixty_and_forty(), T0).unwrap();
+    let before: Vec<_> = wallet.payments().collect();
+    let answer = world.issuer.mint(&request, T0).unwrap();
+    wallet.accept_mint(&payment, &answer, T0).unwrap();
+    let record = world.mints.by_payment(&payment).unwrap();
+    let statement = wallet.mint_statement(&payment);
+    let printed = format!("{request:?} {before:?} {answer:?} {record:?} {statement:?} {payment:?} {:?}", world.mints);
+    for account in [hex(payment.as_bytes()), "171, 171".to_owned()] {
+        assert!(!printed.contains(&account), "{printed}");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

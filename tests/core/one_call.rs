@@ -21,14 +21,14 @@ fn a_call_costs_what_it_cost_to_the_micro_credit() {
     assert_eq!(spend.charge(), micro(10));
     let settled = world.settle(&spend, 3);
     let settlement = Settlement::from_bytes(&settled.settlement().to_bytes()).unwrap();
-    let accepted = wallet.accept(&paid.key, &settlement).unwrap();
+    let accepted = wallet.accept(&paid.key, &settlement, T0).unwrap();
     assert_eq!((accepted.charge, accepted.cost, accepted.refund), (micro(10), micro(3), micro(7)));
     assert_eq!(wallet.balance(), Balance { available: 97, waiting: 0, reserved: 0, ..Balance::default() });
 
     // The change is a note: v = 50 and r = 7 pay for 20, and at another gateway's proof nothing differs.
     let paid = pay(&mut wallet, LANE0, 20, T0);
     let settled = world.settle(&world.admit(&paid), 20);
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     let status = wallet.lanes().next().unwrap().1;
     assert_eq!(status, LaneStatus::Idle { value: micro(37), epoch: EPOCH[0] });
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use halometer::gateway::{Gateway, Opened};
 use halometer::lifecycle::AdmittedSpend;
-use halometer::pipeline::{OwnedRequest, Pipeline, PipelineError, PipelineLimits, PipelineParts, Source, WorkError};
+use halometer::pipeline::{OwnedRequest, Pipeline, PipelineError, PipelineLimits, PipelineParts, Source};
 use halometer::protocol::*;
 use halometer::store::durable::{DurableStore, StoreOptions};
 use halometer::store::{MemorySpentSet, SpentSet};
 use halometer::wallet::LaneId;
+use halometer::workers::WorkError;
 
 use crate::world::*;
 

@@ -9,7 +9,7 @@ use crate::world::*;
 fn judged(world: &World, wallet: &mut Wallet, cost: u64, seed: u8, usage: &[(&str, u64)], says: u64) -> ReceiptVerdict {
     let paid = pay(wallet, LANE0, 10, T0);
     let settled = world.settle(&world.admit(&paid), cost);
-    let accepted = wallet.accept(&paid.key, settled.settlement()).unwrap();
+    let accepted = wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     let (issuer, content) = (world.gateway.directory().issuer(), request().content());
     let subject = ReceiptSubject { issuer, gateway: GATEWAY, spend: paid.key, content };
     let usage = usage.iter().map(|(item, units)| ((*item).to_owned(), *units)).collect();

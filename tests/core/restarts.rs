@@ -21,7 +21,7 @@ fn ask(world: &World, wallet: &mut Wallet, now: Timestamp) -> Vec<LaneId> {
     for epoch in wallet.unchecked_epochs(now) {
         let all = world.set.scan(epoch, None, usize::MAX).unwrap();
         let all: Vec<Nullifier> = all.into_iter().map(|record| record.key.nullifier).collect();
-        for question in wallet.questions(epoch, all.len() as u64) {
+        for question in wallet.questions(epoch, all.len() as u64, T0) {
             frozen.extend(wallet.answer(&question, &all, now).unwrap());
         }
     }
@@ -56,7 +56,7 @@ fn a_wallet_is_the_same_after_every_stage_of_a_call() {
 
     // Settled, and the settlement taken.
     let settled = world.settle(&world.admit(&paid), 3);
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     assert!(matches!(status(&wallet, LANE0), LaneStatus::Unchecked { .. }), "a copy may have taken it too");
     wallet = reopened(&world, wallet.into_journal()).unwrap();
     assert_eq!(ask(&world, &mut wallet, T0), []);
@@ -79,9 +79,9 @@ fn both_halves_of_a_transfer_survive_a_crash() {
     // And a crash after only one half was taken.
     let sent = send(&mut wallet, [LANE1, LANE0], 10, T0);
     let halves = both(world.transfer(&sent.transfer, T0));
-    wallet.accept(&sent.keys[0], halves[0].settlement()).unwrap();
+    wallet.accept(&sent.keys[0], halves[0].settlement(), T0).unwrap();
     wallet = reopened(&world, wallet.into_journal()).unwrap();
-    wallet.accept(&sent.keys[1], halves[1].settlement()).unwrap();
+    wallet.accept(&sent.keys[1], halves[1].settlement(), T0).unwrap();
     ask(&world, &mut wallet, T0);
     assert_eq!(worth(&wallet), [Some(50), Some(50)]);
 }
@@ -98,10 +98,10 @@ fn a_copy_freezes_what_the_original_has_spent() {
     taken.push(copies(&original));
     let admitted = world.admit(&paid);
     taken.push(copies(&original));
-    original.accept(&paid.key, world.settle(&admitted, 3).settlement()).unwrap();
+    original.accept(&paid.key, world.settle(&admitted, 3).settlement(), T0).unwrap();
     taken.push(copies(&original));
     let next = pay(&mut original, LANE0, 10, T0);
-    original.accept(&next.key, world.settle(&world.admit(&next), 3).settlement()).unwrap();
+    original.accept(&next.key, world.settle(&world.admit(&next), 3).settlement(), T0).unwrap();
     taken.push(copies(&original));
 
     for (stage, journal) in taken.into_iter().enumerate() {
@@ -150,8 +150,8 @@ fn a_payment_that_is_minted_again_from_a_backup_is_asked_about() {
     world.settle(&world.admit(&paid), 3);
 
     let mut restored = reopened(&world, backup).unwrap();
-    let minted = world.issuer.mint(&restored.request_mint(payment, sixty_and_forty()).unwrap(), T0).unwrap();
-    restored.accept_mint(&payment, &minted).unwrap();
+    let minted = world.issuer.mint(&restored.request_mint(payment, sixty_and_forty(), T0).unwrap(), T0).unwrap();
+    restored.accept_mint(&payment, &minted, T0).unwrap();
     assert!(matches!(restored.plan(LANE0, &GATEWAY, micro(10), T0), Err(PlanError::Unchecked(_))));
     assert_eq!(ask(&world, &mut restored, T0), [LANE0]);
 }
@@ -161,7 +161,7 @@ fn an_answer_frees_only_the_lanes_that_it_covers() {
     let world = World::new();
     let mut wallet = reopened(&world, world.funded(1).into_journal()).unwrap();
     // So many are spent that questions are about parts of them.
-    let questions = wallet.questions(EPOCH[0], 1 << 24);
+    let questions = wallet.questions(EPOCH[0], 1 << 24, T0);
     assert!(questions.len() > 1 && questions.iter().all(|question| question.prefix.bits() == 12));
     assert!(questions.is_sorted(), "not in the order of lanes");
     wallet.answer(&questions[0], &[], T0).unwrap();
@@ -172,18 +172,18 @@ fn an_answer_frees_only_the_lanes_that_it_covers() {
     // Nor does one about another epoch.
     let other = halometer::wallet::Question { epoch: EPOCH[1], prefix: Prefix::WHOLE };
     wallet.answer(&other, &[], T0).unwrap();
-    assert_eq!(wallet.questions(EPOCH[0], 1 << 24).len(), questions.len() - 1);
+    assert_eq!(wallet.questions(EPOCH[0], 1 << 24, T0).len(), questions.len() - 1);
 }
 
 #[test]
 fn the_number_of_a_payment_is_never_used_again() {
     let world = World::new();
     let mut wallet = world.wallet(1);
-    let first = wallet.request_mint(PaymentId::from_bytes([1; 32]), sixty_and_forty()).unwrap();
+    let first = wallet.request_mint(PaymentId::from_bytes([1; 32]), sixty_and_forty(), T0).unwrap();
     let mut wallet = reopened(&world, wallet.into_journal()).unwrap();
-    let second = wallet.request_mint(PaymentId::from_bytes([2; 32]), sixty_and_forty()).unwrap();
+    let second = wallet.request_mint(PaymentId::from_bytes([2; 32]), sixty_and_forty(), T0).unwrap();
     assert_ne!(first.account, second.account, "one account for two payments links them");
-    let again = wallet.request_mint(PaymentId::from_bytes([1; 32]), sixty_and_forty()).unwrap();
+    let again = wallet.request_mint(PaymentId::from_bytes([1; 32]), sixty_and_forty(), T0).unwrap();
     assert_eq!(first.account, again.account);
 }
 
@@ -207,7 +207,8 @@ fn an_older_directory_is_refused_after_a_restart_and_a_contradiction_is_kept() {
     let mut wallet = world.funded(1);
     let sign = |serial, session_seconds| {
         let limits = Limits { session_seconds };
-        let parts = DirectoryParts { serial, limits, ..directory_parts() };
+        let published = T0.after(serial * HOUR);
+        let parts = DirectoryParts { serial, published, limits, ..directory_parts() };
         SignedDirectory::sign(&Directory::new(parts).unwrap(), &world.root).unwrap()
     };
     let serial = wallet.directory().parts().serial;
@@ -282,7 +283,8 @@ fn a_journal_whose_numbers_are_out_of_range_is_refused() {
     let world = World::new();
     let mut journal = world.funded(1).into_journal();
     let (payment, minted) = (PaymentId::from_bytes([7; 32]), None);
-    let last = PaymentEntry { number: u64::MAX, payment, amounts: sixty_and_forty(), minted };
+    let amounts = sixty_and_forty();
+    let last = PaymentEntry { number: u64::MAX, payment, amounts, requested_at: None, minted, seal: None };
     journal.put_payment(&last).unwrap();
     assert!(matches!(reopened(&world, journal), Err(OpenError::Damaged(_))), "there is no number after it");
 

@@ -111,7 +111,7 @@ fn what_a_crashed_process_left_open_is_settled_by_another_after_its_lease() {
     let late = world.issuer.settle(&*world.set, &lost, micro(10), after);
     assert!(matches!(late, Err(SettleError::Store(StoreError::NotOwner))));
     let settled = world.issuer.settle(&*world.set, &taken, Credits::ZERO, after).unwrap();
-    let accepted = wallet.accept(&paid.key, settled.settlement()).unwrap();
+    let accepted = wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     assert_eq!(accepted.cost, Credits::ZERO);
     assert_eq!(wallet.balance().available, 100);
     // Now it gets what is stored.

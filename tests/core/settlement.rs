@@ -63,7 +63,7 @@ fn a_change_note_of_the_next_epoch_is_spent_there() {
     let later = T0.after(DAY);
     let settled = world.issuer.settle(&*world.set, &spend, micro(4), later).unwrap();
     assert_eq!(settled.settlement().epoch, EPOCH[1]);
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), later).unwrap();
     let next = pay(&mut wallet, LANE0, 10, later);
     assert_eq!(next.key.epoch, EPOCH[1]);
     admitted(world.open(&next, later));
@@ -127,30 +127,30 @@ fn a_hostile_settlement_is_refused_and_the_lane_waits_for_the_real_one() {
         |refund: u64| Settlement { epoch: EPOCH[0], refund: micro(refund), signature: key.sign(&change.leaf(refund)) };
 
     // More than the charge, though the issuer has signed it: the sum would mark the caller.
-    assert!(matches!(wallet.accept(&paid.key, &signed(15)), Err(AcceptError::AboveCharge { .. })));
+    assert!(matches!(wallet.accept(&paid.key, &signed(15), T0), Err(AcceptError::AboveCharge { .. })));
     // An odd amount.
-    assert!(matches!(wallet.accept(&paid.key, &signed(7)), Err(AcceptError::NotQuantised { .. })));
+    assert!(matches!(wallet.accept(&paid.key, &signed(7), T0), Err(AcceptError::NotQuantised { .. })));
     // Another refund than the signed one.
     let lie = Settlement { refund: micro(10), ..real.clone() };
-    assert!(matches!(wallet.accept(&paid.key, &lie), Err(AcceptError::Signature(_))));
+    assert!(matches!(wallet.accept(&paid.key, &lie, T0), Err(AcceptError::Signature(_))));
     // Another epoch than the signed one, and one that is in no directory.
     let lie = Settlement { epoch: EPOCH[1], ..real.clone() };
-    assert!(matches!(wallet.accept(&paid.key, &lie), Err(AcceptError::Signature(_))));
+    assert!(matches!(wallet.accept(&paid.key, &lie, T0), Err(AcceptError::Signature(_))));
     let lie = Settlement { epoch: EpochNumber::new(9), ..real.clone() };
-    assert!(matches!(wallet.accept(&paid.key, &lie), Err(AcceptError::UnknownEpoch(_))));
+    assert!(matches!(wallet.accept(&paid.key, &lie, T0), Err(AcceptError::UnknownEpoch(_))));
     // A key that is in no directory.
     let own = SigningKey::generate(&mut rng(77));
     let lie = Settlement { signature: own.sign(&change.leaf(5)), ..real.clone() };
-    assert!(matches!(wallet.accept(&paid.key, &lie), Err(AcceptError::Signature(_))));
+    assert!(matches!(wallet.accept(&paid.key, &lie, T0), Err(AcceptError::Signature(_))));
     // The settlement of another spend.
     let other = pay(&mut wallet, LaneId { lane: 1, ..LANE0 }, 10, T0);
     let foreign = world.settle(&world.admit(&other), 5);
-    assert!(matches!(wallet.accept(&paid.key, foreign.settlement()), Err(AcceptError::Signature(_))));
+    assert!(matches!(wallet.accept(&paid.key, foreign.settlement(), T0), Err(AcceptError::Signature(_))));
 
     assert_eq!(wallet.balance().total(), 100);
-    assert_eq!(wallet.accept(&paid.key, real).unwrap().cost, micro(5));
+    assert_eq!(wallet.accept(&paid.key, real, T0).unwrap().cost, micro(5));
     // It counts once.
-    assert!(matches!(wallet.accept(&paid.key, real), Err(AcceptError::NotInFlight)));
+    assert!(matches!(wallet.accept(&paid.key, real, T0), Err(AcceptError::NotInFlight)));
     assert_eq!(wallet.balance().total(), 95);
 }
 

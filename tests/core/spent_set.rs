@@ -52,7 +52,7 @@ mod durable {
 
         fn create(&self) -> DurableSpentSet {
             let gateway = GatewayId::from_bytes([1; 16]);
-            DurableStore::create(self.next(), gateway, &StoreOptions::default()).unwrap().spent_set()
+            DurableStore::create(self.next(), gateway, &options()).unwrap().spent_set()
         }
 
         /// The files as they are in this instant, with nobody having closed them.
@@ -61,8 +61,13 @@ mod durable {
             copy(set.store().path(), &after);
             assert!(set.partitions().is_ok(), "it was alive until now");
             drop(set);
-            Some(DurableStore::open(after, &StoreOptions::default()).unwrap().spent_set())
+            Some(DurableStore::open(after, &options()).unwrap().spent_set())
         }
+    }
+
+    /// A copy of the directory is a whole store.
+    fn options() -> StoreOptions {
+        StoreOptions { allow_mark_inside: true, ..StoreOptions::default() }
     }
 
     fn copy(from: &Path, to: &Path) {

@@ -39,7 +39,7 @@ fn credit_moves_between_lanes_and_none_is_lost() {
     assert_eq!(wallet.balance().total(), 100);
     let settled = both(world.transfer(&sent.transfer, T0));
     assert_eq!(settlements(&settled).map(|half| half.refund), [micro(0), micro(20)]);
-    let accepted = wallet.accept_transfer(&sent.keys, &settlements(&settled)).unwrap();
+    let accepted = wallet.accept_transfer(&sent.keys, &settlements(&settled), T0).unwrap();
     assert_eq!(accepted.map(|half| (half.cost, half.refund.micro())), [(Credits::ZERO, 0), (Credits::ZERO, 20)]);
     assert_eq!(worth(&wallet), [Some(40), Some(60)]);
     let books = world.issuer.books(&*world.set).unwrap();
@@ -71,9 +71,9 @@ fn sending_a_transfer_again_signs_nothing_and_moves_nothing() {
     world.set.close(EPOCH[0]).unwrap();
     assert_eq!(both(world.transfer(&sent.transfer, T0)), settled);
     assert_eq!(world.set.totals(EPOCH[0]).unwrap().moved_in, 20);
-    wallet.accept_transfer(&sent.keys, &settlements(&settled)).unwrap();
+    wallet.accept_transfer(&sent.keys, &settlements(&settled), T0).unwrap();
     assert_eq!(wallet.resend_transfer(&sent.keys[0], &errand()), Err(NotInFlight));
-    assert!(wallet.accept_transfer(&sent.keys, &settlements(&settled)).is_err());
+    assert!(wallet.accept_transfer(&sent.keys, &settlements(&settled), T0).is_err());
     assert_eq!(worth(&wallet), [Some(40), Some(60)]);
 }
 
@@ -160,8 +160,8 @@ fn a_note_is_not_transferred_to_itself_nor_what_does_not_fit_or_is_not_there() {
         let payment = PaymentId::from_bytes([n; 32]);
         world.payments.grant(payment, micro(first)).unwrap();
         let amounts = core::array::from_fn(|lane| micro(if lane == 0 { first } else { 0 }));
-        let request = wallet.request_mint(payment, amounts).unwrap();
-        wallet.accept_mint(&payment, &world.issuer.mint(&request, T0).unwrap()).unwrap();
+        let request = wallet.request_mint(payment, amounts, T0).unwrap();
+        wallet.accept_mint(&payment, &world.issuer.mint(&request, T0).unwrap(), T0).unwrap();
     }
     let small = halometer::wallet::LaneId { payment: 1, lane: 0 };
     let plan = |from, to, amount| wallet.plan_transfer(from, to, micro(amount), &GATEWAY, T0).map(drop);
@@ -218,7 +218,7 @@ fn a_transfer_of_which_one_half_was_cancelled_is_never_carried_out() {
         assert!(matches!(world.transfer(&sent.transfer, T0), Transferred::Parted));
         for (half, settled) in &cancelled {
             assert_eq!(settled.settlement().refund, micro([20, 0][*half]));
-            let accepted = wallet.accept(&sent.keys[*half], settled.settlement()).unwrap();
+            let accepted = wallet.accept(&sent.keys[*half], settled.settlement(), T0).unwrap();
             assert_eq!(accepted.cost, Credits::ZERO);
         }
         assert_eq!(worth(&wallet), [Some(60), Some(40)]);
@@ -236,7 +236,7 @@ fn cancelling_a_transfer_that_was_carried_out_gives_its_settlements() {
     let settled = both(world.transfer(&sent.transfer, T0));
     for (key, half) in sent.keys.iter().zip(&settled) {
         assert!(matches!(world.cancel(&wallet, key, FLIP), Ok(Cancelled::Settled(again)) if again == *half));
-        wallet.accept(key, half.settlement()).unwrap();
+        wallet.accept(key, half.settlement(), T0).unwrap();
     }
     assert_eq!(worth(&wallet), [Some(40), Some(60)]);
 }
@@ -257,7 +257,7 @@ fn cancelling_half_a_transfer_is_never_charged_for() {
         assert!(matches!(refused, Err(SettleError::AboveCap { .. })));
     }
     let settled = world.issuer.settle(&*world.set, &spend, spend.metered(), after).unwrap();
-    wallet.accept(&sent.keys[0], settled.settlement()).unwrap();
+    wallet.accept(&sent.keys[0], settled.settlement(), T0).unwrap();
     assert_eq!(worth(&wallet)[0], Some(60));
 }
 
@@ -301,7 +301,7 @@ fn an_old_note_is_merged_into_a_new_one() {
     let rolled = roll(&mut wallet, LANE1, FLIP);
     let spend = admitted(world.gateway.rollover(&rolled.opening, &errand(), FLIP));
     let settled = world.issuer.settle(&*world.set, &spend, Credits::ZERO, FLIP).unwrap();
-    wallet.accept(&rolled.key, settled.settlement()).unwrap();
+    wallet.accept(&rolled.key, settled.settlement(), FLIP).unwrap();
     let sent = send(&mut wallet, LANES, 50, FLIP);
     assert_eq!(sent.keys.map(|key| key.epoch), EPOCH);
     // Only half of it, when the old partition has closed meanwhile.
@@ -371,15 +371,15 @@ fn settlements_that_lose_credit_together_are_refused() {
         ("an overflow", [signed(0, 0, 0, 0), signed(1, u64::MAX, 0, 0)]),
     ];
     for (name, settlements) in hostile {
-        assert!(wallet.accept_transfer(&sent.keys, &settlements).is_err(), "{name}");
+        assert!(wallet.accept_transfer(&sent.keys, &settlements, T0).is_err(), "{name}");
         assert_eq!(worth(&wallet), [None, None], "{name}: neither is taken");
     }
     let swapped = [sent.keys[1], sent.keys[0]];
-    assert!(wallet.accept_transfer(&swapped, &[signed(1, 20, 0, 0), signed(0, 0, 0, 0)]).is_err());
+    assert!(wallet.accept_transfer(&swapped, &[signed(1, 20, 0, 0), signed(0, 0, 0, 0)], T0).is_err());
     // One after the other, as the answers of two cancels: carried out for the one, cancelled for the other.
-    wallet.accept(&sent.keys[0], &signed(0, 0, 0, 0)).unwrap();
-    assert!(matches!(wallet.accept(&sent.keys[1], &signed(1, 0, 0, 0)), Err(AcceptError::NotTransfer(_))));
-    wallet.accept(&sent.keys[1], &signed(1, 20, 1, 1)).unwrap();
+    wallet.accept(&sent.keys[0], &signed(0, 0, 0, 0), T0).unwrap();
+    assert!(matches!(wallet.accept(&sent.keys[1], &signed(1, 0, 0, 0), T0), Err(AcceptError::NotTransfer(_))));
+    wallet.accept(&sent.keys[1], &signed(1, 20, 1, 1), FLIP).unwrap();
     assert_eq!(worth(&wallet), [Some(40), Some(60)]);
 }
 
@@ -427,7 +427,7 @@ fn a_transfer_that_races_the_cancels_of_its_halves_is_whole_or_not_at_all() {
             other => panic!("{other:?}"),
         });
         let before = wallet.balance().total();
-        wallet.accept_transfer(&sent.keys, &settlements(&settled)).unwrap();
+        wallet.accept_transfer(&sent.keys, &settlements(&settled), T0).unwrap();
         assert_eq!((before, wallet.balance().available), (100, 100), "round {round}");
         carried_out += u64::from(settled[0].settlement().refund.is_zero());
     }
@@ -460,6 +460,12 @@ impl SpentSet for Failing<'_> {
         unreachable!()
     }
     fn retire(&self, _: EpochNumber) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    fn beat(&self, _: Look) -> Result<Beat, StoreError> {
+        unreachable!()
+    }
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
         unreachable!()
     }
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
@@ -513,7 +519,7 @@ fn a_crash_leaves_both_halves_or_none_and_the_transfer_is_sent_again() {
         assert_eq!(world.records(), (0, if stored { 2 } else { 0 }));
         let settled = both(carry_out(T0.after(60)).unwrap());
         assert_eq!(both(carry_out(FLIP).unwrap_or_else(|_| panic!())), settled);
-        wallet.accept_transfer(&sent.keys, &settlements(&settled)).unwrap();
+        wallet.accept_transfer(&sent.keys, &settlements(&settled), T0).unwrap();
         assert_eq!(worth(&wallet), [Some(40), Some(60)]);
     }
 }
@@ -544,4 +550,56 @@ fn a_double_spender_gets_no_third_note_out_of_two_transfers() {
     }
     assert_eq!(world.records(), (0, 2));
     assert!(!matches!(world.open(&pay(&mut world.funded(1), LANE0, 5, T0), T0), Ok(Opened::Admitted(_))));
+}
+
+/// The bytes with a bit of each proof flipped.
+fn with_bad_proofs(transfer: &[u8]) -> Vec<u8> {
+    let mut bad = transfer.to_vec();
+    for half in 0..2 {
+        bad[half * transfer.len() / 2 + Spend::TRANSFER_LENGTH - 1] ^= 1;
+    }
+    bad
+}
+
+#[test]
+fn a_known_transfer_gives_back_no_quota_that_it_never_took() {
+    let world = World::new();
+    let one = Rate { per_minute: 1, burst: 1 };
+    let limited = world.limited(Quotas { transfers: one, ..Quotas::default() });
+    let [mut first, mut second] = [world.funded(1), world.funded(2)];
+    let [a, b] = [send(&mut first, LANES, 20, T0), send(&mut second, LANES, 20, T0)];
+    let stored = |bytes: &[u8]| {
+        let checked = limited.transfer(bytes, &errand(), T0)?;
+        Ok::<_, AdmitError>(both(world.issuer.transfer(&*world.set, checked, T0).unwrap()))
+    };
+    let settled = stored(&a.transfer).unwrap();
+    for _ in 0..3 {
+        // Answered from the set: no proof is looked at.
+        assert_eq!(stored(&with_bad_proofs(&a.transfer)).unwrap(), settled);
+        assert_eq!(stored(&b.transfer).unwrap_err().problem(), Problem::Busy);
+    }
+    // What was taken for a proof that does not hold comes back, once.
+    for _ in 0..3 {
+        let refused = limited.transfer(&with_bad_proofs(&b.transfer), &errand(), T0.after(60)).unwrap_err();
+        assert_eq!(refused.problem(), Problem::ProofInvalid);
+    }
+    assert!(limited.transfer(&b.transfer, &errand(), T0.after(60)).is_ok());
+    assert_eq!(limited.transfer(&b.transfer, &errand(), T0.after(60)).unwrap_err().problem(), Problem::Busy);
+}
+
+#[test]
+fn a_parted_transfer_is_answered_from_the_set_whatever_its_proof() {
+    let world = World::new();
+    let none = Rate { per_minute: 0, burst: 0 };
+    let limited = world.limited(Quotas { transfers: none, ..Quotas::default() });
+    let mut wallet = world.funded(1);
+    let sent = send(&mut wallet, LANES, 20, T0);
+    let cancel = wallet.cancel(&sent.keys[0], &errand()).unwrap();
+    let Ok(Cancelled::Fresh(spend)) = world.gateway.cancel(&cancel, &errand(), T0) else { panic!("not fresh") };
+    world.issuer.settle(&*world.set, &spend, Credits::ZERO, T0).unwrap();
+    for bytes in [sent.transfer.clone(), with_bad_proofs(&sent.transfer)] {
+        let checked = limited.transfer(&bytes, &errand(), T0).unwrap();
+        assert!(matches!(world.issuer.transfer(&*world.set, checked, T0), Ok(Transferred::Parted)));
+    }
+    assert_eq!(world.records(), (0, 1));
 }

@@ -35,6 +35,18 @@ fn upkeep_of(owner: u8, records_per_partition: usize) -> Upkeep {
     Upkeep::new(UpkeepParts { owner, lease_seconds, extra_grace_seconds: 0, records_per_partition, warn_seconds })
 }
 
+/// Upkeep at times that surely have passed.
+trait Sure {
+    fn tick_at(&self, set: &dyn SpentSet, issuer: &Issuer, now: Timestamp) -> Result<UpkeepReport, UpkeepError>;
+}
+
+impl Sure for Upkeep {
+    fn tick_at(&self, set: &dyn SpentSet, issuer: &Issuer, now: Timestamp) -> Result<UpkeepReport, UpkeepError> {
+        set.beat(Look::Confirmed(now))?;
+        self.tick(set, issuer, now)
+    }
+}
+
 fn upkeep() -> Upkeep {
     upkeep_of(7, 100)
 }
@@ -52,7 +64,7 @@ fn set() -> MemorySpentSet {
 
 /// Leaves a spend open, metered at something, until its lease runs out.
 fn leave(set: &dyn SpentSet, n: u8, purpose: u8, (charge, metered): (u64, u64), lease: Timestamp) {
-    let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(n), tag: SpendTag::from_bytes([n; 16]) };
+    let key = RecordKey { epoch: EPOCH[0], nullifier: nullifier(n), tag: SpendTag::from_bytes([n; 32]) };
     let evidence = RecordEvidence {
         context: ContextHash::from_bytes(&[n; 32]).unwrap(),
         charge: micro(charge),
@@ -92,15 +104,37 @@ fn a_lapsed_spend_is_settled_at_what_was_metered_and_not_before() {
     leave(&set, 2, SESSION, (10, 0), T0.after(50));
     leave(&set, 3, SESSION, (10, 10), T0.after(51));
     for now in [T0, T0.after(49), Timestamp::from_seconds(0)] {
-        assert_eq!(upkeep().tick(&set, &issuer, now).unwrap().settled, 0);
+        assert_eq!(upkeep().tick_at(&set, &issuer, now).unwrap().settled, 0);
     }
-    let report = upkeep().tick(&set, &issuer, T0.after(50)).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, T0.after(50)).unwrap();
     assert_eq!((report.settled, report.more, report.failures.len()), (2, false, 0));
     assert_eq!([1, 2, 3].map(|n| refund(&set, n)), [Some(6), Some(10), None]);
-    assert_eq!(upkeep().tick(&set, &issuer, T0.after(51)).unwrap().settled, 1);
+    assert_eq!(upkeep().tick_at(&set, &issuer, T0.after(51)).unwrap().settled, 1);
     assert_eq!(refund(&set, 3), Some(0));
     let totals = set.totals(EPOCH[0]).unwrap();
     assert_eq!((totals.open, totals.cost, totals.refunded), (0, 14, 16));
+}
+
+#[test]
+fn what_a_dead_process_left_is_settled_at_once() {
+    let (issuer, set) = (issuer(), set());
+    for n in 1..=40 {
+        leave(&set, n, SESSION, (10, 4), T0.after(u64::from(LEASE)));
+    }
+    // A gateway elsewhere lives, and its records are its own.
+    let lives = OwnerId::from_bytes(*b"a remote gateway");
+    let taken = set.find(EPOCH[0], &nullifier(7)).unwrap().unwrap();
+    set.take_over(&taken.key, Lease { owner: lives, until: T0.after(DAY) }, Timestamp::MAX).unwrap();
+    let report = upkeep().settle_left(&set, &issuer, |owner| *owner != lives, T0).unwrap();
+    assert_eq!((report.settled, report.failures.len()), (39, 0));
+    assert!((1..=40).all(|n| refund(&set, n) == (n != 7).then_some(6)));
+    // Done again it does nothing, and where nothing issues it takes nothing over.
+    assert_eq!(upkeep().settle_left(&set, &issuer, |owner| *owner != lives, T0).unwrap().settled, 0);
+    let found = || set.find(EPOCH[0], &nullifier(7)).unwrap();
+    let before = found();
+    assert_eq!(upkeep().settle_left(&set, &issuer, |_| true, T0.after(30 * DAY)).unwrap().settled, 0);
+    assert_eq!(found(), before);
+    assert_eq!(upkeep().settle_left(&set, &issuer, |_| true, T0).unwrap().settled, 1);
 }
 
 #[test]
@@ -112,7 +146,7 @@ fn what_was_metered_off_the_quantum_is_settled_all_the_same() {
     leave(&set, 2, SESSION, (10, 9), T0);
     // A charge that is no multiple itself: never more than that.
     leave(&set, 3, SESSION, (8, 7), T0);
-    assert_eq!(upkeep().tick(&set, &issuer, T0).unwrap().settled, 3);
+    assert_eq!(upkeep().tick_at(&set, &issuer, T0).unwrap().settled, 3);
     assert_eq!([1, 2, 3].map(|n| refund(&set, n)), [Some(10), Some(0), Some(3)]);
 }
 
@@ -122,7 +156,7 @@ fn half_a_transfer_that_was_being_cancelled_costs_nothing() {
     // Metered by mistake, even: at its charge it would count as carried out.
     leave(&set, 1, TRANSFER, (10, 10), T0);
     leave(&set, 2, TRANSFER, (0, 0), T0);
-    assert_eq!(upkeep().tick(&set, &issuer, T0).unwrap().settled, 2);
+    assert_eq!(upkeep().tick_at(&set, &issuer, T0).unwrap().settled, 2);
     assert_eq!([1, 2].map(|n| refund(&set, n)), [Some(10), Some(0)]);
     let totals = set.totals(EPOCH[0]).unwrap();
     assert_eq!((totals.moved_out, totals.moved_in, totals.cost, totals.refunded), (0, 0, 0, 10));
@@ -133,7 +167,7 @@ fn one_tick_takes_on_so_many_records_and_says_that_there_are_more() {
     let (issuer, set) = (issuer(), set());
     (1..=5).for_each(|n| leave(&set, n, SESSION, (10, 1), T0));
     let ticks = [(); 4].map(|()| {
-        let report = upkeep_of(7, 2).tick(&set, &issuer, T0).unwrap();
+        let report = upkeep_of(7, 2).tick_at(&set, &issuer, T0).unwrap();
         (report.settled, report.more)
     });
     assert_eq!(ticks, [(2, true), (2, true), (1, false), (0, false)]);
@@ -146,19 +180,19 @@ fn evidence_is_erased_after_its_window_and_never_of_what_is_open() {
     let (issuer, set) = (issuer_of(parts), set());
     leave(&set, 1, SESSION, (10, 4), T0);
     leave(&set, 2, SESSION, (10, 4), T0.after(DAY));
-    assert_eq!(upkeep().tick(&set, &issuer, T0).unwrap().settled, 1);
+    assert_eq!(upkeep().tick_at(&set, &issuer, T0).unwrap().settled, 1);
     let evidence = |n| set.find(EPOCH[0], &nullifier(n)).unwrap().unwrap().evidence.is_some();
     // A clock that goes back in between changes nothing.
     for now in [T0, T0.after(HOUR), T0.before(DAY), Timestamp::from_seconds(0), T0.after(HOUR)] {
-        assert_eq!(upkeep().tick(&set, &issuer, now).unwrap().erased, 0);
+        assert_eq!(upkeep().tick_at(&set, &issuer, now).unwrap().erased, 0);
     }
-    assert_eq!(upkeep().tick(&set, &issuer, T0.after(HOUR + 1)).unwrap().erased, 1);
+    assert_eq!(upkeep().tick_at(&set, &issuer, T0.after(HOUR + 1)).unwrap().erased, 1);
     assert_eq!([evidence(1), evidence(2)], [false, true]);
-    assert_eq!(upkeep().tick(&set, &issuer, T0.after(HOUR + 1)).unwrap().erased, 0);
+    assert_eq!(upkeep().tick_at(&set, &issuer, T0.after(HOUR + 1)).unwrap().erased, 0);
     // Open for a day, settled now: its window begins now.
-    let report = upkeep().tick(&set, &issuer, T0.after(DAY)).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, T0.after(DAY)).unwrap();
     assert_eq!((report.settled, report.erased, evidence(2)), (1, 0, true));
-    assert_eq!(upkeep().tick(&set, &issuer, T0.after(DAY + HOUR + 1)).unwrap().erased, 1);
+    assert_eq!(upkeep().tick_at(&set, &issuer, T0.after(DAY + HOUR + 1)).unwrap().erased, 1);
     assert_eq!(refund(&set, 1), Some(6), "the settlement stays");
 }
 
@@ -171,7 +205,7 @@ fn a_partition_is_closed_when_its_epoch_is_over_and_retired_after_the_grace() {
     let mut seen = Vec::new();
     let instants = [T0, OVER[0].before(1), OVER[0], OVER[0].after(GRACE - 1), OVER[0].after(GRACE), OVER[1]];
     for now in instants.into_iter().chain([OVER[1].after(GRACE - 1), OVER[1].after(GRACE)]) {
-        let report = upkeep().tick(&set, &issuer, now).unwrap();
+        let report = upkeep().tick_at(&set, &issuer, now).unwrap();
         assert!(report.failures.is_empty() && report.standing.is_empty(), "{report:?}");
         seen.push((phases(&set), report.closed, report.retired));
     }
@@ -196,7 +230,7 @@ fn a_partition_in_which_something_is_open_is_not_retired() {
     let end = OVER[0].after(GRACE + 100);
     leave(&set, 1, SESSION, (10, 4), end);
     leave(&set, 2, SESSION, (10, 4), T0);
-    let ticks = [OVER[0], OVER[0].after(GRACE), end.before(1)].map(|now| upkeep().tick(&set, &issuer, now).unwrap());
+    let ticks = [OVER[0], OVER[0].after(GRACE), end.before(1)].map(|now| upkeep().tick_at(&set, &issuer, now).unwrap());
     assert!(ticks[0].standing.is_empty(), "it is not due yet");
     // Nothing issues by then in this directory, so that not even the lapsed one would have been settled later.
     for report in &ticks[1..] {
@@ -212,9 +246,9 @@ fn a_partition_in_which_something_is_open_is_not_retired() {
     parts.epochs.push(Epoch { number, key: keys.generate(number, &mut rng(3)), issue, spend });
     let (mints, payments) = (Arc::new(MemoryMintBook::new()), Arc::new(DevelopmentPayments::new()));
     let issuer = Issuer::new(&root_key(), Directory::new(parts).unwrap(), keys, mints, payments).unwrap();
-    let report = upkeep().tick(&set, &issuer, end.before(1)).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, end.before(1)).unwrap();
     assert_eq!((report.settled, report.standing), (1, vec![(EPOCH[0], Standing::Open(1))]));
-    let report = upkeep().tick(&set, &issuer, end).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, end).unwrap();
     assert_eq!((report.settled, report.retired), (1, vec![EPOCH[0]]));
 }
 
@@ -223,19 +257,19 @@ fn a_clock_that_jumps_ahead_retires_nothing_at_once_and_one_that_jumps_back_undo
     use PartitionPhase::{Closing, Open};
     let (issuer, set) = (issuer(), set());
     let far = OVER[0].after(GRACE);
-    let report = upkeep().tick(&set, &issuer, far).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, far).unwrap();
     assert_eq!((report.closed, report.retired), (vec![EPOCH[0]], vec![]));
     assert_eq!(report.standing, [(EPOCH[0], Standing::JustClosed)]);
     for now in [T0, Timestamp::from_seconds(0), OVER[0].before(1)] {
-        let report = upkeep().tick(&set, &issuer, now).unwrap();
+        let report = upkeep().tick_at(&set, &issuer, now).unwrap();
         assert_eq!(phases(&set), [Closing, Open]);
         assert!(report.warnings.contains(&Warning::PartitionClosed(EPOCH[0])));
         assert!(report.closed.is_empty() && report.retired.is_empty());
     }
-    assert_eq!(upkeep().tick(&set, &issuer, far).unwrap().retired, [EPOCH[0]]);
-    assert!(upkeep().tick(&set, &issuer, T0).unwrap().warnings.contains(&Warning::PartitionClosed(EPOCH[0])));
+    assert_eq!(upkeep().tick_at(&set, &issuer, far).unwrap().retired, [EPOCH[0]]);
+    assert!(upkeep().tick_at(&set, &issuer, T0).unwrap().warnings.contains(&Warning::PartitionClosed(EPOCH[0])));
     // The last instant overflows nothing.
-    upkeep().tick(&set, &issuer, Timestamp::MAX).unwrap();
+    upkeep().tick_at(&set, &issuer, Timestamp::MAX).unwrap();
 }
 
 #[test]
@@ -243,9 +277,9 @@ fn doing_it_again_changes_nothing() {
     let (issuer, set) = (issuer(), set());
     leave(&set, 1, SESSION, (10, 4), T0);
     for now in [T0, OVER[0], OVER[0].after(GRACE)] {
-        upkeep().tick(&set, &issuer, now).unwrap();
+        upkeep().tick_at(&set, &issuer, now).unwrap();
         let before = contents(&set);
-        let report = upkeep_of(8, 100).tick(&set, &issuer, now).unwrap();
+        let report = upkeep_of(8, 100).tick_at(&set, &issuer, now).unwrap();
         assert_eq!(contents(&set), before);
         assert_eq!((report.settled, report.erased), (0, 0));
         assert!(report.closed.is_empty() && report.retired.is_empty());
@@ -257,7 +291,7 @@ fn processes_that_tick_at_once_settle_each_record_once() {
     let (issuer, set) = (issuer(), set());
     (1..=40).for_each(|n| leave(&set, n, SESSION, (10, 1), T0));
     let settled: u64 = std::thread::scope(|scope| {
-        let tick = |owner| upkeep_of(owner, 100).tick(&set, &issuer, T0).unwrap();
+        let tick = |owner| upkeep_of(owner, 100).tick_at(&set, &issuer, T0).unwrap();
         let threads: Vec<_> = (1..=4).map(|owner| scope.spawn(move || tick(owner))).collect();
         let reports = threads.into_iter().map(|thread| thread.join().unwrap());
         reports.inspect(|report| assert!(report.failures.is_empty(), "{report:?}")).map(|report| report.settled).sum()
@@ -272,9 +306,9 @@ fn nothing_is_taken_over_while_nothing_issues() {
     let (issuer, set) = (issuer(), set());
     leave(&set, 1, SESSION, (10, 4), T0);
     let before = contents(&set).1;
-    let report = upkeep().tick(&set, &issuer, T0.before(DAY)).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, T0.before(DAY)).unwrap();
     assert_eq!(report.warnings, [Warning::NothingIssues]);
-    upkeep().tick(&set, &issuer, OVER[0].after(1)).unwrap();
+    upkeep().tick_at(&set, &issuer, OVER[0].after(1)).unwrap();
     assert_eq!(contents(&set).1, before);
 }
 
@@ -285,7 +319,7 @@ fn an_epoch_that_left_the_directory_too_early_is_told_and_left_alone() {
     parts.epochs.remove(0);
     let issuer = issuer_of(parts);
     leave(&set, 1, SESSION, (10, 4), T0.after(DAY));
-    let report = upkeep().tick(&set, &issuer, T0.after(DAY)).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, T0.after(DAY)).unwrap();
     assert_eq!(report.standing, [(one, Standing::Unnamed)]);
     assert_eq!(report.settled, 1, "what is open is settled all the same");
     assert_eq!(phases(&set), [PartitionPhase::Open; 2]);
@@ -296,11 +330,11 @@ fn missing_partitions_are_told_and_never_created() {
     let (issuer, set) = (issuer(), MemorySpentSet::new());
     set.create(EPOCH[1]).unwrap();
     for now in [T0, OVER[0].before(1)] {
-        let report = upkeep().tick(&set, &issuer, now).unwrap();
+        let report = upkeep().tick_at(&set, &issuer, now).unwrap();
         assert!(report.warnings.contains(&Warning::PartitionMissing(EPOCH[0])));
         assert!(!report.warnings.contains(&Warning::PartitionMissing(EPOCH[1])));
     }
-    assert!(!upkeep().tick(&set, &issuer, OVER[0]).unwrap().warnings.contains(&Warning::PartitionMissing(EPOCH[0])));
+    assert!(!upkeep().tick_at(&set, &issuer, OVER[0]).unwrap().warnings.contains(&Warning::PartitionMissing(EPOCH[0])));
     assert_eq!(set.partitions().unwrap(), [(EPOCH[1], PartitionPhase::Open)]);
 }
 
@@ -310,13 +344,13 @@ fn an_epoch_without_a_successor_is_told_before_it_ends() {
     // The first has one.
     let ends = OVER[0];
     for now in [T0, T0.after(DAY - HOUR - 1), ends.before(HOUR + 1)] {
-        assert_eq!(upkeep().tick(&set, &issuer, now).unwrap().warnings, []);
+        assert_eq!(upkeep().tick_at(&set, &issuer, now).unwrap().warnings, []);
     }
     let told = Warning::NoSuccessor { epoch: EPOCH[1], ends };
     for now in [ends.before(HOUR), ends.before(1)] {
-        assert_eq!(upkeep().tick(&set, &issuer, now).unwrap().warnings, [told]);
+        assert_eq!(upkeep().tick_at(&set, &issuer, now).unwrap().warnings, [told]);
     }
-    assert_eq!(upkeep().tick(&set, &issuer, ends).unwrap().warnings, [Warning::NothingIssues]);
+    assert_eq!(upkeep().tick_at(&set, &issuer, ends).unwrap().warnings, [Warning::NothingIssues]);
 }
 
 #[test]
@@ -338,7 +372,7 @@ fn a_partition_is_created_for_an_epoch_that_nobody_knows_yet_and_for_no_other() 
     begin_epoch(&set, directory, next).unwrap();
     assert_eq!(set.partitions().unwrap(), [(next, PartitionPhase::Open)]);
     // Upkeep leaves it alone until it is published.
-    let report = upkeep().tick(&set, &issuer, OVER[1].after(GRACE)).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, OVER[1].after(GRACE)).unwrap();
     assert!(report.closed.is_empty() && report.standing.is_empty());
     set.close(next).unwrap();
     assert!(matches!(begin_epoch(&set, directory, next), Err(BeginEpochError::Closed(_))));
@@ -393,6 +427,12 @@ impl<F: Fn(usize, Option<&RecordKey>) -> Fault + Send + Sync> SpentSet for Fault
     }
     fn retire(&self, epoch: EpochNumber) -> Result<(), StoreError> {
         self.call(None, |set| set.retire(epoch))
+    }
+    fn beat(&self, look: Look) -> Result<Beat, StoreError> {
+        self.set.beat(look)
+    }
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        self.set.pulse()
     }
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         self.call(None, MemorySpentSet::partitions)
@@ -456,7 +496,7 @@ fn one_record_that_cannot_be_settled_stops_no_other() {
         _ => Fault::No,
     });
     (1..=3).for_each(|n| leave(&set, n, SESSION, (10, 4), T0));
-    let report = upkeep().tick(&set, &issuer, T0).unwrap();
+    let report = upkeep().tick_at(&set, &issuer, T0).unwrap();
     assert_eq!((report.settled, report.failures.len()), (2, 1));
     let failure = &report.failures[0];
     assert_eq!((failure.epoch, failure.step), (EPOCH[0], UpkeepStep::Settle));
@@ -487,13 +527,13 @@ fn busy_set() -> MemorySpentSet {
 fn disturbed(at: usize, call: usize, fault: Fault, dies: bool) -> (MemorySpentSet, bool) {
     let (issuer, instants) = busy();
     let set = busy_set();
-    instants[..at].iter().for_each(|now| drop(upkeep().tick(&set, &issuer, *now).unwrap()));
+    instants[..at].iter().for_each(|now| drop(upkeep().tick_at(&set, &issuer, *now).unwrap()));
     let faulty = Faulty::new(set, |number, _| match number.cmp(&call) {
         std::cmp::Ordering::Equal => fault,
         std::cmp::Ordering::Greater if dies => Fault::Before,
         _ => Fault::No,
     });
-    let outcome = upkeep().tick(&faulty, &issuer, instants[at]);
+    let outcome = upkeep().tick_at(&faulty, &issuer, instants[at]);
     let reached = faulty.calls.load(Ordering::Relaxed) > call;
     let failed = outcome.map_or(1, |report| report.failures.len());
     assert_eq!(failed > 0, reached, "a failure is told");
@@ -502,7 +542,7 @@ fn disturbed(at: usize, call: usize, fault: Fault, dies: bool) -> (MemorySpentSe
     let mut after = vec![instants[at], instants[at].after(u64::from(LEASE))];
     after.extend(&instants[at + 1..]);
     after.extend([instants[3].after(u64::from(LEASE)), instants[3].after(u64::from(LEASE) + 60)]);
-    after.iter().for_each(|now| drop(upkeep_of(9, 100).tick(&set, &issuer, *now).unwrap()));
+    after.iter().for_each(|now| drop(upkeep_of(9, 100).tick_at(&set, &issuer, *now).unwrap()));
     (set, reached)
 }
 
@@ -511,7 +551,7 @@ fn a_crash_between_any_two_steps_and_a_set_that_fails_at_any_call_are_made_up_fo
     let (issuer, instants) = busy();
     let undisturbed = busy_set();
     for now in &instants {
-        assert!(upkeep().tick(&undisturbed, &issuer, *now).unwrap().failures.is_empty());
+        assert!(upkeep().tick_at(&undisturbed, &issuer, *now).unwrap().failures.is_empty());
     }
     let expected = contents(&undisturbed);
     assert_eq!(expected.0[0], (EPOCH[0], PartitionPhase::Retired));
@@ -533,4 +573,34 @@ fn a_crash_between_any_two_steps_and_a_set_that_fails_at_any_call_are_made_up_fo
             }
         }
     }
+}
+
+/// The clock is ahead by 40 days for a while, and then right again.
+#[test]
+fn a_clock_that_is_ahead_for_a_while_destroys_nothing() {
+    let (issuer, set) = (issuer(), set());
+    let kept = |set: &MemorySpentSet| contents(set);
+    set.beat(Look::Confirmed(T0)).unwrap();
+    leave(&set, 1, SESSION, (10, 4), T0.after(50));
+    upkeep().round(&set, &issuer, T0.after(60), 60).unwrap();
+    let before = kept(&set);
+    // A jump is refused, however often it is looked; and a tick by hand destroys nothing either.
+    for seconds in 0..100 {
+        let ahead = T0.after(40 * DAY + seconds);
+        let error = upkeep().round(&set, &issuer, ahead, 1).unwrap_err();
+        assert!(matches!(error, UpkeepError::Clock(_)) && error.to_string().contains("days ahead"), "{error}");
+        let report = upkeep().tick(&set, &issuer, ahead).unwrap();
+        assert_eq!((report.erased, report.closed.len(), report.retired.len()), (0, 0, 0));
+    }
+    // So does one that an operator accepted by mistake: time has to pass first.
+    set.beat(Look::Accepted(T0.after(40 * DAY))).unwrap();
+    for seconds in 0..100 {
+        let report = upkeep().round(&set, &issuer, T0.after(40 * DAY + seconds), 1).unwrap();
+        assert_eq!((report.erased, report.closed.len(), report.retired.len()), (0, 0, 0));
+    }
+    assert!(kept(&set) == before, "something is gone");
+    // The clock is right again: all goes on.
+    set.beat(Look::Accepted(T0.after(600))).unwrap();
+    upkeep().round(&set, &issuer, T0.after(660), 60).unwrap();
+    assert!(kept(&set) == before);
 }

@@ -32,7 +32,11 @@ fn spends_and_openings() {
 
     let refuses = |at, with: &[u8]| refuses(&opening, at, with, Opening::from_bytes);
     assert_eq!(refuses(0, &[0]), DecodeError::Version(0));
-    assert_eq!(refuses(0, &[2]), DecodeError::Version(2));
+    assert_eq!(refuses(0, &[1]), DecodeError::Version(1));
+    // A spend of version 1 had 32 bytes more: it is refused for its version all the same.
+    let mut older = [&opening[..], &[0; 32]].concat();
+    older[0] = 1;
+    assert_eq!(Opening::from_bytes(&older).err(), Some(DecodeError::Version(1)));
     for purpose in (0..=255).filter(|purpose| !(1..=3).contains(purpose)) {
         assert_eq!(refuses(1, &[purpose]), DecodeError::Field("purpose"));
     }
@@ -83,7 +87,7 @@ fn mint_requests_and_responses() {
     let world = World::new();
     let payment = PaymentId::from_bytes([1; 32]);
     world.payments.grant(payment, micro(100)).unwrap();
-    let request = world.wallet(1).request_mint(payment, sixty_and_forty()).unwrap();
+    let request = world.wallet(1).request_mint(payment, sixty_and_forty(), T0).unwrap();
     let bytes = request.to_bytes();
     has_one_length(&bytes, MintRequest::from_bytes, |request| request.to_bytes().to_vec());
     let refuse = |at, with: &[u8]| refuses(&bytes, at, with, MintRequest::from_bytes);
@@ -94,10 +98,17 @@ fn mint_requests_and_responses() {
         assert_eq!(refuse(65 + 40 * lane, &[0; 32]), DecodeError::Field("note secret"), "rho = 0");
     }
     let bytes = world.issuer.mint(&request, T0).unwrap().to_bytes();
-    has_one_length(&bytes, MintResponse::from_bytes, MintResponse::to_bytes);
-    let refuse = |at, with: &[u8]| refuses(&bytes, at, with, MintResponse::from_bytes);
+    has_one_length(&bytes, MintAnswer::from_bytes, MintAnswer::to_bytes);
+    let refuse = |at, with: &[u8]| refuses(&bytes, at, with, MintAnswer::from_bytes);
     assert_eq!(refuse(0, &[0]), DecodeError::Version(0));
     assert_eq!(refuse(5 + 48 * 7 + 16, &[0xff; 32]), DecodeError::Field("signature"));
+    assert_eq!(refuse(MintResponse::LENGTH, &[0xff; 32]), DecodeError::Field("mint key"));
+    let statement = MintStatement::of(&request, &MintAnswer::from_bytes(&bytes).unwrap());
+    let bytes = statement.to_bytes();
+    has_one_length(&bytes, MintStatement::from_bytes, MintStatement::to_bytes);
+    let refuse = |at, with: &[u8]| refuses(&bytes, at, with, MintStatement::from_bytes);
+    assert_eq!(refuse(0, &[0]), DecodeError::Version(0));
+    assert_eq!(refuse(33, &[0xff; 32]), DecodeError::Field("account id"));
 }
 
 #[test]

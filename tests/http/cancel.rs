@@ -63,7 +63,7 @@ fn ask(world: &Arc<World>, opening: &[u8]) -> JoinHandle<Answer> {
 }
 
 fn accept(caller: &mut Caller, key: &SpendKey, settlement: &Settlement) -> u64 {
-    caller.wallet.accept(key, settlement).unwrap().cost.micro()
+    caller.wallet.accept(key, settlement, now()).unwrap().cost.micro()
 }
 
 #[tokio::test(flavor = "multi_thread")]

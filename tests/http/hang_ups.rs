@@ -8,6 +8,7 @@ use halometer::testing::stack::StackOptions;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::world::{CLASS, QUESTION, TARGET, World, assert_refused, lane, until};
+use halometer::http::clock::now;
 
 fn limited(limits: GatewayLimits) -> StackOptions {
     StackOptions { limits, ..StackOptions::default() }
@@ -34,7 +35,7 @@ async fn a_call_whose_caller_hung_up_is_settled_all_the_same() {
     assert_refused(&world.fetch(&mut caller, &key).await, Problem::InProgress);
     until(|| world.held() == 0).await;
     let settlement = world.fetch(&mut caller, &key).await.fetched();
-    assert_eq!(caller.wallet.accept(&key, &settlement).unwrap().cost.micro(), 100);
+    assert_eq!(caller.wallet.accept(&key, &settlement, now()).unwrap().cost.micro(), 100);
     assert_eq!(world.charged(), 100);
 }
 

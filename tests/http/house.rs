@@ -233,9 +233,9 @@ impl House {
         let (root, device) = (RootSecret::from_bytes([seed; 32]), DeviceId::from_bytes([0; 8]));
         let directory = self.issuer.signed_directory();
         let mut wallet = Wallet::new(root, device, self.root.public_key(), directory, MemoryJournal::new()).unwrap();
-        let request = wallet.request_mint(payment, [LANE; LANES]).unwrap();
+        let request = wallet.request_mint(payment, [LANE; LANES], now()).unwrap();
         let minted = self.minted.unwrap_or_else(now);
-        wallet.accept_mint(&payment, &self.issuer.mint(&request, minted).unwrap()).unwrap();
+        wallet.accept_mint(&payment, &self.issuer.mint(&request, minted).unwrap(), now()).unwrap();
         Caller { wallet, keys: ProvingKeys::new() }
     }
 

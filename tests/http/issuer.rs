@@ -56,7 +56,7 @@ async fn what_a_notice_pays_is_minted_and_nothing_before_it() {
     let root = RootSecret::from_bytes([9; 32]);
     let (pinned, signed) = (house.root.public_key(), house.issuer.signed_directory());
     let mut wallet = Wallet::new(root, DeviceId::from_bytes([0; 8]), pinned, signed, MemoryJournal::new()).unwrap();
-    let request = wallet.request_mint(payment, [LANE; LANES]).unwrap();
+    let request = wallet.request_mint(payment, [LANE; LANES], now()).unwrap();
     let client = Client::plain().unwrap();
     let unpaid = |result: Result<_, ClientError>| matches!(result, Err(ClientError::Problem(details)) if details.kind() == Some(Problem::Unpaid) && details.status == 404);
     assert!(unpaid(client.mint(&house.origin(), &request).await.map(drop)));
@@ -72,7 +72,7 @@ async fn what_a_notice_pays_is_minted_and_nothing_before_it() {
     assert_eq!(outcome(&notify(&house, &body, &signed).await), (NoticeResult::Recorded, Some(amount.to_string())));
     assert_eq!(outcome(&notify(&house, &body, &signed).await), (NoticeResult::Known, Some(amount.to_string())));
     let response = client.mint(&house.origin(), &request).await.unwrap();
-    wallet.accept_mint(&payment, &response).unwrap();
+    wallet.accept_mint(&payment, &response, now()).unwrap();
     assert_eq!(wallet.balance().available, u128::from(amount));
     assert_eq!(house.book.total().unwrap(), u128::from(amount));
 }
@@ -177,7 +177,7 @@ async fn a_caller_whose_gateway_is_gone_is_served_by_the_issuer() {
         assert_eq!(settlement.refund, CLASS);
         assert_eq!(fetch(&house, &mut caller, &spent).await.settlement(), settlement);
         assert_eq!(cancel(&house, &caller, &spent).await.settlement(), settlement);
-        caller.wallet.accept(&spent, &settlement).unwrap();
+        caller.wallet.accept(&spent, &settlement, now()).unwrap();
         assert_eq!(caller.wallet.balance().available, u128::from(LANE.micro() * LANES as u64));
     }
 }
@@ -288,7 +288,7 @@ async fn a_gateway_without_a_set_clears_its_calls_over_http() {
     let settle = spend.settle(&gateway, Credits::from_micro(300), now(), &mut rand::rng()).unwrap();
     let Ok(Progress::Settled(cleared)) = spend.answer(&gateway, &send(&house, &settle).await) else { panic!() };
     assert_eq!(cleared.cost(), Credits::from_micro(300));
-    caller.wallet.accept(&spent.key, cleared.settlement()).unwrap();
+    caller.wallet.accept(&spent.key, cleared.settlement(), now()).unwrap();
     assert_eq!(house.issuer.books(&*house.set).unwrap().charged, 300);
 }
 
@@ -426,6 +426,7 @@ async fn a_newer_directory_is_served_by_all_routes_at_once() {
     let parts = |serial, gateways: Vec<GatewayId>| {
         let mut parts = house.directory().parts().clone();
         parts.serial = serial;
+        parts.published = parts.published.after(serial * u64::from(parts.grid.publication()));
         let entry = |id| GatewayEntry {
             id,
             origins: vec!["https://new.example.org".to_owned()],

@@ -110,7 +110,7 @@ impl Shop {
             serde_json::from_slice(&fetched.bytes().await.unwrap()).unwrap();
         use base64::Engine as _;
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(fetched.settlement).unwrap();
-        let cost = caller.wallet.accept(&paid.key, &Settlement::from_bytes(&bytes).unwrap()).unwrap().cost;
+        let cost = caller.wallet.accept(&paid.key, &Settlement::from_bytes(&bytes).unwrap(), now()).unwrap().cost;
         (answer, cost.micro())
     }
 }

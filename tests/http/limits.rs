@@ -47,7 +47,7 @@ async fn a_header_line_of_8_kib_is_taken_and_no_longer_one() {
     assert_refused(&world.post(TARGET, Some(&too_long), QUESTION).await, Problem::Malformed);
     let answer = world.post(TARGET, Some(&longest), QUESTION).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    caller.wallet.accept(&key, &answer.settlement()).unwrap();
+    caller.wallet.accept(&key, &answer.settlement(), now()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,7 @@ async fn a_replay_gets_the_same_settlement_and_is_charged_once() {
         assert_eq!(again.settlement(), settlement);
     }
     assert_eq!(world.charged(), charged);
-    caller.wallet.accept(&key, &settlement).unwrap();
+    caller.wallet.accept(&key, &settlement, now()).unwrap();
     assert_eq!(caller.wallet.balance().total(), u128::from(PAID - charged));
 }
 
@@ -51,7 +51,7 @@ async fn of_many_at_one_moment_one_is_served() {
     }
     assert_eq!(served.len(), 1);
     assert_eq!(world.charged(), 10 * 2 + 10 * 8);
-    caller.wallet.accept(&key, &served[0]).unwrap();
+    caller.wallet.accept(&key, &served[0], now()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn a_note_spent_twice_is_refused_and_names_its_payment() {
     let read = Evidence::from_bytes(&evidence[0].to_bytes(), world.stack.gateway().directory()).unwrap();
     assert_eq!(world.stack.name(&read).unwrap().unwrap().payment, payment);
     // The first spend is as good as it was, and nobody else is touched.
-    first.wallet.accept(&key, &settlement).unwrap();
+    first.wallet.accept(&key, &settlement, now()).unwrap();
     assert_eq!(honest.wallet.balance().total(), u128::from(PAID));
 }
 

@@ -177,7 +177,7 @@ fn the_lengths_and_the_problems_are_those_of_the_code() {
     let lengths = |name: &str| schema::byte_lengths(&DOCUMENT, &DOCUMENT["components"]["schemas"][name]).unwrap();
     let exactly = |name, length: usize| assert_eq!(lengths(name), (length as u64, length as u64), "{name}");
     exactly("MintRequest", MintRequest::LENGTH);
-    exactly("MintResponse", MintResponse::LENGTH);
+    exactly("MintAnswer", MintAnswer::LENGTH);
     exactly("Opening", Opening::LENGTH);
     exactly("Transfer", Transfer::LENGTH);
     let at_most = |name, length: usize| assert_eq!(lengths(name).1, length as u64, "{name}");

@@ -100,7 +100,7 @@ async fn a_gateway_that_shows_another_directory_is_not_paid() {
     let world = World::new().await;
     let mut wallet = world.caller().wallet;
     let mut parts = world.stack.gateway().directory().parts().clone();
-    parts.serial += 1;
+    (parts.serial, parts.published) = (parts.serial + 1, parts.published.after(1));
     let newer = SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap();
     wallet.adopt(&newer).unwrap();
     let refused = Payer::start(wallet, payer_parts(&world, CLASS)).await;
@@ -189,8 +189,8 @@ async fn notes_of_an_epoch_that_is_over_do_not_keep_the_others_from_being_used()
     let (secret, device) = ([7; 32], DeviceId::from_bytes([1; 8]));
     let mut wallet = world.caller_with(secret, device, old).wallet;
     let amounts = core::array::from_fn(|lane| if lane == 0 { CLASS } else { Credits::ZERO });
-    let request = wallet.request_mint(new, amounts).unwrap();
-    wallet.accept_mint(&new, &world.stack.issuer().mint(&request, now()).unwrap()).unwrap();
+    let request = wallet.request_mint(new, amounts, now()).unwrap();
+    wallet.accept_mint(&new, &world.stack.issuer().mint(&request, now()).unwrap(), now()).unwrap();
     let set = world.stack.gateway().shared_set();
     set.close(EpochNumber::new(1)).unwrap();
     set.retire(EpochNumber::new(1)).unwrap();

@@ -198,11 +198,59 @@ async fn who_gives_neither_settlement_nor_cancel_is_disputed_and_other_lanes_go_
     assert_eq!(front.second_shares(), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_gateway_sees_two_notes_for_one_request() {
+    // It answers every problem there is, some windows after it got the request, and with a directory that came out meanwhile and
+    // under which the spend would be no good.
+    let (at, ahead) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let shown = Arc::new(Mutex::new(None::<SignedDirectory>));
+    let script = {
+        let (at, ahead, shown) = (Arc::clone(&at), Arc::clone(&ahead), Arc::clone(&shown));
+        move |path: &str, _| match path {
+            TARGET => {
+                ahead.store(3 * 3_600, Ordering::SeqCst);
+                Act::Refuse(Problem::ALL[at.load(Ordering::SeqCst)])
+            }
+            DIRECTORY_PATH => match &*shown.lock().unwrap() {
+                Some(directory) => Act::Answer(StatusCode::OK, directory.to_bytes().into()),
+                None => Act::Pass,
+            },
+            // Whose challenge would name the directory that it goes by itself.
+            "/" if shown.lock().unwrap().is_some() => Act::Lose(StatusCode::BAD_GATEWAY),
+            _ => Act::Pass,
+        }
+    };
+    let (world, front) = behind(StackOptions::default(), script).await;
+    let clock = {
+        let ahead = Arc::clone(&ahead);
+        Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
+    };
+    let payer = started(world.caller().wallet, PayerParts { clock, ..impatient(&world) }).await;
+    let mut parts = world.stack.gateway().directory().parts().clone();
+    for (index, problem) in Problem::ALL.into_iter().enumerate() {
+        at.store(index, Ordering::SeqCst);
+        ahead.store(0, Ordering::SeqCst);
+        let mut prices = parts.tariffs[0].prices().to_vec();
+        prices[0].credits = Credits::from_micro(prices[0].credits.micro() + 1);
+        let valid = parts.tariffs[0].valid();
+        parts.tariffs = vec![Tariff::new(valid, prices).unwrap()];
+        (parts.serial, parts.published) = (parts.serial + 1, parts.published.after(1));
+        let newer = SignedDirectory::sign(&Directory::new(parts.clone()).unwrap(), world.stack.root_signing_key());
+        *shown.lock().unwrap() = newer;
+        payer.wait_ready(1).await.unwrap();
+        let sent = front.notes();
+        let error = ask(&payer).await.unwrap_err();
+        assert_eq!(front.notes(), sent + 1, "{problem}: {error:?}");
+        ahead.store(0, Ordering::SeqCst);
+        dust_settles(&world, &payer, &front).await;
+    }
+}
+
 /// Two directories after the world's: one that follows it, and one that says otherwise under the same number.
 fn directories(world: &World) -> [SignedDirectory; 2] {
     [7_200, 3_600].map(|evidence| {
         let mut parts = world.stack.gateway().directory().parts().clone();
-        parts.serial += 1;
+        (parts.serial, parts.published) = (parts.serial + 1, parts.published.after(1));
         parts.evidence_seconds += evidence;
         SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap()
     })
@@ -219,6 +267,8 @@ async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer
                 Some(directory) => Act::Answer(StatusCode::OK, directory.to_bytes().into()),
                 None => Act::Pass,
             },
+            // Whose challenge would name the directory that it goes by itself.
+            "/" if shown.lock().unwrap().is_some() => Act::Lose(StatusCode::BAD_GATEWAY),
             _ => Act::Pass,
         }
     };
@@ -226,7 +276,10 @@ async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer
     let payer = started(world.caller().wallet, impatient(&world)).await;
     let [newer, contradiction] = directories(&world);
     *shown.lock().unwrap() = Some(newer);
-    // Refused once, then paid with another lane under the newer directory.
+    // Refused, and not shown another lane: the newer directory leaves the spend as good as it was. The next call goes by it.
+    assert!(matches!(ask(&payer).await, Err(CallError::Refused(_))));
+    assert_eq!(front.notes(), 1);
+    dust_settles(&world, &payer, &front).await;
     ask(&payer).await.unwrap();
     assert_eq!(front.notes(), 2);
     dust_settles(&world, &payer, &front).await;
@@ -240,4 +293,32 @@ async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer
     assert!(status.contradicted);
     let kept = payer.with_wallet(|wallet| wallet.journal().disputes().unwrap()).await.unwrap();
     assert!(kept.iter().any(|dispute| dispute.kind == DisputeKind::TwoDirectories));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_for_one_wallet_alone_stops_it_before_a_call() {
+    // The gateway shows this wallet a directory of its own, and everybody the same challenge: it does not know who asks for that.
+    let shown = Arc::new(Mutex::new(None::<SignedDirectory>));
+    let script = {
+        let shown = Arc::clone(&shown);
+        move |path: &str, index| match path {
+            TARGET if index == 0 => Act::Refuse(Problem::ClassUnknown),
+            DIRECTORY_PATH => match &*shown.lock().unwrap() {
+                Some(directory) => Act::Answer(StatusCode::OK, directory.to_bytes().into()),
+                None => Act::Pass,
+            },
+            _ => Act::Pass,
+        }
+    };
+    let (world, front) = behind(StackOptions::default(), script).await;
+    let payer = started(world.caller().wallet, impatient(&world)).await;
+    let [own, _] = directories(&world);
+    *shown.lock().unwrap() = Some(own);
+    ask(&payer).await.unwrap_err();
+    let sent = front.notes();
+    let error = ask(&payer).await.unwrap_err();
+    assert!(matches!(error, CallError::OtherDirectory), "{error:?}");
+    assert_eq!((error.fault(), error.credit()), (Fault::Operator, CreditState::Untouched));
+    assert_eq!(front.notes(), sent, "nothing was sent");
+    dust_settles(&world, &payer, &front).await;
 }

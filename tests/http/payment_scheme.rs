@@ -7,6 +7,7 @@ use mpp::{ChargeRequest, PaymentChallenge, PaymentCredential};
 use serde_json::{Value, json};
 
 use crate::world::{CLASS, QUESTION, TARGET, World, lane};
+use halometer::http::clock::now;
 
 fn base64url(bytes: &[u8]) -> String {
     mpp::base64url_encode(bytes)
@@ -74,7 +75,7 @@ async fn a_credential_that_another_client_writes_pays_and_it_reads_the_receipt()
     );
     let settlement = answer.settlement();
     assert_eq!(settlement.refund.micro() + ours.cost, CLASS.micro());
-    caller.wallet.accept(&key, &settlement).unwrap();
+    caller.wallet.accept(&key, &settlement, now()).unwrap();
 
     // With what their credentials may have beside: who pays. It is not looked at.
     let (_, opening) = caller.pay(&world, lane(1));

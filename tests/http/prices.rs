@@ -20,6 +20,7 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, CLASS, QUESTION, TARGET, World, assert_refused, lane};
+use halometer::http::clock::now;
 
 async fn world<B>(pricing: impl Pricing + 'static, answer: B) -> World
 where
@@ -39,7 +40,7 @@ async fn call(world: &World) -> (Answer, u64) {
     let (key, opening) = caller.pay(world, lane(0));
     let answer = world.ask(&opening).await;
     let settlement = world.fetch(&mut caller, &key).await.fetched();
-    let cost = caller.wallet.accept(&key, &settlement).unwrap().cost.micro();
+    let cost = caller.wallet.accept(&key, &settlement, now()).unwrap().cost.micro();
     assert_eq!((world.charged(), world.held()), (cost, 0));
     (answer, cost)
 }
@@ -204,7 +205,7 @@ async fn a_request_of_more_words_than_the_charge_pays_for_is_refused_and_costs_n
             assert_refused(&answer, Problem::CapReached);
             assert!(answer.details().detail.unwrap().contains("nothing was done"), "{answer:?}");
         }
-        assert_eq!(caller.wallet.accept(&key, &answer.settlement()).unwrap().cost.micro(), cost, "{answer:?}");
+        assert_eq!(caller.wallet.accept(&key, &answer.settlement(), now()).unwrap().cost.micro(), cost, "{answer:?}");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

@@ -16,6 +16,7 @@ use halometer::protocol::*;
 use halometer::store::MemoryMintBook;
 
 use crate::world::{Answer, QUESTION, World, lane};
+use halometer::http::clock::now;
 
 /// The receipt of an answer, wherever it stands.
 fn signed(answer: &Answer) -> Receipt {
@@ -50,7 +51,7 @@ async fn a_receipt_says_what_was_metered_and_what_it_cost() {
         assert_eq!((receipt.usage(), receipt.cost().micro()), (&usage[..], 256));
         assert_eq!(receipt.verify(&key(&world), &subject(&world, spend, QUESTION)), Ok(()));
         // It agrees with the settlement, or it is evidence.
-        assert_eq!(caller.wallet.accept(&spend, &answer.settlement()).unwrap().cost, receipt.cost());
+        assert_eq!(caller.wallet.accept(&spend, &answer.settlement(), now()).unwrap().cost, receipt.cost());
         assert!(answer.header("payment-receipt").unwrap().len() < 1_000);
         paid.push((spend, receipt));
     }

@@ -52,7 +52,7 @@ async fn a_captured_spend_is_worth_nothing_to_anyone_else() {
     let stolen = resign(&world, parsed.spend.clone(), &thief);
     assert_refused(&world.ask(&stolen).await, Problem::SessionSignatureInvalid);
 
-    // Altered bytes. The proof is 3,712 bytes before the last 73; a byte at its beginning, middle and end.
+    // Altered bytes. The proof is 3,680 bytes before the last 73; a byte at its beginning, middle and end.
     let proof = Spend::LENGTH - parsed.spend.proof.as_bytes().len();
     for at in [proof, proof + 1_234, Spend::LENGTH - 1] {
         let mut altered = opening.clone();
@@ -78,7 +78,7 @@ async fn a_captured_spend_is_worth_nothing_to_anyone_else() {
     assert_eq!((world.charged(), world.held()), (0, 0));
     let answer = world.ask(&opening).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    let accepted = caller.wallet.accept(&key, &answer.settlement()).unwrap();
+    let accepted = caller.wallet.accept(&key, &answer.settlement(), now()).unwrap();
     assert!(accepted.cost > Credits::ZERO && accepted.cost < CLASS);
     assert_eq!((world.charged(), world.held()), (accepted.cost.micro(), 0));
 }
@@ -167,7 +167,7 @@ async fn a_charge_that_is_no_class_is_refused() {
     // A newer directory with one more class, of which the gateway does not know yet.
     let odd = Credits::from_micro(5_000);
     let mut parts = world.stack.gateway().directory().parts().clone();
-    parts.serial += 1;
+    (parts.serial, parts.published) = (parts.serial + 1, parts.published.after(1));
     parts.classes.push(odd);
     let newer = SignedDirectory::sign(&Directory::new(parts).unwrap(), world.stack.root_signing_key()).unwrap();
     caller.wallet.adopt(&newer).unwrap();

@@ -106,7 +106,7 @@ impl Shop {
             serial: 1,
             published: now(),
             quantum: Credits::from_micro(1),
-            grid: Grid::new(3_600).unwrap(),
+            grid: Grid::with_publication(3_600, 1).unwrap(),
             evidence_seconds: 3_600,
             limits: Limits { session_seconds: 300 },
             classes: vec![CLASS],
@@ -159,7 +159,7 @@ impl Shop {
     fn next(&self) -> Next {
         let mut parts = self.gateway().directory().parts().clone();
         parts.serial += 1;
-        parts.published = now();
+        parts.published = parts.published.after(1);
         Next(parts)
     }
 
@@ -182,8 +182,8 @@ impl Shop {
         let (issuer, root) = (self.issuer(), RootSecret::from_bytes(rand::random()));
         let (device, journal) = (DeviceId::from_bytes([1; 8]), MemoryJournal::new());
         let mut wallet = Wallet::new(root, device, self.root.public_key(), issuer.signed_directory(), journal).unwrap();
-        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES]).unwrap();
-        wallet.accept_mint(&payment, &issuer.mint(&request, now()).unwrap()).unwrap();
+        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES], now()).unwrap();
+        wallet.accept_mint(&payment, &issuer.mint(&request, now()).unwrap(), now()).unwrap();
         Caller { wallet, keys: ProvingKeys::new() }
     }
 

@@ -402,7 +402,7 @@ async fn a_call_is_admitted_and_settled_by_the_issuer_before_and_after_it_is_ser
     );
     assert_eq!(town.cancel(&caller, &spent.key).await.settlement(), settlement);
     assert_eq!(town.service.served(), 1);
-    assert_eq!(caller.wallet.accept(&spent.key, &settlement).unwrap().cost.micro(), COST);
+    assert_eq!(caller.wallet.accept(&spent.key, &settlement, now()).unwrap().cost.micro(), COST);
     // The lane goes on.
     let next = caller.pay(0, REMOTE, &town.host());
     assert_eq!(receipt(&town.ask(&next).await).1, COST);
@@ -466,7 +466,7 @@ async fn what_may_have_reached_the_issuer_is_withdrawn_when_he_is_back() {
         let reply = town.ask(&spent).await;
         if details(&reply).kind() == Some(Problem::AlreadySpent) {
             assert_eq!(attached(&reply).refund, CLASS);
-            caller.wallet.accept(&spent.key, &attached(&reply)).unwrap();
+            caller.wallet.accept(&spent.key, &attached(&reply), now()).unwrap();
             assert_eq!(town.service.served(), 0);
             return;
         }
@@ -512,7 +512,7 @@ async fn an_admission_whose_answer_was_lost_is_withdrawn_and_not_served() {
     let reply = town.ask(&spent).await;
     assert_refused(&reply, Problem::AlreadySpent);
     assert_eq!((attached(&reply).refund, town.service.served(), town.books()), (CLASS, 0, (0, 0)));
-    caller.wallet.accept(&spent.key, &attached(&reply)).unwrap();
+    caller.wallet.accept(&spent.key, &attached(&reply), now()).unwrap();
     // One that never got there is simply sent again.
     let next = caller.pay(0, REMOTE, &town.host());
     town.wire.fault(ADMIT, [Fault::Dropped]);
@@ -533,7 +533,7 @@ async fn a_settlement_whose_answers_are_lost_and_forged_charges_once() {
     town.wire.fault(SETTLE, [Fault::Lost, Fault::Forged(more), Fault::Dropped, Fault::Forged(refused)]);
     let (settlement, cost) = receipt(&town.ask(&spent).await);
     assert_eq!((cost, town.books()), (COST, (u128::from(COST), 0)));
-    assert_eq!(caller.wallet.accept(&spent.key, &settlement).unwrap().cost.micro(), COST);
+    assert_eq!(caller.wallet.accept(&spent.key, &settlement, now()).unwrap().cost.micro(), COST);
     assert!(town.failures.0.lock().unwrap().len() >= 4);
 }
 
@@ -554,7 +554,7 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
     town.wire.fault(SETTLE, vec![Fault::Forged(refuse); 4]);
     let (settlement, cost) = receipt(&town.ask(&spent).await);
     assert_eq!((cost, town.books()), (COST, (u128::from(COST), 0)));
-    caller.wallet.accept(&spent.key, &settlement).unwrap();
+    caller.wallet.accept(&spent.key, &settlement, now()).unwrap();
     assert!(town.failures.0.lock().unwrap().iter().any(|told| told == "unknown-gateway"));
     // A new one is refused at once, and nothing is served.
     let spent = caller.pay(1, REMOTE, &town.host());
@@ -568,7 +568,7 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
     let parts = OperateParts { layer, tally, every: Duration::from_secs(1), hosts: Vec::new() };
     let operations = Operations::start(parts).unwrap();
     operations.set_standing(Standing::Serving);
-    until(|| operations.ready() == Err("the issuer does not clear for this gateway")).await;
+    until(|| operations.ready() == Err("the issuer does not clear for this gateway".to_owned())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -647,7 +647,7 @@ async fn a_cancel_stops_the_work_that_goes_on_and_costs_what_came_of_it() {
     let settlement = town.cancel(&caller, &key).await.settlement();
     until(|| town.service.dropped.load(Ordering::SeqCst) == 1).await;
     assert_eq!(CLASS.micro() - settlement.refund.micro(), COST);
-    caller.wallet.accept(&key, &settlement).unwrap();
+    caller.wallet.accept(&key, &settlement, now()).unwrap();
     drop(answer);
     assert_eq!(town.books(), (u128::from(COST), 0));
 }
@@ -677,7 +677,7 @@ async fn a_stream_is_settled_at_its_end_even_if_the_issuer_was_away_meanwhile() 
         tokio::time::sleep(Duration::from_millis(50)).await;
         fetched = town.fetch(&mut caller, &key).await;
     }
-    assert_eq!(caller.wallet.accept(&key, &fetched.settlement()).unwrap().cost.micro(), COST);
+    assert_eq!(caller.wallet.accept(&key, &fetched.settlement(), now()).unwrap().cost.micro(), COST);
 }
 
 /// A gateway in a runtime of its own, which is gone from one moment to the next, as a process that is killed.
@@ -729,7 +729,7 @@ async fn what_a_killed_gateway_had_metered_is_settled_after_its_lease_and_not_be
     assert_eq!(town.upkeep(u64::from(LEASE) + 60), 1);
     assert_eq!(town.books(), (u128::from(COST), 0));
     let settlement = town.fetch(&mut caller, &spent.key).await.settlement();
-    assert_eq!(caller.wallet.accept(&spent.key, &settlement).unwrap().cost.micro(), COST);
+    assert_eq!(caller.wallet.accept(&spent.key, &settlement, now()).unwrap().cost.micro(), COST);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -792,6 +792,7 @@ async fn a_newer_directory_is_fetched_and_one_of_another_root_is_not_taken() {
     let next = |root: &RootSigningKey, serial| {
         let mut parts = house.directory().parts().clone();
         (parts.serial, parts.root) = (serial, root.public_key());
+        parts.published = now();
         let directory = Directory::new(parts).unwrap();
         Arc::new(Issuer::new(root, directory, epoch_keys(), house.mints.clone(), house.notices.clone()).unwrap())
     };
@@ -864,16 +865,16 @@ async fn a_note_is_rolled_over_by_the_issuer_once_whatever_is_lost() {
     };
     let first = rolled(&town.post(ROLLOVER_PATH, None, plain.opening.clone()).await);
     assert_eq!(rolled(&town.post(ROLLOVER_PATH, None, plain.opening.clone()).await), first);
-    caller.wallet.accept(&plain.key, &first).unwrap();
+    caller.wallet.accept(&plain.key, &first, now()).unwrap();
 
     town.wire.fault(SETTLE, [Fault::Lost, Fault::Dropped]);
     let second = rolled(&town.post(ROLLOVER_PATH, None, settling.opening.clone()).await);
-    caller.wallet.accept(&settling.key, &second).unwrap();
+    caller.wallet.accept(&settling.key, &second, now()).unwrap();
 
     town.wire.fault(ADMIT, [Fault::Lost]);
     // It was withdrawn, which comes to the same: nothing is charged, and the change is of the epoch that issues.
     let third = rolled(&town.post(ROLLOVER_PATH, None, admitting.opening.clone()).await);
-    caller.wallet.accept(&admitting.key, &third).unwrap();
+    caller.wallet.accept(&admitting.key, &third, now()).unwrap();
     assert_eq!(caller.wallet.balance().available, before);
 
     // It pays for no call.

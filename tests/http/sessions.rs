@@ -142,7 +142,7 @@ impl Session {
 
     /// Takes the settlement of a closed session: what it cost, and what its receipt is worth.
     fn settle(&mut self, answer: &Answer) -> (u64, ReceiptVerdict) {
-        let accepted = self.caller.wallet.accept(&self.key, &answer.fetched()).unwrap();
+        let accepted = self.caller.wallet.accept(&self.key, &answer.fetched(), now()).unwrap();
         let closed: SettlementAnswer = serde_json::from_slice(&answer.body).unwrap();
         use base64::Engine as _;
         let decode = |text| base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap();
@@ -156,7 +156,7 @@ impl Session {
         for _ in 0..300 {
             let answer = self.world.fetch(&mut self.caller, &self.key).await;
             if answer.status == 200 {
-                return self.caller.wallet.accept(&self.key, &answer.fetched()).unwrap().cost.micro();
+                return self.caller.wallet.accept(&self.key, &answer.fetched(), now()).unwrap().cost.micro();
             }
             assert_refused(&answer, Problem::InProgress);
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -23,6 +23,7 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 
 use crate::world::{CLASS, Caller, TARGET, World, assert_refused, lane, shared, until};
+use halometer::http::clock::now;
 
 const ASKING: &str = r#"{"stream":true,"messages":[]}"#;
 /// Two credits for each of the tokens that are estimated for it.
@@ -158,7 +159,7 @@ async fn ask_plainly(world: &World, opening: &[u8]) -> Answering {
 async fn settled(world: &World, caller: &mut Caller, key: &SpendKey) -> u64 {
     until(|| world.held() == 0).await;
     let settlement = world.fetch(caller, key).await.fetched();
-    let cost = caller.wallet.accept(key, &settlement).unwrap().cost.micro();
+    let cost = caller.wallet.accept(key, &settlement, now()).unwrap().cost.micro();
     assert_eq!(world.charged(), cost);
     cost
 }

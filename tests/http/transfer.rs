@@ -51,7 +51,7 @@ async fn credit_moves_between_lanes_once_however_often_it_is_sent() {
         assert_eq!(world.fetch(&mut caller, key).await.fetched(), *settlement);
         assert_eq!(world.cancel(&caller, key).await.fetched(), *settlement);
     }
-    caller.wallet.accept_transfer(&sent.keys, &settlements).unwrap();
+    caller.wallet.accept_transfer(&sent.keys, &settlements, now()).unwrap();
     assert_eq!(caller.wallet.balance().total(), u128::from(PAID));
     assert_eq!((world.charged(), world.held()), (0, 0));
 }
@@ -68,8 +68,8 @@ async fn a_transfer_of_which_one_half_was_cancelled_is_not_carried_out() {
     assert_eq!(kind(&refused), Some(Problem::AlreadySpent));
     let other = world.cancel(&caller, &sent.keys[1]).await.fetched();
     assert_eq!(other.refund, Credits::ZERO);
-    caller.wallet.accept(&sent.keys[0], &cancelled).unwrap();
-    caller.wallet.accept(&sent.keys[1], &other).unwrap();
+    caller.wallet.accept(&sent.keys[0], &cancelled, now()).unwrap();
+    caller.wallet.accept(&sent.keys[1], &other, now()).unwrap();
     assert_eq!(caller.wallet.balance().available, u128::from(PAID));
 }
 
@@ -182,7 +182,7 @@ async fn a_note_is_rolled_over_once_however_often_it_is_sent() {
     assert!(settled.iter().all(|settlement| *settlement == again) && !settled.is_empty());
     assert_eq!((again.epoch, again.refund), (EpochNumber::new(2), Credits::ZERO));
     assert_eq!(world.cancel(&caller, &sent.key).await.fetched(), again);
-    caller.wallet.accept(&sent.key, &again).unwrap();
+    caller.wallet.accept(&sent.key, &again, now()).unwrap();
     assert_eq!(caller.wallet.balance().available, u128::from(PAID));
     assert_eq!((world.charged(), world.held()), (0, 0));
 }
@@ -209,5 +209,5 @@ async fn a_rollover_pays_for_no_call_and_a_call_is_no_rollover() {
     assert_refused(&world.post_bytes(ROLLOVER_PATH, &second.opening).await, Problem::Busy);
     // What was refused is cancelled, and nothing is lost.
     let settlement = world.cancel(&caller, &second.key).await.fetched();
-    caller.wallet.accept(&second.key, &settlement).unwrap();
+    caller.wallet.accept(&second.key, &settlement, now()).unwrap();
 }

@@ -22,7 +22,7 @@ async fn what_lapsed_is_settled_without_anybody_asking() {
     world.leave_open(&replica, &opening, long_ago);
     until(|| world.held() == CLASS.micro()).await;
     let settlement = world.fetch(&mut caller, &key).await.fetched();
-    assert_eq!(caller.wallet.accept(&key, &settlement).unwrap().cost, Credits::ZERO);
+    assert_eq!(caller.wallet.accept(&key, &settlement, now()).unwrap().cost, Credits::ZERO);
     assert!(world.fetch(&mut caller, &running).await.problem() == Some(Problem::InProgress));
 }
 

@@ -8,6 +8,7 @@ use halometer::testing::stack::{StackOptions, UpstreamOptions};
 use halometer::wallet::Accepted;
 
 use crate::world::{Answer, CLASS, QUESTION, TARGET, World, lane};
+use halometer::http::clock::now;
 
 /// Pays for one call; its answer, and what it cost by the settlement that the caller gets in the end.
 async fn call(world: &World) -> (Answer, Accepted) {
@@ -15,7 +16,7 @@ async fn call(world: &World) -> (Answer, Accepted) {
     let (key, opening) = caller.pay(world, lane(0));
     let answer = world.ask(&opening).await;
     let fetched = world.fetch(&mut caller, &key).await.fetched();
-    let accepted = caller.wallet.accept(&key, &fetched).unwrap();
+    let accepted = caller.wallet.accept(&key, &fetched, now()).unwrap();
     assert_eq!((world.charged(), world.held()), (accepted.cost.micro(), 0));
     (answer, accepted)
 }
@@ -101,4 +102,11 @@ async fn the_service_sees_the_operators_key_and_nothing_of_the_payment() {
     assert!(!seen.contains("forwarded"), "{seen}");
     assert!(answer.header("set-cookie").is_none());
     answer.settlement();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_protocol_is_a_bad_gateway_and_costs_nothing() {
+    let upgrade = (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade"), ("upgrade", "websocket")]);
+    let (answer, accepted) = call(&World::selling(service(upgrade)).await).await;
+    assert_eq!((answer.status, accepted.cost), (502, Credits::ZERO));
 }

@@ -26,8 +26,10 @@ use crate::spend::SpendPublic;
 
 /// The most proofs that one sum is formed of: above it a larger sum gains little, and costs more when a proof is bad.
 const LARGEST: usize = 256;
+/// How many the first sum of a larger batch is formed of.
+const FIRST: usize = 64;
 /// The fewest for which a bad one is looked for by a second sum rather than by halves.
-const WEIGHED: usize = 4;
+const WEIGHED: usize = 5;
 
 /// Collects proofs, of any epochs, and verifies them together.
 #[derive(Debug, Default)]
@@ -99,14 +101,16 @@ fn verify_all(mut items: &[(Item, Scalar)]) -> Vec<Verdict> {
 }
 
 /// How many of `left` proofs the next sum is formed of, when of `seen` ones `bad` were bad: about what is cheapest if the
-/// rest is like them.
+/// rest is like them. A sum costs as much as seven proofs in it, whatever their number is. Even where all are bad, two
+/// together cost less than each by itself, as the second is what the sum has more than the first.
 fn chunk(left: usize, seen: usize, bad: usize) -> usize {
     let size = match bad * 100 {
+        0 if seen == 0 && left > LARGEST => FIRST,
         0 => LARGEST,
-        share if share < 4 * seen => 64,
-        share if share < 15 * seen => 20,
-        share if share < 40 * seen => 6,
-        _ => 1,
+        share if share < 2 * seen => 32,
+        share if share < 6 * seen => 16,
+        share if share < 20 * seen => 8,
+        _ => 2,
     };
     // A last part that is small would cost almost as much as one sum for all.
     if left < size + size / 2 { left } else { size }

@@ -8,6 +8,7 @@ use halo2_proofs::plonk;
 use rand_core::{CryptoRng, Rng};
 
 use super::fast::{self, Columns, Commitments, Equation, Total};
+use super::setup::prepare;
 use super::stock::Stock;
 use super::sums::{Adder, Scalar};
 use super::transcript::{Malformed, POINT_BYTES, SCALAR_BYTES};
@@ -27,25 +28,30 @@ impl core::fmt::Debug for Proof {
 
 impl Proof {
     /// Points: 8 advice columns, permutation product, random polynomial, 5 pieces of the quotient, the multi-opening's
-    /// quotient, the opening's blinding polynomial, and two for each of 8 rounds.
-    const POINTS: usize = 8 + 1 + 1 + 5 + 1 + 1 + 2 * 8;
+    /// quotient, the opening's blinding polynomial, and two for each of its rounds.
+    const POINTS: usize = 8 + 1 + 1 + 5 + 1 + 1 + 2 * Self::ROUNDS;
     /// Scalars: evaluations of the instance (1), of advice (15), fixed (24) and permutation columns (3), of the random
-    /// polynomial (1), of the product (2), of the two sets of the multi-opening, and the opening's last two.
-    const SCALARS: usize = 1 + 15 + 24 + 3 + 1 + 2 + 2 + 2;
-    /// Rounds of the opening's inner-product argument.
-    pub(super) const ROUNDS: usize = K as usize;
+    /// polynomial (1), of the product (2), of the two sets of the multi-opening, what the opening's rounds leave of its
+    /// vector, and its blinding.
+    const SCALARS: usize = 1 + 15 + 24 + 3 + 1 + 2 + 2 + (1 << (K as usize - Self::ROUNDS)) + 1;
+    /// Rounds of the opening's inner-product argument. Format 1 had all eight: see `docs/fast-path.md`.
+    pub(super) const ROUNDS: usize = 4;
+    /// Length of a proof of format 1.
+    const FIRST_LENGTH: usize = 3_712;
+    /// The format of proofs. Another format is another encoding with another transcript.
+    pub const FORMAT: u8 = 2;
     /// Length of a proof in bytes. Fixed: shorter or longer is refused.
     pub const LENGTH: usize = Self::POINTS * POINT_BYTES + Self::SCALARS * SCALAR_BYTES;
 
     /// Takes the bytes of a proof.
     ///
     /// # Errors
-    /// [`VerifyError::Length`]. Everything else shows when the proof is verified.
+    /// [`VerifyError::Length`], [`VerifyError::Superseded`]. Everything else shows when the proof is verified.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, VerifyError> {
-        if bytes.len() == Self::LENGTH {
-            Ok(Self(bytes.into()))
-        } else {
-            Err(VerifyError::Length { found: bytes.len() })
+        match bytes.len() {
+            Self::LENGTH => Ok(Self(bytes.into())),
+            Self::FIRST_LENGTH => Err(VerifyError::Superseded { found: 1 }),
+            found => Err(VerifyError::Length { found }),
         }
     }
 
@@ -76,6 +82,12 @@ pub enum VerifyError {
     Length {
         /// The number of bytes found.
         found: usize,
+    },
+    /// A proof of an earlier format, told by its length.
+    #[error("a proof of format {found} is refused; make it again in format {}", Proof::FORMAT)]
+    Superseded {
+        /// The format found.
+        found: u8,
     },
     /// A field element that is not canonical, or a point that is not on the curve or is the identity.
     #[error("the proof holds an encoding that is not canonical, or no point of the curve")]
@@ -174,8 +186,12 @@ impl ProvingKey {
     ) -> Result<Vec<u8>, ProveError> {
         let advice = circuit.advice().ok_or(ProveError::Prover(plonk::Error::Synthesis))?;
         drop(circuit);
-        fast::prove(&self.0.columns, &self.0.verifying.0.stock.representative, public, advice, rounds, rng)
-            .map_err(|Malformed| ProveError::Prover(plonk::Error::ConstraintSystemFailure))
+        fast::prove(&self.0.columns, &self.0.verifying.0.stock.representative, public, advice, rounds, rng).map_err(
+            |Malformed| {
+                let error = "a commitment is the identity, or a challenge is zero; try again";
+                ProveError::Prover(plonk::Error::Transcript(std::io::Error::other(error)))
+            },
+        )
     }
 
     #[cfg(test)]
@@ -195,6 +211,7 @@ impl VerifyingKey {
     }
 
     fn from_values(epoch_key: &PublicKey, circuit: &SpendCircuit, values: &fast::Values) -> Self {
+        prepare();
         let stock = Stock::new(circuit);
         let commitments = Commitments::new(values);
         let (fixed, permutation) = commitments.parts();

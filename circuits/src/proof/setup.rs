@@ -61,6 +61,11 @@ pub(super) static LAGRANGE_TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(&[&lagrange[..], &[*w]].concat())
 });
 
+/// Makes the tables of the verifier now, so that the first verification need not.
+pub(super) fn prepare() {
+    LazyLock::force(&TABLE);
+}
+
 /// Runs `init` on a thread and in a rayon pool of its own. What is computed once is computed under a lock, and a worker of a
 /// pool that waits for a part of its own work takes up other work meanwhile: work that may want the same lock, for ever.
 fn apart<T: Send>(init: impl FnOnce() -> T + Send) -> T {

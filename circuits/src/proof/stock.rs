@@ -86,3 +86,26 @@ impl Transcript<vesta::Affine, Challenge> for Representative {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::proof::tests::support::Epoch;
+
+    #[test]
+    #[should_panic(expected = "the commitments of the key are those that halo2_proofs computes")]
+    fn a_key_with_another_commitment_is_refused() {
+        let (one, other) = (Epoch::new(300), Epoch::new(301));
+        let (fixed, permutation) = one.key.verifying_key().commitments().parts();
+        other.key.verifying_key().stock().demand(fixed, permutation);
+    }
+
+    #[test]
+    #[should_panic(expected = "the commitments of the key are those that halo2_proofs computes")]
+    fn a_key_with_another_permutation_is_refused() {
+        let epoch = Epoch::new(300);
+        let (fixed, permutation) = epoch.key.verifying_key().commitments().parts();
+        let mut other = permutation.to_vec();
+        other.swap(0, 1);
+        epoch.key.verifying_key().stock().demand(fixed, &other);
+    }
+}

@@ -4,4 +4,4 @@ mod equality;
 mod equation;
 mod gates;
 mod parameters;
-mod support;
+pub(in crate::proof) mod support;

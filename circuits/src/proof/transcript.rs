@@ -18,7 +18,7 @@ use pasta_curves::{pallas, vesta};
 
 use crate::spend::SpendPublic;
 
-const PERSONAL: &[u8; 16] = b"halometer1-proof";
+const PERSONAL: &[u8; 16] = b"halometer2-proof";
 const CHALLENGE: u8 = 0;
 const POINT: u8 = 1;
 const SCALAR: u8 = 2;

@@ -17,6 +17,7 @@ mod market;
 mod progress;
 mod store;
 mod wallet;
+mod yardstick;
 
 use figures::Figures;
 use progress::Progress;
@@ -75,6 +76,8 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let wanted = |group| args.only.is_none_or(|only| only == group);
     if wanted(Group::Circuit) {
         circuit::measure(&mut figures, &mut progress)?;
+    } else {
+        figures.samples("yardstick_ms", yardstick::measure()?);
     }
     if wanted(Group::Core) {
         core::measure(&mut figures, &mut progress, &args.dir)?;

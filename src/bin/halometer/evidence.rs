@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::published::Published;
 use halometer::lifecycle::Evidence;
-use halometer::protocol::{Digest, RootKey};
+use halometer::protocol::{Digest, Directory, MintStatement, RootKey, SignedDirectory};
 use halometer::wallet::Dispute;
 
 /// The arguments of `halometer evidence`.
@@ -32,6 +32,48 @@ pub enum Action {
         /// The issuer's directory.
         #[command(flatten)]
         published: Published,
+
+        /// The issuer's signed statement of a mint: whether it names this account's payment. The exit code is 1 if it is another's.
+        #[arg(long, value_name = "FILE")]
+        mint: Option<PathBuf>,
+
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify the issuer's signed statement of a mint, which says what account a payment was minted for: a file of
+    /// `halometer wallet disputes --save`.
+    ///
+    /// The exit code is 0 if the issuer signed it, and 1 if not.
+    Mint {
+        /// The statement.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+
+        /// The issuer's root key, 64 hexadecimal digits, from a place that you trust.
+        #[arg(long, value_name = "HEX")]
+        root_key: Digest,
+
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two signed directories of one issuer, as two callers were shown them. Of each window there is one, and their serials
+    /// and windows are in one order.
+    ///
+    /// The exit code is 0 if they contradict each other, which convicts the issuer, and 1 if an honest issuer may have signed both.
+    Directories {
+        /// A signed directory, as a gateway serves it under `/.well-known/halometer/directory`.
+        #[arg(value_name = "FILE")]
+        first: PathBuf,
+
+        /// Another one.
+        #[arg(value_name = "FILE")]
+        second: PathBuf,
+
+        /// The issuer's root key, 64 hexadecimal digits, from a place that you trust.
+        #[arg(long, value_name = "HEX")]
+        root_key: Digest,
 
         /// Print one JSON object.
         #[arg(long)]
@@ -67,7 +109,9 @@ const MAX_DISPUTE: usize = 8 << 20;
 /// What the user is to be told, as text.
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &args.action {
-        Action::Verify { file, published, json } => verify(file, published, *json),
+        Action::Verify { file, published, mint, json } => verify(file, published, mint.as_deref(), *json),
+        Action::Mint { file, root_key, json } => mint(file, root_key, *json),
+        Action::Directories { first, second, root_key, json } => directories([first, second], root_key, *json),
         Action::Dispute { file, root_key, json } => dispute(file, root_key, *json),
     }
 }
@@ -90,21 +134,84 @@ fn dispute(file: &Path, root_key: &Digest, json: bool) -> Result<ExitCode, Box<d
     Ok(if why.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn verify(file: &Path, published: &Published, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn root(root_key: &Digest) -> Result<RootKey, Box<dyn std::error::Error>> {
+    Ok(RootKey::from_bytes(&root_key.to_bytes()).ok_or("the root key is no Ed25519 key")?)
+}
+
+fn statement(file: &Path, root: &RootKey) -> Result<MintStatement, Box<dyn std::error::Error>> {
+    let statement = MintStatement::from_bytes(&read(file, MintStatement::LENGTH)?)?;
+    statement.verify(root)?;
+    Ok(statement)
+}
+
+fn mint(file: &Path, root_key: &Digest, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let statement = match statement(file, &root(root_key)?) {
+        Ok(statement) => statement,
+        Err(error) => {
+            match json {
+                true => println!("{}", json!({ "signed": false, "why": error.to_string() })),
+                false => println!("the issuer did not sign it: {error}"),
+            }
+            return Ok(ExitCode::from(1));
+        }
+    };
+    let (payment, account) = (statement.payment.to_string(), hex::encode(statement.account.to_bytes()));
+    let paid = statement.amounts.iter().map(|amount| u128::from(amount.micro())).sum::<u128>().to_string();
+    match json {
+        true => println!("{}", json!({ "signed": true, "payment": payment, "account": account, "amount": paid })),
+        false => println!("the issuer signed it: payment {payment} of {paid} micro-credits is account {account}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn directories(files: [&PathBuf; 2], root_key: &Digest, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let root = root(root_key)?;
+    let read = |file: &PathBuf| -> Result<Directory, Box<dyn std::error::Error>> {
+        let signed = SignedDirectory::from_bytes(&read(file, SignedDirectory::MAX_LENGTH)?)?;
+        Ok(signed.verify(&root).map_err(|error| format!("{}: {error}", file.display()))?)
+    };
+    let [first, second] = [read(files[0])?, read(files[1])?];
+    let contradict = first.contradicts(&second);
+    match (json, contradict) {
+        (true, _) => println!("{}", json!({ "contradict": contradict, "same": first.digest() == second.digest() })),
+        (false, true) => {
+            println!("they contradict each other: the issuer shows different callers different directories")
+        }
+        (false, false) => println!("they do not contradict each other"),
+    }
+    Ok(if contradict { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn verify(
+    file: &Path,
+    published: &Published,
+    mint: Option<&Path>,
+    json: bool,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let directory = published.read()?;
+    let mint = mint.map(|mint| statement(mint, &directory.parts().root)).transpose()?;
     let bytes = read(file, MAX_LENGTH)?;
     match Evidence::from_bytes(&bytes, &directory) {
         Ok(evidence) => {
             let account = hex::encode(evidence.account().to_bytes());
-            match json {
-                true => {
-                    println!("{}", json!({ "holds": true, "account": account, "epoch": evidence.epoch().number() }))
+            let named = mint.as_ref().map(|mint| mint.account == evidence.account());
+            let payment = mint.as_ref().map(|mint| mint.payment.to_string());
+            if json {
+                let epoch = evidence.epoch().number();
+                let mut all = json!({ "holds": true, "account": account, "epoch": epoch });
+                if let Some(payment) = payment {
+                    (all["payment"], all["names_payment"]) = (payment.into(), named.into());
                 }
-                false => {
-                    println!("the evidence holds: account {account} spent a note of epoch {} twice", evidence.epoch())
+                println!("{all}");
+            } else {
+                println!("the evidence holds: account {account} spent a note of epoch {} twice", evidence.epoch());
+                match (payment, named) {
+                    (Some(payment), Some(true)) => println!("by the issuer's signature that is payment {payment}"),
+                    (Some(payment), _) => println!("payment {payment} has another account, by the issuer's signature"),
+                    _ => {}
                 }
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(if named == Some(false) { ExitCode::from(1) } else { ExitCode::SUCCESS })
         }
         Err(error) => {
             match json {

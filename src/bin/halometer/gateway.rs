@@ -33,6 +33,11 @@ pub struct Args {
     #[arg(long)]
     pub check: bool,
 
+    /// The clock is right, though it is far from what it was when the gateway ran last: after a long pause, or after it was wrong
+    /// then. Say it for one start, after a look at the clock.
+    #[arg(long, conflicts_with = "check")]
+    pub accept_clock: bool,
+
     /// Print what callers need as one JSON object on standard output, when it runs.
     #[arg(long)]
     pub json: bool,
@@ -52,7 +57,7 @@ pub enum Action {
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     match (&args.action, &args.config) {
         (Some(Action::Init(args)), _) => init::run(args),
-        (None, Some(file)) => run::run(file, args.check, args.json),
+        (None, Some(file)) => run::run(file, args.check, args.json, args.accept_clock),
         // The parser asks for one of them.
         (None, None) => Err("name a configuration with --config".into()),
     }

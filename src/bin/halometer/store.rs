@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use halometer::store::durable::{DurableStore, OpenError, StoreOptions};
+use halometer::store::durable::{DurableStore, MarkStanding, OpenError, StoreOptions};
 use halometer::store::{PartitionPhase, Totals};
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -23,7 +23,7 @@ pub struct Args {
 pub enum Action {
     /// Read everything and say what is damaged, and in which partition.
     ///
-    /// The exit code is 0 if nothing is, and 1 otherwise. A backup can be checked, too.
+    /// Nothing is changed. The exit code is 0 if nothing is damaged, 1 if something is, and 2 if the store does not open. A backup can be checked, too.
     Check(Place),
     /// Say what is in it: partitions, records, sums, bytes.
     Stats(Place),
@@ -49,7 +49,7 @@ pub struct Place {
     #[arg(value_name = "DIR")]
     pub store: PathBuf,
 
-    /// Its mark, if it is not kept in the directory.
+    /// Its mark; without it the one beside the directory (`store.mark` for `store`), or else the one inside.
     #[arg(long, value_name = "FILE")]
     pub mark: Option<PathBuf>,
 
@@ -66,15 +66,26 @@ impl Place {
     pub fn open(&self) -> Result<DurableStore, OpenError> {
         open(&self.store, self.mark.clone())
     }
+
+    fn options(&self) -> StoreOptions {
+        options(&self.store, self.mark.clone())
+    }
 }
 
 /// Opens a store, or a backup of one.
 pub(super) fn open(path: &Path, mark: Option<PathBuf>) -> Result<DurableStore, OpenError> {
-    let options = StoreOptions { mark, ..StoreOptions::default() };
+    let options = options(path, mark);
     match DurableStore::open(path, &options) {
         Err(OpenError::Backup) => DurableStore::open_backup(path, &options),
         outcome => outcome,
     }
+}
+
+/// Whoever looks at a store may have its mark anywhere: without a name it is the one beside the directory, or else the one inside.
+fn options(path: &Path, mark: Option<PathBuf>) -> StoreOptions {
+    let usual = [StoreOptions::mark_beside(path), path.join("mark")];
+    let mark = mark.or_else(|| usual.into_iter().find(|mark| mark.exists()));
+    StoreOptions { mark, allow_mark_inside: true, ..StoreOptions::default() }
 }
 
 /// Does it.
@@ -91,7 +102,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn check(place: &Place) -> Outcome {
-    let report = place.open()?.check()?;
+    let report = DurableStore::check_at(&place.store, &place.options())?;
     let damage: Vec<_> = report
         .damage
         .iter()
@@ -103,13 +114,32 @@ fn check(place: &Place) -> Outcome {
     if place.json {
         let sound = damage.is_empty();
         let counts = json!({ "records": report.records, "evidence": report.evidence, "mints": report.mints });
-        println!("{}", json!({ "sound": sound, "read": counts, "damage": damage }));
+        let gateway = report.gateway.map(|gateway| gateway.to_string());
+        let mark = match report.mark {
+            MarkStanding::Apart => "apart",
+            MarkStanding::Inside => "inside",
+            MarkStanding::Backup => "backup",
+            _ => "none",
+        };
+        let value = json!({
+            "sound": sound,
+            "opens": report.opens,
+            "gateway": gateway,
+            "mark": mark,
+            "read": counts,
+            "damage": damage,
+        });
+        println!("{value}");
     } else {
         println!("read {} records, {} with evidence, {} mints", report.records, report.evidence, report.mints);
+        println!("{}", report.mark);
         damage.iter().for_each(|what| println!("damaged: {what}"));
         if damage.is_empty() {
             println!("sound");
         }
+    }
+    if !report.opens {
+        return Err(format!("the store does not open: {}", damage.join("; ")).into());
     }
     Ok(if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

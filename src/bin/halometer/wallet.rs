@@ -31,6 +31,10 @@ use trouble::Trouble;
 
 type Outcome = Result<ExitCode, Trouble>;
 
+/// Of an issuer whose directories may follow each other too fast.
+const DEVELOPMENT: &str =
+    "the issuer may publish a directory every few seconds, and so mark its callers: for trying things out only";
+
 /// The arguments of `halometer wallet`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {

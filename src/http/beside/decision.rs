@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri, header};
 use tokio::sync::oneshot;
 
-use super::Shared;
+use super::Door;
 use super::held::{Handle, Said};
 use crate::http::exchange::{Asked, Decided, Exchange, decide};
 use crate::http::pricing::Metered;
@@ -56,7 +56,7 @@ impl Check {
     }
 }
 
-impl Shared {
+impl Door {
     /// Decides. In a task of its own: whoever does not wait for it is not charged.
     pub(super) async fn decide(
         self: &Arc<Self>,

@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use tonic::{Code, Request, Response, Status};
 
-use super::Shared;
+use super::Door;
 use super::decision::{Allowed, CALL_HEADER, Check};
 use super::secret::SECRET_HEADER;
 use crate::http::exchange::{Exchange, OF_CALLERS};
@@ -31,10 +31,10 @@ const REST: usize = 256 << 10;
 
 /// Answers Envoy.
 #[derive(Clone)]
-pub(super) struct ExtAuthz(Arc<Shared>);
+pub(super) struct ExtAuthz(Arc<Door>);
 
 impl ExtAuthz {
-    pub(super) fn server(shared: Arc<Shared>) -> AuthorizationServer<Self> {
+    pub(super) fn server(shared: Arc<Door>) -> AuthorizationServer<Self> {
         let longest = shared.layer.now().max_body().saturating_add(REST);
         AuthorizationServer::new(Self(shared)).max_decoding_message_size(longest)
     }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::Shared;
+use super::Door;
 use super::decision::{Allowed, CALL_HEADER, Check};
 use crate::http::exchange::Exchange;
 use crate::http::payment::RECEIPT_HEADER;
@@ -97,7 +97,7 @@ impl Dialect {
 }
 
 /// Answers a question.
-pub(super) async fn check(shared: Arc<Shared>, dialect: Dialect, request: Request) -> Response {
+pub(super) async fn check(shared: Arc<Door>, dialect: Dialect, request: Request) -> Response {
     let exchange = shared.layer.now();
     match decide(&shared, &exchange, dialect, request).await {
         Ok(allowed) => Dialect::allowed(allowed),
@@ -106,7 +106,7 @@ pub(super) async fn check(shared: Arc<Shared>, dialect: Dialect, request: Reques
 }
 
 async fn decide(
-    shared: &Arc<Shared>,
+    shared: &Arc<Door>,
     exchange: &Arc<Exchange>,
     dialect: Dialect,
     request: Request,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
+use super::Door;
 use super::held::{Handle, ReportError, Said};
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
@@ -76,14 +76,14 @@ impl CallReport {
     }
 }
 
-pub(super) async fn report(shared: Arc<Shared>, body: Body) -> Response {
+pub(super) async fn report(shared: Arc<Door>, body: Body) -> Response {
     match take(&shared, body).await {
         Ok(settled) => ([(header::CACHE_CONTROL, "no-store")], Json(settled)).into_response(),
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn take(shared: &Shared, body: Body) -> Result<CallSettled, ProblemDetails> {
+async fn take(shared: &Door, body: Body) -> Result<CallSettled, ProblemDetails> {
     let bad = |detail: String| ProblemDetails::plain(StatusCode::BAD_REQUEST, detail);
     let body = read_body(body, LONGEST, PATIENCE).await?;
     let report: CallReport = serde_json::from_slice(&body).map_err(|error| bad(format!("no report: {error}")))?;

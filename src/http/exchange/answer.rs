@@ -131,7 +131,9 @@ impl Call {
         bill.meter.head(&mut head);
         forward::answer(&mut head);
         if let Some(problem) = upstream_refuses(head.status) {
-            return Err(Over::problem(End::Complete, problem));
+            // What goes on in another protocol was no answer.
+            let end = if head.status == http::StatusCode::SWITCHING_PROTOCOLS { End::Failed } else { End::Complete };
+            return Err(Over::problem(end, problem));
         }
         if bill.is_withheld() {
             return Err(Over::problem(End::CapReached, bill.withheld()));

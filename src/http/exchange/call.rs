@@ -131,7 +131,7 @@ impl Call {
         let (tariff, content) = (candidate.tariff, candidate.content);
         // Before it can be admitted, so that no cancel finds work that it cannot stop.
         let entry = exchange.running.enter(candidate.key);
-        let held = candidate.admit(source, None).await?.admitted().await?;
+        let held = candidate.admit(source).await?.admitted().await?;
         let rates = exchange.rates(&tariff, held.charge());
         let bill = Bill::new(Purse::Whole(held), rates, meter, content);
         Ok(Self { exchange, bill, entry })

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use axum::extract::Request as HttpRequest;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Exchange;
 use super::bill::Purse;
 use super::call::{Call, Paying};
 use super::found::Errand;
 use super::lease::longest;
+use super::received::{Place, other_host};
 use super::routes::is_own;
 use super::session;
 use crate::http::content_digest;
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::authority;
 use crate::pipeline::Source;
 use crate::protocol::{ContentDigest, Credits, Problem};
 
@@ -53,7 +54,7 @@ pub(in crate::http) struct HeldCall {
     call: Call,
     /// What it is settled at if nothing is said.
     unreported: Metered,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// What a held call came to.
@@ -74,14 +75,17 @@ pub(in crate::http) async fn decide(
     terms: &HoldTerms,
     gone: &(dyn Fn() -> bool + Send + Sync),
 ) -> Result<Decided, ProblemDetails> {
-    let Asked { request, has_body } = asked;
+    let Asked { mut request, has_body } = asked;
+    // The connection is the proxy's, and so would its limits be.
+    request.extensions_mut().remove::<Source>();
     let path = request.uri().path();
     if is_own(path) {
         let detail = "this path is the gateway's own: the proxy has to send it there";
         return Err(ProblemDetails::plain(StatusCode::NOT_FOUND, detail));
     }
     if exchange.is_free(&request) {
-        return Ok(Decided::Free);
+        let (parts, _) = request.into_parts();
+        return authority(&exchange.terms.authorities, &parts).map(|_| Decided::Free).ok_or_else(other_host);
     }
     let paying = Paying::read(request.headers())?;
     let received = exchange.receive(request, exchange.limits.max_body).await?;

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::Exchange;
 use super::adopt::{AdoptError, Adoption, Terms};
 use super::ledger::Ledger;
-use super::parts::{PaymentLayerParts, RemoteLayerParts};
 use super::local::start_upkeep;
+use super::parts::{PaymentLayerParts, RemoteLayerParts};
 use super::remote::keep_fresh;
-use super::Exchange;
 use crate::clearing::RemoteGatewayError;
 use crate::http::pattern::RoutePattern;
 use crate::http::pricing::Pricing;

@@ -8,7 +8,6 @@ use axum::response::Response;
 use super::Exchange;
 use super::found::{Errand, Screening};
 use super::received::Received;
-use crate::gateway::Unpaid;
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::read_credential;
@@ -70,7 +69,7 @@ async fn roll_over(exchange: &Exchange, received: Received, source: &Source) -> 
         Screening::Fresh(candidate) => {
             // So that a cancel waits for it.
             let entry = exchange.running.enter(candidate.key);
-            (candidate.admit(source, Some(Unpaid::Rollover)).await?, Some(entry))
+            (candidate.admit(source).await?, Some(entry))
         }
     };
     // Its charge is 0, and so is its cost.

@@ -14,15 +14,16 @@ use super::local::{Local, LocalHeld};
 use super::remote::{Remote, RemoteHeld};
 use super::running::Running;
 use crate::clearing::RemoteSpend;
-use crate::gateway::{Gateway, Unpaid};
+use crate::gateway::Gateway;
 use crate::http::payment;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
 use crate::http::wire::TransferAnswer;
 use crate::issuer::Issuer;
 use crate::lifecycle::{AuthenticSpend, ParsedSpend};
-use crate::pipeline::{Source, WorkError};
+use crate::pipeline::Source;
 use crate::protocol::{Credits, Directory, Following, GatewayId, Problem, Settlement, SpendKey};
+use crate::workers::WorkError;
 
 /// Who has the set.
 #[derive(Clone)]
@@ -142,11 +143,7 @@ impl Ledger {
     }
 
     /// The settlement that the bytes of a following request ask for; none while the spend is open.
-    pub(super) async fn fetch(
-        &self,
-        following: Vec<u8>,
-        signed: Signed,
-    ) -> Result<Option<Settlement>, ProblemDetails> {
+    pub(super) async fn fetch(&self, following: Vec<u8>, signed: Signed) -> Result<Option<Settlement>, ProblemDetails> {
         match self {
             Self::Local(local) => local.fetch(following, signed).await,
             Self::Remote(remote) => remote.fetch(following, signed).await,
@@ -214,11 +211,11 @@ impl Screening<Unadmitted, Held> {
 }
 
 impl Candidate<Unadmitted> {
-    /// Verifies and admits. `kind` is whose quota gets back what was taken for a proof that does not hold. Must not be dropped before
+    /// Verifies and admits. Must not be dropped before
     /// it is done.
-    pub(super) async fn admit(self, source: &Source, kind: Option<Unpaid>) -> Result<Found<Held>, ProblemDetails> {
+    pub(super) async fn admit(self, source: &Source) -> Result<Found<Held>, ProblemDetails> {
         match self.spend {
-            Unadmitted::Local(local, spend) => Ok(local.admit(spend, source, kind).await?.map(Held::Local)),
+            Unadmitted::Local(local, spend) => Ok(local.admit(spend, source).await?.map(Held::Local)),
             Unadmitted::Remote(remote, spend) => Ok(remote.admit(spend, source).await?.map(Held::Remote)),
         }
     }

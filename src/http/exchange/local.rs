@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::found::{Candidate, Elsewhere, Errand, Found, Screening};
 use super::limits::GatewayLimits;
 use super::problems::{refused, untold, work_problem};
-use crate::gateway::{AdmitError, Cancelled, Fetched, Gateway, Opened, Screened, Unpaid, Whereabouts};
+use crate::gateway::{AdmitError, Cancelled, Fetched, Gateway, Opened, Screened, Whereabouts};
 use crate::http::clock::now;
 use crate::http::observer::Observer;
 use crate::http::problem::ProblemDetails;
@@ -26,9 +26,10 @@ use crate::http::requests::Signed;
 use crate::http::spent::SpentBuckets;
 use crate::issuer::Issuer;
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend, ParsedSpend};
-use crate::pipeline::{Current, Pipeline, PipelineError, PipelineParts, Source, TaskPool, WorkError};
+use crate::pipeline::{Current, Pipeline, PipelineError, PipelineParts, Source};
 use crate::protocol::{Following, Settlement, SpendKey};
 use crate::store::RecordKey;
+use crate::workers::{TaskPool, WorkError};
 
 /// Threads that settle. Each waits for its commit most of the time, and what waits at one moment is committed together: with one thread
 /// there would be nothing to put together.
@@ -143,14 +144,13 @@ impl Local {
         })
     }
 
-    /// Verifies and admits. `kind` is whose quota gets back what was taken for a proof that does not hold.
+    /// Verifies and admits.
     pub(super) async fn admit(
         &self,
         spend: AuthenticSpend,
         source: &Source,
-        kind: Option<Unpaid>,
     ) -> Result<Found<LocalHeld>, ProblemDetails> {
-        Ok(self.found(self.verify(spend, source, kind).await?))
+        Ok(self.found(self.verify(spend, source).await?))
     }
 
     fn found(&self, opened: Opened) -> Found<LocalHeld> {
@@ -167,30 +167,19 @@ impl Local {
     }
 
     /// On the pipeline's threads.
-    async fn verify(
-        &self,
-        spend: AuthenticSpend,
-        source: &Source,
-        kind: Option<Unpaid>,
-    ) -> Result<Opened, ProblemDetails> {
+    async fn verify(&self, spend: AuthenticSpend, source: &Source) -> Result<Opened, ProblemDetails> {
         self.pipeline.verify(spend, source).await.map_err(|error| match error {
-            PipelineError::Admit(error) => {
-                if let (AdmitError::Verify(_), Some(kind)) = (&error, kind) {
-                    self.gateway.give_back(kind);
-                }
-                self.refusal(error)
-            }
-            PipelineError::Work(error) => {
-                // Nothing was done for it.
-                kind.into_iter().for_each(|kind| self.gateway.give_back(kind));
-                work_problem(error)
-            }
+            PipelineError::Admit(error) => self.refusal(error),
+            PipelineError::Work(error) => work_problem(error),
             error => ProblemDetails::new(error.problem(), error.to_string()),
         })
     }
 
     fn refusal(&self, error: AdmitError) -> ProblemDetails {
         let details = refused(&error);
+        if matches!(error, AdmitError::DoubleSpend(_) | AdmitError::AlreadySpent) {
+            self.observer.conflict();
+        }
         if let AdmitError::DoubleSpend(evidence) = error {
             self.observer.double_spend(*evidence);
         }
@@ -198,11 +187,7 @@ impl Local {
     }
 
     /// The settlement that a following request asks for; none while the spend is open.
-    pub(super) async fn fetch(
-        &self,
-        following: Vec<u8>,
-        signed: Signed,
-    ) -> Result<Option<Settlement>, ProblemDetails> {
+    pub(super) async fn fetch(&self, following: Vec<u8>, signed: Signed) -> Result<Option<Settlement>, ProblemDetails> {
         let gateway = Arc::clone(&self.gateway);
         let fetch = move || signed.with(|request| gateway.fetch(&following, request));
         match self.run(fetch).await.map_err(work_problem)?? {

@@ -5,8 +5,8 @@ use http::StatusCode;
 use crate::gateway::{AdmitError, FetchError};
 use crate::http::problem::ProblemDetails;
 use crate::http::upstream::UpstreamError;
-use crate::pipeline::WorkError;
 use crate::protocol::Problem;
+use crate::workers::WorkError;
 
 pub(super) fn failed() -> ProblemDetails {
     ProblemDetails::plain(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")
@@ -51,6 +51,11 @@ pub(super) fn unpriced(why: &str) -> ProblemDetails {
 /// These would tell the caller that *it* lacks a permission, when it is the gateway's that the service refused.
 pub(super) fn upstream_refuses(status: StatusCode) -> Option<ProblemDetails> {
     let ours = [StatusCode::UNAUTHORIZED, StatusCode::PAYMENT_REQUIRED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+    // Nothing here goes on in another protocol, and nobody asked for one: `Upgrade` is not passed on.
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        let detail = "the upstream answers 101: another protocol is not passed on";
+        return Some(ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail));
+    }
     let detail = || format!("the upstream refuses the gateway: {status}");
     ours.contains(&status).then(|| ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail()))
 }

@@ -9,8 +9,9 @@ use http::request::Parts;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::http::problem::ProblemDetails;
-use crate::http::requests::{Signed, authority, read_body};
+use crate::http::requests::{Signed, authority, read_body, sender};
 use crate::protocol::Problem;
+use crate::quota::Share;
 
 /// A request whose body is here, and the place among those that are worked on.
 pub(super) struct Received {
@@ -18,7 +19,15 @@ pub(super) struct Received {
     pub(super) body: Bytes,
     pub(super) target: String,
     authority: String,
-    place: OwnedSemaphorePermit,
+    place: Place,
+}
+
+/// A place among the requests that are worked on, and the sender's share of them.
+pub(super) type Place = (OwnedSemaphorePermit, Share);
+
+/// The request is for another host.
+pub(super) fn other_host() -> ProblemDetails {
+    ProblemDetails::new(Problem::WrongGateway, "the request is for a host that is not this gateway's")
 }
 
 impl Received {
@@ -28,12 +37,10 @@ impl Received {
         authorities: &[(String, String)],
         max_body: usize,
         body_timeout: Duration,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<Self, ProblemDetails> {
         let (parts, body) = request.into_parts();
-        let authority = authority(authorities, &parts).ok_or_else(|| {
-            ProblemDetails::new(Problem::WrongGateway, "the request is for a host that is not this gateway's")
-        })?;
+        let authority = authority(authorities, &parts).ok_or_else(other_host)?;
         let target = parts.uri.path_and_query().map(|target| target.as_str().to_owned());
         let target = target.ok_or_else(|| ProblemDetails::plain(StatusCode::BAD_REQUEST, "the request has no path"))?;
         let body = read_body(body, max_body, body_timeout).await?;
@@ -43,15 +50,17 @@ impl Received {
     /// What a session signature covers of it.
     pub(super) fn signed(&self) -> Signed {
         Signed::new(self.authority.clone(), self.parts.method.clone(), self.target.clone(), self.body.clone())
+            .sent_by(sender(&self.parts.extensions))
     }
 
     /// What is served, and its place among those that are worked on.
-    pub(super) fn into_parts(self) -> (Parts, Bytes, OwnedSemaphorePermit) {
+    pub(super) fn into_parts(self) -> (Parts, Bytes, Place) {
         (self.parts, self.body, self.place)
     }
 
     /// For a request whose body is a credential: the signature is in it, and covers the digest of an empty body.
     pub(super) fn signed_bare(&self) -> Signed {
         Signed::new(self.authority.clone(), self.parts.method.clone(), self.target.clone(), Bytes::new())
+            .sent_by(sender(&self.parts.extensions))
     }
 }

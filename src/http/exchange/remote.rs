@@ -30,8 +30,9 @@ use crate::http::issuer_client::IssuerClient;
 use crate::http::observer::Observer;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
-use crate::pipeline::{Current, Source, TaskPool, WorkError};
+use crate::pipeline::{Current, Source};
 use crate::protocol::{Directory, Problem, Purpose, Settlement};
+use crate::workers::{TaskPool, WorkError};
 use buckets::Buckets;
 use link::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gateway};
 
@@ -57,7 +58,7 @@ impl Remote {
         let gateway = Arc::new(gateway);
         let link = IssuerLink {
             gateway: Current::new(Arc::clone(&gateway)),
-            buckets: Arc::new(Buckets::new(issuer.clone(), limits.spent)),
+            buckets: Arc::new(Buckets::new(issuer.clone())),
             issuer,
             front: TaskPool::start("remote-read", limits.pipeline.screen_threads, limits.pipeline.queue)?,
             back: TaskPool::start("remote-clear", 1, usize::MAX)?,
@@ -153,9 +154,7 @@ impl Remote {
         let Some(place) = Place::take(link, spend.key()) else { return Ok(Found::InProgress) };
         let (charge, spend) = (spend.charge(), Arc::new(Mutex::new(spend)));
         match link.ask(&spend, Ask::Admit, ASKING).await {
-            Ok((Progress::Serve, _)) => {
-                Ok(Found::Admitted(RemoteHeld::new(self, spend, charge, place)))
-            }
+            Ok((Progress::Serve, _)) => Ok(Found::Admitted(RemoteHeld::new(self, spend, charge, place))),
             // The answer that it was admitted by was lost, or another process of this gateway serves it. Nobody does here, so that the
             // caller gets all of it back.
             Ok((Progress::InProgress, true)) => match self.withdraw(&spend, ASKING).await {

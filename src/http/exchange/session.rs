@@ -190,7 +190,7 @@ async fn begin(exchange: Arc<Exchange>, received: Received, source: Source) -> R
     let (public, tariff, content) = (candidate.public, candidate.tariff, candidate.content);
     // Before it can be admitted, so that no cancel finds a session that it cannot end.
     let entry = exchange.running.enter(candidate.key);
-    let spend = match candidate.admit(&source, None).await? {
+    let spend = match candidate.admit(&source).await? {
         Found::Admitted(held) => held,
         found => return opened_again(&exchange, &received, found).await,
     };

@@ -14,7 +14,8 @@ use crate::gateway::AdmitError;
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::read_body;
-use crate::pipeline::{Current, Limits, TaskPool, WorkError, WorkerPool};
+use crate::pipeline::Current;
+use crate::workers::{TaskPool, WorkError, WorkerLimits, WorkerPool};
 
 /// What clearing may take on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl ClearingHouse {
         let ClearingLimits { requests, threads, verify_threads, queue, batch } = limits;
         let clearing = Arc::new(Current::new(clearing));
         let (finishing, told) = (Arc::clone(&clearing), Arc::clone(&observer));
-        let limits = Limits { threads: verify_threads, queue, batch };
+        let limits = WorkerLimits { threads: verify_threads, queue, batch };
         let finishers = WorkerPool::start("clearing-verify", limits, move |requests| {
             let (spends, begun) = (requests.len(), Instant::now());
             let answered = finishing.get().finish(requests, now(), &mut rand::rng());

@@ -16,8 +16,9 @@ use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::{Signed, authority, read_credential};
 use crate::http::wire::{authorities, settled_answer};
-use crate::pipeline::{Current, TaskPool};
+use crate::pipeline::Current;
 use crate::protocol::{Authorisation, Following, Problem, Spend};
+use crate::workers::TaskPool;
 
 /// Length of the longest cancellation, bytes: of half a transfer.
 const LONGEST: usize = Spend::TRANSFER_LENGTH + Authorisation::LENGTH;

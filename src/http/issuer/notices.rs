@@ -13,8 +13,8 @@ use super::{IssuerService, QUEUE, answered, work_problem};
 use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
 use crate::issuer::{NoticeError, NoticeOutcome, PaymentNotices};
-use crate::pipeline::TaskPool;
 use crate::protocol::Problem;
+use crate::workers::TaskPool;
 
 /// The request header that carries the signature of a payment notice: `t=<seconds>,k=<key id>,v1=<hex>`.
 ///

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::http::cause::chain;
 use crate::protocol::{Directory, Timestamp};
 use crate::store::{PartitionPhase, SpentSet};
 
@@ -27,7 +28,7 @@ pub(super) struct Health(Mutex<Found>);
 
 struct Found {
     standing: Standing,
-    trouble: Option<&'static str>,
+    trouble: Option<String>,
     at: Option<Instant>,
 }
 
@@ -45,39 +46,42 @@ impl Health {
     }
 
     /// Says what was found; to be said again and again.
-    pub(super) fn set_trouble(&self, trouble: Option<&'static str>) {
+    ///
+    /// Says whether it is something else than before.
+    pub(super) fn set_trouble(&self, trouble: Option<String>) -> bool {
         let mut found = self.found();
+        let differs = found.trouble != trouble;
         (found.trouble, found.at) = (trouble, Some(Instant::now()));
+        differs
     }
 
-    pub(super) fn ready(&self) -> Result<(), &'static str> {
+    pub(super) fn ready(&self) -> Result<(), String> {
         let found = self.found();
-        match (found.standing, found.at, found.trouble) {
-            (Standing::Starting, ..) | (_, None, _) => Err("starting"),
-            (Standing::Draining, ..) => Err("draining"),
-            (Standing::Serving, Some(at), _) if at.elapsed() > FRESH => Err("the store does not answer"),
-            (Standing::Serving, Some(_), Some(trouble)) => Err(trouble),
+        match (found.standing, found.at, &found.trouble) {
+            (Standing::Starting, ..) | (_, None, _) => Err("starting".to_owned()),
+            (Standing::Draining, ..) => Err("draining".to_owned()),
+            (Standing::Serving, Some(at), _) if at.elapsed() > FRESH => Err("the store does not answer".to_owned()),
+            (Standing::Serving, Some(_), Some(trouble)) => Err(trouble.clone()),
             (Standing::Serving, Some(_), None) => Ok(()),
         }
     }
 }
 
 /// What keeps calls from being taken over this set. Asks it.
-pub(super) fn trouble_here(set: &dyn SpentSet, directory: &Directory, now: Timestamp) -> Option<&'static str> {
-    let Ok(partitions) = set.partitions() else { return Some("the store fails") };
+pub(super) fn trouble_here(set: &dyn SpentSet, directory: &Directory, now: Timestamp) -> Option<String> {
+    let partitions = match set.partitions() {
+        Ok(partitions) => partitions,
+        Err(error) => return Some(chain(&error)),
+    };
     let open = |epoch| partitions.contains(&(epoch, PartitionPhase::Open));
     match directory.issuing(now) {
-        None => Some("no epoch issues"),
+        None => Some("no epoch issues".to_owned()),
         Some(_) if directory.spendable(now).all(|epoch| open(epoch.number)) => None,
-        Some(_) => Some("an epoch that can be spent has no open partition"),
+        Some(_) => Some("an epoch that can be spent has no open partition".to_owned()),
     }
 }
 
 /// What keeps calls from being taken where the set is the issuer's, elsewhere.
-pub(super) fn trouble_there(
-    issuer: Option<&'static str>,
-    directory: &Directory,
-    now: Timestamp,
-) -> Option<&'static str> {
-    issuer.or_else(|| directory.issuing(now).is_none().then_some("no epoch issues"))
+pub(super) fn trouble_there(issuer: Option<&'static str>, directory: &Directory, now: Timestamp) -> Option<String> {
+    issuer.or_else(|| directory.issuing(now).is_none().then_some("no epoch issues")).map(ToOwned::to_owned)
 }

@@ -19,11 +19,11 @@ type Labels = Vec<(&'static str, String)>;
 type Number = Gauge<f64, AtomicU64>;
 
 /// All of them, as text.
-pub(super) fn text(status: &Status) -> Result<String, fmt::Error> {
+pub(super) fn text(status: &Status, ready: &Result<(), String>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("halometer");
     calls(&mut registry, status);
     credit(&mut registry, status);
-    state(&mut registry, status);
+    state(&mut registry, status, ready);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -69,6 +69,8 @@ fn calls(registry: &mut Registry, status: &Status) {
     }
     let help = "Notes that were found to be spent twice";
     registry.register("double_spends", help, counter(status.double_spends));
+    let help = "Spends that were refused because another one of their note came first";
+    registry.register("conflicts", help, counter(status.conflicts));
 }
 
 fn credit(registry: &mut Registry, status: &Status) {
@@ -87,9 +89,12 @@ fn credit(registry: &mut Registry, status: &Status) {
     registry.register("micro_credits", "Where all credit is: minted = charged + held + outstanding", family);
 }
 
-fn state(registry: &mut Registry, status: &Status) {
-    let (ready, taken) = (f64::from(u8::from(status.gateway.ready)), status.gateway.taken as f64);
-    registry.register("ready", "Whether calls were taken", gauge(ready));
+fn state(registry: &mut Registry, status: &Status, ready: &Result<(), String>) {
+    // These tell nothing of calls, and are as of now.
+    let (is, failed) = (ready.is_ok(), ready.as_ref().is_err_and(|why| why.starts_with("the store")));
+    registry.register("ready", "Whether calls are taken", gauge(f64::from(u8::from(is))));
+    registry.register("store_failed", "Whether the store fails; /readyz says why", gauge(f64::from(u8::from(failed))));
+    let taken = status.gateway.taken as f64;
     registry.register("directory_serial", "Number of the directory", gauge(status.gateway.directory as f64));
     let help = "When these numbers were taken";
     registry.register_with_unit("numbers_taken_timestamp", help, Unit::Seconds, gauge(taken));

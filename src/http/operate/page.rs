@@ -27,19 +27,14 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The page as an answer. It asks for itself again when there may be other numbers.
-pub(super) fn answer(
-    status: Option<&Status>,
-    ready: Result<(), &'static str>,
-    history: &[u64],
-    every: Duration,
-) -> Response {
+pub(super) fn answer(status: Option<&Status>, ready: Result<(), String>, history: &[u64], every: Duration) -> Response {
     let page = render(status, ready, history, every);
     let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.as_str())];
     (policy, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
-fn render(status: Option<&Status>, ready: Result<(), &'static str>, history: &[u64], every: Duration) -> String {
-    let standing = ready.map_or_else(|why| why.to_owned(), |()| "taking calls".to_owned());
+fn render(status: Option<&Status>, ready: Result<(), String>, history: &[u64], every: Duration) -> String {
+    let standing = ready.as_ref().map_or_else(Clone::clone, |()| "taking calls".to_owned());
     let refresh = if status.is_some() { every.as_secs().clamp(2, 3_600) } else { 2 };
     let taken = status.map_or_else(|| "no time yet".to_owned(), |status| utc(status.gateway.taken));
     let body = status.map_or_else(|| "<p>The numbers come in a moment.</p>".to_owned(), |status| body(status, history));
@@ -304,7 +299,7 @@ mod tests {
             assert!(!TEMPLATE.contains(loader), "{loader}");
         }
         assert_eq!(escape("<b a='1' & \"2\">"), "&lt;b a=&#39;1&#39; &amp; &quot;2&quot;&gt;");
-        let page = render(None, Err("starting"), &[], Duration::from_secs(60));
+        let page = render(None, Err("starting".to_owned()), &[], Duration::from_secs(60));
         assert!(page.contains("starting") && !page.contains("{taken}") && page.contains("content=\"2\""));
     }
 

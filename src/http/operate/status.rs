@@ -37,6 +37,8 @@ pub struct Status {
     pub issuer_failures: u64,
     /// Notes that were found to be spent twice.
     pub double_spends: u64,
+    /// Spends that were refused because another one of their note came first, whether or not that named an account.
+    pub conflicts: u64,
     /// Upkeep.
     pub upkeep: UpkeepStatus,
 }
@@ -64,7 +66,7 @@ pub struct GatewayStatus {
     /// Whether calls are taken.
     pub ready: bool,
     /// Why not.
-    pub not_ready: Option<&'static str>,
+    pub not_ready: Option<String>,
     /// What things cost by the tariff of now: micro-credits and the number of units that they buy.
     pub prices: BTreeMap<String, (u64, u64)>,
     /// The charge classes, micro-credits.
@@ -196,7 +198,7 @@ pub(super) struct Sources<'a> {
     pub(super) before: Option<&'a Status>,
     pub(super) every: Duration,
     pub(super) running: Duration,
-    pub(super) ready: Result<(), &'static str>,
+    pub(super) ready: Result<(), String>,
 }
 
 impl Status {
@@ -239,6 +241,7 @@ impl Status {
             upstream_failures: tally.upstream_failures(),
             issuer_failures: tally.issuer_failures().0,
             double_spends: tally.double_spends(),
+            conflicts: tally.conflicts(),
             upkeep: UpkeepStatus {
                 rounds: upkeep.rounds,
                 settled: upkeep.settled,
@@ -264,7 +267,7 @@ fn identify(sources: &Sources<'_>) -> GatewayStatus {
         every_seconds: every.as_secs(),
         running_seconds: running.as_secs(),
         ready: ready.is_ok(),
-        not_ready: ready.err(),
+        not_ready: ready.clone().err(),
         prices: prices.map(|price| (price.item.clone(), (price.credits.micro(), price.per))).collect(),
         classes: directory.classes().iter().map(|class| class.micro()).collect(),
     }

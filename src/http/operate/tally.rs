@@ -20,6 +20,7 @@ pub struct Tally {
     verified: AtomicU64,
     verify_micros: AtomicU64,
     double_spends: AtomicU64,
+    conflicts: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     upstream: Mutex<BTreeMap<&'static str, u64>>,
     issuer: Mutex<(u64, String)>,
@@ -63,6 +64,7 @@ impl Tally {
             verified: AtomicU64::new(0),
             verify_micros: AtomicU64::new(0),
             double_spends: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
             refused: Mutex::default(),
             upstream: Mutex::default(),
             issuer: Mutex::default(),
@@ -84,6 +86,11 @@ impl Tally {
     /// Notes that were found to be spent twice, counted each time.
     pub fn double_spends(&self) -> u64 {
         self.double_spends.load(Ordering::Relaxed)
+    }
+
+    /// Spends that were refused because another one of their note came first, named or not.
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts.load(Ordering::Relaxed)
     }
 
     /// Requests that were refused, by the name of the problem; by `http-` and the status where it is none of the protocol's.
@@ -151,6 +158,10 @@ impl Observer for Tally {
         self.next.issuer_failed(reason);
     }
 
+    fn trouble(&self, trouble: Option<&str>) {
+        self.next.trouble(trouble);
+    }
+
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
         let mut upkeep = lock(&self.upkeep);
         upkeep.rounds += 1;
@@ -167,6 +178,11 @@ impl Observer for Tally {
         }
         drop(upkeep);
         self.next.upkeep(outcome);
+    }
+
+    fn conflict(&self) {
+        self.conflicts.fetch_add(1, Ordering::Relaxed);
+        self.next.conflict();
     }
 
     fn double_spend(&self, evidence: Evidence) {

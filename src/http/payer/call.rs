@@ -9,16 +9,18 @@ use tokio::time::{Instant, timeout};
 
 use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
 use super::events::Event;
+use super::receipts::{settlement_in, signed_in};
 use super::shared::{Held, Refreshed, Shared, Visit};
 use super::stream::{Left, PaidBody, Settled, Streamed};
 use super::{CallError, ClientError, Payer};
 use crate::http::content_digest::{self, CONTENT_DIGEST};
-use crate::http::payment::{Payload, RECEIPT_HEADER, Receipt};
+use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::SETTLEMENT_PATH;
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Settlement};
 use crate::wallet::{
-    AcceptError, Accepted, AuthoriseError, DisputeKind, Heard, Journal, LaneStatus, PursuitStep, ReceiptVerdict, Wallet,
+    AcceptError, Accepted, AuthoriseError, DisputeKind, Heard, Journal, LaneStatus, PursuitStep, ReceiptVerdict,
+    SpendTerms, Wallet,
 };
 
 /// How long a call waits for a spend while nothing moves: no spend is taken, and none comes back.
@@ -105,9 +107,9 @@ impl<J: Journal + 'static> Payer<J> {
     /// The future can be dropped at any time: then either nothing was sent, or the spend is pursued until it is settled, and its
     /// lane can be used again.
     ///
-    /// A request that is refused because a window has passed meanwhile, or because the directory has changed, is sent a second time
-    /// with another spend. No other refusal brings that about: a gateway that could have any call sent twice would see which two
-    /// lanes are one caller's.
+    /// A request whose spend had to be refused when it was pinned, by a directory that was published before and that this wallet did not
+    /// have yet, is sent a second time with another spend ([`Wallet::had_to_be_refused`]). Nothing else brings that about, whatever a
+    /// gateway answers and however long it waits: one that could have a call sent twice would see which two lanes are one caller's.
     ///
     /// The answer is read whole, up to 64 MiB: [`stream`](Self::stream) gives it as it comes.
     ///
@@ -183,8 +185,7 @@ impl<J: Journal + 'static> Shared<J> {
         Ok(self.hand_over(driven, visit))
     }
 
-    /// Does something with a spend. What is refused because the time or the directory has changed meanwhile is done a second time, with
-    /// another one.
+    /// Does something with a spend. What had to be refused, as the wallet itself finds, is done a second time, with another one.
     pub(super) async fn with_spend<T, F: Future<Output = Result<T, CallError>>>(
         self: &Arc<Self>,
         outgoing: &Arc<Outgoing>,
@@ -193,13 +194,13 @@ impl<J: Journal + 'static> Shared<J> {
         let mut spent = Spent::default();
         for first in [true, false] {
             let held = self.hold(outgoing, &mut spent).await?;
-            let window = held.window;
+            let spend = held.spend;
             let details = match attempt(held, spent).await {
                 Err(CallError::Refused(details)) => details,
                 outcome => return outcome,
             };
             self.tell(&Event::CallRefused(details.kind()));
-            match self.look_into(&details, window).await {
+            match self.look_into(&details, spend).await {
                 Again::Contradiction => return Err(CallError::Contradiction),
                 Again::Yes if first => {}
                 _ => return Err(CallError::Refused(details)),
@@ -218,21 +219,19 @@ impl<J: Journal + 'static> Shared<J> {
         Streamed { status, headers, settled, body, spent, header_line }
     }
 
-    /// Whether another spend may fare better than one that was refused.
-    async fn look_into(self: &Arc<Self>, details: &ProblemDetails, window: crate::protocol::Timestamp) -> Again {
+    /// Whether another spend may be shown for a request whose first one was refused: only if that one was no good when it was pinned.
+    /// What the gateway says, how long it took, and what came out meanwhile are its own doing.
+    async fn look_into(self: &Arc<Self>, details: &ProblemDetails, spend: Option<SpendTerms>) -> Again {
         let changed = [Problem::Expired, Problem::UnknownEpoch, Problem::ClassUnknown, Problem::WrongGateway];
-        let Some(kind) = details.kind().filter(|kind| changed.contains(kind)) else { return Again::No };
-        match self.refresh_directory().await {
-            Refreshed::Contradiction => return Again::Contradiction,
-            Refreshed::Adopted => return Again::Yes,
-            _ => {}
+        if details.kind().is_none_or(|kind| !changed.contains(&kind)) {
+            return Again::No;
         }
-        let clock = self.clock.clone();
-        let current = self.keeper.ask(move |wallet| wallet.directory().grid().callers_not_after(clock.now())).await;
-        match kind {
-            Problem::Expired if current.is_ok_and(|current| current != window) => Again::Yes,
-            _ => Again::No,
+        if self.refresh_directory().await == Refreshed::Contradiction {
+            return Again::Contradiction;
         }
+        let Some(spend) = spend else { return Again::No };
+        let judging = self.keeper.ask(move |wallet| wallet.had_to_be_refused(&spend));
+        if judging.await.unwrap_or(false) { Again::Yes } else { Again::No }
     }
 
     /// Waits for its turn, then for a ready spend, and signs the request with it.
@@ -266,14 +265,20 @@ impl<J: Journal + 'static> Shared<J> {
         if self.state().contradicted {
             return Err(CallError::Contradiction);
         }
+        {
+            let state = self.state();
+            if state.disagrees && !state.unlisted {
+                return Err(CallError::OtherDirectory);
+            }
+        }
         let terms = self.terms();
         let request = outgoing.signed(&terms.authority)?;
         let now = self.clock.now();
         while let Some(ready) = wallet.take(&self.gateway, self.policy.class, now, &mut rand::rng()) {
             match wallet.authorise(ready, &request, now) {
                 Ok(authorised) => {
-                    let window = wallet.directory().grid().callers_not_after(now);
-                    let mut held = Held::new(self, authorised.key, Arc::clone(&terms), window);
+                    let mut held = Held::new(self, authorised.key, Arc::clone(&terms));
+                    held.spend = wallet.terms_of(&authorised.key);
                     match outgoing.bare {
                         true => held.opening = authorised.opening,
                         false => held.credential = Some(terms.credential(Payload::Opening(authorised.opening))),
@@ -483,7 +488,7 @@ impl<J: Journal + 'static> Shared<J> {
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let key = held.key();
-            match wallet.accept(&key, &settlement) {
+            match wallet.accept(&key, &settlement, shared.clock.now()) {
                 Ok(accepted) => {
                     held.settled();
                     // What cannot be written down of the history is lost to it, and nothing else.
@@ -528,19 +533,4 @@ impl Arrived {
             _ => None,
         }
     }
-}
-
-pub(super) fn receipt_in(headers: &HeaderMap) -> Option<Receipt> {
-    let value = headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok())?;
-    Receipt::from_header_value(value).ok()
-}
-
-/// The settlement in the receipt of an answer, in its head or in its trailers.
-pub(super) fn settlement_in(headers: &HeaderMap) -> Option<Settlement> {
-    Settlement::from_bytes(&receipt_in(headers)?.settlement().ok()?).ok()
-}
-
-/// The bytes of the signed receipt there.
-pub(super) fn signed_in(headers: &HeaderMap) -> Option<Vec<u8>> {
-    receipt_in(headers)?.signed().ok()?
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::circuits::note::Nullifier;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
+use super::clock_off;
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
 use crate::http::tls::without_tls;
@@ -18,7 +19,7 @@ use crate::http::wire::{
     CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, MINT_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
     SettlementAnswer, SpentCount, TRANSFER_PATH, TransferAnswer, bucket_path, read_pages, spent_path,
 };
-use crate::protocol::{DecodeError, EpochNumber, MintRequest, MintResponse, Prefix, Settlement, SignedDirectory};
+use crate::protocol::{DecodeError, EpochNumber, MintAnswer, MintRequest, Prefix, Settlement, SignedDirectory};
 
 /// Longest answer that is read to be had whole, bytes.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
@@ -106,10 +107,12 @@ impl Answer {
 
     /// The problem in it. An answer that is none makes one of its status.
     pub(crate) fn problem(&self) -> ProblemDetails {
-        serde_json::from_slice(&self.body)
+        let details = serde_json::from_slice(&self.body)
             .ok()
             .filter(|_| self.is_problem())
-            .unwrap_or_else(|| ProblemDetails::plain(self.status, "no details were given"))
+            .unwrap_or_else(|| ProblemDetails::plain(self.status, "no details were given"));
+        let after = self.headers.get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        ProblemDetails { retry_after: after, ..details }
     }
 
     pub(crate) fn is_problem(&self) -> bool {
@@ -174,7 +177,9 @@ impl Client {
             Some(within) => request.timeout(within),
             None => request,
         };
-        Ok(request.send().await.map_err(ClientError::Http)?.into())
+        let answer: Response<reqwest::Body> = request.send().await.map_err(ClientError::Http)?.into();
+        clock_off::note(answer.headers());
+        Ok(answer)
     }
 
     async fn send_up_to(
@@ -213,9 +218,9 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]. The same request can be sent again.
-    pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintResponse, ClientError> {
+    pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintAnswer, ClientError> {
         let bytes = self.post(format!("{issuer}{MINT_PATH}"), request.to_bytes().to_vec()).await?;
-        Ok(MintResponse::from_bytes(&bytes)?)
+        Ok(MintAnswer::from_bytes(&bytes)?)
     }
 
     /// Cancels a spend: `cancellation` is the bytes of a [`Cancellation`](crate::protocol::Cancellation) that was signed for a

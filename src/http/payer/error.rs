@@ -52,6 +52,8 @@ pub enum CreditState {
     Safe,
     /// It was settled, and is accounted for.
     Spent(Accepted),
+    /// The note was spent by another copy of this wallet, which has its change. Here the lane is of no use any more.
+    Elsewhere,
     /// The gateway gave a settlement that is none. That is kept as a dispute; the right one is asked for, by itself.
     Disputed,
 }
@@ -85,6 +87,9 @@ pub enum CallError {
     /// The issuer signed two directories that contradict each other.
     #[error("the issuer shows different callers different directories")]
     Contradiction,
+    /// The gateway's challenge names another directory than the one that it shows. Nothing was sent.
+    #[error("the gateway's challenge names another directory than the one it shows to this wallet")]
+    OtherDirectory,
     /// The request cannot be signed.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -131,6 +136,11 @@ pub enum CallError {
     Stopped,
 }
 
+/// Whether a refusal says that another spend of the note was first. A spend that was settled itself has its settlement with it.
+fn is_conflict(details: &ProblemDetails) -> bool {
+    matches!(details.kind(), Some(Problem::DoubleSpend | Problem::AlreadySpent)) && details.settlement.is_none()
+}
+
 impl From<Stopped> for CallError {
     fn from(_: Stopped) -> Self {
         Self::Stopped
@@ -144,10 +154,14 @@ impl CallError {
             Self::SessionOver => Fault::Nobody,
             Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
-            Self::Contradiction | Self::Settlement(_) | Self::Unlisted | Self::Unknown => Fault::Operator,
+            Self::Contradiction | Self::OtherDirectory | Self::Settlement(_) | Self::Unlisted | Self::Unknown => {
+                Fault::Operator
+            }
             // He offered too little.
             Self::Withheld(_) => Fault::Caller,
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
+            // The wallet was copied, or put back.
+            Self::Refused(details) if is_conflict(details) => Fault::Caller,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
             Self::Refused(details) | Self::Failed { details, .. } => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
@@ -167,7 +181,9 @@ impl CallError {
             | Self::Prover
             | Self::NotReady
             | Self::Unlisted
+            | Self::OtherDirectory
             | Self::Request(_) => CreditState::Untouched,
+            Self::Refused(details) if is_conflict(details) => CreditState::Elsewhere,
             Self::Contradiction
             | Self::Journal(_)
             | Self::Refused(_)
@@ -196,8 +212,15 @@ impl CallError {
             Self::Contradiction => {
                 "no call is made any more; show the dispute to the issuer and to others of its callers"
             }
+            Self::OtherDirectory => {
+                "the two are compared again by themselves; if this stays, compare the directory with others of its callers"
+            }
             Self::Request(_) => "call with shorter parts",
             Self::Journal(_) => "look to the disk of the wallet's file, then open the wallet again",
+            Self::Refused(details) if is_conflict(details) => {
+                "another copy of this wallet has spent the note, or the gateway lies: use one copy only, and look with \
+                 `halometer wallet doctor`; disputes keep what was said"
+            }
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
             Self::Failed { details, .. } if details.kind() == Some(Problem::CapReached) => {
                 "pay with a larger class; what a call does not cost comes back"

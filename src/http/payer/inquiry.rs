@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
 
 use super::events::Event;
 use super::shared::Shared;
@@ -96,8 +97,18 @@ impl<J: Journal + 'static> Shared<J> {
     async fn inquire_about_one(self: &Arc<Self>, epoch: EpochNumber) -> Result<(), Unknown> {
         let origin = self.terms().origin.clone();
         let spent = self.errand(self.client.spent_count(&origin, epoch)).await?;
-        let questions = self.keeper.ask(move |wallet| wallet.questions(epoch, spent)).await?;
-        for question in questions {
+        let now = self.clock.now();
+        let mut questions = self.keeper.ask(move |wallet| wallet.questions(epoch, spent, now)).await?;
+        // One by one, in an order of chance and at times of chance: asked in one go they would show which lanes are one caller's. A call
+        // that waits for a lane has the next one asked at once, and goes on as soon as any lane can be used.
+        questions.shuffle(&mut rand::rng());
+        for (asked, question) in questions.into_iter().enumerate() {
+            if asked > 0 {
+                tokio::select! {
+                    () = tokio::time::sleep(self.jitter()) => {}
+                    () = self.hurried() => {}
+                }
+            }
             let bucket = self.client.spent_bucket(&origin, epoch, question.prefix);
             let bucket = self.errand(bucket).await?;
             let shared = Arc::clone(self);
@@ -106,6 +117,8 @@ impl<J: Journal + 'static> Shared<J> {
                 for lane in frozen.map_err(|_| Unknown::Journal)? {
                     shared.tell(&Event::LaneFrozen(lane));
                 }
+                shared.progress();
+                shared.wanted.notify_one();
                 Ok::<_, Unknown>(())
             });
             answering.await??;

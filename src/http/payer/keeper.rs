@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::pipeline::TaskPool;
 use crate::wallet::{Journal, Wallet};
+use crate::workers::TaskPool;
 
 /// The payer is shut down. Spends that were on their way are pursued when the next one is started with this wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::events::Event;
 use super::shared::Shared;
-use crate::pipeline::{Limits, WorkError, WorkerPool};
 use crate::protocol::Timestamp;
 use crate::wallet::{Journal, LaneId, PlanError, ProofJob, ProvingKeys, ReadySpend, Wallet};
+use crate::workers::{WorkError, WorkerLimits, WorkerPool};
 
 /// How often proofs are looked over for those of a window that is past, at least; as long again is added by chance. A call that
 /// finds no proof does not wait for it.
@@ -46,7 +46,7 @@ impl Provers {
             let ready = job.prove(&key, &mut rand::rng()).ok()?;
             Some(Proved { ready, took: started.elapsed() })
         };
-        let limits = Limits { threads, queue: threads.max(1) + WAITING, batch: 1 };
+        let limits = WorkerLimits { threads, queue: threads.max(1) + WAITING, batch: 1 };
         let pool = WorkerPool::start("prove", limits, move |jobs: Vec<ProofJob>| {
             lower_priority();
             jobs.into_iter().map(&prove).collect()

@@ -79,7 +79,7 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
 
 impl<J: Journal + 'static> Shared<J> {
     /// Returns when a call waits for a spend.
-    async fn hurried(&self) {
+    pub(super) async fn hurried(&self) {
         while self.waiting() == 0 {
             self.pursue.notified().await;
         }
@@ -162,7 +162,10 @@ fn heard(answer: Result<Settlement, ClientError>) -> Heard {
             let settlement = details.settlement().and_then(|bytes| Settlement::from_bytes(&bytes).ok());
             match (settlement, details.kind()) {
                 (Some(settlement), _) => Heard::Settlement(settlement),
-                (None, Some(problem)) => Heard::Problem(problem),
+                (None, Some(problem)) => match details.retry_after {
+                    Some(seconds) => Heard::Postponed { problem, seconds: seconds.into() },
+                    None => Heard::Problem(problem),
+                },
                 (None, None) if nobody(details.status) => Heard::Nothing,
                 (None, None) => Heard::Unusable,
             }

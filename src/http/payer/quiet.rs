@@ -11,7 +11,7 @@ use super::prover::{Proved, Proving};
 use super::shared::{Held, Shared};
 use super::{ClientError, Stopped};
 use crate::http::wire::{ROLLOVER_PATH, TRANSFER_PATH};
-use crate::protocol::{EpochNumber, Settlement, Timestamp};
+use crate::protocol::{CLOCK_TOLERANCE, EpochNumber, Settlement, Timestamp};
 use crate::wallet::{AuthoriseError, Journal, LaneId, LaneStatus, PlanError, ProofJob, ReadySpend, Suggestion, Wallet};
 
 /// How often it is looked whether there is something to do, at most and at least.
@@ -89,7 +89,10 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
         let looked = shared.keeper.ask(move |wallet| looking.look(wallet)).await;
         let Ok(Look { chore, window: current, ending }) = looked else { return };
         // Once in each window, as everybody does; more often while this one lets nothing be paid.
-        let unlisted = shared.state().unlisted && looked_for.elapsed() > UNLISTED;
+        let unlisted = {
+            let state = shared.state();
+            (state.unlisted || state.disagrees || state.uncompared) && looked_for.elapsed() > UNLISTED
+        };
         if window.replace(current).is_some_and(|last| last != current) || unlisted {
             tokio::time::sleep(shared.jitter()).await;
             shared.refresh_directory().await;
@@ -120,7 +123,8 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
 
 struct Look {
     chore: Option<(Chore, Urgency)>,
-    window: Timestamp,
+    /// The windows of not-after and of publication.
+    window: (Timestamp, u64),
     /// Lanes whose notes end soon, with their epoch and when.
     ending: Vec<(LaneId, EpochNumber, Timestamp)>,
 }
@@ -149,9 +153,12 @@ impl<J: Journal + 'static> Shared<J> {
             })
         };
         let ending = ending.into_iter().filter_map(|(lane, at)| Some((lane, epoch_of(lane)?, at)));
+        // So much later an issuer has published for sure.
+        let grid = wallet.directory().grid();
+        let published = now.before(CLOCK_TOLERANCE.min(grid.lifetime() / 4));
         Look {
             chore: chore.filter(|_| !self.state().contradicted),
-            window: wallet.directory().grid().callers_not_after(now),
+            window: (grid.callers_not_after(now), published.seconds() / grid.lifetime()),
             ending: ending.collect(),
         }
     }
@@ -226,7 +233,7 @@ impl<J: Journal + 'static> Shared<J> {
             let (terms, now) = (shared.terms(), shared.clock.now());
             let request = terms.request(ROLLOVER_PATH).map_err(|_| Unfinished)?;
             let authorised = wallet.authorise(ready, &request, now)?;
-            let held = Held::new(&shared, authorised.key, Arc::clone(&terms), now);
+            let held = Held::new(&shared, authorised.key, Arc::clone(&terms));
             Ok::<_, Unfinished>((held, authorised.opening))
         });
         let (held, opening) = pinning.await??;
@@ -236,7 +243,7 @@ impl<J: Journal + 'static> Shared<J> {
         }
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
-            let accepted = wallet.accept(&held.key(), &settlement).map_err(|_| Unfinished)?;
+            let accepted = wallet.accept(&held.key(), &settlement, shared.clock.now()).map_err(|_| Unfinished)?;
             held.settled();
             let _ = wallet.take_receipt(&held.key(), &accepted, None, shared.clock.now());
             shared.notes_came();
@@ -251,7 +258,7 @@ impl<J: Journal + 'static> Shared<J> {
             let (terms, now) = (shared.terms(), shared.clock.now());
             let request = terms.request(TRANSFER_PATH).map_err(|_| Unfinished)?;
             let authorised = wallet.authorise_transfer(halves, &request, now)?;
-            let held = authorised.keys.map(|key| Held::new(&shared, key, Arc::clone(&terms), now));
+            let held = authorised.keys.map(|key| Held::new(&shared, key, Arc::clone(&terms)));
             Ok::<_, Unfinished>((held, authorised.transfer))
         });
         let (held, transfer) = pinning.await??;
@@ -262,7 +269,7 @@ impl<J: Journal + 'static> Shared<J> {
         let shared = Arc::clone(self);
         let accepting = self.keeper.run(move |wallet| {
             let keys = held.each_ref().map(Held::key);
-            let accepted = wallet.accept_transfer(&keys, &settlements).map_err(|_| Unfinished)?;
+            let accepted = wallet.accept_transfer(&keys, &settlements, shared.clock.now()).map_err(|_| Unfinished)?;
             for (half, accepted) in held.iter().zip(&accepted) {
                 half.settled();
                 let _ = wallet.take_receipt(&half.key(), accepted, None, shared.clock.now());

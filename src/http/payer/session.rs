@@ -1,17 +1,20 @@
 //! Sessions: many calls with one spend.
 
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, timeout};
 
-use super::call::{Outgoing, PAUSE, TRIES, receipt_in};
+use super::call::{Outgoing, PAUSE, TRIES};
 use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
+use super::receipts::receipt_in;
 use super::shared::{Held, Shared};
 use super::stream::Settled;
 use super::{CallError, Client, ClientError, Payer};
@@ -50,6 +53,35 @@ pub struct SessionPaid {
     /// What it cost, by the gateway's word; what counts is the settlement of the session. None if it was not said, as it is not with
     /// answers that are no success.
     pub cost: Option<Credits>,
+}
+
+/// The body of an answer within a session, given as it comes.
+pub struct SessionBody {
+    body: reqwest::Body,
+    _visit: Box<dyn Send + Sync>,
+}
+
+impl core::fmt::Debug for SessionBody {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SessionBody").finish_non_exhaustive()
+    }
+}
+
+impl Body for SessionBody {
+    type Data = Bytes;
+    type Error = ClientError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
+        Pin::new(&mut self.body).poll_frame(cx).map_err(ClientError::Http)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl<J: Journal + 'static> Payer<J> {
@@ -162,17 +194,12 @@ impl<J: Journal + 'static> PaidSession<J> {
         target: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Body>, CallError> {
+    ) -> Result<Response<SessionBody>, CallError> {
         let outgoing = Outgoing::new(method, target, headers, body);
         let visit = self.shared.enter().await;
         let answer = self.shared.unless_stopped(self.send(&outgoing)).await?;
         // A call lasts until its body is over.
-        Ok(answer.map(|body| {
-            Body::new(body.map_frame(move |frame| {
-                let _ = &visit;
-                frame
-            }))
-        }))
+        Ok(answer.map(|body| SessionBody { body, _visit: Box::new(visit) }))
     }
 
     async fn send(&self, outgoing: &Outgoing) -> Result<Response<reqwest::Body>, CallError> {

@@ -18,7 +18,7 @@ use super::terms::{NoTerms, Terms};
 use super::{CallError, Client, ClientError};
 use crate::http::clock::Clock;
 use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
-use crate::wallet::{Journal, LaneId, OpenError, Policy, Wallet};
+use crate::wallet::{Journal, LaneId, OpenError, Policy, SpendTerms, Wallet};
 
 /// How long anything but a call may take to be answered.
 const ERRAND: Duration = Duration::from_secs(30);
@@ -73,6 +73,10 @@ pub(super) struct State {
     pub(super) unasked: bool,
     /// The issuer shows different callers different directories.
     pub(super) contradicted: bool,
+    /// The gateway's challenge names another directory than the one that it shows to this wallet.
+    pub(super) disagrees: bool,
+    /// The gateway showed no challenge when it was last to be compared.
+    pub(super) uncompared: bool,
     /// The epochs of the wallet's directory.
     pub(super) epochs: Vec<EpochNumber>,
 }
@@ -100,6 +104,8 @@ impl<J: Journal + 'static> Shared<J> {
             unlisted: false,
             unasked: false,
             contradicted: false,
+            disagrees: false,
+            uncompared: false,
             epochs,
         };
         Self {
@@ -206,10 +212,36 @@ impl<J: Journal + 'static> Shared<J> {
         tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ClientError::Timeout))
     }
 
-    /// Fetches the directory, and goes over to it if it is a newer one.
+    /// Fetches the directory, and goes over to it if it is a newer one. Then asks for the challenge, as anybody does, and compares: who
+    /// shows each caller a directory of its own does not know whom it shows a challenge to.
     pub(super) async fn refresh_directory(self: &Arc<Self>) -> Refreshed {
         let origin = self.terms().origin.clone();
-        self.refresh_directory_at(&origin).await
+        let mut refreshed = self.refresh_directory_at(&origin).await;
+        if refreshed == Refreshed::Contradiction {
+            return refreshed;
+        }
+        for last in [false, true] {
+            let Ok(shown) = self.errand(self.client.challenge(&origin)).await else {
+                self.state().uncompared = true;
+                return refreshed;
+            };
+            let agrees = shown == self.terms().challenge;
+            {
+                let mut state = self.state();
+                (state.disagrees, state.uncompared) = (!agrees, false);
+            }
+            if agrees || last {
+                break;
+            }
+            // One may have been published in between.
+            match self.refresh_directory_at(&origin).await {
+                Refreshed::Contradiction => return Refreshed::Contradiction,
+                Refreshed::Adopted => refreshed = Refreshed::Adopted,
+                _ => {}
+            }
+        }
+        self.changed.notify_waiters();
+        refreshed
     }
 
     async fn refresh_directory_at(self: &Arc<Self>, origin: &str) -> Refreshed {
@@ -236,7 +268,7 @@ impl<J: Journal + 'static> Shared<J> {
         if shown == wallet.signed_directory() {
             return Refreshed::Same;
         }
-        match wallet.adopt(shown) {
+        match wallet.adopt_shown(shown, self.clock.now()) {
             Ok(()) => {
                 self.look_at_directory(wallet);
                 Refreshed::Adopted
@@ -334,8 +366,8 @@ pub(super) struct Held<J: Journal + 'static> {
     pub(super) credential: Option<HeaderValue>,
     /// The bytes that pay, where they are a body.
     pub(super) opening: Vec<u8>,
-    /// The not-after of the window that it was pinned in.
-    pub(super) window: Timestamp,
+    /// Its terms, by which it is judged whether it had to be refused.
+    pub(super) spend: Option<SpendTerms>,
 }
 
 impl<J: Journal + 'static> core::fmt::Debug for Held<J> {
@@ -351,9 +383,9 @@ impl<J: Journal + 'static> core::fmt::Debug for Shared<J> {
 }
 
 impl<J: Journal + 'static> Held<J> {
-    pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>, window: Timestamp) -> Self {
+    pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>) -> Self {
         let (shared, settled) = (Arc::clone(shared), AtomicBool::new(false));
-        Self { shared, key, settled, terms, credential: None, opening: Vec::new(), window }
+        Self { shared, key, settled, terms, credential: None, opening: Vec::new(), spend: None }
     }
 
     pub(super) fn key(&self) -> SpendKey {

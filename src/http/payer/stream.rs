@@ -12,8 +12,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::call::{settlement_in, signed_in};
 use super::events::Event;
+use super::receipts::{settlement_in, signed_in};
 use super::shared::{Held, Shared, Visit};
 use super::{CallError, ClientError, Spent};
 use crate::wallet::{Accepted, Journal, ReceiptVerdict};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Metered;
-use crate::protocol::{Credits, Tariff, TariffError};
+use crate::protocol::{Credits, Tariff};
 
 /// What one spend is priced by: the tariff that its caller agreed to, and its charge.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Rates {
         self.charge
     }
 
-    /// The cost, a multiple of the quantum, at most the charge. The charge if the tariff has no price for what was counted.
+    /// The cost, a multiple of the quantum, at most the charge. What the tariff has no price for costs nothing.
     pub(crate) fn cost(&self, metered: &Metered) -> Credits {
         self.price(metered).map_or(self.charge, |price| price.min(self.charge))
     }
@@ -53,21 +53,23 @@ impl Rates {
 
     /// Whether the tariff has a price for what was counted.
     pub(crate) fn knows(&self, metered: &Metered) -> bool {
-        matches!(metered, Metered::Charge) || self.price(metered).is_some()
+        let priced = |item: &str| self.tariff.as_ref().is_some_and(|tariff| tariff.price(item).is_some());
+        match metered {
+            Metered::Charge | Metered::Cost(_) => true,
+            Metered::Usage(units) => units.iter().all(|(item, _)| priced(item)),
+        }
     }
 
-    /// What this costs, however much that is. None if the tariff has no price for it.
+    /// What this costs, however much that is. None for the whole charge.
     pub(crate) fn price(&self, metered: &Metered) -> Option<Credits> {
         match metered {
             Metered::Charge => None,
             Metered::Cost(cost) => Some(cost.round_up(self.quantum).unwrap_or(Credits::from_micro(u64::MAX))),
             Metered::Usage(units) => {
                 let units = units.iter().map(|(item, units)| (item.as_str(), *units));
-                match self.tariff.as_ref()?.cost(units, self.quantum) {
-                    Ok(price) => Some(price),
-                    Err(TariffError::Overflow) => Some(Credits::from_micro(u64::MAX)),
-                    Err(_) => None,
-                }
+                let cost = self.tariff.as_ref().map_or(Ok(Credits::ZERO), |tariff| tariff.cost(units, self.quantum));
+                // The only error is that it does not fit.
+                Some(cost.unwrap_or(Credits::from_micro(u64::MAX)))
             }
         }
     }
@@ -98,7 +100,8 @@ mod tests {
             (Metered::Cost(Credits::from_micro(101)), 100, true),
             (Metered::Cost(Credits::from_micro(u64::MAX)), 100, true),
             (Metered::Charge, 100, false),
-            (Metered::usage([("unknown", 1)]), 100, false),
+            (Metered::usage([("unknown", 1)]), 0, false),
+            (Metered::usage([("unknown", u64::MAX), ("call", 1)]), 10, false),
         ] {
             let rates = rates(100);
             assert_eq!((rates.cost(&metered).micro(), rates.exceeds(&metered)), (cost, exceeds), "{metered:?}");
@@ -111,9 +114,14 @@ mod tests {
             assert_eq!(rates.cost(&usage(9)), Credits::from_micro(40));
             assert!(!rates.withholds(&usage(withheld - 1)) && rates.withholds(&usage(withheld)));
         }
-        // A tariff that is not known prices nothing.
+        // A tariff that is not known has a price for nothing.
         let unknown = Rates { tariff: None, ..rates(100) };
-        assert_eq!((unknown.cost(&usage(1)).micro(), unknown.exceeds(&usage(1))), (100, false));
+        assert_eq!((unknown.cost(&usage(1)).micro(), unknown.exceeds(&usage(1))), (0, false));
+        assert!(
+            !unknown.knows(&usage(1))
+                && unknown.knows(&Metered::NOTHING)
+                && !rates(9).knows(&Metered::usage([("unknown", 1)]))
+        );
         assert_eq!(unknown.cost(&Metered::NOTHING), Credits::ZERO);
     }
 }

@@ -6,11 +6,11 @@ use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::refusal::Refusal;
-use super::{HEALTH_PATH, Inner, STATUS_PATH};
+use super::{HEALTH_PATH, Passage, STATUS_PATH};
 use crate::http::payer::{CallError, Status};
 use crate::wallet::Journal;
 
-impl<J: Journal + 'static> Inner<J> {
+impl<J: Journal + 'static> Passage<J> {
     pub(super) async fn local(&self, method: &Method, path: &str) -> Response {
         let known = [HEALTH_PATH, STATUS_PATH].contains(&path);
         if known && !matches!(*method, Method::GET | Method::HEAD) {

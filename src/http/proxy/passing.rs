@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::COST_HEADER;
 use crate::http::kept::Kept;
-use crate::http::payer::Streamed;
+use crate::http::payer::{ClientError, SessionBody, Streamed};
 use crate::http::payment::{RECEIPT_HEADER, Receipt};
 use crate::http::upstream::end_to_end;
 
@@ -33,7 +33,7 @@ pub(super) fn answer(streamed: Streamed, place: OwnedSemaphorePermit) -> Respons
 }
 
 /// The same within a session: `kept` is kept until the answer is over.
-pub(super) fn session_answer(answer: Response, kept: impl Send + Unpin + 'static) -> Response {
+pub(super) fn session_answer(answer: http::Response<SessionBody>, kept: impl Send + Unpin + 'static) -> Response {
     let (mut head, body) = answer.into_parts();
     let receipt = head.headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok());
     let cost = receipt.and_then(|receipt| Receipt::from_header_value(receipt).ok()).map(|receipt| receipt.cost);
@@ -47,15 +47,15 @@ pub(super) fn session_answer(answer: Response, kept: impl Send + Unpin + 'static
 
 /// An answer within a session, without its receipt.
 struct InSession<T> {
-    body: Body,
+    body: SessionBody,
     _kept: T,
 }
 
 impl<T: Send + Unpin + 'static> hyper::body::Body for InSession<T> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = ClientError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
         loop {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) if frame.is_trailers() => {}

@@ -83,6 +83,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::Stopped => (S::SERVICE_UNAVAILABLE, "stopped", None),
         CallError::Unlisted => (S::BAD_GATEWAY, "gateway_unlisted", None),
         CallError::Contradiction => (S::BAD_GATEWAY, "issuer_contradicts_itself", None),
+        CallError::OtherDirectory => (S::BAD_GATEWAY, "other_directory", None),
         CallError::Request(_) => (S::BAD_REQUEST, "request_unsignable", None),
         CallError::Journal(_) => (S::INTERNAL_SERVER_ERROR, "wallet_failed", None),
         CallError::Refused(details) => refused(details),
@@ -109,6 +110,9 @@ fn refused(details: &ProblemDetails) -> (StatusCode, &'static str, Option<u32>) 
             (S::SERVICE_UNAVAILABLE, "gateway_busy", Some(SOON))
         }
         Some(Problem::CapReached) => (S::PAYMENT_REQUIRED, "cap_reached", None),
+        Some(Problem::DoubleSpend | Problem::AlreadySpent) if details.settlement.is_none() => {
+            (S::CONFLICT, "wallet_copied", None)
+        }
         Some(_) => (S::BAD_GATEWAY, "gateway_refuses", None),
         None => match details.status() {
             S::SERVICE_UNAVAILABLE => (S::SERVICE_UNAVAILABLE, "gateway_busy", Some(SOON)),
@@ -154,6 +158,7 @@ impl IntoResponse for Refusal {
             CreditState::Safe => ("safe", None),
             CreditState::Spent(accepted) => ("spent", Some(accepted.cost)),
             CreditState::Disputed => ("disputed", None),
+            CreditState::Elsewhere => ("elsewhere", None),
         };
         let body = json!({ "error": {
             "message": format!("halometer: {}; credit: {credit}; next: {}", self.message, self.next),

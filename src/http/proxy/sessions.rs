@@ -4,16 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::SESSION_HEADER;
 use super::refusal::Refusal;
-use crate::http::payer::{CallError, PaidSession, Payer};
+use crate::http::payer::{CallError, PaidSession, Payer, SessionBody};
 use crate::protocol::Problem;
 use crate::wallet::Journal;
 
@@ -116,7 +114,7 @@ impl<J: Journal + 'static> Sessions<J> {
         target: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<(Response<Body>, Using<J>), Refusal> {
+    ) -> Result<(Response<SessionBody>, Using<J>), Refusal> {
         let slot = self.slot(&name);
         let mut opened = 0;
         for _ in 0..TRIES {

@@ -157,12 +157,16 @@ fn keys_are_forgotten_when_they_sign_nothing_any_more() {
     let directory = Directory::new(directory_parts()).unwrap();
     let end = directory.epochs()[0].issue.until;
     for now in [T0, end, end.after(Keystore::GRACE - 1)] {
-        assert_eq!(store.forget(&directory, now, &mut rng(4)).unwrap(), [], "a slower clock may still sign");
+        assert_eq!(
+            store.forget(&directory, &Pulse::confirmed(now), &mut rng(4)).unwrap(),
+            [],
+            "a slower clock may still sign"
+        );
     }
     let now = end.after(Keystore::GRACE);
     assert!(directory.epochs()[0].spend.contains(now), "its notes are still good, and need no secret");
-    assert_eq!(store.forget(&directory, now, &mut rng(4)).unwrap(), [EPOCH[0]]);
-    assert_eq!(store.forget(&directory, now, &mut rng(4)).unwrap(), []);
+    assert_eq!(store.forget(&directory, &Pulse::confirmed(now), &mut rng(4)).unwrap(), [EPOCH[0]]);
+    assert_eq!(store.forget(&directory, &Pulse::confirmed(now), &mut rng(4)).unwrap(), []);
     drop(store);
     let store = Keystore::open(&path, issuer(), lock()).unwrap();
     store.check(&directory, now).unwrap();
@@ -172,16 +176,20 @@ fn keys_are_forgotten_when_they_sign_nothing_any_more() {
     drop(store);
     let mut store = Keystore::open(&path, issuer(), lock()).unwrap();
     let late = now.after(100 * DAY);
-    assert_eq!(store.forget(&directory, late, &mut rng(4)).unwrap(), [EPOCH[1]], "and the unpublished one stays");
+    assert_eq!(
+        store.forget(&directory, &Pulse::confirmed(late), &mut rng(4)).unwrap(),
+        [EPOCH[1]],
+        "and the unpublished one stays"
+    );
 }
 
 #[test]
 fn the_key_of_an_epoch_that_left_the_directory_is_forgotten() {
     let (_directory, _path, mut store) = with_world_keys();
     let mut parts = directory_parts();
-    parts.published = parts.epochs.remove(0).spend.until;
+    parts.published = parts.epochs.remove(0).spend.until.after(crate::testing::world::HOUR);
     let directory = Directory::new(parts).unwrap();
-    assert_eq!(store.forget(&directory, T0, &mut rng(4)).unwrap(), [EPOCH[0]]);
+    assert_eq!(store.forget(&directory, &Pulse::confirmed(T0), &mut rng(4)).unwrap(), [EPOCH[0]]);
 }
 
 #[test]
@@ -192,11 +200,11 @@ fn a_directory_that_does_not_fit_forgets_nothing() {
     let mut parts = directory_parts();
     parts.root = RootSigningKey::from_bytes(&[66; 32]).public_key();
     let other = Directory::new(parts).unwrap();
-    assert!(matches!(store.forget(&other, late, &mut rng(4)), Err(KeystoreError::OtherIssuer(_))));
+    assert!(matches!(store.forget(&other, &Pulse::confirmed(late), &mut rng(4)), Err(KeystoreError::OtherIssuer(_))));
     let mut parts = directory_parts();
     parts.epochs[1].key = EpochKeys::new().generate(EPOCH[1], &mut rng(50));
     let wrong = Directory::new(parts).unwrap();
-    let error = store.forget(&wrong, late, &mut rng(4)).unwrap_err();
+    let error = store.forget(&wrong, &Pulse::confirmed(late), &mut rng(4)).unwrap_err();
     assert!(matches!(error, KeystoreError::Mismatch(number) if number == EPOCH[1]));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -91,14 +91,14 @@ fn a_paid_notice_can_be_minted_and_nothing_else_can() {
     let keys = crate::testing::world::epoch_keys();
     let issuer = super::super::Issuer::new(&world.root, directory, keys, world.mints.clone(), notices.clone()).unwrap();
     let mut wallet = world.wallet(1);
-    let request = wallet.request_mint(PAYMENT, sixty_and_forty()).unwrap();
     let t0 = crate::testing::world::T0;
+    let request = wallet.request_mint(PAYMENT, sixty_and_forty(), t0).unwrap();
     assert!(matches!(issuer.mint(&request, t0), Err(crate::issuer::MintError::Unpaid)));
     send(&notices, &paid("100").replace("true", "false")).unwrap();
     assert!(matches!(issuer.mint(&request, t0), Err(crate::issuer::MintError::Unpaid)));
     send(&notices, &paid("100")).unwrap();
     let response = issuer.mint(&request, t0).unwrap();
-    wallet.accept_mint(&PAYMENT, &response).unwrap();
+    wallet.accept_mint(&PAYMENT, &response, t0).unwrap();
     assert_eq!(wallet.balance().total(), 100);
 }
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use crate::issuer::{DevelopmentPayments, EpochKeys, Issuer, Keystore};
 use crate::protocol::DirectoryParts;
 use crate::sealed::Lock;
-use crate::store::MemoryMintBook;
+use crate::store::{MemoryMintBook, Pulse};
 use crate::testing::world::{DAY, HOUR, T0, directory_parts, micro, rng, root_key};
 use halometer_circuits::schnorr::SigningKey;
 use proptest::prelude::*;
@@ -343,12 +343,13 @@ fn an_issuer_rotates_with_its_key_file_and_survives_a_crash_before_publication()
 
     let begun = due.after(2 * DAY);
     assert_eq!(issuer.directory().issuing(begun).unwrap().key, public);
-    assert_eq!(store.forget(issuer.directory(), begun, &mut rng(5)).unwrap(), [EpochNumber::new(1)]);
+    assert_eq!(store.forget(issuer.directory(), &Pulse::confirmed(begun), &mut rng(5)).unwrap(), [EpochNumber::new(1)]);
     store.check(issuer.directory(), begun).unwrap();
     // A key that another process drew is not the one in the directory.
     let mut stray = EpochKeys::new();
     stray.generate(EpochNumber::new(2), &mut rng(6));
     let mut parts = issuer.directory().parts().clone();
     (parts.serial, parts.classes) = (parts.serial + 1, vec![micro(5)]);
+    parts.published = parts.published.after(parts.grid.publication().into());
     assert!(issuer.publish(&root, Directory::new(parts).unwrap(), stray).is_err());
 }

@@ -2,13 +2,14 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | `format` | version of this layout (1), gateway id (16), 0 or 1 for a backup (1) |
+//! | `meta` | `format` | version of this layout (2), gateway id (16), 0 or 1 for a backup (1) |
 //! | | `sequence` | number of commits (8) |
+//! | | `time` | latest time that was seen (8), time that surely has passed (8) |
 //! | | `t`, name of a table | number of the commit that changed it last (8) |
 //! | | `p`, epoch (4) | phase (1), number of the last bucket (4), totals (112), erased totals (112) |
 //! | | `b`, epoch (4), bucket (4) | when it was begun (8), when last settled in (8), totals of what is settled in it (112) |
-//! | `spends-<epoch>` | nf (32) | open: 1, tag (16), memo (64), bucket, owner (16), lease (8), metered |
-//! | | | settled: 2, tag (16), memo (64), bucket, signing epoch, refund, signature (48) |
+//! | `spends-<epoch>` | nf (32) | open: 1, tag (32), memo (64), bucket, owner (16), lease (8), metered |
+//! | | | settled: 2, tag (32), memo (64), bucket, signing epoch, refund, signature (48) |
 //! | `open` | epoch (4), nf (32) | nothing |
 //! | `evidence-<epoch>-<bucket>` | nf (32) | nonce (24), then sealed: x (32), charge (8), `C'` (32), spend |
 //! | `mints` | payment (32) | account (32), amount (8), digest of the request (32), response |
@@ -25,9 +26,9 @@ use halometer_circuits::schnorr::Signature;
 use super::evidence_keys::BucketId;
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{
-    Credits, Digest, EpochNumber, Memo, MintResponse, OwnerId, PaymentId, Settlement, SpendTag, Timestamp,
+    Credits, Digest, EpochNumber, LANES, Memo, MintResponse, OwnerId, PaymentId, Settlement, SpendTag, Timestamp,
 };
-use crate::store::{Lease, MintRecord, PartitionPhase, RecordEvidence, RecordState, Totals};
+use crate::store::{Lease, MintRecord, PartitionPhase, Pulse, RecordEvidence, RecordState, Totals};
 
 type Decoded<T> = Result<T, DecodeError>;
 
@@ -41,7 +42,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(160);
+        let mut out = Vec::with_capacity(176);
         out.push(match self.state {
             RecordState::Open { .. } => 1,
             RecordState::Settled(_) => 2,
@@ -87,6 +88,19 @@ impl Row {
         reader.finish()?;
         Ok(Self { tag, memo, bucket, state })
     }
+}
+
+/// Under this key, what is remembered of the time. No table has this name, whose number would be under it.
+pub(super) const PULSE: &[u8] = b"time";
+
+pub(super) fn pulse_to_bytes(pulse: Pulse) -> Vec<u8> {
+    [pulse.seen().seconds().to_be_bytes(), pulse.sure().seconds().to_be_bytes()].concat()
+}
+
+pub(super) fn pulse_from_bytes(bytes: &[u8]) -> Decoded<Pulse> {
+    let mut reader = Reader::exact(bytes, 16)?;
+    let mut time = || Ok::<_, DecodeError>(Timestamp::from_seconds(reader.u64()?));
+    Ok(Pulse::from_parts(time()?, time()?))
 }
 
 pub(super) fn evidence_to_bytes(evidence: &RecordEvidence) -> Vec<u8> {
@@ -205,18 +219,31 @@ pub(super) fn mint_to_bytes(mint: &MintRecord) -> Vec<u8> {
     out.extend_from_slice(&mint.amount.micro().to_be_bytes());
     out.extend_from_slice(mint.request.as_bytes());
     out.extend_from_slice(&mint.response.to_bytes());
+    for amount in mint.amounts.iter().flatten() {
+        out.extend_from_slice(&amount.micro().to_be_bytes());
+    }
     out
 }
 
 pub(super) fn mint_from_bytes(payment: PaymentId, bytes: &[u8]) -> Decoded<MintRecord> {
     let mut reader = Reader::new(bytes);
-    Ok(MintRecord {
-        payment,
-        account: reader.canonical("account id", AccountId::from_bytes)?,
-        amount: Credits::from_micro(reader.u64()?),
-        request: Digest::from_bytes(reader.array()?),
-        response: MintResponse::from_bytes(reader.rest())?,
-    })
+    let account = reader.canonical("account id", AccountId::from_bytes)?;
+    let amount = Credits::from_micro(reader.u64()?);
+    let request = Digest::from_bytes(reader.array()?);
+    let response = MintResponse::from_bytes(reader.take(MintResponse::LENGTH)?)?;
+    // Mints of before end here.
+    let mut rest = Reader::new(reader.rest());
+    let amounts = if rest.is_empty() {
+        None
+    } else {
+        let mut amounts = [Credits::ZERO; LANES];
+        for amount in &mut amounts {
+            *amount = Credits::from_micro(rest.u64()?);
+        }
+        Some(amounts)
+    };
+    rest.finish()?;
+    Ok(MintRecord { payment, account, amount, amounts, request, response })
 }
 
 fn put_totals(out: &mut Vec<u8>, totals: &Totals) {
@@ -258,7 +285,8 @@ fn number(reader: &mut Reader<'_>) -> Decoded<u64> {
         }
         number |= part << shift;
         if byte < 0x80 {
-            return Ok(number);
+            // A last group of zeros would be another encoding of the same number.
+            return if byte == 0 && shift > 0 { Err(DecodeError::Field("number")) } else { Ok(number) };
         }
     }
     Err(DecodeError::Field("number"))
@@ -283,6 +311,7 @@ mod tests {
             assert!(number(&mut Reader::new(&out[..out.len() - 1])).is_err());
         }
         assert!(number(&mut Reader::new(&[0xff; 11])).is_err(), "more than 64 bits");
+        assert!(number(&mut Reader::new(&[0x80, 0])).is_err(), "a group too many");
         assert!(small_number(&mut Reader::new(&[0x80, 0x80, 0x80, 0x80, 0x10])).is_err(), "more than 32 bits");
     }
 

@@ -1,10 +1,11 @@
 //! The thread that makes all changes.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use super::commit_queue::CommitQueue;
@@ -27,6 +28,8 @@ struct Shared {
     queue: CommitQueue<Box<dyn Operation>>,
     /// Set when a commit failed. What is on disk is not known from then on.
     broken: AtomicBool,
+    /// Why, in the system's words.
+    cause: OnceLock<String>,
     damage: Mutex<BTreeMap<EpochNumber, String>>,
 }
 
@@ -66,6 +69,8 @@ pub(super) struct Desk {
     pub(super) state: State,
     pub(super) views: Arc<RwLock<Views>>,
     pub(super) mark: Mark,
+    /// The store's directory.
+    pub(super) place: PathBuf,
 }
 
 impl Committer {
@@ -73,6 +78,7 @@ impl Committer {
         let shared = Arc::new(Shared {
             queue: CommitQueue::new(),
             broken: AtomicBool::new(false),
+            cause: OnceLock::new(),
             damage: Mutex::new(BTreeMap::new()),
         });
         let theirs = Arc::clone(&shared);
@@ -90,14 +96,14 @@ impl Committer {
         let closed = self.shared.queue.push(Box::new(job)).is_err();
         match answer.recv() {
             Ok(outcome) if !closed => outcome,
-            _ => Err(failed("the store could not write, and has to be opened again")),
+            _ => Err(self.shared.broken()),
         }
     }
 
     /// Whether the store may be read and written at all.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         if self.shared.broken.load(Ordering::Acquire) {
-            return Err(failed("the store could not write, and has to be opened again"));
+            return Err(self.shared.broken());
         }
         Ok(())
     }
@@ -109,6 +115,10 @@ impl Committer {
             Some(what) => Err(StoreError::Corrupt { epoch, what: what.clone() }),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn damage(&self) -> Vec<(EpochNumber, String)> {
+        self.shared.lock_damage().iter().map(|(epoch, what)| (*epoch, what.clone())).collect()
     }
 
     pub(super) fn note_damage(&self, epoch: EpochNumber, what: &str) {
@@ -137,6 +147,15 @@ impl Drop for Closing<'_> {
 }
 
 impl Shared {
+    /// What everybody is told once a commit failed.
+    fn broken(&self) -> StoreError {
+        let cause = self.cause.get().map_or("a thread panicked while it changed the store", String::as_str);
+        failed(format!(
+            "the store could not write: {cause}. Nothing that was answered is lost. Make room on the disk or repair it, then restart: \
+             the store must be opened again"
+        ))
+    }
+
     fn lock_damage(&self) -> std::sync::MutexGuard<'_, BTreeMap<EpochNumber, String>> {
         self.damage.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,8 +168,13 @@ impl Shared {
             for operation in &mut operations {
                 operation.run(&mut transaction);
             }
-            let torn = transaction.is_torn();
-            if torn || (!transaction.is_empty() && desk_commit(transaction, &mut desk.mark, &desk.views).is_err()) {
+            let outcome = match transaction.torn() {
+                Some(cause) => Err(cause.into()),
+                None if transaction.is_empty() => Ok(()),
+                None => desk_commit(transaction, &mut desk.mark, &desk.views),
+            };
+            if let Err(error) = outcome {
+                let _ = self.cause.set(cause(&*error, &desk.place));
                 return;
             }
             std::mem::forget(guard);
@@ -158,6 +182,31 @@ impl Shared {
         }
         let _ = desk.mark.sync();
     }
+}
+
+/// Why a write failed. An engine that had failed in the background says no more than that: then a write beside it tells.
+fn cause(error: &(dyn core::error::Error + 'static), place: &Path) -> String {
+    let mut source = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.to_string();
+        }
+        source = error.source();
+    }
+    let told = error.to_string();
+    if told.contains("os error") {
+        return told;
+    }
+    match probe(place) {
+        Ok(()) => told,
+        Err(error) => error.to_string(),
+    }
+}
+
+fn probe(place: &Path) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".probe-").tempfile_in(place)?;
+    file.write_all(&vec![1; 1 << 20])?;
+    file.as_file().sync_all()
 }
 
 /// Makes a transaction durable. In this order: readers know of the buckets that are begun, changes are on disk, the mark says so,

@@ -1,5 +1,7 @@
 //! The storage engine: the only file that knows which one it is.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
@@ -8,6 +10,8 @@ use fjall::config::{BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy,
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode, Readable as _,
 };
+
+use super::inventory::TableId;
 
 /// An open database. Its files are locked to this process.
 ///
@@ -21,7 +25,7 @@ pub(super) struct Engine {
 }
 
 /// The table that batches are written to for their numbers.
-const FENCE: &str = "engine";
+pub(super) const FENCE: &str = "engine";
 /// How many numbers a table that is made or dropped takes, and more.
 const NUMBERS: u64 = 16;
 
@@ -48,8 +52,16 @@ pub(super) enum EngineError {
     #[error("data on disk is damaged: {0}")]
     Damaged(String),
     /// Reading or writing failed.
-    #[error("the storage engine failed: {0}")]
+    #[error("{}", in_words(.0))]
     Failed(#[source] fjall::Error),
+}
+
+/// The system's words, where it is the system that failed.
+fn in_words(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
+        other => format!("the storage engine failed: {other}"),
+    }
 }
 
 impl From<fjall::Error> for EngineError {
@@ -84,12 +96,42 @@ const WITNESS: [u8; 33] = [0xff; 33];
 /// One change: a value, or none to remove what is there.
 pub(super) type Change = (Table, Vec<u8>, Option<Vec<u8>>);
 
+/// The engine's lock says nothing, and the engine does not open without it.
+fn make_lock(path: &Path) -> Outcome<()> {
+    let made = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+    made.map(drop).map_err(|error| fjall::Error::Io(error).into())
+}
+
 impl Engine {
+    /// Makes a database.
+    pub(super) fn create(path: &Path, cache_bytes: u64, threads: usize) -> Outcome<Self> {
+        Self::start(path, cache_bytes, threads, true)
+    }
+
+    /// Opens a database. None is made, nor any table: one that is missing would be taken for an empty one.
     pub(super) fn open(path: &Path, cache_bytes: u64, threads: usize) -> Outcome<Self> {
+        make_lock(path)?;
+        Self::start(path, cache_bytes, threads, false)
+    }
+
+    /// Opens a database, says which tables the engine finds in it, each with the number of its directory, and closes it again. What
+    /// it does not find, it has removed.
+    pub(super) fn rehearse(path: &Path) -> Outcome<BTreeMap<String, TableId>> {
+        make_lock(path)?;
+        let database = Database::builder(path).cache_size(1 << 20).worker_threads(1).open()?;
+        let names = database.list_keyspace_names();
+        let number = |name: &str| Ok((name.to_owned(), database.keyspace(name, KeyspaceCreateOptions::default)?.id()));
+        names.iter().map(|name| number(name)).collect()
+    }
+
+    fn start(path: &Path, cache_bytes: u64, threads: usize, is_new: bool) -> Outcome<Self> {
         let builder = Database::builder(path).cache_size(cache_bytes).worker_threads(threads.max(1));
         // The space that journals take at most, beside tables; a journal has 64 MiB.
         let builder = builder.max_journaling_size(256 << 20);
         let database = builder.journal_compression(CompressionType::None).open()?;
+        if !is_new && !database.keyspace_exists(FENCE) {
+            return Err(EngineError::Damaged(format!("table {FENCE} is missing")));
+        }
         let fence = database.keyspace(FENCE, || KeyspaceCreateOptions::default().manual_journal_persist(true))?;
         let engine = Self { database, fence };
         for _ in 0..NUMBERS {

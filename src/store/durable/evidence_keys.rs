@@ -61,13 +61,15 @@ const NONCE: usize = 24;
 pub(super) struct EvidenceKeys {
     path: PathBuf,
     keys: BTreeMap<(EpochNumber, BucketId), Arc<EvidenceKey>>,
+    /// Of who only looks: the file stays as it is.
+    read_only: bool,
 }
 
 const ENTRY: usize = 4 + 4 + 32;
 
 impl EvidenceKeys {
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
-        let keys = Self { path, keys: BTreeMap::new() };
+        let keys = Self { path, keys: BTreeMap::new(), read_only: false };
         keys.write()?;
         Ok(keys)
     }
@@ -78,10 +80,18 @@ impl EvidenceKeys {
     /// [`io::ErrorKind::InvalidData`] for a damaged file.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
         clear_unfinished(&path)?;
+        Ok(Self { read_only: false, ..Self::look(path)? })
+    }
+
+    /// Reads the file, for who changes nothing.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidData`] for a damaged file.
+    pub(super) fn look(path: PathBuf) -> io::Result<Self> {
         let bytes = Zeroizing::new(std::fs::read(&path)?);
         let keys = parse(&bytes)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", path.display())))?;
-        Ok(Self { path, keys })
+        Ok(Self { path, keys, read_only: true })
     }
 
     pub(super) fn get(&self, epoch: EpochNumber, bucket: BucketId) -> Option<Arc<EvidenceKey>> {
@@ -107,6 +117,9 @@ impl EvidenceKeys {
     }
 
     fn write(&self) -> io::Result<()> {
+        if self.read_only {
+            return Ok(());
+        }
         let mut bytes = Zeroizing::new(Vec::with_capacity(1 + self.keys.len() * ENTRY + 32));
         bytes.push(1);
         for ((epoch, bucket), key) in &self.keys {
@@ -142,6 +155,12 @@ fn parse(bytes: &[u8]) -> Option<BTreeMap<(EpochNumber, BucketId), Arc<EvidenceK
         Some(((EpochNumber::new(u32::from_be_bytes(*epoch)), u32::from_be_bytes(*bucket)), Arc::new(key)))
     };
     entries.chunks_exact(ENTRY).map(entry).collect()
+}
+
+/// Whether the bytes can be read.
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(super) fn looks_whole(bytes: &[u8]) -> bool {
+    parse(bytes).is_some()
 }
 
 fn digest(bytes: &[u8]) -> [u8; 32] {

@@ -92,6 +92,11 @@ impl Journals {
         self.last
     }
 
+    /// The journal that is written to.
+    pub(super) fn newest(&self) -> &Path {
+        &self.newest
+    }
+
     /// Leaves the whole commits alone in the newest journal, and makes sure that they are on disk: after an fsync that failed, a
     /// page is taken for written that is not, and what would be answered from it now could be gone with the next power cut.
     /// What was torn is kept beside it.
@@ -237,4 +242,27 @@ impl<'a> Rest<'a> {
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
+}
+
+/// How long the commit is that the bytes begin with, if it is whole.
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(super) fn whole_commit(bytes: &[u8]) -> Option<usize> {
+    Commit::read(bytes).map(|commit| commit.length)
+}
+
+/// A commit of some items, as the engine writes it.
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(super) fn sample_commit(items: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (key, value) in items {
+        body.extend_from_slice(&[2, 0, 0]);
+        body.extend_from_slice(&7_u64.to_le_bytes());
+        body.extend_from_slice(&(key.len() as u16).to_le_bytes());
+        let length = (value.len() as u32).to_le_bytes();
+        body.extend([length, length].concat());
+        body.extend([*key, *value].concat());
+    }
+    let begin = [&[1][..], &(items.len() as u32).to_le_bytes(), &9_u64.to_le_bytes()].concat();
+    let end = [&[3][..], &xxh3_64(&body).to_le_bytes(), &TRAILER].concat();
+    [begin, body, end].concat()
 }

@@ -1,14 +1,13 @@
-//! What an operator does with a store: look at it, check it, compact it, back it up.
+//! What an operator does with a store: look at it, compact it, back it up.
 
 use std::path::Path;
 
 use super::engine::{Change, Engine, EngineError, TableKind};
 use super::evidence_keys::EvidenceKeys;
 use super::mark::Mark;
-use super::spent_set::whole;
 use super::{DurableStore, failed, open};
 use crate::protocol::EpochNumber;
-use crate::store::{MintBook as _, PartitionPhase, RecordState, SpentSet as _, StoreError, Totals};
+use crate::store::{MintBook as _, PartitionPhase, SpentSet as _, StoreError, Totals};
 
 /// What is in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +39,6 @@ pub struct PartitionStats {
     pub record_bytes: u64,
     /// Bytes of its evidence on disk.
     pub evidence_bytes: u64,
-}
-
-/// What a check read, all of it sound.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CheckReport {
-    /// Number of records.
-    pub records: u64,
-    /// Number of them whose evidence was opened.
-    pub evidence: u64,
-    /// Number of mints.
-    pub mints: u64,
-    /// What is wrong, with the epoch of the partition where it is in one.
-    pub damage: Vec<(Option<EpochNumber>, String)>,
 }
 
 /// Why no backup was made.
@@ -89,76 +74,6 @@ impl DurableStore {
         }
         let disk_bytes = self.0.engine.disk_bytes().map_err(failed)?;
         Ok(StoreStats { partitions, mints: self.mint_book().totals()?.mints, disk_bytes })
-    }
-
-    /// Reads everything: each record and its evidence is what was written, the index of open records names all that are open,
-    /// the sums are those of the records. Of what the records say, [`Audit`](crate::issuer::Audit) checks more. Nothing may be
-    /// writing meanwhile.
-    ///
-    /// # Errors
-    /// [`StoreError`], when the store cannot be read at all. What is damaged is in the report.
-    pub fn check(&self) -> Result<CheckReport, StoreError> {
-        let mut report = CheckReport::default();
-        let views = self.views()?;
-        for (epoch, view) in views.iter() {
-            let Some(records) = &view.records else { continue };
-            let (mut open, mut settled) = (0, 0);
-            for entry in records.range(..) {
-                let record = entry.map_err(|error| error.to_string()).and_then(|(key, value)| {
-                    let nf = key.try_into().map_err(|_| "a nullifier has another length".to_owned())?;
-                    whole(view, *epoch, &nf, &value).map_err(|error| error.to_string())
-                });
-                match record {
-                    Ok(record) => {
-                        report.records += 1;
-                        report.evidence += u64::from(record.evidence.is_some());
-                        match record.state {
-                            RecordState::Open { .. } => open += 1,
-                            RecordState::Settled(_) => settled += 1,
-                        }
-                    }
-                    Err(what) => report.damage.push((Some(*epoch), what)),
-                }
-            }
-            let totals = self.spent_set().totals(*epoch)?;
-            if (totals.open, totals.settled) != (open, settled) {
-                let what = format!(
-                    "{open} records are open and {settled} settled, and should be {} and {}",
-                    totals.open, totals.settled
-                );
-                report.damage.push((Some(*epoch), what));
-            }
-            let epoch = *epoch;
-            let indexed = self.transact(move |transaction| Ok(transaction.live(epoch)?.0.open.len() as u64))?;
-            if indexed != open {
-                report.damage.push((Some(epoch), format!("{indexed} of {open} open records are in their index")));
-            }
-        }
-        let mut after = None;
-        let mints = self.mint_book();
-        loop {
-            match mints.scan(after.as_ref(), 1_000) {
-                Ok(page) => {
-                    let Some(last) = page.last() else { break };
-                    after = Some(last.payment);
-                    report.mints += page.len() as u64;
-                    for mint in page {
-                        match mints.by_account(&mint.account) {
-                            Ok(Some(found)) if found.payment == mint.payment => {}
-                            Ok(_) => report.damage.push((None, "mints: an account does not lead to its mint".into())),
-                            Err(error) => report.damage.push((None, format!("mints: {error}"))),
-                        }
-                    }
-                }
-                Err(error) => {
-                    report.damage.push((None, format!("mints: {error}")));
-                    break;
-                }
-            }
-        }
-        let payments = self.0.tables.payments.range(..).filter_map(Result::err);
-        report.damage.extend(payments.map(|error| (None, format!("payments: {error}"))));
-        Ok(report)
     }
 
     /// Writes everything from memory and journals to tables and merges those, so that nothing that was overwritten takes space.
@@ -205,7 +120,7 @@ impl DurableStore {
             });
             Ok((engine.snapshot(), tables.collect::<Result<Vec<_>, _>>().map_err(failed)?, keys))
         })?;
-        let copy = Engine::open(&path.join("db"), 16 << 20, 1).map_err(store)?;
+        let copy = Engine::create(&path.join("db"), 16 << 20, 1).map_err(store)?;
         let tables = open::tables(&copy).map_err(store)?;
         for (name, kind, from) in from {
             let to = copy.table(&name, kind).map_err(store)?;

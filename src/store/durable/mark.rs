@@ -95,6 +95,12 @@ fn read(slot: &[u8]) -> Option<u64> {
     (check == digest(number)).then(|| u64::from_be_bytes(*number))
 }
 
+/// Whether the bytes can be read.
+#[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
+pub(super) fn looks_whole(bytes: &[u8]) -> bool {
+    read(bytes).is_some()
+}
+
 fn digest(number: &[u8]) -> [u8; SLOT - 8] {
     let hash = Params::new().hash_length(SLOT - 8).personal(b"halometer1-mark.").hash(number);
     let mut bytes = [0; SLOT - 8];

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 
-use super::codec::{BucketMeta, PartitionMeta, Row, mint_from_bytes, nullifier};
+use super::aside::{aside_of, drop_aside, put_back, set_aside};
+use super::codec::{BucketMeta, PULSE, PartitionMeta, Row, mint_from_bytes, nullifier, pulse_from_bytes};
 use super::committer::{Committer, Desk};
-use super::engine::{Change, Engine, EngineError, Table, TableKind};
+use super::engine::{Change, Engine, EngineError, FENCE, Table, TableKind};
 use super::evidence_keys::{EvidenceKeys, sync_directory};
+use super::inventory::{Flaw, Inventory, InventoryError, TableId, tables_of};
 use super::journal::{JournalError, Journals, SEQUENCE};
 use super::mark::{Mark, Reading};
+use super::place::Files;
+use super::shadow::Shadow;
 use super::transaction::{
     Bucket, OpenRecord, Partition, State, Tables, damaged, evidence_table, records_table, unseal, witness_key,
 };
@@ -20,7 +24,8 @@ use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{EpochNumber, GatewayId, PaymentId};
 use crate::store::{MintTotals, PartitionPhase, RecordKey, RecordState, StoreError};
 
-const FORMAT: u8 = 1;
+/// Version 1 had tags of 16 bytes. They cannot be made longer once the evidence is erased, and shorter ones are not to be compared with.
+const FORMAT: u8 = 2;
 
 impl DurableStore {
     /// Makes a store for the set of a gateway. An explicit step, taken once in the life of a gateway id.
@@ -29,20 +34,22 @@ impl DurableStore {
     /// [`OpenError`].
     pub fn create(path: impl AsRef<Path>, gateway: GatewayId, options: &StoreOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let files = Files::of(path, options);
+        let files = Files::of(path, options)?;
         let vacant = || match files.keys.exists() || files.database.exists() {
             true => Err(OpenError::Exists(path.to_owned())),
             false => Ok(()),
         };
         vacant()?;
         std::fs::create_dir_all(path).map_err(failed)?;
+        // Now that the directory is there, whatever way it is named.
+        Files::of(path, options)?;
         let lock = lock(path)?;
         vacant()?;
         let mark = Mark::create(&files.mark).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => OpenError::Exists(files.mark.clone()),
             _ => failed(error),
         })?;
-        let engine = Engine::open(&files.database, options.cache_bytes, options.threads)
+        let engine = Engine::create(&files.database, options.cache_bytes, options.threads)
             .map_err(|error| engine_error(error, &files.database))?;
         let tables = tables(&engine).map_err(|error| engine_error(error, &files.database))?;
         let change = |key: &[u8], value: Vec<u8>| -> Change { (tables.meta.clone(), key.to_vec(), Some(value)) };
@@ -55,16 +62,27 @@ impl DurableStore {
         sync_directory(path).map_err(failed)?;
         let bucket_seconds = u64::from(options.bucket_seconds.max(1));
         let (partitions, minted) = Default::default();
-        let state = State { sequence: 0, partitions, keys, minted, paid: 0, bucket_seconds, republish: false };
-        Self::start(path, gateway, Opened { engine, tables, state, mark, lock, read_only: false, damage: Vec::new() })
+        let state =
+            State { sequence: 0, partitions, keys, pulse: None, minted, paid: 0, bucket_seconds, republish: false };
+        let (damage, lock) = (Vec::new(), Some(lock));
+        Self::start(path, gateway, Opened { engine, tables, state, mark, lock, is_backup: false, damage })
     }
 
-    /// Opens the store in a directory: replays its journal, holds it against its mark, finishes what a crash left half done.
+    /// Opens the store in a directory: looks its files over, replays its journal, holds it against its mark, finishes what a crash
+    /// left half done.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(path: impl AsRef<Path>, options: &StoreOptions) -> Result<Self, OpenError> {
-        Self::open_as(path.as_ref(), options, false)
+        let path = path.as_ref();
+        // There is nothing to say of the mark of what is no store.
+        let is_there = path.join("evidence.keys").exists() || path.join("db").exists();
+        let files = if is_there { Files::of(path, options) } else { Err(OpenError::Missing(path.to_owned())) };
+        match files {
+            // A backup has its mark inside, which says nothing.
+            Err(OpenError::MarkInside { .. }) if is_backup(path) => Err(OpenError::Backup),
+            files => Self::open_files(&files?, options, Purpose::Serve),
+        }
     }
 
     /// Opens a backup, to be read: what is asked to change it fails.
@@ -72,71 +90,86 @@ impl DurableStore {
     /// # Errors
     /// [`OpenError`], also for a store that is no backup.
     pub fn open_backup(path: impl AsRef<Path>, options: &StoreOptions) -> Result<Self, OpenError> {
-        Self::open_as(path.as_ref(), options, true)
+        Self::open_files(&Files::of_backup(path.as_ref()), options, Purpose::Backup)
     }
 
-    fn open_as(path: &Path, options: &StoreOptions, backup: bool) -> Result<Self, OpenError> {
-        let files = Files::of(path, options);
-        if !files.keys.exists() {
-            return Err(OpenError::Missing(path.to_owned()));
-        }
+    pub(super) fn open_files(files: &Files, options: &StoreOptions, purpose: Purpose) -> Result<Self, OpenError> {
         let broken = |path: &Path| {
             let path = path.to_owned();
             move |error: io::Error| match error.kind() {
-                io::ErrorKind::InvalidData | io::ErrorKind::NotFound => {
-                    OpenError::Damaged { path, what: error.to_string() }
-                }
+                io::ErrorKind::NotFound => OpenError::Damaged { path, what: "it is missing".into() },
+                io::ErrorKind::InvalidData => OpenError::Damaged { path, what: error.to_string() },
                 _ => failed(error),
             }
         };
-        if !files.database.exists() {
-            return Err(OpenError::Damaged { path: files.database, what: "it is missing".into() });
+        match (files.keys.exists(), files.database.exists()) {
+            (false, false) => return Err(OpenError::Missing(files.store.clone())),
+            (true, true) => {}
+            (keys, _) => {
+                let path = if keys { &files.database } else { &files.keys };
+                return Err(OpenError::Damaged { path: path.clone(), what: "it is missing".into() });
+            }
         }
-        let lock = lock(path)?;
+        let looks = matches!(purpose, Purpose::Look { .. });
+        let lock = if looks { None } else { Some(lock(&files.store)?) };
+        if matches!(purpose, Purpose::Look { marked: false }) {
+            Mark::create(&files.mark).map_err(failed)?;
+        }
         let (mut mark, reading) = Mark::open(&files.mark).map_err(broken(&files.mark))?;
-        let keys = EvidenceKeys::open(files.keys.clone()).map_err(broken(&files.keys))?;
+        let keys = if looks { EvidenceKeys::look(files.keys.clone()) } else { EvidenceKeys::open(files.keys.clone()) };
+        let keys = keys.map_err(broken(&files.keys))?;
         let journals = Journals::read(&files.database).map_err(|error| match error {
             JournalError::Io(error) => failed(error),
             JournalError::Damaged { path, what } => OpenError::Damaged { path, what },
         })?;
         // Before anything is changed.
         if let Some(found) = journals.last() {
-            reach(found, reading, &files)?;
+            reach(found, reading, files)?;
         }
+        put_back(&files.database).map_err(failed)?;
+        let rehearsed = rehearse(files)?;
+        set_aside(&files.database, &rehearsed.doomed).map_err(failed)?;
         journals.settle().map_err(failed)?;
-        let (engine, tables, found) = Self::replay(&files, options, reading, &journals).inspect_err(|_| {
+        let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
+        let opened = Self::replay(files, options, reading, &journals).and_then(|(engine, tables, found)| {
+            let format = tables.meta.read(b"format").map_err(|error| engine_error(error, &files.database))?;
+            let (gateway, is_backup) = read_format(&format.ok_or_else(|| damaged("its format is missing"))?)?;
+            match (is_backup, &purpose) {
+                (true, Purpose::Serve) => return Err(OpenError::Backup),
+                (false, Purpose::Backup) => return Err(OpenError::Format("this is no backup")),
+                _ => {}
+            }
+            let bucket_seconds = u64::from(options.bucket_seconds.max(1));
+            let mut state = State {
+                sequence: found,
+                partitions: BTreeMap::new(),
+                keys,
+                pulse: None,
+                minted: MintTotals::default(),
+                paid: 0,
+                bucket_seconds,
+                republish: false,
+            };
+            let mut damage = load(&engine, &tables, &mut state).map_err(|error| match error {
+                LoadError::Keys(what) => OpenError::Damaged { path: files.keys.clone(), what },
+                LoadError::Engine(error) => engine_error(error, &files.database),
+                LoadError::Decode(error) => damaged(&error.to_string()),
+                LoadError::Missing(what) => rehearsed.lost(files, what),
+                LoadError::Io(error) => failed(error),
+            })?;
+            damage.extend(rehearsed.damage_of(&state));
+            Ok((engine, tables, state, gateway, is_backup, damage))
+        });
+        let (engine, tables, state, gateway, is_backup, damage) = opened.inspect_err(|_| {
             // The first error is the one to tell.
             let _ = journals.restore();
+            let _ = put_back(&files.database);
         })?;
+        drop_aside(&files.database).map_err(failed)?;
         journals.accept().map_err(failed)?;
-        let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
-        let format = tables.meta.read(b"format").map_err(|error| engine_error(error, &files.database))?;
-        let (gateway, is_backup) = read_format(&format.ok_or_else(|| damaged("its format is missing"))?)?;
-        match (is_backup, backup) {
-            (true, false) => return Err(OpenError::Backup),
-            (false, true) => return Err(OpenError::Format("this is no backup")),
-            _ => {}
-        }
-        let bucket_seconds = u64::from(options.bucket_seconds.max(1));
-        let mut state = State {
-            sequence: found,
-            partitions: BTreeMap::new(),
-            keys,
-            minted: MintTotals::default(),
-            paid: 0,
-            bucket_seconds,
-            republish: false,
-        };
-        let damage = load(&engine, &tables, &mut state).map_err(|error| match error {
-            LoadError::Keys(what) => OpenError::Damaged { path: files.keys.clone(), what },
-            LoadError::Engine(error) => engine_error(error, &files.database),
-            LoadError::Decode(error) => damaged(&error.to_string()),
-            LoadError::Missing(what) => damaged(&what),
-            LoadError::Io(error) => failed(error),
-        })?;
         // A commit that was not answered before will be answered from now on.
-        mark.advance(found).and_then(|()| mark.sync()).map_err(failed)?;
-        Self::start(path, gateway, Opened { engine, tables, state, mark, lock, read_only: backup, damage })
+        mark.advance(state.sequence).and_then(|()| mark.sync()).map_err(failed)?;
+        Self::start(&files.store, gateway, Opened { engine, tables, state, mark, lock, is_backup, damage })
     }
 
     /// Opens the database and holds it against its mark.
@@ -149,14 +182,14 @@ impl DurableStore {
         let wrong = |error| engine_error(error, &files.database);
         let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
         let engine = Engine::open(&files.database, options.cache_bytes, options.threads).map_err(wrong)?;
-        let names = engine.table_names();
-        if let Some(name) = TABLES.iter().find(|name| !names.iter().any(|found| found == *name)) {
-            return Err(damaged(&format!("table {name} is missing")));
-        }
         let tables = tables(&engine).map_err(wrong)?;
         let sequence = tables.meta.read(SEQUENCE).map_err(wrong)?;
         let sequence = sequence.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
-        let found = sequence.ok_or_else(|| damaged("its sequence number is missing"))?;
+        // It is in a table or in the journal, and here it is in neither.
+        let found = sequence.ok_or_else(|| OpenError::Damaged {
+            path: journals.newest().to_owned(),
+            what: "it lacks the commits that were written".to_owned(),
+        })?;
         reach(found, reading, files)?;
         match journals.last() {
             Some(last) if last != found => Err(damaged("its journal was not replayed")),
@@ -165,11 +198,17 @@ impl DurableStore {
     }
 
     fn start(path: &Path, gateway: GatewayId, opened: Opened) -> Result<Self, OpenError> {
-        let Opened { engine, tables, state, mark, lock, read_only, damage } = opened;
+        let Opened { engine, tables, state, mark, lock, is_backup, damage } = opened;
         let views = Arc::new(RwLock::new(views_of(&state)));
         let (engine, tables) = (Arc::new(engine), Arc::new(tables));
-        let desk =
-            Desk { engine: Arc::clone(&engine), tables: Arc::clone(&tables), state, views: Arc::clone(&views), mark };
+        let desk = Desk {
+            engine: Arc::clone(&engine),
+            tables: Arc::clone(&tables),
+            state,
+            views: Arc::clone(&views),
+            mark,
+            place: path.to_owned(),
+        };
         let committer = Committer::start(desk).map_err(failed)?;
         damage.iter().for_each(|(epoch, what)| committer.note_damage(*epoch, what));
         Ok(Self(Arc::new(Inner {
@@ -179,7 +218,7 @@ impl DurableStore {
             tables,
             views,
             committer,
-            read_only,
+            is_backup,
             _lock: lock,
         })))
     }
@@ -191,8 +230,9 @@ struct Opened {
     tables: Tables,
     state: State,
     mark: Mark,
-    lock: File,
-    read_only: bool,
+    /// None for the shadow of a store.
+    lock: Option<File>,
+    is_backup: bool,
     /// Partitions that cannot be read. The others are served.
     damage: Vec<(EpochNumber, String)>,
 }
@@ -213,27 +253,118 @@ fn reach(found: u64, reading: Reading, files: &Files) -> Result<(), OpenError> {
 /// Locks a directory for this process, before anything in it is changed.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let file = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
-    crate::sealed::try_lock(&file).map_err(|error| match error {
-        TryLockError::WouldBlock => OpenError::Locked(path.to_owned()),
-        TryLockError::Error(error) => failed(error),
-    })?;
+    try_lock(path, &file)?;
     Ok(file)
 }
 
-struct Files {
-    database: PathBuf,
-    mark: PathBuf,
-    keys: PathBuf,
+pub(super) fn try_lock(path: &Path, file: &File) -> Result<(), OpenError> {
+    crate::sealed::try_lock(file).map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::Locked(path.to_owned()),
+        TryLockError::Error(error) => failed(error),
+    })
 }
 
-impl Files {
-    fn of(path: &Path, options: &StoreOptions) -> Self {
-        let mark = options.mark.clone().unwrap_or_else(|| path.join("mark"));
-        Self { database: path.join("db"), mark, keys: path.join("evidence.keys") }
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Serve,
+    /// To read a backup.
+    Backup,
+    /// To check the shadow of a store, whose keys are the real ones; with a copy of its mark or without.
+    Look {
+        marked: bool,
+    },
+}
+
+/// Whether what is in a directory calls itself a backup, as far as it can be read.
+fn is_backup(path: &Path) -> bool {
+    let files = Files::of_backup(path);
+    match Shadow::of_store(path) {
+        Ok(shadow) => {
+            let files = Files { database: shadow.path().join("db"), store: shadow.path().to_owned(), ..files };
+            let engine = Engine::open(&files.database, 1 << 20, 1);
+            let format = engine.and_then(|engine| tables(&engine)?.meta.read(b"format"));
+            matches!(format, Ok(Some(bytes)) if matches!(read_format(&bytes), Ok((_, true))))
+        }
+        Err(_) => false,
     }
 }
 
-fn failed(error: impl core::error::Error + Send + Sync + 'static) -> OpenError {
+/// The engine's files, without the engine.
+pub(super) fn take_inventory(database: &Path) -> Result<Inventory, OpenError> {
+    Inventory::read(database).map_err(|error| match error {
+        InventoryError::Io(error) => failed(error),
+        InventoryError::Damaged { path, what } => OpenError::Damaged { path, what },
+    })
+}
+
+/// So many bytes of files are read whole when a store is opened, which takes a second at most. Of a larger one only the check reads all.
+const VERIFIED: u64 = 256 << 20;
+
+/// What an opening would come to.
+struct Rehearsed {
+    /// Tables that the engine would remove.
+    doomed: BTreeSet<TableId>,
+    /// Files that are not what was written, with the names of their tables.
+    flaws: Vec<(String, Flaw)>,
+}
+
+impl Rehearsed {
+    /// A table that is missing: most likely one of those that the engine would remove, for want of this file.
+    fn lost(&self, files: &Files, what: String) -> OpenError {
+        // By now it may be aside.
+        let places = [tables_of(&files.database), aside_of(&files.database)];
+        let unlisted =
+            |number: &&TableId| !places.iter().any(|place| place.join(number.to_string()).join("current").exists());
+        let path = tables_of(&files.database);
+        match self.doomed.iter().find(unlisted) {
+            Some(number) => OpenError::Damaged { path: path.join(number.to_string()).join("current"), what },
+            None => OpenError::Damaged { path, what },
+        }
+    }
+
+    /// Partitions that cannot be read.
+    fn damage_of(&self, state: &State) -> Vec<(EpochNumber, String)> {
+        let mut damage = Vec::new();
+        for (epoch, partition) in &state.partitions {
+            let evidence = partition.buckets.keys().map(|bucket| evidence_table(*epoch, *bucket));
+            let mut own = partition.records.iter().map(|_| records_table(*epoch)).chain(evidence);
+            if let Some((_, flaw)) = own.find_map(|name| self.flaws.iter().find(|(table, _)| *table == name)) {
+                damage.push((*epoch, format!("{}: {}", flaw.path.display(), flaw.what)));
+            }
+        }
+        damage
+    }
+}
+
+/// Looks the engine's files over, and lets the engine open what was written out of them in a shadow.
+fn rehearse(files: &Files) -> Result<Rehearsed, OpenError> {
+    let inventory = take_inventory(&files.database)?;
+    let flaws = inventory.verify(VERIFIED).map_err(failed)?;
+    let told = |flaw: &Flaw| OpenError::Damaged { path: flaw.path.clone(), what: flaw.what.clone() };
+    if let Some(flaw) = flaws.iter().find(|flaw| flaw.is_of_names()) {
+        return Err(told(flaw));
+    }
+    let shadow = Shadow::of_tables(&files.database, &files.store).map_err(failed)?;
+    let found = Engine::rehearse(shadow.path()).map_err(|error| match (error, flaws.first()) {
+        (EngineError::Damaged(_), Some(flaw)) => told(flaw),
+        (error, _) => engine_error(error, &files.database),
+    })?;
+    let numbers: BTreeSet<_> = found.values().copied().chain([0]).collect();
+    let doomed = inventory.directories.difference(&numbers).copied().collect();
+    if let Some(name) = TABLES.iter().chain([&FENCE]).find(|name| !found.contains_key(**name)) {
+        let rehearsed = Rehearsed { doomed, flaws: Vec::new() };
+        return Err(rehearsed.lost(files, format!("table {name} is missing")));
+    }
+    let name_of = |flaw: &Flaw| found.iter().find(|(_, number)| **number == flaw.table).map(|(name, _)| name.clone());
+    let flaws: Vec<_> = flaws.into_iter().filter_map(|flaw| Some((name_of(&flaw)?, flaw))).collect();
+    if let Some((_, flaw)) = flaws.iter().find(|(name, _)| TABLES.contains(&name.as_str()) || name == FENCE) {
+        return Err(told(flaw));
+    }
+    Ok(Rehearsed { doomed, flaws })
+}
+
+pub(super) fn failed(error: impl core::error::Error + Send + Sync + 'static) -> OpenError {
     OpenError::Failed(Box::new(error))
 }
 
@@ -253,6 +384,10 @@ fn read_format(bytes: &[u8]) -> Result<(GatewayId, bool), OpenError> {
     };
     match read() {
         Ok((FORMAT, gateway, backup @ 0..=1)) => Ok((gateway, backup == 1)),
+        Ok((1, ..)) => Err(OpenError::Format(
+            "layout 1, whose records name spends by 128 bits, is not read; serve its epochs to their end with the version that \
+             made it, and create a new store under a new gateway id",
+        )),
         Ok(_) => Err(OpenError::Format("a newer version of this program made it")),
         Err(_) => Err(OpenError::Format("its format cannot be read")),
     }
@@ -305,6 +440,7 @@ fn load(engine: &Engine, tables: &Tables, state: &mut State) -> Result<Vec<(Epoc
         Ok(engine.table(&name, kind)?)
     };
     let mut wanted: BTreeSet<String> = TABLES.map(Into::into).into();
+    state.pulse = tables.meta.read(PULSE)?.map(|bytes| pulse_from_bytes(&bytes)).transpose()?;
     for entry in tables.meta.range(b"p".to_vec()..b"q".to_vec()) {
         let (key, value) = entry?;
         let (epoch, meta) = (PartitionMeta::read_key(&key)?, PartitionMeta::from_bytes(&value)?);
@@ -395,4 +531,19 @@ fn load_open(state: &mut State, epoch: EpochNumber, nf: [u8; 32]) -> Result<(), 
     let key = RecordKey { epoch, nullifier: nullifier(&nf).map_err(undecoded)?, tag: row.tag };
     partition.open.insert(nf, OpenRecord { key, until: lease.until, charge: evidence.charge });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_another_layout_is_refused_by_name() {
+        let of = |version: u8| read_format(&[&[version][..], &[7; 16], &[0]].concat());
+        assert_eq!(of(FORMAT).unwrap(), (GatewayId::from_bytes([7; 16]), false));
+        for (version, says) in [(1, "layout 1"), (FORMAT + 1, "newer version")] {
+            let Err(OpenError::Format(what)) = of(version) else { panic!("version {version} is read") };
+            assert!(what.contains(says), "{what}");
+        }
+    }
 }

@@ -10,8 +10,8 @@ use super::transaction::{Sealed, Transaction, damaged, unseal};
 use super::{DurableStore, View, Views, read_error};
 use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
 use crate::store::{
-    Insertion, Lease, PairInsertion, PartitionPhase, Record, RecordKey, RecordState, SpentSet, StoreError, Totals,
-    rules,
+    Beat, Insertion, Lease, Look, PairInsertion, PartitionPhase, Pulse, Record, RecordKey, RecordState, SpentSet,
+    StoreError, Totals, rules,
 };
 
 /// The spent set in a [`DurableStore`].
@@ -73,10 +73,10 @@ fn insert(
     rules::new_record(record)?;
     let key = &record.key;
     if let Some(row) = transaction.row(key.epoch, &key.nullifier.to_bytes())? {
-        return Ok(if row.tag == key.tag {
-            Insertion::Same(row.state)
-        } else {
-            Insertion::Conflict(Box::new(transaction.record(key, row)?))
+        let found = transaction.record(key, row)?;
+        return Ok(match rules::same(&found, record) {
+            true => Insertion::Same(found.state),
+            false => Insertion::Conflict(Box::new(found)),
         });
     }
     if transaction.live(key.epoch)?.0.meta.phase != PartitionPhase::Open {
@@ -139,6 +139,23 @@ impl SpentSet for DurableSpentSet {
 
     fn partitions(&self) -> Result<Vec<(EpochNumber, PartitionPhase)>, StoreError> {
         Ok(self.0.views()?.iter().map(|(epoch, view)| (*epoch, view.phase)).collect())
+    }
+
+    fn beat(&self, look: Look) -> Result<Beat, StoreError> {
+        self.0.change(move |transaction| {
+            let known = transaction.state.pulse;
+            let beat = Pulse::next(known, transaction.state.partitions.is_empty(), look);
+            if let Beat::Steady(pulse) = beat
+                && known != Some(pulse)
+            {
+                transaction.put_pulse(pulse);
+            }
+            Ok(beat)
+        })
+    }
+
+    fn pulse(&self) -> Result<Option<Pulse>, StoreError> {
+        self.0.transact(|transaction| Ok(transaction.state.pulse))
     }
 
     fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError> {

@@ -1,8 +1,10 @@
 //! The durable store under attack: crashes, torn writes, damage, files put back, and what is left on disk.
 
+mod check;
 mod damage;
 mod disks;
 mod evidence;
+mod mark_place;
 mod operation;
 mod queue;
 mod set_back;
@@ -38,7 +40,7 @@ fn noise(label: &str, n: u64) -> [u8; 32] {
 
 fn key(epoch: EpochNumber, n: u64) -> RecordKey {
     let nullifier = Nullifier::from_bytes(&noise("nf", n)).unwrap();
-    RecordKey { epoch, nullifier, tag: SpendTag::from_bytes([n as u8; 16]) }
+    RecordKey { epoch, nullifier, tag: SpendTag::from_bytes([n as u8; 32]) }
 }
 
 /// An open record all of whose parts are noise.
@@ -94,7 +96,8 @@ fn pair(give: u64, take: u64) -> [Record; 2] {
 }
 
 fn options() -> StoreOptions {
-    StoreOptions { cache_bytes: 1 << 20, threads: 1, ..StoreOptions::default() }
+    // Where copies are made of a directory and put back, the mark goes with them.
+    StoreOptions { cache_bytes: 1 << 20, threads: 1, allow_mark_inside: true, ..StoreOptions::default() }
 }
 
 /// A new store with two open partitions.

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::codec::{BucketMeta, PartitionMeta, Row, evidence_from_bytes, evidence_to_bytes};
+use super::codec::{BucketMeta, PULSE, PartitionMeta, Row, evidence_from_bytes, evidence_to_bytes, pulse_to_bytes};
 use super::engine::{Change, Engine, Table, TableKind};
 use super::evidence_keys::{BucketId, EvidenceKey, EvidenceKeys};
 use super::journal::SEQUENCE;
 use super::{failed, read_error};
 use crate::protocol::{Credits, EpochNumber, Settlement, Timestamp};
 use crate::store::{
-    MintTotals, PartitionPhase, Record, RecordEvidence, RecordKey, RecordState, StoreError, Totals, rules,
+    MintTotals, PartitionPhase, Pulse, Record, RecordEvidence, RecordKey, RecordState, StoreError, Totals, rules,
 };
 
 /// What the committing thread has in memory. It is ahead of the disk while a commit is written; if that fails, it is never
@@ -19,6 +19,7 @@ pub(super) struct State {
     pub(super) sequence: u64,
     pub(super) partitions: BTreeMap<EpochNumber, Partition>,
     pub(super) keys: EvidenceKeys,
+    pub(super) pulse: Option<Pulse>,
     pub(super) minted: MintTotals,
     pub(super) paid: u128,
     /// How long evidence is put into one bucket, seconds.
@@ -92,12 +93,12 @@ pub(super) struct Transaction<'a> {
     pub(super) dropped: Vec<Table>,
     /// Buckets whose keys are to be forgotten once the changes are durable.
     pub(super) forgotten: Vec<(EpochNumber, BucketId)>,
-    torn: bool,
+    torn: Option<String>,
 }
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(engine: &'a Engine, tables: &'a Tables, state: &'a mut State) -> Self {
-        Self { engine, tables, state, changes: HashMap::new(), dropped: Vec::new(), forgotten: Vec::new(), torn: false }
+        Self { engine, tables, state, changes: HashMap::new(), dropped: Vec::new(), forgotten: Vec::new(), torn: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -111,12 +112,15 @@ impl<'a> Transaction<'a> {
         changes: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let outcome = changes(self);
-        self.torn |= outcome.is_err();
+        if let Err(error) = &outcome {
+            self.torn.get_or_insert_with(|| error.to_string());
+        }
         outcome
     }
 
-    pub(super) fn is_torn(&self) -> bool {
-        self.torn
+    /// Why it may not be committed, if some of an operation's changes are there and some not.
+    pub(super) fn torn(&self) -> Option<String> {
+        self.torn.clone()
     }
 
     /// The changes of a commit, with what tells whether all tables have it, and the tables that are dropped after it.
@@ -178,6 +182,17 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
+    pub(super) fn put_pulse(&mut self, pulse: Pulse) {
+        self.state.pulse = Some(pulse);
+        let tables = self.tables;
+        self.put(Place::Meta, &tables.meta, PULSE.to_vec(), pulse_to_bytes(pulse));
+    }
+
+    /// A time of settlement. By a clock that was set back evidence would be over too early.
+    fn settled_at(&self, now: Timestamp) -> Timestamp {
+        self.state.pulse.map_or(now, |pulse| now.max(pulse.seen()))
+    }
+
     fn put_bucket(&mut self, epoch: EpochNumber, bucket: BucketId) -> Result<(), StoreError> {
         let Some(meta) = self.partition(epoch)?.buckets.get(&bucket).map(|bucket| bucket.meta) else { return Ok(()) };
         let tables = self.tables;
@@ -231,6 +246,7 @@ impl<'a> Transaction<'a> {
         sealed: Option<Sealed>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let settled_at = self.settled_at(now);
         let Record { key, memo, evidence: Some(evidence), state } = record else {
             return Err(StoreError::BadRecord("a new record has its evidence"));
         };
@@ -262,7 +278,7 @@ impl<'a> Transaction<'a> {
                 rules::add_settled(&mut partition.meta.totals, evidence, settlement)?;
                 if let Some(bucket) = partition.buckets.get_mut(&bucket) {
                     rules::add_settled(&mut bucket.meta.totals, evidence, settlement)?;
-                    bucket.meta.last_settled = bucket.meta.last_settled.max(now);
+                    bucket.meta.last_settled = bucket.meta.last_settled.max(settled_at);
                 }
                 self.put_bucket(epoch, bucket)?;
             }
@@ -280,6 +296,7 @@ impl<'a> Transaction<'a> {
     ) -> Result<(), StoreError> {
         let nullifier = key.nullifier.to_bytes();
         let charge = self.charge(key)?;
+        let settled_at = self.settled_at(now);
         let cost = rules::cost(charge, settlement.refund)?;
         let bucket = row.bucket;
         let changes = |this: &mut Self| {
@@ -295,7 +312,7 @@ impl<'a> Transaction<'a> {
                 totals.settled += 1;
                 totals.cost += u128::from(cost.micro());
                 totals.refunded += u128::from(settlement.refund.micro());
-                bucket.meta.last_settled = bucket.meta.last_settled.max(now);
+                bucket.meta.last_settled = bucket.meta.last_settled.max(settled_at);
             }
             this.put_bucket(key.epoch, bucket)?;
             this.put_partition(key.epoch)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use halometer_circuits::note::{ContextHash, Nullifier};
+use halometer_circuits::note::{ContextHash, Nullifier, ValueCommitment};
 
 use crate::gateway::{Cancelled, Fetched, Opened, Screened};
 use crate::lifecycle::{AdmittedSpend, Transferred};
@@ -47,14 +47,16 @@ pub(crate) struct Outside {
     running: HashMap<SpendKey, AdmittedSpend>,
     /// All shares that ever left.
     left: BTreeMap<Nullifier, (ContextHash, [u8; 32])>,
+    /// The change notes of all spends that ever left.
+    changes: HashMap<Nullifier, ValueCommitment>,
     /// The settlement that was answered last.
     pub(crate) last: Option<Settlement>,
 }
 
 impl Outside {
     pub(crate) fn new() -> Self {
-        let (running, left) = Default::default();
-        Self { world: World::without_keys(), now: T0, running, left, last: None }
+        let (running, left, changes) = Default::default();
+        Self { world: World::without_keys(), now: T0, running, left, changes, last: None }
     }
 
     /// Something leaves: whoever looks on writes down the shares in it.
@@ -76,6 +78,19 @@ impl Outside {
             let share = (context.hash().unwrap(), spend.share.to_bytes());
             let first = *self.left.entry(spend.nullifier).or_insert(share);
             assert_eq!(first, share, "a second share of a note has left");
+            self.changes.insert(spend.nullifier, spend.change);
+        }
+    }
+
+    /// The change notes that the answer to a message is about.
+    pub(crate) fn changes(&self, message: &Message) -> Vec<ValueCommitment> {
+        match message {
+            Message::Open(bytes, _) | Message::Roll(bytes) => vec![Opening::from_bytes(bytes).unwrap().spend.change],
+            Message::Transfer(bytes) => {
+                Transfer::from_bytes(bytes).unwrap().halves.map(|half| half.spend.change).into()
+            }
+            Message::Cancel(bytes) => vec![Cancellation::from_bytes(bytes).unwrap().spend.change],
+            Message::Fetch(bytes) => vec![self.changes[&Following::from_bytes(bytes).unwrap().nullifier]],
         }
     }
 

@@ -234,7 +234,7 @@ impl Parent {
         for (wallet, payment) in self.minting.clone() {
             let asked = self.open.values().any(|about| matches!(about, About::Mint(_, id) if *id == payment));
             if !asked {
-                let request = self.wallets[wallet].request_mint(payment, [micro(LANE); LANES]).unwrap();
+                let request = self.wallets[wallet].request_mint(payment, [micro(LANE); LANES], T0).unwrap();
                 self.say(input, About::Mint(wallet, payment), &format!("mint {}", hex::encode(request.to_bytes())))?;
             }
         }
@@ -346,8 +346,8 @@ impl Parent {
         let settlement = |word: &str| Settlement::from_bytes(&unhex(word)).unwrap();
         match (words[1], about) {
             ("minted", About::Mint(wallet, payment)) => {
-                let response = MintResponse::from_bytes(&unhex(words[2])).unwrap();
-                self.wallets[wallet].accept_mint(&payment, &response).unwrap();
+                let response = MintAnswer::from_bytes(&unhex(words[2])).unwrap();
+                self.wallets[wallet].accept_mint(&payment, &response, T0).unwrap();
                 self.minting.retain(|(_, id)| *id != payment);
                 self.funded[wallet] += u128::from(LANE) * LANES as u128;
             }
@@ -382,7 +382,7 @@ impl Parent {
                 let flying = self.in_flight();
                 let waits = |key: &SpendKey| flying.iter().any(|((of, _), spend)| *of == wallet && spend == key);
                 if keys.iter().all(waits) {
-                    self.wallets[wallet].accept_transfer(&keys, &settlements).unwrap();
+                    self.wallets[wallet].accept_transfer(&keys, &settlements, T0).unwrap();
                 } else {
                     // Asked twice, it is answered twice; and a half that was cancelled too late to change anything may have had
                     // its settlement from that, before this answer came.
@@ -424,7 +424,7 @@ impl Parent {
         // A settlement may have been asked for twice: by settling and by cancelling.
         let waits = self.in_flight().iter().any(|((of, _), spend)| *of == wallet && spend == key);
         if waits {
-            let accepted = self.wallets[wallet].accept(key, settlement).unwrap();
+            let accepted = self.wallets[wallet].accept(key, settlement, T0).unwrap();
             self.charged[wallet] += u128::from(accepted.cost.micro());
             self.asked.remove(&(wallet, accepted.lane));
         }

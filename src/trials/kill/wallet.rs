@@ -102,8 +102,8 @@ impl Parent {
         let mut wallet = file(place).create(&lock(), world.root.public_key(), directory, &mut self.rng).unwrap();
         let (payment, amounts) = (PaymentId::from_bytes([1; 32]), [micro(LANE); LANES]);
         world.payments.grant(payment, Credits::checked_sum(amounts).unwrap()).unwrap();
-        let minted = world.issuer.mint(&wallet.request_mint(payment, amounts).unwrap(), T0).unwrap();
-        wallet.accept_mint(&payment, &minted).unwrap();
+        let minted = world.issuer.mint(&wallet.request_mint(payment, amounts, T0).unwrap(), T0).unwrap();
+        wallet.accept_mint(&payment, &minted, T0).unwrap();
         wallet
     }
 
@@ -188,7 +188,7 @@ impl Parent {
             let now = self.outside.now;
             for epoch in EPOCH {
                 let spent = self.outside.spent(epoch);
-                for question in wallet.questions(epoch, spent.len() as u64) {
+                for question in wallet.questions(epoch, spent.len() as u64, T0) {
                     assert_eq!(wallet.answer(&question, &spent, now).unwrap(), [], "nobody else spends its notes");
                 }
             }

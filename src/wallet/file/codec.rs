@@ -7,10 +7,12 @@ use halometer_circuits::proof::Proof;
 use super::super::{JournalEntry, LaneId, OutcomeNote, PaymentEntry, RequestNote};
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{
-    ContentDigest, Credits, EpochNumber, LANES, MintResponse, PaymentId, Settlement, SpendKey, Timestamp,
+    ContentDigest, Credits, EpochNumber, LANES, MintResponse, MintSeal, PaymentId, Settlement, SpendKey, Timestamp,
 };
 
 const VERSION: u8 = 1;
+/// Of payments, since they have the time of their request and the issuer's seal. The first version is read still.
+const PAYMENT_VERSION: u8 = 2;
 
 /// A spend as it is kept: without its proof, which stands in a table of its own so that a change of the rest does not write it
 /// again, and so that it can go.
@@ -88,30 +90,48 @@ impl SpendRow {
 }
 
 pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
-    let PaymentEntry { number, payment, amounts, minted } = entry;
-    let mut out = vec![VERSION];
+    let PaymentEntry { number, payment, amounts, requested_at, minted, seal } = entry;
+    let mut out = vec![PAYMENT_VERSION];
     out.extend_from_slice(&number.to_be_bytes());
     out.extend_from_slice(payment.as_bytes());
     for amount in amounts {
         out.extend_from_slice(&amount.micro().to_be_bytes());
     }
+    out.push(requested_at.is_some().into());
+    if let Some(requested_at) = requested_at {
+        out.extend_from_slice(&requested_at.seconds().to_be_bytes());
+    }
     out.push(minted.is_some().into());
     if let Some(minted) = minted {
         out.extend_from_slice(&minted.to_bytes());
+    }
+    out.push(seal.is_some().into());
+    if let Some(seal) = seal {
+        out.extend_from_slice(&seal.to_bytes());
     }
     out
 }
 
 pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeError> {
-    let mut reader = versioned(bytes)?;
+    let mut reader = Reader::new(bytes);
+    let version = reader.u8()?;
+    if !(VERSION..=PAYMENT_VERSION).contains(&version) {
+        return Err(DecodeError::Version(version));
+    }
     let (number, payment) = (reader.u64()?, PaymentId::from_bytes(reader.array()?));
     let mut amounts = [Credits::ZERO; LANES];
     for amount in &mut amounts {
         *amount = Credits::from_micro(reader.u64()?);
     }
+    // The first version had neither the time nor the seal.
+    let newer = version == PAYMENT_VERSION;
+    let requested_at =
+        if newer { optional(&mut reader, |reader| reader.u64().map(Timestamp::from_seconds))? } else { None };
     let minted = optional(&mut reader, |reader| MintResponse::from_bytes(reader.take(MintResponse::LENGTH)?))?;
+    let seal = |reader: &mut Reader<'_>| MintSeal::from_bytes(reader.take(MintSeal::LENGTH)?);
+    let seal = if newer { optional(&mut reader, seal)? } else { None };
     reader.finish()?;
-    Ok(PaymentEntry { number, payment, amounts, minted })
+    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal })
 }
 
 /// What is known of the lanes of a payment.
@@ -164,6 +184,9 @@ impl Frontier {
         while left > 0 {
             let (lane, frozen, known) = (rest.u32()?, flag(&mut rest)?, flag(&mut rest)?);
             let newest = (rest.u64()?, rest.u64()?);
+            if !known && newest != (0, 0) {
+                return Err(DecodeError::Field("a lane without spends"));
+            }
             lanes.push(LaneFrontier { lane, frozen, newest: known.then_some(newest) });
             left = left.saturating_sub(4 + 1 + 1 + 8 + 8);
         }

@@ -89,7 +89,7 @@ impl FileJournal {
         })
     }
 
-    /// Takes the proofs, 3,712 bytes each, from settled spends that were pinned before an instant and are not the newest of their
+    /// Takes the proofs, 3,680 bytes each, from settled spends that were pinned before an instant and are not the newest of their
     /// lane: `spend` then ends where the proof began. That the nullifier is pinned, and to what, is kept for ever. A spend
     /// without its proof is no evidence in a dispute any more; disputes that are kept have spends of their own. The room is
     /// used again by the file; it is given back to the disk by [`WalletFile::rewrite`](super::WalletFile::rewrite).

@@ -86,6 +86,10 @@ impl State {
             }
             let moved = flag(reader.u8().ok()?)?;
             let code = reader.array().ok()?;
+            // What is not there is written as zeros.
+            if (!quarantined && until != Timestamp::default()) || (!moved && code != [0; 32]) {
+                return None;
+            }
             Some(Self {
                 commits,
                 seat,

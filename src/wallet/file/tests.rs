@@ -53,8 +53,8 @@ fn create(world: &World, file: &WalletFile) -> Wallet<FileJournal> {
 fn fund(world: &World, wallet: &mut Wallet<FileJournal>, id: u8) {
     let payment = PaymentId::from_bytes([id; 32]);
     world.payments.grant(payment, micro(100)).unwrap();
-    let minted = world.issuer.mint(&wallet.request_mint(payment, sixty_and_forty()).unwrap(), T0).unwrap();
-    wallet.accept_mint(&payment, &minted).unwrap();
+    let minted = world.issuer.mint(&wallet.request_mint(payment, sixty_and_forty(), T0).unwrap(), T0).unwrap();
+    wallet.accept_mint(&payment, &minted, T0).unwrap();
 }
 
 /// Sends a spend of a lane that nobody sees.
@@ -71,14 +71,14 @@ fn call(world: &World, wallet: &mut Wallet<FileJournal>, lane: LaneId) -> SpendK
     };
     let Ok(Opened::Admitted(spend)) = world.gateway.admit(spend.without_proof(), T0) else { panic!("not admitted") };
     let settled = world.issuer.settle(&*world.set, &spend, micro(1), T0).unwrap();
-    wallet.accept(&paid.key, settled.settlement()).unwrap();
+    wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
     paid.key
 }
 
 /// Answers what a wallet asks, from these spent nullifiers; gives the lanes that were frozen.
 fn answer(wallet: &mut Wallet<FileJournal>, spent: &[SpendKey], now: Timestamp) -> Vec<LaneId> {
     let spent: Vec<Nullifier> = spent.iter().map(|key| key.nullifier).collect();
-    let questions: Vec<_> = EPOCH.iter().flat_map(|epoch| wallet.questions(*epoch, 0)).collect();
+    let questions: Vec<_> = EPOCH.iter().flat_map(|epoch| wallet.questions(*epoch, 0, T0)).collect();
     questions.iter().flat_map(|question| wallet.answer(question, &spent, now).unwrap()).collect()
 }
 

@@ -46,15 +46,8 @@ impl Fault {
         self == Self::Unselected(selector) || self == Self::UnselectedIn(selector, row)
     }
 
-    /// Whether it is about the gate of this name.
-    pub(super) fn is_of(self, gate: &str) -> bool {
-        let removed = self.removed(&Honest::new(1).empty_circuit());
-        removed.iter().any(|constraint| matches!(constraint, Constraint::Gate(name, ..) if *name == gate))
-    }
-
-    /// The constraints that are gone.
-    pub(super) fn removed(self, circuit: &SpendCircuit) -> BTreeSet<Constraint> {
-        let sound = System::of(circuit).constraints();
+    /// The constraints of a circuit that are gone; `sound` are all of them.
+    pub(super) fn removed(self, circuit: &SpendCircuit, sound: &BTreeSet<Constraint>) -> BTreeSet<Constraint> {
         sound.difference(&System::of(&Faulty::new(circuit.clone(), self)).constraints()).copied().collect()
     }
 }
@@ -219,8 +212,9 @@ impl RegionLayouter<Base> for OmittingRegion<'_> {
 #[test]
 fn a_fault_leaves_out_what_it_says_and_no_more() {
     let circuit = Honest::new(1).empty_circuit();
+    let sound = System::of(&circuit).constraints();
     for fault in Fault::all() {
-        let removed = fault.removed(&circuit);
+        let removed = fault.removed(&circuit, &sound);
         match fault {
             Fault::Assigned(copy) => assert_eq!(removed, [Constraint::Copy(COPIES[copy].0)].into()),
             Fault::Unselected(_) | Fault::UnselectedIn(..) => {

@@ -44,7 +44,9 @@ fn summary(key: &VerifyingKey) -> String {
     let (k, advice, fixed) = (number("k"), number("num_advice_columns"), number("num_fixed_columns"));
     let instance = number("num_instance_columns");
     let sets = permuted.div_ceil(degree - 2);
-    let points = advice + sets + 1 + (degree - 1) + 1 + 1 + 2 * k;
+    // The opening stops after four of its k rounds, and sends what is left of its vector.
+    let rounds = 4;
+    let points = advice + sets + 1 + (degree - 1) + 1 + 1 + 2 * rounds;
     let scalars = queries("instance_queries")
         + queries("advice_queries")
         + queries("fixed_queries")
@@ -52,7 +54,8 @@ fn summary(key: &VerifyingKey) -> String {
         + 1
         + (3 * sets - 1)
         + 2
-        + 2;
+        + (1 << (k - rounds))
+        + 1;
     // Two sets of points to open at: x, and x with its next row.
     assert_eq!(points * 64 + scalars * 32, Proof::LENGTH);
 

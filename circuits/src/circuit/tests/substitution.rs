@@ -101,7 +101,7 @@ fn slices() -> Vec<Group> {
     }
     slices.push(group("the lane", within(&Col::LANE, |_| true)));
     slices.push(group("beside the lane", within(&COLUMNS[4..], |_| true)));
-    for cut in (1..RANGE_END + 1).step_by(3) {
+    for cut in (1..RANGE_END + 1).step_by(7) {
         slices.push(group(format!("rows above {cut}"), within(&COLUMNS, |row| row < cut)));
         slices.push(group(format!("lane above {cut}"), within(&Col::LANE, |row| row < cut)));
         slices.push(group(format!("beside the lane above {cut}"), within(&COLUMNS[4..], |row| row < cut)));
@@ -238,7 +238,7 @@ impl<'a> Trial<'a> {
                     Var::Public(BALANCE) => claims && cells[place((Col::P0, CHANGE_VALUE))],
                     Var::Public(row) => claims && cells[place((Col::P0, row))],
                 };
-                let refused_by = self.system.refusals_of_mixture(base, other, &replaced);
+                let refused_by = self.system.refusals_of_mixture(base, other, &replaced, 1);
                 if refused_by.is_empty() {
                     // A group that is the same in both, or all that differs, is no replacement.
                     let filling = mixture(base, other, &replaced);
@@ -257,7 +257,10 @@ impl<'a> Trial<'a> {
     fn follow(&self, other: &Filling, wires: &[usize]) -> Filling {
         let mut lies = Vec::new();
         for wire in wires {
-            let value = self.first.fill_to_fit(&lies).trace.passed[*wire];
+            let value = match lies.is_empty() {
+                true => self.honest.trace.passed[*wire],
+                false => self.first.fill_to_fit(&lies).trace.passed[*wire],
+            };
             let lie = other.trace.passed[*wire] - value;
             lies.push((*wire, if bool::from(lie.is_zero()) { Base::from(4) } else { lie }));
         }
@@ -274,8 +277,12 @@ impl<'a> Trial<'a> {
             .into_par_iter()
             .filter(|wire| !chain.contains(wire))
             .map(|wire| (wire, self.follow(&other, &[wire])))
-            .filter(|(_, filling)| !self.is_honest(filling))
-            .map(|(wire, filling)| (wire, self.verdict(format!("wire {wire}"), filling)))
+            .filter_map(|(wire, filling)| {
+                let refused_by = self.system.refusals(&filling.trace, &filling.instance);
+                let honest = refused_by.is_empty() && self.is_honest(&filling);
+                let kept = self.of_one_piece(&refused_by).then_some(filling);
+                (!honest).then(|| (wire, (format!("wire {wire}"), refused_by, kept)))
+            })
             .collect();
         let mut ties: BTreeMap<Constraint, Vec<usize>> = BTreeMap::new();
         for (wire, (_, refused_by, _)) in &verdicts {
@@ -344,7 +351,7 @@ static OUTCOME: LazyLock<Outcome> = LazyLock::new(|| Trial::new(&FIRST, &System:
 
 #[test]
 fn every_group_replaced_as_a_whole_is_refused() {
-    assert!(OUTCOME.tried > 4_000, "{}", OUTCOME.tried);
+    assert!(OUTCOME.tried > 10_000, "{}", OUTCOME.tried);
     assert_eq!(OUTCOME.accepted, Vec::<String>::new());
 }
 
@@ -372,7 +379,7 @@ fn a_mixture_is_refused_as_its_filling_is() {
         for group in groups().iter().skip(n).step_by(37) {
             let replaced = |var| matches!(var, Var::Cell(at) if group.cells.contains(&at));
             let filling = mixture(&base, &other, &replaced);
-            let found = system.refusals_of_mixture(&base, &other, &replaced);
+            let found = system.refusals_of_mixture(&base, &other, &replaced, usize::MAX);
             assert_eq!(found, system.refusals(&filling.trace, &filling.instance), "{}", group.name);
         }
     }
@@ -380,14 +387,18 @@ fn a_mixture_is_refused_as_its_filling_is() {
 
 #[test]
 fn every_seeded_fault_accepts_a_group_replaced() {
+    // Computed here and not by a worker of rayon: it would take up another of these tasks meanwhile, and wait for itself.
+    let Outcome { by_one_piece, .. } = &*OUTCOME;
+    let sound = System::of(&FIRST.circuit).constraints();
     Fault::all().into_par_iter().for_each(|fault| {
+        let removed = fault.removed(&FIRST.circuit, &sound);
         // A wide digit in one row of the chain leads off the curve, mostly, and nobody knows how to go on: see
         // `docs/constraints.md`. `determinism` catches it in every row.
-        if matches!(fault, Fault::UnselectedIn(_, row) if row < CONSTANT && fault.is_of("signature: digit")) {
+        let wide = |c: &Constraint| matches!(c, Constraint::Gate("signature: digit", _, row) if *row < CONSTANT);
+        if removed.len() == 1 && removed.iter().all(wide) {
             return;
         }
-        let removed = fault.removed(&FIRST.circuit);
-        let caught = OUTCOME.by_one_piece.iter().find(|tried| tried.refused_by.is_subset(&removed));
+        let caught = by_one_piece.iter().find(|tried| tried.refused_by.is_subset(&removed));
         let Some(caught) = caught else {
             panic!("{fault:?} is not caught; it removes {:?}", removed.iter().take(3).collect::<Vec<_>>())
         };

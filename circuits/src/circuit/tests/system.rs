@@ -35,6 +35,8 @@ pub(super) struct System {
     copies: Vec<(&'static str, At, At)>,
     /// Each gate polynomial in each row in which its selector is on.
     places: Vec<Place>,
+    /// The selectors of the gates, by their names.
+    selectors: HashMap<&'static str, usize>,
 }
 
 /// A gate polynomial in a row.
@@ -85,7 +87,9 @@ impl System {
             })
             .collect();
         let fixed = record.fixed.iter().map(|(column, row, value)| ((*column, *row), *value)).collect();
-        Self { fixed, on, copies, places, description }
+        let name = |place: &Place| super::constraints::GATES[place.gate].name.as_str();
+        let selectors = places.iter().map(|place| (name(place), place.selector)).collect();
+        Self { fixed, on, copies, selectors, places, description }
     }
 
     fn constraint(&self, place: &Place) -> Constraint {
@@ -120,12 +124,13 @@ impl System {
     }
 
     /// Which equations are broken by two fillings that satisfy all, when some variables have their values from the other: of
-    /// those that read from both, as the rest hold.
+    /// those that read from both, as the rest hold. Stops when they are of more than `pieces` pieces of the circuit.
     pub(super) fn refusals_of_mixture(
         &self,
         base: &Filling,
         other: &Filling,
         replaced: &impl Fn(Var) -> bool,
+        pieces: usize,
     ) -> BTreeSet<Constraint> {
         let mixed = |mut vars: core::slice::Iter<'_, Var>| {
             let first = vars.next().is_some_and(|var| replaced(*var));
@@ -135,23 +140,31 @@ impl System {
             let Filling { trace, instance } = if replaced(var) { other } else { base };
             look(trace, instance, var)
         };
-        let gates = self.places.iter().filter(|place| mixed(place.reads.iter()) && !self.holds(place, &var));
         let copies = self.copies.iter().filter(|(_, from, to)| var(Var::Cell(*from)) != var(Var::Cell(*to)));
-        gates.map(|place| self.constraint(place)).chain(copies.map(|(what, _, _)| Constraint::Copy(what))).collect()
+        let gates = self.places.iter().filter(|place| mixed(place.reads.iter()) && !self.holds(place, &var));
+        let copies = copies.map(|(what, _, _)| Constraint::Copy(what));
+        let mut found = BTreeSet::new();
+        let mut of = BTreeSet::new();
+        for constraint in copies.chain(gates.map(|place| self.constraint(place))) {
+            of.insert(self.piece(&constraint));
+            found.insert(constraint);
+            if of.len() > pieces {
+                break;
+            }
+        }
+        found
+    }
+
+    fn piece(&self, constraint: &Constraint) -> Piece {
+        match constraint {
+            Constraint::Copy(what) => Piece::Copy(what),
+            Constraint::Gate(name, ..) => Piece::Selector(self.selectors[name]),
+        }
     }
 
     /// The pieces of the circuit that constraints are part of.
     pub(super) fn pieces(&self, constraints: &BTreeSet<Constraint>) -> BTreeSet<Piece> {
-        constraints
-            .iter()
-            .map(|constraint| match constraint {
-                Constraint::Copy(what) => Piece::Copy(what),
-                Constraint::Gate(name, ..) => {
-                    let place = self.places.iter().find(|place| self.description.gates[place.gate].name == *name);
-                    Piece::Selector(place.expect("a gate that is on").selector)
-                }
-            })
-            .collect()
+        constraints.iter().map(|constraint| self.piece(constraint)).collect()
     }
 
     /// All equations.

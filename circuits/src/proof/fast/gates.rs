@@ -6,6 +6,8 @@
 //! The coefficients are those that the circuit builds its own expressions from ([`Forms`]). A test evaluates each polynomial
 //! alone at random places and compares it with the expression that the verifying key is made of.
 
+use std::sync::LazyLock;
+
 use ff::Field;
 use group::Curve;
 
@@ -46,6 +48,22 @@ impl<const N: usize> Sum<N> {
     const ZERO: Self = Self { linear: [Scalar::ZERO; N], fifth: [Scalar::ZERO; N], constant: Scalar::ZERO };
 }
 
+/// What the circuit's expressions are made of, computed once.
+struct Constants {
+    forms: Forms,
+    start: (Scalar, Scalar),
+    three_halves: Scalar,
+    /// `2^128` and `2^192`.
+    powers: [Scalar; 2],
+}
+
+static CONSTANTS_OF_GATES: LazyLock<Constants> = LazyLock::new(|| Constants {
+    forms: Forms::new(),
+    start: coordinates(&start().to_affine()).expect("not the identity"),
+    three_halves: three_halves(),
+    powers: [128, 192].map(power_of_two),
+});
+
 /// The gates, with the weights of their polynomials.
 pub(in crate::proof) struct Gates {
     weights: [Scalar; GATES],
@@ -82,7 +100,7 @@ const THREE: Scalar = Scalar::from_raw([3, 0, 0, 0]);
 impl Gates {
     /// The sum of the polynomials, each times its weight.
     pub(in crate::proof) fn new(weights: [Scalar; GATES]) -> Self {
-        let forms = Forms::new();
+        let Constants { forms, start, three_halves, powers } = &*CONSTANTS_OF_GATES;
         let inverse = &CONSTANTS.mds_inv;
         let w = &weights;
 
@@ -124,9 +142,9 @@ impl Gates {
             partial,
             leave,
             leave_next,
-            start: coordinates(&start().to_affine()).expect("not the identity"),
-            split: [128, 192].map(|bits| -(w[32] * power_of_two(bits))),
-            three_halves: three_halves(),
+            start: *start,
+            split: powers.map(|power| -(w[32] * power)),
+            three_halves: *three_halves,
             weights,
         }
     }

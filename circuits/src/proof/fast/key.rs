@@ -114,3 +114,28 @@ impl Columns {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::SpendCircuit;
+    use crate::proof::fast::columns;
+    use crate::schnorr::SigningKey;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    /// One constant of the last permutation, and the table of the epoch's point.
+    #[test]
+    fn epochs_share_all_columns_but_six() {
+        let of = |seed| {
+            let key = SigningKey::generate(&mut ChaCha20Rng::seed_from_u64(seed)).public_key();
+            Columns::new(columns(&SpendCircuit::for_key(&key)))
+        };
+        let (one, other, again) = (of(1), of(2), of(1));
+        let shared = |a: &Columns, b: &Columns| a.all().iter().zip(b.all()).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        assert_eq!(shared(&one, &other), COLUMNS - 6);
+        assert!(shared(&one, &again) >= COLUMNS - 6);
+        let bytes = |p: &Polynomial| (p.values.len() + p.coefficients.len() + COSETS * N) * 32;
+        assert_eq!(bytes(&one.all()[0]), 57_344);
+    }
+}

@@ -10,25 +10,31 @@ use crate::proof::ProvingKey;
 use crate::schnorr::SigningKey;
 use crate::spend::{SpendPublic, SpendWitness};
 
-pub(super) fn rng(seed: u64) -> ChaCha20Rng {
+pub(in crate::proof) fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
 /// An epoch, with its keys.
-pub(super) struct Epoch {
+pub(in crate::proof) struct Epoch {
     signer: SigningKey,
-    pub(super) key: ProvingKey,
+    pub(in crate::proof) key: ProvingKey,
 }
 
 impl Epoch {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::proof) fn new(seed: u64) -> Self {
         let signer = SigningKey::generate(&mut rng(seed));
         let key = ProvingKey::build(&signer.public_key());
         Self { signer, key }
     }
 
     /// An honest spend of a note that is worth `hidden + refund`.
-    pub(super) fn spend(&self, seed: u64, hidden: u64, refund: u64, charge: u64) -> (SpendPublic, SpendWitness) {
+    pub(in crate::proof) fn spend(
+        &self,
+        seed: u64,
+        hidden: u64,
+        refund: u64,
+        charge: u64,
+    ) -> (SpendPublic, SpendWitness) {
         let mut rng = rng(seed);
         let (account, note, next_note) =
             (AccountSecret::random(&mut rng), NoteSecret::random(&mut rng), NoteSecret::random(&mut rng));
@@ -40,7 +46,7 @@ impl Epoch {
     }
 
     /// The same with values of its own.
-    pub(super) fn some_spend(&self, seed: u64) -> (SpendPublic, SpendWitness) {
+    pub(in crate::proof) fn some_spend(&self, seed: u64) -> (SpendPublic, SpendWitness) {
         let mut rng = rng(seed ^ 0xfeed);
         let (hidden, refund) = (rng.next_u64() >> 1, rng.next_u64() >> 1);
         self.spend(seed, hidden, refund, hidden / 3)
@@ -48,7 +54,7 @@ impl Epoch {
 }
 
 /// Other public inputs.
-pub(super) fn others(public: &SpendPublic) -> Vec<SpendPublic> {
+pub(in crate::proof) fn others(public: &SpendPublic) -> Vec<SpendPublic> {
     let other = |value: pallas::Base| value + pallas::Base::ONE;
     vec![
         SpendPublic { context: ContextHash::from_value(other(public.context.value())), ..*public },

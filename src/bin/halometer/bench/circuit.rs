@@ -2,13 +2,9 @@
 
 use std::time::Instant;
 
-use ff::Field as _;
-use group::{Curve as _, Group as _};
-use halo2_proofs::arithmetic::best_multiexp;
 use halometer_circuits::fixture::Fixture;
 use halometer_circuits::proof::{BatchVerifier, Proof, ProvingKey, Workers};
 use halometer_circuits::spend::{SpendPublic, SpendWitness};
-use pasta_curves::vesta;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
@@ -16,13 +12,13 @@ use super::figures::{Figures, Samples, milliseconds};
 use super::machine::{parallelism, pinned_workers};
 use super::market::Market;
 use super::progress::Progress;
+use super::yardstick::Yardstick;
 use halometer::protocol::Opening;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Sizes of the batches that are measured.
 const BATCHES: [usize; 5] = [1, 8, 64, 256, 1024];
-const YARDSTICK_POINTS: usize = 1 << 11;
 
 /// Measures everything of this group.
 pub(super) fn measure(figures: &mut Figures, progress: &mut Progress) -> Outcome<()> {
@@ -44,7 +40,7 @@ pub(super) fn measure(figures: &mut Figures, progress: &mut Progress) -> Outcome
     // The yardstick is timed beside each proof, so that both meet the same noise.
     let mut spends: Vec<_> = (0..32).map(|_| fixture.spend(&mut rng)).collect();
     progress.start("one proof, one core", spends.len());
-    let yardstick = Yardstick::new(&mut rng);
+    let yardstick = Yardstick::new();
     let (prove_one, yardstick) = on(&one, || {
         let mut rng = ChaCha20Rng::seed_from_u64(2);
         let mut yards = Vec::new();
@@ -106,13 +102,16 @@ pub(super) fn measure(figures: &mut Figures, progress: &mut Progress) -> Outcome
     let per_proof = batches(&all, &key, &proofs, 256, 9, progress);
     figures.samples("batch_verify_ms_per_proof_256", per_proof);
 
-    progress.start("batches of 1024, 1 % bad, one core", 5);
-    let mut spoilt = proofs;
-    for (public, _) in spoilt.iter_mut().skip(50).step_by(100) {
-        public.charge += 1;
+    for (percent, runs) in [(1, 5), (10, 3), (100, 3)] {
+        progress.start("batches of 1024 with bad ones, one core", runs);
+        let mut spoilt = proofs.clone();
+        let every = 100 / percent;
+        for (public, _) in spoilt.iter_mut().skip(every / 2).step_by(every) {
+            public.charge += 1;
+        }
+        let per_proof = batches(&one, &key, &spoilt, largest, runs, progress);
+        figures.samples(&format!("batch_verify_ms_per_proof_1024_bad{percent}pct_one_core"), per_proof);
     }
-    let per_proof = batches(&one, &key, &spoilt, largest, 5, progress);
-    figures.samples("batch_verify_ms_per_proof_1024_bad1pct_one_core", per_proof);
 
     figures.samples("keygen_ms", keygen);
     figures.number("proof_bytes", Proof::LENGTH as f64);
@@ -130,24 +129,6 @@ fn time<T>(work: impl FnOnce() -> T) -> f64 {
     let start = Instant::now();
     std::hint::black_box(work());
     milliseconds(start.elapsed())
-}
-
-struct Yardstick {
-    scalars: Vec<vesta::Scalar>,
-    points: Vec<vesta::Affine>,
-}
-
-impl Yardstick {
-    fn new(rng: &mut ChaCha20Rng) -> Self {
-        Self {
-            scalars: (0..YARDSTICK_POINTS).map(|_| vesta::Scalar::random(&mut *rng)).collect(),
-            points: (0..YARDSTICK_POINTS).map(|_| vesta::Point::random(&mut *rng).to_affine()).collect(),
-        }
-    }
-
-    fn run(&self) -> vesta::Point {
-        best_multiexp(&self.scalars, &self.points)
-    }
 }
 
 type Proved = (SpendPublic, Proof);

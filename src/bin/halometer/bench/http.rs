@@ -172,8 +172,8 @@ impl Caller {
         for _ in 0..spends.div_ceil(LANES) {
             let amounts = [amount; LANES];
             let payment = shop.stack.pay(Credits::checked_sum(amounts).ok_or("the amounts fit")?)?;
-            let minted = issuer.mint(&wallet.request_mint(payment, amounts)?, now())?;
-            wallet.accept_mint(&payment, &minted)?;
+            let minted = issuer.mint(&wallet.request_mint(payment, amounts, now())?, now())?;
+            wallet.accept_mint(&payment, &minted, now())?;
         }
         Ok(Self { wallet })
     }
@@ -232,7 +232,7 @@ impl Session {
         let answer: halometer::http::wire::SettlementAnswer =
             serde_json::from_slice(&answer.map_err(|error| error.to_string())?)?;
         let settlement = URL_SAFE_NO_PAD.decode(&answer.settlement)?;
-        caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?)?;
+        caller.wallet.accept(&self.key, &Settlement::from_bytes(&settlement)?, now())?;
         Ok(())
     }
 }

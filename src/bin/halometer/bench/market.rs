@@ -99,9 +99,9 @@ impl Market {
         for payment in 0..payments {
             let id = PaymentId::of_reference(&payment.to_be_bytes());
             self.payments.grant(id, Credits::from_micro(8_000_000))?;
-            let request = wallet.request_mint(id, [Credits::from_micro(1_000_000); 8])?;
+            let request = wallet.request_mint(id, [Credits::from_micro(1_000_000); 8], Self::NOW)?;
             let response = self.issuer.mint(&request, Self::NOW)?;
-            wallet.accept_mint(&id, &response)?;
+            wallet.accept_mint(&id, &response, Self::NOW)?;
         }
         Ok(())
     }

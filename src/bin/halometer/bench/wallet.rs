@@ -17,6 +17,7 @@ use super::machine::{parallelism, peak_rss_mb, pinned_workers};
 use super::market::Market;
 use super::progress::Progress;
 use halometer::gateway::Opened;
+use halometer::http::clock::now;
 use halometer::http::payer::{Client, Payer, PayerParts};
 use halometer::protocol::{Credits, LANES};
 use halometer::sealed::Lock;
@@ -79,7 +80,7 @@ fn past(figures: &mut Figures, progress: &mut Progress, place: &Place) -> Outcom
             };
             let settled = market.settle(&gateway, &spend)?;
             let start = Instant::now();
-            wallet.accept(&paid.key, settled.settlement())?;
+            wallet.accept(&paid.key, settled.settlement(), Market::NOW)?;
             accept.push(start.elapsed());
         }
     }
@@ -117,8 +118,8 @@ async fn funded(path: &Path, lanes: usize) -> Outcome<(Stack, WalletFile)> {
     std::fs::create_dir(path)?;
     let file = wallet_file(path);
     let mut wallet = file.create(&lock()?, stack.root_key(), &directory, &mut rand::rng())?;
-    let minted = client.mint(&stack.issuer_url(), &wallet.request_mint(payment, amounts)?).await?;
-    wallet.accept_mint(&payment, &minted)?;
+    let minted = client.mint(&stack.issuer_url(), &wallet.request_mint(payment, amounts, now())?).await?;
+    wallet.accept_mint(&payment, &minted, now())?;
     Ok((stack, file))
 }
 

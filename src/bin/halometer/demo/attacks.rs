@@ -77,9 +77,9 @@ impl Mallory {
         for _ in 0..2 {
             let root = RootSecret::from_bytes(secret);
             let mut wallet = Wallet::new(root, device, stack.root_key(), &directory, MemoryJournal::new())?;
-            let request = wallet.request_mint(payment, amounts)?;
+            let request = wallet.request_mint(payment, amounts, now())?;
             let response = client.mint(&issuer, &request).await?;
-            wallet.accept_mint(&payment, &response)?;
+            wallet.accept_mint(&payment, &response, now())?;
             copies.push(wallet);
         }
         let (Some(copy), Some(first)) = (copies.pop(), copies.pop()) else {
@@ -121,7 +121,8 @@ impl Mallory {
             DemoError::Attack(format!("the call before it was answered {status} {problem}"))
         })?;
         let settlement = Settlement::from_bytes(&bytes).map_err(|error| DemoError::Attack(error.to_string()))?;
-        let accepted = self.first.accept(&key, &settlement).map_err(|error| DemoError::Attack(error.to_string()))?;
+        let accepted =
+            self.first.accept(&key, &settlement, now()).map_err(|error| DemoError::Attack(error.to_string()))?;
         self.cost += accepted.cost.micro();
 
         let cost_before = narrow(stack.books()?.charged);

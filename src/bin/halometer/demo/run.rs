@@ -21,6 +21,7 @@ use super::kept::Kept;
 use super::report::{Check, Money, Report, Sample, Sizes, Times, Tokens};
 use crate::prompts::Prompts;
 use halometer::circuits::proof::Proof;
+use halometer::http::clock::now;
 use halometer::http::payer::{CallError, Client, Paid, Payer, PayerParts};
 use halometer::http::pricing::TokenPricing;
 use halometer::http::usage::Usage;
@@ -218,9 +219,9 @@ pub(super) async fn fund(
     let device = DeviceId::from_bytes(UnwrapErr(SysRng).random());
     let directory = client.directory(&issuer).await?;
     let mut wallet = Wallet::new(root, device, stack.root_key(), &directory, MemoryJournal::new())?;
-    let request = wallet.request_mint(payment, amounts)?;
+    let request = wallet.request_mint(payment, amounts, now())?;
     let response = client.mint(&issuer, &request).await?;
-    wallet.accept_mint(&payment, &response)?;
+    wallet.accept_mint(&payment, &response, now())?;
     Ok(wallet)
 }
 

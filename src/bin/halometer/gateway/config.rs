@@ -3,6 +3,8 @@
 //! What serde can say of a single value it says with its line; what concerns several values is checked after it.
 
 mod check;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod place;
 mod values;
 
@@ -222,6 +224,9 @@ pub struct DirectoryConfig {
     pub classes: Vec<u64>,
     /// The not-after grid.
     pub grid_seconds: u32,
+    /// The grid of publication, never changed once there is a directory; as the not-after grid, or 1 for development, if it is not
+    /// said.
+    pub publish_seconds: Option<u32>,
     /// How long a settled spend is kept as evidence.
     pub evidence_seconds: u32,
     /// The longest session.
@@ -234,6 +239,7 @@ impl Default for DirectoryConfig {
             quantum: 1,
             classes: vec![4_000, 16_000, 64_000, 256_000, 1_000_000],
             grid_seconds: HOUR,
+            publish_seconds: None,
             evidence_seconds: DAY,
             session_seconds: 600,
         }
@@ -390,15 +396,23 @@ pub struct StoreConfig {
     pub kind: StoreKind,
     /// The store's directory.
     pub path: PathBuf,
-    /// The store's mark, where it is kept apart.
+    /// The store's mark; beside the store's directory if it is not said.
     pub mark: Option<PathBuf>,
+    /// Whether the mark may be in the store's directory, where it goes back with it.
+    pub allow_mark_inside: bool,
     /// Memory for what was read.
     pub cache_bytes: u64,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { kind: StoreKind::default(), path: "store".into(), mark: None, cache_bytes: 128 << 20 }
+        Self {
+            kind: StoreKind::default(),
+            path: "store".into(),
+            mark: None,
+            allow_mark_inside: false,
+            cache_bytes: 128 << 20,
+        }
     }
 }
 
@@ -460,7 +474,7 @@ pub struct LogConfig {
 }
 
 /// `[limits]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Longest body of a request.
@@ -481,6 +495,12 @@ pub struct LimitsConfig {
     pub queue: usize,
     /// How long calls may take to finish when the program is told to end.
     pub shutdown_seconds: u32,
+    /// Connections at a time, at each of the addresses.
+    pub connections: usize,
+    /// Of them, those of one address; a trusted proxy's are not limited.
+    pub connections_per_address: usize,
+    /// Addresses and networks of proxies in front, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
 }
 
 impl Default for LimitsConfig {
@@ -495,11 +515,14 @@ impl Default for LimitsConfig {
             verify_threads: None,
             queue: 4_096,
             shutdown_seconds: 60,
+            connections: 4_096,
+            connections_per_address: 1_024,
+            trusted_proxies: Vec::new(),
         }
     }
 }
 
-/// `[quotas]`: so many a minute, over all callers.
+/// `[quotas]`: so many a minute, of each address that requests come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotasConfig {

@@ -6,7 +6,7 @@ use super::config::Config;
 use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError};
 use halometer::issuer::{Schedule, ScheduleError};
-use halometer::protocol::{Directory, DirectoryError, Limits, Timestamp};
+use halometer::protocol::{Directory, DirectoryError, DirectoryParts, Limits, Timestamp};
 use halometer::store::SpentSet;
 use halometer::upkeep::{BeginEpochError, begin_epoch};
 
@@ -31,20 +31,44 @@ pub(super) enum DueError {
     Directory(#[from] DirectoryError),
 }
 
-/// The directory that is due; none if the newest that was ever published is. Keys and partitions of its new epochs are made: in this
-/// order, and before anybody sees the directory.
+/// What is due.
+pub(super) enum Due {
+    /// The newest that was ever published goes on.
+    Nothing,
+    /// What the configuration asks for is published at this time: of this window there is a directory already.
+    Later(Timestamp),
+    /// A directory.
+    Now(Box<Directory>),
+}
+
+/// The directory that is due. Keys and partitions of its new epochs are made: in this order, and before anybody sees the directory.
+///
+/// Of each window of the grid of publication there is one directory, so that nothing is due before the window of the newest is over.
+/// From then on it is published again if it has changed, and in any case when its lifetime is over.
 pub(super) fn due(
     known: &Directory,
     config: &Config,
     vault: &mut Vault,
     set: &dyn SpentSet,
     now: Timestamp,
-) -> Result<Option<Directory>, DueError> {
+) -> Result<Due, DueError> {
+    // Whether it can be carried out at all is known at once.
     let wished = publish::next(known, config, vault.gateway(), now)?;
     let limits = Limits { session_seconds: config.directory.session_seconds };
     let schedule = Schedule::new(config.issuer.schedule.parts(), limits)?;
-    let mut directory = wished.unwrap_or_else(|| known.clone());
-    while let Some(planned) = schedule.next(&directory, now)? {
+    // The first directory that has such a grid follows at once.
+    let window = known.publication().map(|step| known.parts().published.after(step.into()));
+    if let Some(next) = window.filter(|next| now < *next) {
+        return Ok(if wished.is_some() { Due::Later(next) } else { Due::Nothing });
+    }
+    // What is planned in one go is published as one.
+    let draft = |directory: &Directory| {
+        let (serial, published) = (known.parts().serial, known.parts().published);
+        Directory::new(DirectoryParts { serial, published, ..directory.parts().clone() })
+    };
+    let mut directory = wished;
+    let mut drafted = directory.as_ref().map_or_else(|| Ok(known.clone()), draft)?;
+    while let Some(planned) = schedule.next(&drafted, now)? {
         if let Some(pause) = planned.pause() {
             let (from, until) = (pause.from.seconds(), pause.until.seconds());
             warn!(
@@ -53,9 +77,19 @@ pub(super) fn due(
             );
         }
         let key = vault.add(planned.number())?;
-        begin_epoch(set, &directory, planned.number())?;
+        begin_epoch(set, &drafted, planned.number())?;
         info!(epoch = %planned.number(), "an epoch is announced");
-        directory = planned.into_directory(key, now)?;
+        let next = planned.into_directory(key, now)?;
+        drafted = draft(&next)?;
+        directory = Some(next);
     }
-    Ok((directory != *known).then_some(directory))
+    let over = now >= known.parts().published.after(known.grid().lifetime());
+    match directory {
+        Some(directory) => {
+            directory.check_follows(known)?;
+            Ok(Due::Now(Box::new(directory)))
+        }
+        None if over || known.publication().is_none() => Ok(Due::Now(Box::new(publish::again(known, now)?))),
+        None => Ok(Due::Nothing),
+    }
 }

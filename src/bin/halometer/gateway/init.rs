@@ -13,8 +13,10 @@ use zeroize::Zeroizing;
 
 use super::config::{Loaded, Origin, Secret, Unlock};
 use super::vault::{GatewayIdentity, Vault};
+use halometer::http::clock::system;
 use halometer::sealed::{make_private, write_atomically};
 use halometer::store::durable::{DurableStore, StoreOptions};
+use halometer::store::{Look, SpentSet as _};
 
 /// The configuration with all defaults, in which a few places are filled in.
 const TEMPLATE: &str = include_str!("gateway.toml");
@@ -44,6 +46,11 @@ pub struct InitArgs {
     /// file beside them, so that the gateway starts unattended: whoever reads that directory has them.
     #[arg(long, value_name = "NAME")]
     pub passphrase_env: Option<String>,
+
+    /// Where the store's mark is kept, which tells when the store was set back to an earlier state: best on another disk than the
+    /// directory. Without it beside the store, as `store.mark`: then nothing tells when the whole directory is put back from a copy.
+    #[arg(long, value_name = "FILE", conflicts_with = "issuer")]
+    pub mark: Option<PathBuf>,
 
     /// Let payments be made by anybody's word, at the operator's address: to try it out, and for nothing else.
     #[arg(long, conflicts_with = "issuer")]
@@ -96,7 +103,10 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Box<dyn Error>> {
         let secret: Zeroizing<[u8; 32]> = Zeroizing::new(UnwrapErr(SysRng).random());
         write_atomically(&path, Zeroizing::new(hex::encode(&secret[..])).as_bytes()).map_err(failed(&path))?;
     }
-    DurableStore::create(dir.join("store"), vault.gateway(), &StoreOptions::default())?;
+    let options = StoreOptions { mark: args.absolute_mark()?, ..StoreOptions::default() };
+    let store = DurableStore::create(dir.join("store"), vault.gateway(), &options)?;
+    // So that the first start knows a clock that jumped since.
+    store.spent_set().beat(Look::Clock { now: system(), passed: 0 })?;
     tell(args, &vault, &finish(dir, &text)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -127,6 +137,7 @@ fn configuration(args: &InitArgs) -> Result<String, Box<dyn Error>> {
         ("@issuer@", quoted(args.issuer.as_deref().unwrap_or_default())),
         ("@root@", quoted(args.root_key.as_deref().unwrap_or_default())),
         ("@upstream@", quoted(&args.upstream)),
+        ("@mark@", quoted(&args.mark_text()?)),
         ("@unlock@", unlock),
         ("@payments@", payments.to_owned()),
     ];
@@ -134,6 +145,19 @@ fn configuration(args: &InitArgs) -> Result<String, Box<dyn Error>> {
 }
 
 impl InitArgs {
+    /// The mark that was named, by a path that is good wherever the program is started.
+    fn absolute_mark(&self) -> std::io::Result<Option<PathBuf>> {
+        self.mark.as_ref().map(std::path::absolute).transpose()
+    }
+
+    /// The mark as the configuration names it.
+    fn mark_text(&self) -> Result<String, Box<dyn Error>> {
+        match self.absolute_mark()? {
+            None => Ok("store.mark".to_owned()),
+            Some(mark) => Ok(mark.to_str().ok_or("the path of the mark is no UTF-8 text")?.to_owned()),
+        }
+    }
+
     /// As callers will know it.
     fn origin(&self) -> String {
         self.origin.clone().unwrap_or_else(|| format!("http://{}", self.listen))
@@ -162,6 +186,12 @@ fn tell(args: &InitArgs, vault: &Vault, file: &Path) {
     println!("made {dir}: keys, an empty store, and {file}");
     println!("root key   {}   (callers pin it)", hex::encode(vault.root().to_bytes()));
     println!("gateway    {}", vault.gateway());
+    match &args.mark {
+        Some(mark) => println!("mark       {}   (never copy it, and never put it back)", mark.display()),
+        None => println!(
+            "mark       {dir}/store.mark   (better on another disk: --mark FILE; never put it back from a copy)"
+        ),
+    }
     println!();
     println!("Set your prices in {file}, keep a copy of {dir}/keys in a safe place, and run");
     println!();
@@ -197,6 +227,7 @@ mod tests {
             listen: ([127, 0, 0, 1], 8400).into(),
             origin: None,
             passphrase_env: None,
+            mark: None,
             development: false,
             issuer: None,
             root_key: None,

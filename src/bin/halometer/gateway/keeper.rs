@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::config::{Config, IssuerConfig, Loaded};
-use super::due::{DueError, due};
+use super::due::{Due, DueError, due};
 use super::front::Exchanged;
 use super::log::IssuerLog;
 use super::publish::PublishError;
@@ -68,6 +68,8 @@ pub(super) struct Keeper {
     started: Config,
     /// What it goes by now.
     config: Config,
+    /// What it goes over to with the next directory.
+    wished: Option<Config>,
     /// The newest directory that may have been seen.
     known: Directory,
     gateway: Arc<Gateway>,
@@ -85,23 +87,24 @@ impl Keeper {
     /// With what there is after the start.
     pub(super) fn new(
         prepared: Prepared,
-        config: Config,
+        started: Config,
         service: GatewayService,
         log: Arc<IssuerLog>,
     ) -> Result<Self, ReloadError> {
-        let Prepared { vault, records, file, gateway, issuer } = prepared;
+        let Prepared { vault, records, file, gateway, issuer, config, .. } = prepared;
         let notices = start::notices(&config, &records.payments)?;
-        let house = House { started: &config, gateway: &gateway, records: &records, log: &log };
+        let house = House { started: &started, gateway: &gateway, records: &records, log: &log };
         let minting = house.minting(&config.issuer, &issuer, notices.as_ref())?;
         Ok(Self {
             known: issuer.directory().clone(),
             routes: Exchanged::new(minting.router()),
-            started: config.clone(),
+            started,
             forget_at: Timestamp::default(),
             vault,
             records,
             file,
             config,
+            wished: None,
             gateway,
             issuer,
             notices,
@@ -141,14 +144,33 @@ impl Keeper {
     /// # Errors
     /// [`ReloadError`]; all goes on as it was.
     pub(super) fn tick(&mut self) -> Result<(), ReloadError> {
-        let (config, notices) = (self.config.clone(), self.notices.clone());
-        self.go_on(&config, notices)
+        match self.wished.clone() {
+            Some(wished) => {
+                let notices = start::notices(&wished, &self.records.payments)?;
+                self.go_on(&wished, notices)
+            }
+            None => {
+                let (config, notices) = (self.config.clone(), self.notices.clone());
+                self.go_on(&config, notices)
+            }
+        }
     }
 
     fn go_on(&mut self, config: &Config, notices: Option<Arc<PaymentNotices>>) -> Result<(), ReloadError> {
         let now = now();
         let set = Arc::clone(&self.records.set);
-        let next = due(&self.known, config, &mut self.vault, &*set, now)?;
+        let next = match due(&self.known, config, &mut self.vault, &*set, now)? {
+            // All of it at once: prices that are counted and not published would be refused.
+            Due::Later(at) if *config != self.config => {
+                if self.wished.as_ref() != Some(config) {
+                    info!(at = at.seconds(), "the new configuration is gone over to with the next directory");
+                }
+                self.wished = Some(config.clone());
+                return Ok(());
+            }
+            Due::Later(_) | Due::Nothing => None,
+            Due::Now(next) => Some(*next),
+        };
         let wires = |issuer: &IssuerConfig| (issuer.payments.clone(), issuer.clearing.clone(), issuer.origins.clone());
         let rewired = wires(&config.issuer) != wires(&self.config.issuer);
         let (pricing, free) = (start::pricing(config), start::free(config));
@@ -156,7 +178,7 @@ impl Keeper {
         // Also after one that was written and not gone over to.
         let directory = next.as_ref().unwrap_or(&self.known);
         if directory == self.issuer.directory() && !changed && !rewired {
-            self.config = config.clone();
+            (self.config, self.wished) = (config.clone(), None);
             self.forget(now);
             return Ok(());
         }
@@ -200,6 +222,7 @@ impl Keeper {
             info!(serial = self.known.parts().serial, "a directory is published");
         }
         (self.gateway, self.issuer, self.notices, self.config) = (gateway, issuer, notices, config.clone());
+        self.wished = None;
         self.forget(now);
         Ok(())
     }
@@ -210,7 +233,14 @@ impl Keeper {
             return;
         }
         self.forget_at = now.after(3_600);
-        match self.vault.forget(&self.known, now) {
+        let pulse = match self.records.set.pulse() {
+            Ok(Some(pulse)) => pulse,
+            Ok(None) => return,
+            Err(error) => {
+                return warn!(%error, "the store does not say what time surely has passed: no key is forgotten");
+            }
+        };
+        match self.vault.forget(&self.known, &pulse) {
             Ok(epochs) => {
                 epochs.iter().for_each(|epoch| info!(%epoch, "the key of an epoch that is over is forgotten"))
             }

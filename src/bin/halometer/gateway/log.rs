@@ -23,9 +23,9 @@ use halometer::http::observer::Observer;
 use halometer::http::operate::Tally;
 use halometer::issuer::NoticeError;
 use halometer::lifecycle::Evidence;
-use halometer::pipeline::TaskPool;
 use halometer::sealed::{make_private, write_atomically};
 use halometer::upkeep::{UpkeepError, UpkeepReport};
+use halometer::workers::TaskPool;
 
 /// Files of evidence that are kept at most: one for each account, and so for each payment.
 const MOST_EVIDENCE: usize = 10_000;
@@ -76,6 +76,13 @@ fn keep(place: &Path, evidence: &Evidence) -> io::Result<()> {
 }
 
 impl Observer for Log {
+    fn trouble(&self, trouble: Option<&str>) {
+        match trouble {
+            Some(trouble) => error!("no calls are taken: {trouble}"),
+            None => info!("calls are taken again"),
+        }
+    }
+
     fn upkeep(&self, outcome: &Result<UpkeepReport, UpkeepError>) {
         let report = match outcome {
             Ok(report) => report,

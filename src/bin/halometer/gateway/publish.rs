@@ -1,6 +1,8 @@
 //! What the next directory says: the one before, and what the configuration wishes.
 
-use super::config::{ClearingConfig, Config, Origin, PricingConfig};
+use std::collections::BTreeMap;
+
+use super::config::{ClearingConfig, Config, Origin, PaymentsKind, PriceConfig, PricingConfig};
 use halometer::protocol::{
     Credits, Directory, DirectoryError, DirectoryParts, Epoch, GatewayEntry, GatewayId, GatewayKey, Grid, Limits,
     RootKey, Tariff, TariffError, Timestamp, Window,
@@ -18,6 +20,12 @@ pub(super) enum PublishError {
     Quantum {
         /// As it was published.
         known: Credits,
+    },
+    /// The grid of publication is never changed: directories of two grids would be evidence against the issuer.
+    #[error("`directory.publish_seconds` is {known} and cannot be changed")]
+    Publication {
+        /// As it was published, seconds.
+        known: u32,
     },
     /// Prices were changed so often that spends under too many lists may come.
     #[error("prices were changed {} times in a short time; they can be changed again at {at} s since 1970", TARIFFS - 1)]
@@ -53,6 +61,13 @@ pub(super) enum PublishError {
     Directory(#[from] DirectoryError),
 }
 
+impl PublishError {
+    /// Whether what is refused now is taken later, by itself.
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::TooOften { .. } | Self::NotPriced { .. })
+    }
+}
+
 /// The first directory of an issuer.
 pub(super) fn first(
     config: &Config,
@@ -68,7 +83,7 @@ pub(super) fn first(
         serial: 1,
         published: now,
         quantum: Credits::from_micro(config.directory.quantum),
-        grid: grid(config)?,
+        grid: grid(config, None)?,
         evidence_seconds: 0,
         limits: Limits { session_seconds: 0 },
         classes: Vec::new(),
@@ -76,11 +91,19 @@ pub(super) fn first(
         epochs: vec![epoch],
         gateways: vec![entry],
     };
-    wish(&mut parts, config, id)?;
+    wish(&mut parts, config, id, None)?;
     Ok(Directory::new(parts)?)
 }
 
-/// The directory that follows `known`, none if that says all that the configuration wishes and nothing that is over.
+/// The prices of the newest list, as a configuration says them.
+pub(super) fn known_prices(known: &Directory) -> BTreeMap<String, PriceConfig> {
+    let newest = known.parts().tariffs.iter().max_by_key(|tariff| tariff.valid().from);
+    let prices = newest.into_iter().flat_map(Tariff::prices);
+    prices.map(|price| (price.item.clone(), PriceConfig { credits: price.credits.micro(), per: price.per })).collect()
+}
+
+/// The directory that follows `known`, none if that says all that the configuration wishes and nothing that is over. Where `known` is
+/// that of this window, it is published in the next one.
 pub(super) fn next(
     known: &Directory,
     config: &Config,
@@ -92,7 +115,7 @@ pub(super) fn next(
         return Err(PublishError::Quantum { known: quantum });
     }
     let mut parts = known.parts().clone();
-    wish(&mut parts, config, gateway)?;
+    wish(&mut parts, config, gateway, known.publication())?;
     let keep = keep_seconds(known.grid()).max(keep_seconds(parts.grid));
 
     // A tariff begins when it replaces the one before, so that its beginning tells since when nobody agrees to that.
@@ -122,10 +145,22 @@ pub(super) fn next(
         return Ok(None);
     }
     parts.serial = parts.serial.saturating_add(1);
-    parts.published = now.max(parts.published);
+    // Of one window there is one directory: what comes in the middle of one waits for the next.
+    parts.published = now.max(parts.published.after(parts.grid.publication().into()));
     let next = Directory::new(parts)?;
     next.check_follows(known)?;
     Ok(Some(next))
+}
+
+/// The same directory again, for a window in which nothing has changed: callers who see it for the first time can tell by its window
+/// that all others are shown the same.
+pub(super) fn again(known: &Directory, now: Timestamp) -> Result<Directory, PublishError> {
+    let mut parts = known.parts().clone();
+    parts.serial = parts.serial.saturating_add(1);
+    parts.published = now;
+    let next = Directory::new(parts)?;
+    next.check_follows(known)?;
+    Ok(next)
 }
 
 /// Something that is counted and has no price in a tariff.
@@ -147,8 +182,13 @@ fn keep_seconds(grid: Grid) -> u64 {
     2 * u64::from(grid.step()) + Grid::GRACE
 }
 
-fn wish(parts: &mut DirectoryParts, config: &Config, gateway: GatewayId) -> Result<(), PublishError> {
-    parts.grid = grid(config)?;
+fn wish(
+    parts: &mut DirectoryParts,
+    config: &Config,
+    gateway: GatewayId,
+    publication: Option<u32>,
+) -> Result<(), PublishError> {
+    parts.grid = grid(config, publication)?;
     parts.evidence_seconds = config.directory.evidence_seconds;
     parts.limits = Limits { session_seconds: config.directory.session_seconds };
     parts.classes = config.directory.classes.iter().copied().map(Credits::from_micro).collect();
@@ -170,8 +210,15 @@ fn texts(origins: &[Origin]) -> Vec<String> {
     origins.iter().map(|origin| origin.as_str().to_owned()).collect()
 }
 
-fn grid(config: &Config) -> Result<Grid, PublishError> {
-    let grid = Grid::new(config.directory.grid_seconds);
+fn grid(config: &Config, known: Option<u32>) -> Result<Grid, PublishError> {
+    let step = config.directory.grid_seconds;
+    // Whoever tries things out does not wait an hour for each; an issuer who is paid does not get to mark callers.
+    let usual = if config.issuer.payments.kind == PaymentsKind::Development { 1 } else { step };
+    let publication = match (config.directory.publish_seconds, known) {
+        (Some(wished), Some(known)) if wished != known => return Err(PublishError::Publication { known }),
+        (wished, known) => wished.or(known).unwrap_or(usual),
+    };
+    let grid = Grid::with_publication(step, publication);
     // The range was checked when the file was read.
     grid.ok_or(PublishError::Directory(DirectoryError::Decode(halometer::protocol::DecodeError::Field(
         "not-after grid",
@@ -249,6 +296,10 @@ mod tests {
         let leaves = now.after(2 + 2 * HOUR + Grid::GRACE);
         assert_eq!(next(&directory, &ninth, id, now.after(9)), Err(PublishError::TooOften { at: leaves.seconds() }));
         assert!(next(&directory, &ninth, id, leaves).is_ok());
+        // Until then the list that callers know is good.
+        assert!(PublishError::TooOften { at: 1 }.passes());
+        let known = Config { prices: known_prices(&directory), ..ninth };
+        assert_eq!(next(&directory, &known, id, now.after(9)), Ok(None));
     }
 
     #[test]
@@ -264,6 +315,36 @@ mod tests {
         other.pricing.routes[0].item = "page".to_owned();
         let Err(PublishError::NotPriced { at, .. }) = next(&second, &other, id, now.after(2)) else { panic!() };
         assert!(next(&second, &other, id, Timestamp::from_seconds(at)).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_changes_within_a_window_waits_for_the_next() {
+        let now = Timestamp::from_seconds(1_000_000);
+        let hourly = |prices: &str| config(prices, "directory.publish_seconds = 3600");
+        let (first, id) = known(&hourly("call = { credits = 1 }"), now);
+        let begun = first.parts().published;
+        assert!(begun <= now && begun.seconds().is_multiple_of(HOUR));
+        let dear = hourly("call = { credits = 2 }");
+        let second = next(&first, &dear, id, now.after(5)).unwrap().unwrap();
+        assert_eq!(second.parts().published, begun.after(HOUR), "of this window there is one already");
+        // Unchanged it is published again, in a window of its own.
+        assert!(again(&first, begun.after(HOUR - 1)).is_err());
+        let third = again(&first, begun.after(HOUR)).unwrap();
+        assert_eq!((third.parts().serial, third.parts().published), (2, begun.after(HOUR)));
+        assert!(third.contradicts(&second), "and of that there is one as well");
+        // After a clock that went back nothing comes out before the newest window is over.
+        assert_eq!(
+            next(&third, &dear, id, now.before(9 * HOUR)).unwrap().unwrap().parts().published,
+            begun.after(2 * HOUR)
+        );
+        // The grid stays.
+        let other = config("call = { credits = 1 }", "directory.publish_seconds = 600");
+        assert_eq!(next(&first, &other, id, now), Err(PublishError::Publication { known: 3_600 }));
+        assert_eq!(
+            next(&first, &config("call = { credits = 1 }", ""), id, now),
+            Ok(None),
+            "as it was, if it is not said"
+        );
     }
 
     #[test]

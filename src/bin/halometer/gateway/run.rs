@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use super::config::{Config, IssuerKind, Loaded, PaymentsKind, StoreKind, TlsConfig};
+use super::due::DueError;
 use super::front::{self, Exchanged};
 use super::keeper::{Keeper, ReloadError};
 use super::log::{self, IssuerLog, Log, Sums};
@@ -21,11 +22,13 @@ use super::remote::{self, RemoteKeeper};
 use super::{development, start, vault};
 use crate::interrupts::Interrupts;
 use halometer::http::beside::Beside;
+use halometer::http::clock;
 use halometer::http::exchange::UpkeepTask;
 use halometer::http::gateway::{GatewayService, GatewayServiceParts};
 use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
-use halometer::http::server::{Certificates, Listener, Server, TlsError};
+use halometer::http::server::{Certificates, Listener, Server, ServerLimits, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
+use halometer::store::ClockJump;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -40,9 +43,14 @@ const CLEARING: Duration = Duration::from_secs(25);
 /// How often sums are logged.
 const TELL: Duration = Duration::from_secs(60);
 
+/// What is told of a configuration that is good, and too early.
+const WAITS: &str =
+    "the configuration cannot be taken up yet: the prices of the last directory stay, and it is tried again by itself";
+
 /// Runs what a file describes, or only checks it.
-pub(super) fn run(file: &Path, check: bool, json: bool) -> Outcome<ExitCode> {
-    let loaded = Loaded::read(file)?;
+pub(super) fn run(file: &Path, check: bool, json: bool, accept_clock: bool) -> Outcome<ExitCode> {
+    let mut loaded = Loaded::read(file)?;
+    loaded.accept_clock = accept_clock;
     if check {
         let found = match loaded.config.issuer.kind {
             IssuerKind::Inside => start::check(&loaded)?,
@@ -76,6 +84,8 @@ struct Running {
     file: PathBuf,
     /// As it was read last, whether it could be gone over to or not.
     seen: Vec<u8>,
+    /// Why the file is not gone over to, if that passes: it is tried again, and told once.
+    waits: Option<String>,
     /// What it runs by.
     config: Config,
 }
@@ -86,8 +96,9 @@ async fn serve(loaded: Loaded, json: bool) -> Outcome<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     let mut running = running?;
-    running.until_ended(&mut signals).await;
+    let jumped = running.until_ended(&mut signals).await.is_err();
     Ok(match signals.unless_ended(running.finish()).await {
+        Some(()) if jumped => ExitCode::FAILURE,
         Some(()) => ExitCode::SUCCESS,
         None => {
             warn!("told to end a second time: calls that run are cut short, and settled by upkeep after their lease");
@@ -101,14 +112,17 @@ impl Running {
         let config = loaded.config.clone();
         warn_of(&config);
         // Before anything is opened: an address that is taken is the commonest mistake.
-        let listener = bind(config.listen).await?;
+        let limits = start::server_limits(&config);
+        let listener = bind(config.listen).await?.limited(limits.clone());
         let admin = bind(config.admin.listen).await?;
         let issuer = match config.issuer.listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address).await?.limited(limits.clone())),
             None => None,
         };
+        // All of its connections are the proxy's.
+        let of_proxy = ServerLimits { connections_per_address: limits.connections, ..limits };
         let inner = match &config.beside {
-            Some(beside) => Some(bind(beside.listen).await?),
+            Some(beside) => Some(bind(beside.listen).await?.limited(of_proxy)),
             None => None,
         };
         let tls = config.tls.as_ref().map(certificates).transpose()?;
@@ -119,7 +133,7 @@ impl Running {
         let log = Log::new(evidence.then(|| config.issuer.evidence.clone()))?;
         let tally = Arc::new(Tally::new(log as _));
         let clearing = Arc::new(IssuerLog::new(Arc::clone(&tally)));
-        let Made { service, keeping, routes, admin_routes, root } = match config.issuer.kind {
+        let Made { service, keeping, routes, admin_routes, root, waits } = match config.issuer.kind {
             IssuerKind::Inside => Made::inside(loaded, &tally, Arc::clone(&clearing)).await?,
             IssuerKind::Remote => Made::remote(config.clone(), &tally).await?,
         };
@@ -176,12 +190,13 @@ impl Running {
             certificates,
             file,
             seen,
+            waits,
             config,
         })
     }
 
-    /// Until it is told to end: what is due by the clock, and by the operator's will.
-    async fn until_ended(&mut self, signals: &mut Signals) {
+    /// Until it is told to end, or its clock jumps: what is due by the clock, and by the operator's will.
+    async fn until_ended(&mut self, signals: &mut Signals) -> Result<(), ClockJump> {
         let every = |period| {
             let mut interval = interval(period);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -193,11 +208,20 @@ impl Running {
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Signal::End => return,
+                    Signal::End => return Ok(()),
                     Signal::Reload => self.reload(true).await,
                 },
-                _ = watch.tick() => self.reload(false).await,
+                _ = watch.tick() => {
+                    if let Some(jump) = clock::jumped() {
+                        error!("{jump}; the gateway stops, and nothing was deleted: {}", start::CLOCK_HELP);
+                        return Err(jump);
+                    }
+                    self.reload(false).await;
+                }
                 _ = tick.tick() => {
+                    if self.waits.is_some() {
+                        self.reload(true).await;
+                    }
                     if let Err(error) = self.with_keeping(Keeping::tick).await {
                         error!(%error, "what is due by the clock could not be done, and is tried again");
                     }
@@ -238,10 +262,22 @@ impl Running {
         };
         match outcome {
             Ok(waits) => {
+                self.waits = None;
                 info!("the configuration is taken up");
                 waits.iter().for_each(|section| warn!(section, "a change that is taken up at the next start"));
             }
-            Err(error) => return error!(%error, "the configuration is not taken up; all goes on as it was"),
+            Err(error) => {
+                let told = error.to_string();
+                let passes =
+                    |error: &ReloadError| matches!(error, ReloadError::Due(DueError::Publish(error)) if error.passes());
+                let passes = error.downcast_ref().is_some_and(passes);
+                match core::mem::replace(&mut self.waits, passes.then(|| told.clone())) {
+                    Some(before) if before == told => {}
+                    _ if passes => warn!(error = told, "{WAITS}"),
+                    _ => error!(error = told, "the configuration is not taken up; all goes on as it was"),
+                }
+                return;
+            }
         }
         for (certificates, tls) in &self.certificates {
             if let Err(error) = certificates.replace(&tls.cert, &tls.key) {
@@ -327,6 +363,8 @@ struct Made {
     /// What is at the operator's address besides what he looks at.
     admin_routes: Router,
     root: RootKey,
+    /// Why prices of the configuration are not published yet.
+    waits: Option<String>,
 }
 
 impl Made {
@@ -339,13 +377,17 @@ impl Made {
             gateway: Arc::clone(&prepared.gateway),
             issuer: Arc::clone(&prepared.issuer),
             upstream: start::upstream(&config)?,
-            pricing: start::pricing(&config),
+            pricing: start::pricing(&prepared.config),
             free: start::free(&config),
             observer: Arc::clone(tally) as _,
             limits: start::limits(&config),
             key: prepared.vault.gateway_key()?,
             upkeep: Some(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
         })?;
+        let waits = prepared.waits.as_ref().map(ToString::to_string);
+        if let Some(error) = &waits {
+            warn!(error, "{WAITS}");
+        }
         let (root, payments) = (prepared.vault.root(), config.issuer.payments.kind);
         let keeper = Keeper::new(prepared, config, service.clone(), log)?;
         let admin_routes = match payments {
@@ -353,7 +395,7 @@ impl Made {
             PaymentsKind::Notices => Router::new(),
         };
         let routes = Some(keeper.routes().clone());
-        Ok(Self { service, keeping: Keeping::Inside(Box::new(keeper)), routes, admin_routes, root })
+        Ok(Self { service, keeping: Keeping::Inside(Box::new(keeper)), routes, admin_routes, root, waits })
     }
 
     /// With an issuer elsewhere.
@@ -361,7 +403,7 @@ impl Made {
         let keeper = RemoteKeeper::start(config, tally).await?;
         let (service, root) = (keeper.service().clone(), keeper.root());
         let keeping = Keeping::Remote(Box::new(keeper));
-        Ok(Self { service, keeping, routes: None, admin_routes: Router::new(), root })
+        Ok(Self { service, keeping, routes: None, admin_routes: Router::new(), root, waits: None })
     }
 }
 

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::config::{
-    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, Sold, StoreKind,
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, Sold, StoreConfig, StoreKind,
     VocabularyKind,
 };
 use super::development::Booked;
-use super::due::{DueError, due};
+use super::due::{Due, DueError, due};
 use super::publish::{self, PublishError};
 use super::vault::{Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use halometer::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
-use halometer::http::clock::now;
+use halometer::http::clock::{now, system};
 use halometer::http::exchange::GatewayLimits;
 use halometer::http::issuer::ClearingLimits;
 use halometer::http::issuer_client::{IssuerClientError, IssuerTrouble};
@@ -24,7 +26,7 @@ use halometer::http::pattern::RoutePattern;
 use halometer::http::pricing::{
     BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing, Vocabulary,
 };
-use halometer::http::server::{Certificates, TlsError};
+use halometer::http::server::{Certificates, ServerLimits, TlsError, TrustedProxies};
 use halometer::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use halometer::issuer::{
     Issuer, IssuerError, KeystoreError, NoticeKey, NoticeKeyError, PaymentNotices, Schedule, ScheduleError,
@@ -37,7 +39,8 @@ use halometer::protocol::{
 use halometer::sealed::{read_bounded, write_atomically};
 use halometer::store::durable::{DurableStore, OpenError, StoreOptions};
 use halometer::store::{
-    MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, SpentSet, StoreError,
+    Beat, ClockJump, Look, MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, Pulse, SpentSet,
+    StoreError,
 };
 use halometer::upkeep::{Upkeep, UpkeepParts};
 
@@ -62,6 +65,9 @@ pub(super) enum StartError {
         /// Whose keys they are.
         keys: String,
     },
+    /// The clock is far from what it was when the gateway ran last.
+    #[error("{0}; nothing was deleted: {CLOCK_HELP}")]
+    Clock(ClockJump),
     /// The store fails.
     #[error("the store: {0}")]
     Store(#[from] StoreError),
@@ -144,6 +150,10 @@ pub(super) enum StartError {
     },
 }
 
+/// What to do about a clock that jumped.
+pub(super) const CLOCK_HELP: &str = "put the machine's clock right and start again; if it is right as it is now, start once with \
+                                     `--accept-clock`";
+
 /// Where the records are.
 pub(super) struct Records {
     pub(super) set: Arc<dyn SpentSet>,
@@ -159,6 +169,10 @@ pub(super) struct Prepared {
     pub(super) file: Option<PathBuf>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) issuer: Arc<Issuer>,
+    /// What it goes by: the configuration, but for prices that cannot be published yet.
+    pub(super) config: Config,
+    /// Why they cannot.
+    pub(super) waits: Option<PublishError>,
 }
 
 fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
@@ -184,7 +198,8 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
 }
 
 fn store_options(config: &Config) -> StoreOptions {
-    StoreOptions { cache_bytes: config.store.cache_bytes, mark: config.store.mark.clone(), ..StoreOptions::default() }
+    let StoreConfig { cache_bytes, mark, allow_mark_inside, .. } = config.store.clone();
+    StoreOptions { cache_bytes, mark, allow_mark_inside, ..StoreOptions::default() }
 }
 
 /// The directory that was published last, if there is a file.
@@ -210,6 +225,7 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     let config = &loaded.config;
     let mut vault = Vault::open(config)?;
     let records = open_records(config, &vault)?;
+    look_at_clock(&*records.set, loaded.accept_clock)?;
     let file = (config.store.kind == StoreKind::Durable).then(|| config.issuer.directory.clone());
     let known = match &file {
         Some(file) => read_directory(file, &vault)?,
@@ -226,12 +242,25 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         }
     };
     vault.check(&known, now)?;
-    let directory = match due(&known, config, &mut vault, &*records.set, now)? {
-        Some(next) => {
-            file.iter().try_for_each(|file| write_directory(file, &next, &root))?;
-            next
+    let mut went_by = config.clone();
+    let (next, waits) = match due(&known, config, &mut vault, &*records.set, now) {
+        // It was taken up once, or it will be by itself: until then the prices that callers know are good.
+        Err(DueError::Publish(error)) if error.passes() => {
+            went_by.prices = publish::known_prices(&known);
+            (due(&known, &went_by, &mut vault, &*records.set, now)?, Some(error))
         }
-        None => known,
+        outcome => (outcome?, None),
+    };
+    let directory = match next {
+        Due::Now(next) => {
+            file.iter().try_for_each(|file| write_directory(file, &next, &root))?;
+            *next
+        }
+        Due::Later(at) => {
+            warn!(at = at.seconds(), "the directory of this window is published: what was changed waits for the next");
+            known
+        }
+        Due::Nothing => known,
     };
     let payments = Arc::new(Booked(Arc::clone(&records.payments)));
     let keys = vault.epoch_keys()?;
@@ -245,7 +274,45 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
         quotas: quotas(config),
     };
     let gateway = Gateway::new(parts, now)?;
-    Ok(Prepared { vault, records, file, gateway: Arc::new(gateway), issuer: Arc::new(issuer) })
+    settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
+    let (gateway, issuer) = (Arc::new(gateway), Arc::new(issuer));
+    Ok(Prepared { vault, records, file, gateway, issuer, config: went_by, waits })
+}
+
+/// Before anything is done by the clock: whether it goes on from where it was.
+pub(super) fn look_at_clock(set: &dyn SpentSet, accept: bool) -> Result<(), StartError> {
+    let look = match accept {
+        true => Look::Accepted(system()),
+        false => Look::Clock { now: system(), passed: 0 },
+    };
+    match set.beat(look)? {
+        Beat::Steady(_) => Ok(()),
+        Beat::Jumped(jump) => Err(StartError::Clock(jump)),
+    }
+}
+
+/// Settles what a former process of this gateway left open. Nobody else has the store open, so that it is dead; and nobody is served
+/// yet. Gateways elsewhere, whose records are under their ids, may live.
+fn settle_left(
+    config: &Config,
+    issuer: &Issuer,
+    own: GatewayId,
+    set: &dyn SpentSet,
+    owner: OwnerId,
+    now: Timestamp,
+) -> Result<(), StartError> {
+    let gateways = &issuer.directory().parts().gateways;
+    let elsewhere: Vec<_> =
+        gateways.iter().filter(|entry| entry.id != own).map(|entry| OwnerId::from_bytes(entry.id.to_bytes())).collect();
+    let report = upkeep(config, owner).settle_left(set, issuer, |owner| !elsewhere.contains(owner), now);
+    let report = report.map_err(|error| StoreError::Failed(Box::new(error)))?;
+    if report.settled > 0 {
+        tracing::info!(spends = report.settled, "settled what the process before this one left open");
+    }
+    for failure in &report.failures {
+        tracing::warn!(epoch = %failure.epoch, error = %failure.error, "a spend that was left open is not settled yet");
+    }
+    Ok(())
 }
 
 /// The first directory: of an issuer that never had one.
@@ -303,15 +370,26 @@ fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartErr
     }
     let (records, now) = (open_records(config, vault)?, now());
     let partitions = records.set.partitions()?.len();
+    let look = Look::Clock { now: system(), passed: 0 };
+    let known = records.set.pulse()?;
+    if let Some(Beat::Jumped(jump)) = known.map(|known| Pulse::next(Some(known), partitions == 0, look)) {
+        return Err(StartError::Clock(jump));
+    }
     found.push(format!("the store has {partitions} partitions and {} mints", records.mints.totals()?.mints));
     match read_directory(&config.issuer.directory, vault)? {
         None => found.push("there is no directory yet: the first start makes it".to_owned()),
         Some(known) => {
             vault.check(&known, now)?;
             let serial = known.parts().serial;
-            found.push(match publish::next(&known, config, vault.gateway(), now)? {
-                None => format!("directory {serial} says what the configuration says"),
-                Some(next) => format!("directory {} would follow {serial}", next.parts().serial),
+            found.push(match publish::next(&known, config, vault.gateway(), now) {
+                Ok(None) => format!("directory {serial} says what the configuration says"),
+                Ok(Some(next)) => format!("directory {} would follow {serial}", next.parts().serial),
+                Err(error) if error.passes() => {
+                    let went_by = Config { prices: publish::known_prices(&known), ..config.clone() };
+                    publish::next(&known, &went_by, vault.gateway(), now)?;
+                    format!("it would start with the prices of directory {serial}: {error}")
+                }
+                Err(error) => return Err(error.into()),
             });
         }
     }
@@ -455,6 +533,15 @@ pub(super) fn limits(config: &Config) -> GatewayLimits {
         },
         spent: a_minute(config.quotas.spent_per_minute),
     }
+}
+
+/// What each address that others reach may have held of it.
+pub(super) fn server_limits(config: &Config) -> ServerLimits {
+    let limits = &config.limits;
+    // They were checked when the file was read.
+    let trusted_proxies = TrustedProxies::new(limits.trusted_proxies.iter().map(String::as_str)).unwrap_or_default();
+    let (connections, connections_per_address) = (limits.connections, limits.connections_per_address);
+    ServerLimits { connections, connections_per_address, trusted_proxies }
 }
 
 /// Of what gateways elsewhere ask.

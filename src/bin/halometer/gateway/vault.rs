@@ -24,6 +24,7 @@ use halometer::protocol::{
     Directory, EpochNumber, GatewayId, GatewayKey, GatewaySigningKey, RootKey, RootSigningKey, Timestamp,
 };
 use halometer::sealed::{self, Lock, LockError, MAX_SEALED, OpenError, SealError, read_bounded, write_atomically};
+use halometer::store::Pulse;
 
 const ROOT: &[u8] = b"issuer-root";
 const GATEWAY: &[u8] = b"gateway-key";
@@ -189,9 +190,9 @@ impl Vault {
     }
 
     /// Forgets keys that sign nothing any more: [`Keystore::forget`].
-    pub(super) fn forget(&mut self, directory: &Directory, now: Timestamp) -> Result<Vec<EpochNumber>, VaultError> {
+    pub(super) fn forget(&mut self, directory: &Directory, pulse: &Pulse) -> Result<Vec<EpochNumber>, VaultError> {
         match &mut self.kind {
-            Kind::Files { epochs, .. } => Ok(epochs.forget(directory, now, &mut UnwrapErr(SysRng))?),
+            Kind::Files { epochs, .. } => Ok(epochs.forget(directory, pulse, &mut UnwrapErr(SysRng))?),
             Kind::Memory(_) => Ok(Vec::new()),
         }
     }

@@ -11,6 +11,7 @@ use super::online::{Issuer, block_on};
 use super::say::{amount, say, utc};
 use super::trouble::Trouble;
 use super::{Outcome, Place};
+use halometer::http::clock::now;
 use halometer::protocol::{Digest, RootKey, SignedDirectory};
 use halometer::wallet::file::WalletFileError;
 
@@ -51,6 +52,10 @@ pub(super) fn run(place: &Place, args: &NewArgs) -> Outcome {
         None => block_on(issuer.directory())??,
     };
     let directory = signed.verify(&root).map_err(halometer::wallet::OpenError::from)?;
+    // One that is shown for the first time must be the one that everybody is shown now.
+    if args.directory.is_none() {
+        directory.check_current(now()).map_err(halometer::wallet::OpenError::from)?;
+    }
     let wallet = file.create(&place.new_lock()?, root, &signed, &mut UnwrapErr(SysRng))?;
     wallet.journal().put_note(super::online::ISSUER, issuer.url())?;
 
@@ -83,6 +88,9 @@ pub(super) fn run(place: &Place, args: &NewArgs) -> Outcome {
     lines.push(
         "Whoever else uses this issuer should see the same digest: compare it with what others publish.".to_owned(),
     );
+    if directory.grid().is_for_development() {
+        lines.push(super::DEVELOPMENT.to_owned());
+    }
     say(place.json, &value, lines)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use super::say::{amount, say};
 use super::trouble::Trouble;
 use super::{Outcome, Place};
 use halometer::http::cause::chain;
+use halometer::http::clock::now;
 use halometer::http::payer::{ClientError, Event};
 use halometer::http::wire::{CANCEL_PATH, authorities};
 use halometer::protocol::{ContentDigest, GatewayId, Problem, Request};
@@ -155,7 +156,7 @@ async fn cancel_at(wallet: &mut Wallet<FileJournal>, issuer: &Issuer, lane: Lane
     let request = request.map_err(|error| chain(&error))?;
     let bytes = wallet.cancel(&spend, &request).map_err(|error| chain(&error))?;
     match issuer.client().cancel(issuer.url(), bytes).await {
-        Ok(settlement) => wallet.accept(&spend, &settlement).map_err(|error| chain(&error)),
+        Ok(settlement) => wallet.accept(&spend, &settlement, now()).map_err(|error| chain(&error)),
         Err(ClientError::Problem(details)) if details.kind() == Some(Problem::WrongOwner) => {
             Err("its gateway worked on it not long ago; ask again when its lease is over".to_owned())
         }

@@ -14,7 +14,7 @@ use halometer::wallet::{Dispute, DisputeKind, Journal as _};
 /// The arguments of `halometer wallet disputes`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DisputesArgs {
-    /// Write each into a file of this directory. The gateway knows the call again by what is in it: show it to nobody who may not
+    /// Write each into a file of this directory, and the issuer's signed statement of each payment, which shows what account is yours. The gateway knows the call again by what is in it: show it to nobody who may not
     /// know of that call.
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
@@ -30,6 +30,15 @@ pub(super) fn run(place: &Place, args: &DisputesArgs) -> Outcome {
             let path = directory.join(format!("dispute-{number}-{}.json", name(dispute.kind)));
             write_atomically(&path, dispute.to_json().as_bytes()).map_err(|error| Trouble::disk(&path, &error))?;
             files.push(path.display().to_string());
+        }
+    }
+    let mut statements = Vec::new();
+    if let Some(directory) = &args.save {
+        for payment in wallet.payments() {
+            let Some(statement) = wallet.mint_statement(&payment.payment) else { continue };
+            let path = directory.join(format!("mint-{}.bin", payment.number));
+            write_atomically(&path, &statement.to_bytes()).map_err(|error| Trouble::disk(&path, &error))?;
+            statements.push(path.display().to_string());
         }
     }
     let row = |(number, dispute): (usize, &Dispute)| {
@@ -52,6 +61,9 @@ pub(super) fn run(place: &Place, args: &DisputesArgs) -> Outcome {
     if lines.is_empty() {
         lines.push("no disputes".to_owned());
     }
+    if !statements.is_empty() {
+        lines.push(format!("what the issuer signed of {} payments is kept beside: mint-*.bin", statements.len()));
+    }
     say(place.json, &value.into(), lines)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -67,6 +79,7 @@ pub(super) const fn words(kind: DisputeKind) -> &'static str {
         DisputeKind::Overcharged => "took more than its tariff says; its signature shows it",
         DisputeKind::Contradicted => "signed a receipt of another cost than was settled; two signatures show it",
         DisputeKind::TwoDirectories => "signed two directories that contradict each other",
+        DisputeKind::WrongEpoch => "signed under an epoch that did not issue at that time",
         DisputeKind::BadSettlement => "gave a settlement that is none",
         DisputeKind::Denied => "says that a note was spent otherwise: a copy of this wallet runs, or it lies",
         DisputeKind::Withheld => "gives neither settlement nor cancel",

@@ -13,7 +13,7 @@ use super::say::{say, utc};
 use super::trouble::{Trouble, fault_name};
 use super::{Outcome, Place, disputes};
 use halometer::http::clock::now;
-use halometer::http::payer::{Event, Status};
+use halometer::http::payer::{Event, Status, clock_off};
 use halometer::protocol::{EpochNumber, Fault, GatewayId, Timestamp};
 use halometer::sealed::Lock;
 use halometer::wallet::file::{CheckReport, Contents, FileJournal, Standing, WalletFile, WalletFileError};
@@ -196,6 +196,9 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
         utc(parts.published),
         directory.digest()
     ));
+    if directory.grid().is_for_development() {
+        findings.facts.push(super::DEVELOPMENT.to_owned());
+    }
     for gateway in &parts.gateways {
         findings.facts.push(format!("gateway {} at {}", gateway.id, gateway.origins.join(", ")));
     }
@@ -233,10 +236,12 @@ async fn ask(mut wallet: Wallet<FileJournal>, args: &DoctorArgs, findings: &mut 
         Ok(online) => online,
         Err(trouble) => {
             findings.found.push(trouble.into());
+            clock(findings);
             return Ok(());
         }
     };
     findings.facts.push("the gateway goes by the same directory".to_owned());
+    clock(findings);
     let done = |status: &Status, events: &[Event]| {
         let asked = status.unchecked == 0
             || status.quarantined_until.is_some()
@@ -289,6 +294,18 @@ async fn ask(mut wallet: Wallet<FileJournal>, args: &DoctorArgs, findings: &mut 
         ));
     }
     Ok(())
+}
+
+/// What answers say of this machine's clock.
+fn clock(findings: &mut Findings) {
+    match clock_off() {
+        Some(off) => findings.found.push(Finding::new(
+            format!("{off}: spends may be refused as expired, and epochs look over that are not"),
+            Fault::Caller,
+            "put this machine's clock right; if it is right, tell the operator",
+        )),
+        None => findings.facts.push("this machine's clock is that of the gateway".to_owned()),
+    }
 }
 
 /// How many lanes have a note that is worth something and ends soon, but for those of one epoch.

@@ -9,6 +9,7 @@ use super::online::{Issuer, block_on, go_over};
 use super::say::say;
 use super::trouble::Trouble;
 use super::{Outcome, Place};
+use halometer::http::clock::now;
 use halometer::http::payer::{ClientError, CreditState};
 use halometer::protocol::{Credits, Fault, LANES, PaymentId, Problem};
 use halometer::wallet::Wallet;
@@ -79,9 +80,9 @@ async fn mint(
     // The epoch that issues may have come since.
     go_over(wallet, &issuer.directory().await?)?;
     // It is in the file before anybody sees it, so that an answer that is lost is asked for again.
-    let request = wallet.request_mint(payment, amounts)?;
+    let request = wallet.request_mint(payment, amounts, now())?;
     let response = issuer.client().mint(issuer.url(), &request).await.map_err(refused)?;
-    Ok(wallet.accept_mint(&payment, &response)?)
+    Ok(wallet.accept_mint(&payment, &response, now())?)
 }
 
 /// Why the issuer does not mint. The same request can be sent again in any case.

@@ -12,7 +12,7 @@ use halometer::wallet::{Balance, LaneId, LaneStatus};
 pub(super) fn balance(place: &Place) -> Outcome {
     let wallet = place.open()?;
     let sums = wallet.balance();
-    let Balance { available, waiting, reserved, unchecked, frozen } = sums;
+    let Balance { available, waiting, reserved, disputed, unchecked, frozen, .. } = sums;
     let unminted = wallet.payments().filter(|payment| payment.minted.is_none()).count();
     let value = json!({
         "total": sums.total().to_string(),
@@ -20,6 +20,7 @@ pub(super) fn balance(place: &Place) -> Outcome {
         "unchecked": unchecked.to_string(),
         "waiting": waiting.to_string(),
         "reserved": reserved.to_string(),
+        "disputed": disputed.to_string(),
         "frozen": frozen.to_string(),
         "payments_not_minted": unminted,
     });
@@ -33,6 +34,7 @@ pub(super) fn balance(place: &Place) -> Outcome {
     part(available + unchecked, "to be spent");
     part(waiting, "in lanes that await a settlement");
     part(reserved, "charged by calls that await a settlement; what they do not cost comes back");
+    part(disputed, "disputed, and asked for still: `halometer wallet disputes`");
     part(frozen, "frozen: spent by a copy of this wallet, and not counted");
     if unminted > 0 {
         lines.push(format!("{unminted} payments are not minted yet: run `fund` again for them"));

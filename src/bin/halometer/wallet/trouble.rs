@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::say::{self, CannotSay};
 use halometer::http::cause::chain;
-use halometer::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped};
+use halometer::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped, clock_off};
 use halometer::protocol::{DirectoryError, Fault};
 use halometer::wallet::file::WalletFileError;
 use halometer::wallet::{AcceptMintError, JournalError, OpenError, PaymentError};
@@ -73,6 +73,9 @@ impl Trouble {
                 "credit": credit_name(credit),
                 "next": next,
             });
+            if let (Some(off), Some(fields)) = (clock_off(), value.as_object_mut()) {
+                fields.insert("clock_ahead_seconds".to_owned(), off.ahead_seconds().into());
+            }
             if let (CreditState::Spent(accepted), Some(fields)) = (credit, value.as_object_mut()) {
                 fields.insert("charge".to_owned(), say::amount(accepted.charge));
                 fields.insert("cost".to_owned(), say::amount(accepted.cost));
@@ -81,6 +84,9 @@ impl Trouble {
             let _ = say::say(true, &value, []);
         }
         eprintln!("halometer: {what}");
+        if let Some(off) = clock_off() {
+            eprintln!("  clock:   {off}: put the wrong one right, which may be all that is wrong");
+        }
         eprintln!("  fault:   {}", fault_words(*fault));
         eprintln!("  credit:  {}", credit_words(credit));
         eprintln!("  next:    {next}");
@@ -113,6 +119,7 @@ const fn credit_name(credit: &CreditState) -> &'static str {
         CreditState::Safe => "safe",
         CreditState::Spent(_) => "spent",
         CreditState::Disputed => "disputed",
+        CreditState::Elsewhere => "elsewhere",
         _ => "unknown",
     }
 }
@@ -122,6 +129,9 @@ fn credit_words(credit: &CreditState) -> String {
         CreditState::Untouched => "untouched: nothing was spent".to_owned(),
         CreditState::Safe => "safe: what was sent and does not cost anything comes back".to_owned(),
         CreditState::Spent(accepted) => format!("{} of {} micro-credits were spent", accepted.cost, accepted.charge),
+        CreditState::Elsewhere => {
+            "elsewhere: another copy of this wallet has spent the note and has its change".to_owned()
+        }
         CreditState::Disputed => "in dispute: the evidence is kept, and the right settlement asked for".to_owned(),
         _ => "unknown: `halometer wallet history` has what was written down".to_owned(),
     }

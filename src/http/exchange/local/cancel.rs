@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Local, LocalHeld};
-use crate::gateway::{Cancelled, Opened, Screened, Unpaid};
+use crate::gateway::{Cancelled, Opened, Screened};
 use crate::http::clock::now;
 use crate::http::exchange::problems::work_problem;
 use crate::http::exchange::running::Running;
@@ -14,7 +14,7 @@ use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
 use crate::pipeline::Source;
 use crate::protocol::{Problem, Settlement, SpendKey};
-use crate::store::RecordKey;
+use crate::store::{RecordKey, RecordState};
 
 /// How often a cancel looks for a settlement that another thread is making, and the pause between.
 const LOOKS: u32 = 10;
@@ -37,9 +37,7 @@ impl Local {
         let entry = running.enter(keys.0);
         let opened = match screened {
             Screened::Known(opened) => opened,
-            Screened::Unknown(spend) | Screened::Conflict(spend) => {
-                self.verify(spend, source, Some(Unpaid::Cancel)).await?
-            }
+            Screened::Unknown(spend) | Screened::Conflict(spend) => self.verify(spend, source).await?,
         };
         match self.look(keys, opened).await? {
             Cancelled::Settled(settled) => Ok(settled.settlement().clone()),
@@ -49,13 +47,27 @@ impl Local {
                 held.settle(held.lapsed_cost()).await
             }
             Cancelled::Elsewhere => {
-                Err(ProblemDetails::new(Problem::WrongOwner, "another process works on this spend"))
+                let detail = "another process works on this spend; ask again when its lease is over";
+                Err(ProblemDetails::new(Problem::WrongOwner, detail).after(self.lease_left(keys.0).await))
             }
             Cancelled::Running(key) => {
                 // Others wait for whatever is entered.
                 drop(entry);
                 self.stop(keys, &key, running).await
             }
+        }
+    }
+
+    /// For how many seconds an open record is another's; 1 where that cannot be told.
+    async fn lease_left(&self, key: SpendKey) -> u32 {
+        let gateway = Arc::clone(&self.gateway);
+        let found = self.run(move || gateway.set().find(key.epoch, &key.nullifier)).await;
+        match found.ok().and_then(Result::ok).flatten().map(|record| record.state) {
+            Some(RecordState::Open { lease, .. }) => {
+                let left = lease.until.seconds().saturating_sub(now().seconds());
+                u32::try_from(left).unwrap_or(u32::MAX).max(1)
+            }
+            _ => 1,
         }
     }
 

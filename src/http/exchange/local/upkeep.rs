@@ -2,17 +2,18 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::http::clock::now;
+use crate::http::clock::system;
 use crate::http::observer::Observer;
 use crate::issuer::Issuer;
-use crate::pipeline::{Current, TaskPool};
+use crate::pipeline::Current;
 use crate::store::SpentSet;
 use crate::upkeep::Upkeep;
+use crate::workers::TaskPool;
 
 /// Upkeep that a gateway service does by itself: once when it starts, then again and again.
 #[derive(Clone, Debug)]
@@ -37,9 +38,14 @@ pub(in crate::http::exchange) fn start(
     let thread = TaskPool::start("upkeep", 1, 1)?;
     let UpkeepTask { upkeep, every } = task;
     let rounds = async move {
+        let mut last: Option<Instant> = None;
         loop {
             let (upkeep, set, issuer) = (upkeep.clone(), Arc::clone(&set), issuer.get());
-            let round = thread.run(move || upkeep.tick(&*set, &issuer, now())).await;
+            let passed = last.map_or(0, |last| last.elapsed().as_secs());
+            // What is less than a second counts the next time.
+            last = Some(last.map_or_else(Instant::now, |last| last + Duration::from_secs(passed)));
+            // The machine's own clock: one that steps over jumps would not tell of them.
+            let round = thread.run(move || upkeep.round(&*set, &issuer, system(), passed)).await;
             // A round that panicked is made up for by the next.
             let more = round.is_ok_and(|outcome| {
                 observer.upkeep(&outcome);

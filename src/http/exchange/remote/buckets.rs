@@ -12,26 +12,29 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::sync::Semaphore;
 
-use crate::gateway::{Meter, Rate};
-use crate::http::clock::now;
 use crate::http::issuer_client::IssuerClient;
 use crate::http::problem::ProblemDetails;
+use crate::http::requests::sender;
 use crate::http::wire::SPENT_PATH;
-use crate::protocol::Problem;
+use crate::protocol::{Problem, Sender};
+use crate::quota::Shares;
 
 /// Answers that are passed on at a time; one more is refused as busy.
 const PLACES: usize = 64;
+/// Of one sender.
+const PLACES_EACH: usize = 16;
 
 /// Passes questions on to the issuer, and his answers back as they come. An answer that breaks off there breaks off here.
 pub(super) struct Buckets {
     issuer: IssuerClient,
-    rate: Meter,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 impl Buckets {
-    pub(super) fn new(issuer: IssuerClient, rate: Rate) -> Self {
-        Self { issuer, rate: Meter::new(rate), places: Arc::new(Semaphore::new(PLACES)) }
+    pub(super) fn new(issuer: IssuerClient) -> Self {
+        let (places, shares) = (Arc::new(Semaphore::new(PLACES)), Arc::new(Shares::new(PLACES_EACH)));
+        Self { issuer, places, shares }
     }
 
     pub(super) fn router(buckets: &Arc<Self>) -> Router {
@@ -43,16 +46,15 @@ impl Buckets {
 }
 
 async fn pass(State(buckets): State<Arc<Buckets>>, request: HttpRequest) -> Response {
-    buckets.answer(request.uri().path()).await.unwrap_or_else(|problem| problem.into_response())
+    let sender = sender(request.extensions());
+    buckets.answer(request.uri().path(), sender).await.unwrap_or_else(|problem| problem.into_response())
 }
 
 impl Buckets {
-    async fn answer(&self, path: &str) -> Result<Response, ProblemDetails> {
+    async fn answer(&self, path: &str, sender: Sender) -> Result<Response, ProblemDetails> {
         let busy = || ProblemDetails::new(Problem::Busy, "too many ask which notes are spent");
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        if !self.rate.take(now()) {
-            return Err(busy());
-        }
+        let share = self.shares.take(sender).ok_or_else(busy)?;
         // Nothing of the request but its path, and of that nothing that a server could read in two ways.
         if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte)) || path.contains("..") {
             let detail = "there is no such epoch or prefix";
@@ -67,7 +69,7 @@ impl Buckets {
         let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
         let passed = body.map_frame(move |frame| {
             // It is held as long as the answer lasts.
-            let _ = &place;
+            let _ = (&place, &share);
             frame
         });
         let mut response = Response::new(Body::new(passed));

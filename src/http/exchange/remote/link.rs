@@ -13,8 +13,9 @@ use crate::http::cause::chain;
 use crate::http::clock::now;
 use crate::http::issuer_client::IssuerClient;
 use crate::http::observer::Observer;
-use crate::pipeline::{Current, TaskPool, WorkError};
+use crate::pipeline::Current;
 use crate::protocol::{Credits, Fault, Problem, SpendKey};
+use crate::workers::{TaskPool, WorkError};
 
 /// The pauses between tries: they double.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);

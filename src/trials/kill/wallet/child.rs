@@ -86,7 +86,7 @@ impl Child {
         let words = answer.strip_prefix("spent").expect("what is spent").split_whitespace();
         let spent: Vec<_> = words.map(|hex| Nullifier::from_bytes(&unhex(hex).try_into().unwrap()).unwrap()).collect();
         let mut wallet = self.wallet();
-        for question in wallet.questions(epoch, spent.len() as u64) {
+        for question in wallet.questions(epoch, spent.len() as u64, T0) {
             assert_eq!(wallet.answer(&question, &spent, self.now).unwrap(), [], "nobody else spends its notes");
         }
     }
@@ -117,7 +117,7 @@ impl Child {
             let answer = self.send(&write(&Message::Transfer(sent.transfer)));
             let mut wallet = self.wallet();
             if let Some([give, take]) = answer.as_deref().and_then(settlements).as_deref() {
-                let _ = wallet.accept_transfer(&sent.keys, &[give.clone(), take.clone()]);
+                let _ = wallet.accept_transfer(&sent.keys, &[give.clone(), take.clone()], T0);
             }
             sent.keys.iter().for_each(|key| wallet.release(key));
             return;
@@ -131,7 +131,7 @@ impl Child {
         let answer = self.send(&write(&Message::Open(paid.opening, cost)));
         let mut wallet = self.wallet();
         if let Some([settlement]) = answer.as_deref().and_then(settlements).as_deref() {
-            wallet.accept(&paid.key, settlement).unwrap();
+            wallet.accept(&paid.key, settlement, T0).unwrap();
         }
         wallet.release(&paid.key);
     }

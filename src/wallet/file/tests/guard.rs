@@ -20,7 +20,7 @@ fn copies(world: &World, device: &Device, file: &WalletFile) -> (Vec<PathBuf>, V
         let Ok(Screened::Unknown(spend)) = world.gateway.screen(&paid.opening, &request(), T0) else { panic!() };
         let Ok(Opened::Admitted(spend)) = world.gateway.admit(spend.without_proof(), T0) else { panic!() };
         let settled = world.issuer.settle(&*world.set, &spend, micro(1), T0).unwrap();
-        wallet.accept(&paid.key, settled.settlement()).unwrap();
+        wallet.accept(&paid.key, settled.settlement(), T0).unwrap();
         spent.push(paid.key);
         copy();
     }

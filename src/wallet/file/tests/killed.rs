@@ -104,7 +104,8 @@ fn a_move_that_is_killed_again_and_again_ends_with_one_wallet() {
         for n in 0..200_u8 {
             // So much that it takes a while.
             let payment = PaymentId::from_bytes([n; 32]);
-            let entry = PaymentEntry { number: n.into(), payment, amounts: sixty_and_forty(), minted: None };
+            let (number, amounts) = (n.into(), sixty_and_forty());
+            let entry = PaymentEntry { number, payment, amounts, requested_at: None, minted: None, seal: None };
             wallet.journal.put_payment(&entry).unwrap();
         }
         drop(wallet);

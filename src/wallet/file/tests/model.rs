@@ -49,7 +49,7 @@ pub(super) fn entry(n: u8, other: bool) -> JournalEntry {
         target: "/".repeat(usize::from(n)),
         content: ContentDigest::of(&[n]),
     });
-    let spend = vec![n; [0, 10, 3711, 3712, 3974][usize::from(n % 5)]];
+    let spend = vec![n; [0, 10, 3679, 3680, 3942][usize::from(n % 5)]];
     let (pinned_at, settlement, outcome) = (T0.after(n.into()), None, None);
     JournalEntry { key, lane, index: u64::from(n / 4), spend, pinned_at, request, settlement, outcome }
 }
@@ -134,7 +134,9 @@ proptest! {
                         number: number.into(),
                         payment: PaymentId::from_bytes([id; 32]),
                         amounts: [micro(amount.into()); LANES],
+                        requested_at: (amount % 2 == 0).then_some(T0),
                         minted,
+                        seal: None,
                     };
                     prop_assert_eq!(answer(file.put_payment(&payment)), answer(model.put_payment(&payment)));
                 }
@@ -159,6 +161,7 @@ proptest! {
                         content: None,
                         settlement: None,
                         receipt: None,
+                        mint: None,
                         directories: Vec::new(),
                         heard: vec![HeardNote { at: T0, what: "nothing".to_owned() }],
                     };

@@ -17,6 +17,7 @@ fn lived(world: &World, file: &WalletFile) -> (String, Authorised) {
         content: None,
         settlement: None,
         receipt: None,
+        mint: None,
         directories: Vec::new(),
         heard: Vec::new(),
     };

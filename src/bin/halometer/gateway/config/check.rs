@@ -6,6 +6,7 @@ use super::{
 };
 use halometer::http::issuer_client::{IssuerClient, IssuerClientError};
 use halometer::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN};
+use halometer::http::server::TrustedProxies;
 use halometer::http::upstream::{Upstream, UpstreamLimits};
 use halometer::issuer::{Schedule, ScheduleParts};
 use halometer::protocol::{Credits, Grid, Limits, Price, Tariff, Timestamp, Window};
@@ -18,6 +19,8 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), ConfigError> {
     // A key is read later; here it is asked whether the address is one.
     Upstream::new(&config.upstream.url, None, UpstreamLimits::default())
         .map_err(|error| loaded.error("upstream.url", error.to_string()))?;
+    let proxies = config.limits.trusted_proxies.iter().map(String::as_str);
+    TrustedProxies::new(proxies).map_err(|error| loaded.error("limits.trusted_proxies", error.to_string()))?;
     ranges(loaded)?;
     pricing(loaded)?;
     addresses(loaded)?;
@@ -130,6 +133,7 @@ fn ranges(loaded: &Loaded) -> Result<(), ConfigError> {
         ("directory.session_seconds", directory.session_seconds, 1, 86_400),
         ("directory.evidence_seconds", directory.evidence_seconds, 60, 12 * MONTH),
         ("directory.grid_seconds", directory.grid_seconds, Grid::MIN_STEP, MONTH),
+        ("directory.publish_seconds", directory.publish_seconds.unwrap_or(1), 1, MONTH),
         (
             "beside.hold_seconds",
             loaded.config.beside.as_ref().and_then(|beside| beside.hold_seconds).unwrap_or(1),

@@ -15,6 +15,8 @@ pub struct Loaded {
     pub config: Config,
     /// The file.
     pub file: PathBuf,
+    /// Whether the operator says that the clock is right, however far it moved.
+    pub accept_clock: bool,
     text: String,
 }
 
@@ -64,7 +66,7 @@ impl Loaded {
             let what = without_text(error.message().trim()).replace('\n', ", ");
             ConfigError { file: file.to_owned(), line, key: line.and_then(|line| key_at(text, line)), what }
         })?;
-        let mut loaded = Self { config, file: file.to_owned(), text: text.to_owned() };
+        let mut loaded = Self { config, file: file.to_owned(), accept_clock: false, text: text.to_owned() };
         check::check(&loaded)?;
         loaded.resolve();
         Ok(loaded)

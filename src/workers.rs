@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 /// How many threads, and how much they take on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct WorkerLimits {
     /// Number of threads; each is one core's worth of work. At least 1.
     pub threads: usize,
     /// How many items may wait. One more is refused with [`WorkError::Busy`].
@@ -46,7 +46,7 @@ pub struct WorkerPool<I, O> {
 struct Shared<I, O> {
     state: Mutex<State<I, O>>,
     arrived: Condvar,
-    limits: Limits,
+    limits: WorkerLimits,
 }
 
 struct State<I, O> {
@@ -70,7 +70,7 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
     /// The system's, if a thread cannot be started.
     pub fn start(
         name: &str,
-        limits: Limits,
+        limits: WorkerLimits,
         work: impl Fn(Vec<I>) -> Vec<O> + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -124,7 +124,7 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
 
     /// As [`submit`](Self::submit) or [`submit_alone`](Self::submit_alone), answered by a channel that is there already. It is
     /// given back with an error.
-    pub(super) fn enqueue_for(
+    pub(crate) fn enqueue_for(
         &self,
         reply: oneshot::Sender<O>,
         item: I,
@@ -217,7 +217,7 @@ impl TaskPool {
     /// The system's, if a thread cannot be started.
     pub fn start(name: &str, threads: usize, queue: usize) -> io::Result<Self> {
         let run = |tasks: Vec<Task>| tasks.into_iter().map(|task| task()).collect();
-        WorkerPool::start(name, Limits { threads, queue, batch: 1 }, run).map(Self)
+        WorkerPool::start(name, WorkerLimits { threads, queue, batch: 1 }, run).map(Self)
     }
 
     /// How many tasks wait.
@@ -257,10 +257,10 @@ mod tests {
 
     type Gated = (Arc<WorkerPool<u32, u32>>, mpsc::Receiver<Vec<u32>>, mpsc::Sender<()>);
 
-    const LIMITS: Limits = Limits { threads: 1, queue: 3, batch: 8 };
+    const LIMITS: WorkerLimits = WorkerLimits { threads: 1, queue: 3, batch: 8 };
 
     /// Workers that report each batch and wait for a go-ahead.
-    fn gated(limits: Limits) -> Gated {
+    fn gated(limits: WorkerLimits) -> Gated {
         let (report, batches) = mpsc::channel();
         let (go, gate) = mpsc::channel();
         let gate = Mutex::new(gate);
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_suspect_is_worked_on_alone_and_in_turn() {
-        let (workers, batches, go) = gated(Limits { queue: 8, ..LIMITS });
+        let (workers, batches, go) = gated(WorkerLimits { queue: 8, ..LIMITS });
         let _first = spawn(&workers, 1);
         batches.recv().unwrap();
         let _good = [spawn(&workers, 2), spawn(&workers, 3)];
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn two_threads_share_what_waits() {
-        let (workers, batches, go) = gated(Limits { threads: 2, queue: 8, batch: 8 });
+        let (workers, batches, go) = gated(WorkerLimits { threads: 2, queue: 8, batch: 8 });
         let _busy = [spawn(&workers, 1), spawn(&workers, 2)];
         let first: Vec<_> = (0..2).flat_map(|_| batches.recv().unwrap()).collect();
         assert_eq!(first.len(), 2);
