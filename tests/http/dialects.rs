@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
+use halometer::http::clock::now;
 use halometer::protocol::*;
 use halometer::testing::stack::{StackOptions, UpstreamOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -61,7 +62,8 @@ async fn send(world: &World, target: &str, headers: &str, body: &[u8]) -> (Answe
     let answer = world.raw(&[head.as_bytes(), body].concat()).await.expect("an answer");
     crate::world::until(|| world.held() == 0).await;
     let fetched = world.fetch(&mut caller, &key).await;
-    let cost = (fetched.status == 200).then(|| caller.wallet.accept(&key, &fetched.fetched()).unwrap().cost.micro());
+    let cost =
+        (fetched.status == 200).then(|| caller.wallet.accept(&key, &fetched.fetched(), now()).unwrap().cost.micro());
     (answer, cost)
 }
 

@@ -351,9 +351,8 @@ impl Dialect {
     /// Whether a path of a dialect is written in another case.
     pub(crate) fn is_misspelt(path: &str) -> bool {
         let lower = path.to_ascii_lowercase();
-        let ends = |ending: &&str| lower.ends_with(&ending.to_ascii_lowercase());
-        let other = |dialect: &Self| dialect.endings.iter().any(|ending| ends(ending) && !path.ends_with(ending));
-        core::ptr::eq(Self::of(path), &ANY) && DIALECTS.iter().any(other)
+        let ends = |dialect: &&Self| dialect.endings.iter().any(|end| lower.ends_with(&end.to_ascii_lowercase()));
+        DIALECTS.iter().find(ends).is_some_and(|dialect| dialect.name != Self::of(path).name)
     }
 }
 
@@ -387,7 +386,10 @@ mod tests {
     fn another_prefix_is_the_same_dialect_and_another_case_none() {
         assert_eq!(Dialect::of("/openai/deployments/x/chat/completions").name, "openai-chat");
         assert_eq!(Dialect::of("/v1/models").name, "any");
-        assert!(Dialect::is_misspelt("/V1/Chat/Completions") && Dialect::is_misspelt("/v1/models/x:generatecontent"));
+        assert!(Dialect::is_misspelt("/V1/Chat/Completions") && Dialect::is_misspelt("/v1/Chat/completions"));
+        assert!(
+            !Dialect::is_misspelt("/Team/v1/chat/completions") && Dialect::is_misspelt("/v1/models/x:generatecontent")
+        );
         assert!(!Dialect::is_misspelt("/v1/chat/completions") && !Dialect::is_misspelt("/v1/models"));
     }
 }

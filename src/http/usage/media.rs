@@ -85,7 +85,7 @@ mod tests {
         let picture = "QUJD".repeat(1_000);
         assert_eq!(text_bytes(b"some words, and a-few_more"), 26);
         assert_eq!(text_bytes(format!("{{\"a\":\"{picture}\"}}").as_bytes()), 8);
-        assert_eq!(text_bytes(format!("data:image/png;base64,{picture} x").as_bytes()), 17);
+        assert_eq!(text_bytes(format!("data:image/png;base64,{picture} x").as_bytes()), 24);
         assert_eq!(text_bytes(format!("base64,{}", "x".repeat(9_000)).as_bytes()), 7);
         assert_eq!((text_bytes(&b"x".repeat(9_000)), text_bytes(&b"A".repeat(9_000))), (9_000, 0));
     }

@@ -22,6 +22,12 @@ struct Report {
 impl Report {
     fn read(usage: &Value, form: &Form) -> Self {
         let number = |path: &&str| at(usage, path).and_then(count);
+        let groups = [form.input, form.input_beside, form.output, form.output_beside, form.total];
+        let unusable = |path: &&str| at(usage, path).is_some_and(|value| !value.is_null() && count(value).is_none());
+        // What says something that is no count says nothing that is sure.
+        if groups.into_iter().flatten().any(unusable) {
+            return Self::default();
+        }
         let first = |names: &[&str]| names.iter().find_map(number);
         let all = |names: &[&str]| names.iter().filter_map(number).reduce(u64::saturating_add);
         let plus = |one: Option<u64>, other: Option<u64>| match (one, other) {

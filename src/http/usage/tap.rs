@@ -79,8 +79,11 @@ impl Tap {
             }
             b',' if self.deeper == 0 => self.finish(),
             b':' if self.deeper == 0 => {
+                let within = self.value.is_some();
                 self.begin();
-                return;
+                if !within {
+                    return;
+                }
             }
             _ => {}
         }

@@ -236,6 +236,9 @@ fn event(event: &[u8], seen: &mut dyn FnMut(Seen<'_>) -> bool) -> bool {
 /// What a body is that begins so; whatever is said of it. None if that is too little to tell.
 fn kind(start: &[u8], declared: bool) -> Option<Kind> {
     let events = || Kind::Events { events: Box::default(), tap: Box::default(), removed: false, open: false };
+    if b"\xef\xbb\xbf".starts_with(start) {
+        return None;
+    }
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     let first = *start.first()?;
     if matches!(first, b'{' | b'[') {

@@ -33,7 +33,7 @@ pub(super) struct TokenMeter {
     counter: Counter,
     /// The tokens that the request has at least. It is read when that is wanted, which is after it was paid for.
     least_asked: OnceCell<u64>,
-    /// Whom to ask for the usage of a stream; none who is not asked.
+    /// The service to ask for the usage of a stream; none if it is not asked.
     service: Option<Service>,
     /// Whether the gateway asked.
     added: bool,

@@ -72,7 +72,7 @@ fn every_end_of_a_whole_answer_has_a_price() {
 }
 
 #[test]
-fn the_usage_of_a_stream_is_asked_for_and_taken_out_again_however_it_is_cut() {
+fn usage_is_asked_for_and_taken_out_again_however_it_is_cut() {
     let said = |text: &str| format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}],"usage":null}}"#);
     let usage = r#"data: {"choices":[],
 data: "usage":{"prompt_tokens":11,"completion_tokens":7}}"#;
@@ -341,7 +341,7 @@ fn what_was_added_reaches_nobody_who_did_not_ask() {
 }
 
 #[test]
-fn words_above_what_is_paid_for_stop_a_stream_and_nothing_else_does() {
+fn only_words_above_what_is_paid_for_stop_a_stream() {
     let least = |delta: &dyn Fn(&str) -> Value, text: &str| {
         let mut meter = meter(CHAT, "");
         meter.head(&mut head(200, STREAM));

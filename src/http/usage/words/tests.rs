@@ -30,7 +30,7 @@ fn texts() -> Vec<String> {
     texts.push("=-=-".repeat(200));
     texts.push("QUJDREVGabcd0192+/xYz".repeat(40));
     texts.push("x".repeat(40_000));
-    texts.push("he's they'll I'D we've".repeat(40));
+    texts.push("it's they'll I'D we've".repeat(40));
     texts.push("🙂👩‍👩‍👧‍👦 ok 🇨🇭".repeat(40));
     texts
 }
