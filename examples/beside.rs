@@ -44,7 +44,7 @@ struct Prices(FixedPricing);
 
 impl Pricing for Prices {
     fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
-        self.0.meter(call).or_else(|NotSold| ReportedPricing::new().meter(call))
+        self.0.meter(call).or_else(|_| ReportedPricing::new().meter(call))
     }
 }
 

@@ -36,6 +36,7 @@
 pub mod beside;
 pub mod cause;
 pub mod clock;
+mod coding;
 mod content_digest;
 #[cfg(feature = "server")]
 pub mod exchange;

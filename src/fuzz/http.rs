@@ -1,13 +1,11 @@
 //! Targets: what comes in HTTP: the payment scheme, and what services answer.
 
-use std::collections::HashMap;
-
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 use super::samples::SAMPLES;
 use crate::http::payment::{Challenge, Credential, MAX_HEADER_LINE, Payload};
 use crate::http::sse::{self, Events, Piece};
-use crate::http::usage::{Usage, UsageTap};
+use crate::http::usage::{Documents, Reports};
 use crate::testing::fuzz::planted;
 use crate::testing::world::GATEWAY;
 
@@ -49,23 +47,27 @@ pub(super) fn challenge_seeds() -> Vec<Vec<u8>> {
     vec![value.into_bytes(), beside.into_bytes()]
 }
 
-/// However an answer is cut, and whatever it is: the same usage; and that of a whole JSON object is what serde finds. Names with
-/// escapes are told apart by other tests. The planted fault loses a byte at each cut.
+/// However an answer is cut, and whatever it is: the same reports; and those of a whole JSON object are what serde finds. The planted
+/// fault loses a byte at each cut.
 pub(super) fn usage(bytes: &[u8]) {
-    let whole = Usage::reported(bytes);
-    for size in [1, 2, 7, 64] {
-        let mut tap = UsageTap::default();
+    let read = |size: usize| {
+        let (mut documents, mut reports) = (Documents::default(), Reports::default());
         for chunk in bytes.chunks(size) {
-            tap.push(if planted() && size == 7 { &chunk[1..] } else { chunk });
+            let chunk = if planted() && size == 7 { &chunk[1..] } else { chunk };
+            documents.push(chunk, &mut |value| {
+                reports.read(&value);
+            });
         }
-        assert_eq!(tap.usage(), whole, "by {size}");
+        (reports.input(), reports.output())
+    };
+    let whole = read(bytes.len().max(1));
+    for size in [1, 2, 7, 64] {
+        assert_eq!(read(size), whole, "by {size}");
     }
-    if bytes.contains(&b'\\') {
-        return;
-    }
-    if let Ok(members) = serde_json::from_slice::<HashMap<String, Box<RawValue>>>(bytes) {
-        let found = members.get("usage").and_then(|usage| Usage::read(usage.get().as_bytes()));
-        assert_eq!(whole, found);
+    if let Ok(value @ Value::Object(_)) = serde_json::from_slice(bytes) {
+        let mut reports = Reports::default();
+        reports.read(&value);
+        assert_eq!((reports.input(), reports.output()), whole);
     }
 }
 
@@ -89,7 +91,7 @@ pub(super) fn events(bytes: &[u8]) {
         for chunk in bytes.chunks(size) {
             let chunk = if planted() && size == 3 { chunk.strip_prefix(b"\n").unwrap_or(chunk) } else { chunk };
             for piece in events.push(chunk) {
-                let (Piece::Event(part) | Piece::Rest(part) | Piece::Lost(part)) = &piece;
+                let (Piece::Event(part) | Piece::Rest(part) | Piece::Part(part) | Piece::LastPart(part)) = &piece;
                 out.extend_from_slice(part);
                 if let Piece::Event(event) = &piece {
                     found.extend(sse::data(event));

@@ -52,7 +52,7 @@ use tokio::sync::Semaphore;
 
 use super::observer::Observer;
 use super::pattern::RoutePattern;
-use super::pricing::{Call, Meter, Pricing, Rates};
+use super::pricing::{Call, Meter, NotSold, Pricing, Rates};
 use super::problem::ProblemDetails;
 use super::requests::sender;
 use crate::clearing::RemoteGateway;
@@ -241,7 +241,14 @@ impl Exchange {
         let Parts { method, headers, .. } = &received.parts;
         let call = Call { method, target: &received.target, headers, body: &received.body };
         let meter = self.pricing.meter(&call);
-        meter.map_err(|error| ProblemDetails::plain(StatusCode::NOT_FOUND, error.to_string()))
+        meter.map_err(|error| {
+            let status = match error {
+                NotSold::Path => StatusCode::NOT_FOUND,
+                NotSold::Malformed(_) => StatusCode::BAD_REQUEST,
+                NotSold::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            };
+            ProblemDetails::plain(status, error.to_string())
+        })
     }
 
     /// What a charge is spent by.

@@ -138,6 +138,6 @@ struct Reachable {
 
 impl Pricing for Reachable {
     fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
-        if self.upstream.accepts(call.target) { self.pricing.meter(call) } else { Err(NotSold) }
+        if self.upstream.accepts(call.target) { self.pricing.meter(call) } else { Err(NotSold::Path) }
     }
 }

@@ -29,6 +29,11 @@ pub trait Observer: Send + Sync {
         let _ = error;
     }
 
+    /// What the service behind showed that its operator should know. Says nothing of any call.
+    fn service_noticed(&self, notice: &str) {
+        let _ = notice;
+    }
+
     /// The issuer elsewhere did not answer, refuses this gateway, or shows a directory that is not taken. Says nothing of any call.
     fn issuer_failed(&self, reason: &str) {
         let _ = reason;

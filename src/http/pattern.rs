@@ -6,8 +6,8 @@ use http::Method;
 
 /// A method and a pattern of paths, as in `GET /v1/models`, `* /images/*` or `POST /v1/**`.
 ///
-/// `*` in the place of the method is any method; `GET` is `HEAD` as well. `*` in the path is any one segment, and `**`, at its end, any
-/// number of them, none included. Everything else is compared byte by byte.
+/// `*` in the place of the method is any method; `GET` is `HEAD` as well. `*` in the path is any one segment, `*:name` any one that ends with
+/// `:name`, and `**`, at its end, any number of segments, none included. Everything else is compared byte by byte.
 ///
 /// Services differ in what they make of `..`, of empty segments and of encoded slashes. So that no path is one thing to the gateway and
 /// another to the service, a path with any of them (or with `.`, a backslash, or one of these encoded) matches no pattern.
@@ -22,6 +22,8 @@ pub struct RoutePattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Any,
+    /// Anything, and this.
+    Ending(String),
     Exactly(String),
 }
 
@@ -50,12 +52,16 @@ impl FromStr for RoutePattern {
         for segment in path.split('/').filter(|_| !(path.is_empty() && open)) {
             segments.push(match segment {
                 "*" => Segment::Any,
+                text if text.starts_with("*:") && !text[2..].contains(['*', '?', '#', ' ']) => {
+                    Segment::Ending(text[1..].to_owned())
+                }
                 text if text.contains(['*', '?', '#', ' ']) => return Err(error()),
                 text => Segment::Exactly(text.to_owned()),
             });
         }
         let plain = |index: usize, segment: &Segment| match segment {
             Segment::Any => true,
+            Segment::Ending(text) => is_plain(text) && text.len() > 1,
             // `/` and a trailing slash are empty segments, at the end only.
             Segment::Exactly(text) => is_plain(text) && (!text.is_empty() || (index + 1 == segments.len() && !open)),
         };
@@ -81,9 +87,37 @@ impl RoutePattern {
         let fits = if self.open { parts.len() >= self.segments.len() } else { parts.len() == self.segments.len() };
         fits && self.segments.iter().zip(parts).all(|(segment, part)| match segment {
             Segment::Any => !part.is_empty(),
+            Segment::Ending(text) => part.len() > text.len() && part.ends_with(text.as_str()),
             Segment::Exactly(text) => text == part,
         })
     }
+}
+
+/// Whether a path is written in the one way that no reader changes: segments that are not empty, no `.` and `..`, no trailing slash, no
+/// parameters of segments, and encoded only what must be, in capitals.
+pub(crate) fn is_normal(path: &str) -> bool {
+    let segment = |segment: &str| !matches!(segment, "" | "." | "..") && is_normal_segment(segment);
+    path.strip_prefix('/').is_some_and(|rest| rest.is_empty() || rest.split('/').all(segment))
+}
+
+fn is_normal_segment(segment: &str) -> bool {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let mut rest = segment.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if unreserved(*first) || b"!$&'()*+,=:@".contains(first) {
+            continue;
+        }
+        let digit = |byte: u8| (byte as char).to_digit(16).filter(|_| !byte.is_ascii_lowercase());
+        let (b'%', [high, low, after @ ..]) = (*first, after) else { return false };
+        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return false };
+        let byte = (high * 16 + low) as u8;
+        if unreserved(byte) || byte.is_ascii_control() || b"/\\;%".contains(&byte) {
+            return false;
+        }
+        rest = after;
+    }
+    true
 }
 
 /// Whether a segment is the same to everybody who reads it.
@@ -115,6 +149,8 @@ mod tests {
             ("GET /**", "/"),
             ("GET /**", "/a/b"),
             ("GET /a/", "/a/"),
+            ("GET /m/*:run", "/m/x:run"),
+            ("GET /m/*:run", "/m/x:y:run"),
         ] {
             assert!(matches(pattern, Method::GET, path), "{pattern} {path}");
             assert!(matches(pattern, Method::HEAD, path), "{pattern} {path}");
@@ -129,6 +165,9 @@ mod tests {
             ("GET /v1/**", "/v2/a"),
             ("GET /v1/**", "/v1x"),
             ("GET /a/", "/a"),
+            ("GET /m/*:run", "/m/:run"),
+            ("GET /m/*:run", "/m/run"),
+            ("GET /m/*:run", "/m/x:run/y"),
             ("GET /**", "*"),
         ] {
             assert!(!matches(pattern, Method::GET, path), "{pattern} {path}");
@@ -153,6 +192,47 @@ mod tests {
         ] {
             assert!(!matches("GET /free/**", Method::GET, path), "{path}");
             assert!(!matches("* /**", Method::GET, path), "{path}");
+        }
+    }
+
+    #[test]
+    fn one_way_of_writing_a_path_is_normal() {
+        for path in [
+            "/",
+            "/v1/chat/completions",
+            "/v1beta/models/gemini-2.5-pro:generateContent",
+            "/a/%20x%C3%A9/~b_c",
+            "/a@b+c",
+        ] {
+            assert!(is_normal(path), "{path}");
+        }
+        for path in [
+            "",
+            "v1",
+            "*",
+            "//v1",
+            "/v1//chat",
+            "/v1/chat/",
+            "/v1\\chat",
+            "/v1/chat;x=1",
+            "/v1/./chat",
+            "/v1/../chat",
+            "/v1/%2e%2e/chat",
+            "/v1/ch%61t",
+            "/v1/ch%41t",
+            "/v1/a%2Fb",
+            "/v1/a%5Cb",
+            "/v1/a%3Bb",
+            "/v1/a%00b",
+            "/v1/a%c3%a9",
+            "/v1/a%",
+            "/v1/a%2",
+            "/v1/a%zz",
+            "/v1/a b",
+            "/v1/é",
+            "/v1/{x}",
+        ] {
+            assert!(!is_normal(path), "{path}");
         }
     }
 

@@ -8,10 +8,12 @@
 //! | what happened | [`FixedPricing`] | [`BytePricing`] | [`HeaderPricing`], [`ReportedPricing`] | [`TokenPricing`] |
 //! | --- | --- | --- | --- | --- |
 //! | a whole answer | the route's item | its bytes and the request's | what was reported | the answer's `usage` |
-//! | the same, and nothing was reported | | | what is set for it, or the charge | an estimate of request and answer |
+//! | the same, and nothing was reported | | | what is set for it, or the charge | an estimate of request and answer; nothing if the answer is empty or an error |
+//! | the same, of pictures or sound | | | | it is withheld, at no cost; the charge if it is too long to be withheld |
+//! | an answer that the meter cannot read | | | | it is withheld, at no cost |
 //! | an answer that is no success (3xx, 4xx, 5xx) | nothing | nothing | what was reported, or nothing | nothing |
 //! | the service could not be reached | nothing | nothing | nothing | nothing |
-//! | it failed, and the caller got nothing of its answer | nothing | nothing | nothing | the estimate of the request |
+//! | it failed, and the caller got nothing of its answer | nothing | nothing | nothing | the `usage` so far, or nothing |
 //! | it broke off in an answer that was passed on | nothing | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
 //! | the caller hung up on a stream, or cancelled, before the answer | the route's item | the request's bytes | what was reported, or what is set for it | the estimate of the request |
 //! | the same, in the answer | the route's item | the bytes so far | what was reported, or what is set for it | the `usage` so far, or the estimate so far |
@@ -33,7 +35,7 @@ pub use header::HeaderPricing;
 pub(crate) use rates::Rates;
 pub use reported::{Report, ReportedPricing};
 pub use sold::SoldRoutes;
-pub use tokens::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
+pub use tokens::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing, UnknownDialect, Vocabulary};
 
 use ::bytes::Bytes;
 use http::{HeaderMap, Method, request, response};
@@ -108,17 +110,27 @@ pub enum End {
     CapReached,
 }
 
-/// A request that is not for sale. It is answered 404, and nothing is spent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no such path")]
-pub struct NotSold;
+/// Why a request is not for sale. Nothing is spent. The caller is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSold {
+    /// What it asks for is not. It is answered 404.
+    #[error("there is no such path")]
+    Path,
+    /// It may be read in more than one way, or asks for an answer whose price nobody would say. It is answered 400.
+    #[error("{0}")]
+    Malformed(String),
+    /// Its body is of a kind, or in a coding, that is not read here. It is answered 415.
+    #[error("{0}")]
+    Unsupported(String),
+}
 
 /// What calls cost.
 pub trait Pricing: Send + Sync {
     /// A meter for this call. Nothing is done yet, and nothing spent.
     ///
     /// # Errors
-    /// [`NotSold`].
+    /// [`NotSold`]; nothing is spent then.
     fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold>;
 }
 
@@ -163,6 +175,18 @@ pub trait Meter: Send {
     /// A chunk of the answer's body. Gives what of it is passed on, which may be empty, and less or more than came.
     fn chunk(&mut self, chunk: Bytes) -> Bytes {
         chunk
+    }
+
+    /// Why nothing more of the answer may be passed on: it cannot be priced, as it cannot be read or says no usage where nothing else tells
+    /// what it cost. It is asked for after the head, after each chunk and after the [last words](Self::last_words). An answer of which
+    /// nothing was passed on is withheld then, and ends as [`End::Failed`]; another breaks off. None by default.
+    fn unpriced(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What the operator should be told of this service, once. It says nothing of the call. None by default.
+    fn notice(&mut self) -> Option<String> {
+        None
     }
 
     /// The trailers of the answer, of which the meter may take things out.

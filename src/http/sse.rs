@@ -14,9 +14,11 @@ pub(crate) struct Events {
     seen: usize,
     /// Where its last line begins.
     line: usize,
+    /// Whether that is in what was given away already.
+    within: bool,
     /// Whether what was looked at last is a carriage return, whose line feed may follow.
     after_return: bool,
-    /// An event was longer than is looked into: nothing is cut any more.
+    /// The event is longer than is held.
     lost: bool,
 }
 
@@ -27,8 +29,10 @@ pub(crate) enum Piece {
     Event(Bytes),
     /// The line feed of the carriage return that the event before ended with.
     Rest(Bytes),
-    /// What is not cut into events any more.
-    Lost(Bytes),
+    /// A part of an event that is longer than is held.
+    Part(Bytes),
+    /// The last part of it.
+    LastPart(Bytes),
 }
 
 impl Events {
@@ -36,7 +40,7 @@ impl Events {
     pub(crate) fn push(&mut self, chunk: &[u8]) -> Vec<Piece> {
         self.held.extend_from_slice(chunk);
         let mut pieces = Vec::new();
-        while self.seen < self.held.len() && !self.lost {
+        while self.seen < self.held.len() {
             let byte = self.held[self.seen];
             let follows = core::mem::take(&mut self.after_return) && byte == b'\n';
             if follows && self.seen == 0 {
@@ -48,17 +52,20 @@ impl Events {
                 // Of a line that has ended.
                 self.line = self.seen;
             } else if byte == b'\n' || byte == b'\r' {
-                let empty = self.seen - 1 == self.line;
-                self.line = self.seen;
+                let empty = self.seen - 1 == self.line && !self.within;
+                (self.line, self.within) = (self.seen, false);
                 self.after_return = byte == b'\r';
                 if empty {
-                    pieces.push(Piece::Event(self.cut()));
+                    let lost = core::mem::take(&mut self.lost);
+                    let event = self.cut();
+                    pieces.push(if lost { Piece::LastPart(event) } else { Piece::Event(event) });
                 }
             }
         }
-        if self.held.len() > LONGEST || self.lost {
+        if self.held.len() > LONGEST || (self.lost && !self.held.is_empty()) {
             self.lost = true;
-            pieces.push(Piece::Lost(self.rest()));
+            self.within = self.line < self.seen;
+            pieces.push(Piece::Part(self.rest()));
         }
         pieces
     }
@@ -109,7 +116,7 @@ mod tests {
 
     fn all(pieces: Vec<Piece>) -> Vec<Bytes> {
         let bytes = |piece| match piece {
-            Piece::Event(bytes) | Piece::Rest(bytes) | Piece::Lost(bytes) => bytes,
+            Piece::Event(bytes) | Piece::Rest(bytes) | Piece::Part(bytes) | Piece::LastPart(bytes) => bytes,
         };
         pieces.into_iter().map(bytes).collect()
     }
@@ -144,15 +151,28 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_end_is_passed_on_and_not_kept() {
-        let mut events = Events::default();
-        let mut passed = 0;
-        for _ in 0..40 {
-            passed += all(events.push(&[b'x'; 100_000])).iter().map(Bytes::len).sum::<usize>();
-            assert!(events.held.len() <= LONGEST + 100_000);
+    fn a_long_event_is_passed_on_and_the_next_is_read() {
+        for newline in ["\n", "\r\n", "\r"] {
+            let mut events = Events::default();
+            let mut passed = 0;
+            for _ in 0..40 {
+                passed += all(events.push(&[b'x'; 100_000])).iter().map(Bytes::len).sum::<usize>();
+                assert!(events.held.len() <= LONGEST + 100_000);
+            }
+            let ending = format!("{newline}data: y{newline}{newline}data: z{newline}{newline}");
+            let (mut parts, mut after) = (Vec::new(), Vec::new());
+            for byte in ending.as_bytes() {
+                for piece in events.push(&[*byte]) {
+                    match piece {
+                        Piece::Event(event) => after.push(data(&event).unwrap()),
+                        Piece::Part(part) | Piece::LastPart(part) | Piece::Rest(part) => parts.extend(part),
+                    }
+                }
+            }
+            parts.extend(events.rest());
+            assert_eq!((passed, after), (4_000_000, vec![b"z".to_vec()]), "{newline:?}");
+            let lost = String::from_utf8(parts).unwrap();
+            assert!(lost.starts_with(&format!("{newline}data: y{newline}")), "{lost:?}");
         }
-        passed += events.rest().len();
-        assert_eq!(passed, 4_000_000);
-        assert_eq!(events.push(b"\n\ndata: x\n\n"), [Piece::Lost(Bytes::from_static(b"\n\ndata: x\n\n"))]);
     }
 }

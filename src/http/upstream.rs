@@ -13,7 +13,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use reqwest::Url;
 
+use self::connects::NoteConnects;
 use super::tls::{with_tls, without_tls};
+
+mod connects;
 
 /// Headers that belong to one connection and are never passed on (RFC 9110, section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -31,6 +34,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 #[derive(Clone)]
 pub struct Upstream {
     client: reqwest::Client,
+    /// One that keeps no connections.
+    fresh: reqwest::Client,
     base: Url,
     /// `Authorization` for the service: the operator's, never a caller's.
     authorization: Option<HeaderValue>,
@@ -141,14 +146,20 @@ impl Upstream {
                 Some(value)
             }
         };
-        let builder = reqwest::Client::builder()
-            .connect_timeout(limits.connect_timeout)
-            .timeout(limits.timeout)
-            // A redirect would carry the operator's key, or a caller's question, to a place the operator did not name.
-            .redirect(reqwest::redirect::Policy::none());
-        let client = if base.scheme() == "https" { with_tls(builder).build() } else { without_tls(builder).build() }
-            .map_err(UpstreamConfigError::Client)?;
-        Ok(Self { client, base, authorization, max_response: limits.max_response, timeout: limits.timeout })
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(limits.connect_timeout)
+                .timeout(limits.timeout)
+                .connector_layer(NoteConnects)
+                // A redirect would carry the operator's key, or a caller's question, to a place the operator did not name.
+                .redirect(reqwest::redirect::Policy::none())
+        };
+        let build = |builder: reqwest::ClientBuilder| {
+            let builder = if base.scheme() == "https" { with_tls(builder) } else { without_tls(builder) };
+            builder.build().map_err(UpstreamConfigError::Client)
+        };
+        let (client, fresh) = (build(builder())?, build(builder().pool_max_idle_per_host(0))?);
+        Ok(Self { client, fresh, base, authorization, max_response: limits.max_response, timeout: limits.timeout })
     }
 
     /// How long a call may take.
@@ -190,7 +201,17 @@ impl Upstream {
         // there, but which version it will be is not known yet, and over HTTP/2 what `Connection` names is taken out.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         let body = body.collect().await.map_err(|error| UpstreamError::from_service(error.into()))?.to_bytes();
-        let sent = self.client.request(parts.method, url).headers(headers).body(body).send().await;
+        let request = |client: &reqwest::Client| {
+            client.request(parts.method.clone(), url.clone()).headers(headers.clone()).body(body.clone()).send()
+        };
+        let (mut sent, connected) = connects::noted(request(&self.client)).await;
+        // A service closes a kept connection when it likes, which may be just when it is used.
+        if let Err(error) = &sent
+            && !connected
+            && connects::is_closed(error)
+        {
+            sent = request(&self.fresh).await;
+        }
         let (mut parts, body) = Response::<reqwest::Body>::from(sent.map_err(classify)?).into_parts();
         parts.headers = end_to_end(&parts.headers);
         Ok(Response::from_parts(parts, Body::new(Answer { body, read: 0, max: self.max_response })))

@@ -1,14 +1,27 @@
-//! What a call used, by OpenAI's `usage`, and the gateway's own estimate where the upstream does not say.
+//! What a call used, as services say it in their dialects, and the gateway's own estimate where they do not.
 
 mod ask;
+mod body;
 mod demand;
+mod dialects;
+mod documents;
+mod media;
 mod members;
+mod paths;
+mod reports;
 mod tap;
+mod words;
 
 pub(crate) use ask::{Asked, ask_for_usage};
-pub(crate) use demand::{characters, least_asked, may_name, most_answered};
-use serde::Deserialize;
-pub(crate) use tap::UsageTap;
+pub(crate) use body::check;
+pub(crate) use demand::{least_asked, may_name, most_answered};
+pub(crate) use dialects::{Body, DIALECTS, Dialect, STARTS};
+pub(crate) use documents::{Documents, read};
+pub(crate) use media::{has_media, text_bytes};
+pub(crate) use paths::{at, each};
+pub(crate) use reports::Reports;
+pub(crate) use tap::Tap;
+pub(crate) use words::{Counter, WordCount};
 
 /// Bytes of text to a token, for estimates. Low for English, so that an estimate is above the truth rather than below; never
 /// above the cap, whatever it says.
@@ -23,48 +36,20 @@ pub struct Usage {
     pub output: u64,
 }
 
-/// Chat completions and completions say `prompt` and `completion`; responses say `input` and `output`; embeddings have no output.
-/// Services that say both mean the same by them. Anthropic's messages say apart what of the input was written to a cache or read there.
-#[derive(Deserialize)]
-struct Wire {
-    prompt_tokens: Option<u64>,
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-}
-
 impl Usage {
-    /// Reads the `usage` of a response body. None if the body is no JSON object, or has no usable `usage`: it is missing,
-    /// null, negative or fractional.
+    /// Reads what a response body reports, in any dialect. None if the body is no JSON object, or does not say what was read: it says
+    /// nothing, or nothing usable (null, negative, fractional).
     pub fn reported(response: &[u8]) -> Option<Self> {
-        let mut tap = UsageTap::default();
-        tap.push(response);
-        tap.usage()
+        let (mut reports, mut documents) = (Reports::default(), Documents::default());
+        documents.push(response, &mut |value| {
+            reports.read(&value);
+        });
+        reports.input().map(|input| Self { input, output: reports.output().unwrap_or(0) })
     }
 
     /// What request and response would have used, by their length in bytes.
     pub fn estimated(request: u64, response: u64) -> Self {
         Self { input: request.div_ceil(BYTES_PER_TOKEN), output: response.div_ceil(BYTES_PER_TOKEN) }
-    }
-
-    /// Reads a `usage` by itself.
-    pub(crate) fn read(usage: &[u8]) -> Option<Self> {
-        Self::of(serde_json::from_slice(usage).ok()?)
-    }
-
-    /// The same of one that is parsed.
-    pub(crate) fn of_value(usage: &serde_json::Value) -> Option<Self> {
-        Self::of(Wire::deserialize(usage).ok()?)
-    }
-
-    fn of(wire: Wire) -> Option<Self> {
-        // Who says `input` does not count these in it; who says `prompt` does.
-        let cached = [wire.cache_creation_input_tokens, wire.cache_read_input_tokens].into_iter().flatten();
-        let apart = || Some(cached.fold(wire.input_tokens?, u64::saturating_add));
-        let input = wire.prompt_tokens.or_else(apart)?;
-        Some(Self { input, output: wire.completion_tokens.or(wire.output_tokens).unwrap_or(0) })
     }
 }
 
@@ -99,6 +84,7 @@ mod tests {
             "[]",
             "{}",
             "data: {}",
+            r#"[{"usages":1}]"#,
             r#"{"usage":null}"#,
             r#"{"usage":{}}"#,
             r#"{"usage":{"completion_tokens":1}}"#,

@@ -162,7 +162,7 @@ impl Stack {
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
         let StackOptions { upstream, limits, adjust, records, upkeep_every, quotas, listen: address, free, pricing } =
             options;
-        let pricing = pricing.unwrap_or_else(|| Box::new(TokenPricing));
+        let pricing = pricing.unwrap_or_else(|| Box::new(TokenPricing::new()));
         let (chat, upstream) = match upstream {
             Some(service) => (None, service),
             None => {

@@ -93,7 +93,7 @@ impl Pricing for Prices {
         match call.path() {
             path if path.starts_with("/fixed/") => self.0.meter(call),
             path if path.starts_with("/dear") => Ok(Box::new(Dear)),
-            path if path.starts_with("/absent") => Err(NotSold),
+            path if path.starts_with("/absent") => Err(NotSold::Path),
             _ => ReportedPricing::new().meter(call),
         }
     }

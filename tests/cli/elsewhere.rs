@@ -201,7 +201,7 @@ fn callers_whose_gateway_is_gone_ask_the_issuer() {
     let its_host = format!("127.0.0.1:{}", away.port);
     let keys = ProvingKeys::new();
     let spend = |wallet: &mut Wallet<MemoryJournal>, lane| {
-        let request = Request::new(&its_host, "POST", "/v1/any", ContentDigest::of(b"")).unwrap();
+        let request = Request::new(&its_host, "POST", "/v1/chat/completions", ContentDigest::of(b"")).unwrap();
         let job = wallet.plan(LaneId { payment: 0, lane }, &id, Credits::from_micro(CLASS), now()).unwrap();
         let key = keys.of(&job.epoch_key());
         let ready = job.prove(&key, &mut rand::rng()).unwrap();
@@ -213,7 +213,7 @@ fn callers_whose_gateway_is_gone_ask_the_issuer() {
     let reported = RUNTIME.block_on(async {
         let (client, url) = (web().tls_certs_only([]).build().unwrap(), format!("http://127.0.0.1:{inner}"));
         let asked = client.get(format!("{url}/check/nginx")).header(SECRET_HEADER, secret);
-        let asked = asked.header("x-original-method", "POST").header("x-original-uri", "/v1/any");
+        let asked = asked.header("x-original-method", "POST").header("x-original-uri", "/v1/chat/completions");
         let asked = asked.header("x-original-host", &its_host).header("authorization", credential.to_header_value());
         let decided = asked.send().await.unwrap();
         assert_eq!(decided.status(), 200, "{decided:?}");

@@ -381,8 +381,11 @@ fn other_prices_are_taken_up_while_calls_run_and_a_broken_file_changes_nothing()
         house.edit(|text| text.replace(broken, "output_token = { credits = 18 }"));
     }
     let elsewhere = || RUNTIME.block_on(call_at(&payer, "/v1/batches"));
-    assert!(elsewhere().is_some(), "it is the service's to say that there is no such path");
-    house.edit(|text| text.replace("# sold = [\"POST /v1/chat", "sold = [\"POST /v1/chat"));
+    assert!(elsewhere().is_none(), "by default what no dialect knows is not sold");
+    house.edit(|text| text.replace("# sold = [\"dialects", "sold = [\"everything\", \"dialects"));
+    gateway.signal("-HUP");
+    until("everything is sold", || elsewhere().is_some().then_some(()));
+    house.edit(|text| text.replace("sold = [\"everything\", \"dialects", "sold = [\"dialects"));
     gateway.signal("-HUP");
     until("sold no more", || elsewhere().is_none().then_some(()));
     // Without a signal, and with something that has to wait.
@@ -397,6 +400,7 @@ fn other_prices_are_taken_up_while_calls_run_and_a_broken_file_changes_nothing()
 #[test]
 fn the_log_holds_nothing_that_links_a_caller() {
     let house = House::new();
+    house.edit(|text| text.replace("# sold = [\"dialects", "sold = [\"everything\", \"dialects"));
     let mut gateway = house.start();
     let (secret, payment) = (rand::random(), gateway.pay());
     // One note, spent twice: by a wallet and by its copy.

@@ -172,13 +172,13 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
     assert!(text.starts_with("HTTP 200") && text.contains("\r\n\r\n{"), "{text}");
     assert!(!text.to_lowercase().contains("payment-receipt"), "{text}");
     assert!(said(&plain).contains("of 16000 micro-credits"), "{}", said(&plain));
-    let missing = owner.json("w", &["call", "/v1/nothing-here"], 1);
+    let missing = owner.json("w", &["call", "/v1/embeddings", "-d", "{}"], 1);
     assert_eq!(missing["status"], 404, "another answer is an answer: {missing}");
 
     let history = owner.json("w", &["history", "--limit", "2"], 0);
     let newest = &history[0];
     assert_eq!(history.as_array().unwrap().len(), 2);
-    assert_eq!((&newest["method"], &newest["target"]), (&"GET".into(), &"/v1/nothing-here".into()));
+    assert_eq!((&newest["method"], &newest["target"]), (&"POST".into(), &"/v1/embeddings".into()));
     assert_eq!((&newest["state"], &newest["kind"]), (&"settled".into(), &"call".into()));
     let all = owner.json("w", &["history"], 0);
     let spent: u64 = all.as_array().unwrap().iter().map(|row| micro(&row["cost"])).sum();

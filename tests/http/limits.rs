@@ -139,7 +139,7 @@ async fn a_set_that_cannot_be_asked_admits_nothing() {
     let layer = PaymentLayer::start(PaymentLayerParts {
         gateway: Arc::new(Gateway::new(parts, now()).unwrap()),
         issuer: world.stack.shared_issuer(),
-        pricing: Box::new(TokenPricing),
+        pricing: Box::new(TokenPricing::new()),
         free: Vec::new(),
         observer: Arc::new(NoObserver),
         limits: GatewayLimits::default(),

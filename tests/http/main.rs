@@ -4,6 +4,7 @@
 #![allow(missing_docs)]
 
 mod cancel;
+mod dialects;
 mod front;
 mod hang_ups;
 mod house;

@@ -176,7 +176,7 @@ fn used(input: u64, output: u64) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_of_more_tokens_than_the_charge_pays_for_is_withheld() {
     let asked: Arc<AtomicU64> = Arc::default();
-    let selling = |usage| selling(TokenPricing, model(usage, asked.clone()));
+    let selling = |usage| selling(TokenPricing::new(), model(usage, asked.clone()));
     // 2 credits for a token of the request, 8 for one of the answer.
     let (answer, cost) = call(&selling(used(100, 475)).await).await;
     assert_eq!((answer.status, cost), (200, CLASS.micro()));
@@ -194,10 +194,10 @@ async fn an_answer_of_more_tokens_than_the_charge_pays_for_is_withheld() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_of_more_words_than_the_charge_pays_for_is_refused_and_costs_nothing() {
     let asked: Arc<AtomicU64> = Arc::default();
-    let world = selling(TokenPricing, model(used(1, 1), asked.clone())).await;
-    // 8 characters to a token of 2 credits: 16,000 of words, not counting the spaces between them.
+    let world = selling(TokenPricing::new(), model(used(1, 1), asked.clone())).await;
+    // A token each, of which two count as one of 2 credits: 4,000 of words.
     let question = |words: usize| format!(r#"{{"stream":true,"messages":["{}"]}}"#, "words ".repeat(words));
-    for (words, cost) in [(3_202, 0), (3_200, 10)] {
+    for (words, cost) in [(4_100, 0), (3_900, 10)] {
         let (mut caller, body) = (world.caller(), question(words));
         let (key, opening) = caller.pay_to_ask(&world, &body);
         let answer = world.post(TARGET, Some(&world.opening(&opening)), &body).await;

@@ -93,7 +93,9 @@ async fn any_request_is_passed_on_and_its_answer_comes_back_as_it_was_given() {
             [("content-type", "text/plain"), ("x-of-the-service", "yes"), ("connection", "x-hop"), ("x-hop", "1")];
         (StatusCode::ACCEPTED, headers, what)
     });
-    let world = World::selling(service).await;
+    // By bytes, as by tokens not every path is sold.
+    let pricing = Some(Box::new(BytePricing::new().request(INPUT_TOKEN).answer(OUTPUT_TOKEN)) as _);
+    let world = World::selling_with(service, StackOptions { pricing, ..StackOptions::default() }).await;
     let proxied = Proxied::new(&world).await;
     for (method, target, body) in [
         (Method::GET, "/v1/models", ""),
@@ -233,7 +235,8 @@ async fn a_header_is_passed_on_where_its_owner_says_so_and_what_pays_never() {
 async fn a_hundred_requests_at_once_are_all_answered_and_the_balance_is_exact() {
     let service = Router::new().fallback(|body: Bytes| async move {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let number: u64 = String::from_utf8_lossy(&body).parse().unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let number = &body["number"];
         format!(r#"{{"number":{number},"usage":{{"prompt_tokens":10,"completion_tokens":10}}}}"#)
     });
     let world = World::selling(service).await;
@@ -243,7 +246,12 @@ async fn a_hundred_requests_at_once_are_all_answered_and_the_balance_is_exact() 
         .map(|number| {
             let proxied = Arc::clone(&proxied);
             tokio::spawn(async move {
-                let sent = proxied.request(Method::POST, TARGET).body(number.to_string()).send().await.unwrap();
+                let sent = proxied
+                    .request(Method::POST, TARGET)
+                    .body(format!(r#"{{"number":{number}}}"#))
+                    .send()
+                    .await
+                    .unwrap();
                 assert_eq!(sent.headers()["halometer-cost"], "100");
                 read(sent).await
             })

@@ -88,7 +88,7 @@ async fn a_service_whose_receipts_nobody_would_believe_does_not_start() {
         gateway: Arc::new(world.replica()),
         issuer: Arc::new(issuer.unwrap()),
         upstream: Upstream::new(world.stack.upstream_url(), None, UpstreamLimits::default()).unwrap(),
-        pricing: Box::new(TokenPricing),
+        pricing: Box::new(TokenPricing::new()),
         free: Vec::new(),
         observer: Arc::new(NoObserver),
         limits: GatewayLimits::default(),

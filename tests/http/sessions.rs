@@ -327,7 +327,8 @@ impl Meter for RunningMeter {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_whole_charge_would_not_have_paid_for_is_withheld_in_a_session() {
     let header = || HeaderPricing::credits(HeaderName::from_static("x-cost"));
-    let prices: [Box<dyn Pricing>; 3] = [Box::new(header()), Box::new(TokenPricing), Box::new(Running)];
+    let prices: [Box<dyn Pricing>; 3] =
+        [Box::new(header()), Box::new(TokenPricing::new().everything()), Box::new(Running)];
     for pricing in prices {
         let world = priced_by_request(Some(pricing)).await;
         let mut session = Session::open(&world).await;
@@ -349,7 +350,7 @@ async fn what_the_whole_charge_would_not_have_paid_for_is_withheld_in_a_session(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_lied_about_what_it_costs_at_most_gets_nothing_for_it() {
-    let world = priced_by_request(Some(Box::new(TokenPricing))).await;
+    let world = priced_by_request(Some(Box::new(TokenPricing::new().everything()))).await;
     let mut session = Session::open(&world).await;
     let reserved = |body: &str| body.len() as u64 * 2 + PRICE;
     let (fair, lie) = (r##"{"max_tokens":1,"user":"#1#"}"##, r##"{"max_tokens":1,"user":"#99#"}"##);
@@ -363,7 +364,7 @@ async fn a_call_that_lied_about_what_it_costs_at_most_gets_nothing_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_of_unknown_length_holds_all_that_is_left() {
     let shop = Shop::new();
-    let pricing: Option<Box<dyn Pricing>> = Some(Box::new(TokenPricing));
+    let pricing: Option<Box<dyn Pricing>> = Some(Box::new(TokenPricing::new().everything()));
     let options = StackOptions { pricing, ..StackOptions::default() };
     let world = shared(World::selling_with(shop.service(), options).await);
     let session = Session::open(&world).await;

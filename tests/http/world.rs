@@ -258,10 +258,26 @@ impl Caller {
     ) -> (SpendKey, Vec<u8>) {
         let host = world.host();
         let request = Request::new(&host, "POST", TARGET, ContentDigest::of(body.as_bytes())).unwrap();
+        self.pay_for_request(&request, lane, class, gateway, now)
+    }
+
+    /// Spends the first lane's note for any request.
+    pub(crate) fn pay_request(&mut self, world: &World, request: &Request<'_>) -> (SpendKey, Vec<u8>) {
+        self.pay_for_request(request, lane(0), CLASS, world.gateway(), now())
+    }
+
+    fn pay_for_request(
+        &mut self,
+        request: &Request<'_>,
+        lane: LaneId,
+        class: Credits,
+        gateway: GatewayId,
+        now: Timestamp,
+    ) -> (SpendKey, Vec<u8>) {
         let job = self.wallet.plan(lane, &gateway, class, now).unwrap();
         let key = self.keys.of(&job.epoch_key());
         let ready = job.prove(&key, &mut rand::rng());
-        let authorised = self.wallet.authorise(ready.unwrap(), &request, now).unwrap();
+        let authorised = self.wallet.authorise(ready.unwrap(), request, now).unwrap();
         (authorised.key, authorised.opening)
     }
 }

@@ -11,7 +11,7 @@ use super::call::{Call, Settled};
 use super::forward::{self, Answering, Next};
 use super::inflow::{Gathered, Inflow};
 use super::outflow::{Outflow, Part, tail};
-use super::problems::{upstream_problem, upstream_refuses};
+use super::problems::{unpriced, upstream_problem, upstream_refuses};
 use super::reply::Reply;
 use super::running::Entry;
 use crate::http::content_digest::CONTENT_DIGEST;
@@ -138,6 +138,9 @@ impl Call {
         if bill.is_withheld() {
             return Err(Over::problem(End::CapReached, bill.withheld()));
         }
+        if let Some(why) = bill.meter.unpriced() {
+            return Err(Over::problem(End::Failed, unpriced(why)));
+        }
         let idle = exchange.limits.idle_timeout;
         let inflow = Inflow { body, trailers: HeaderMap::new(), error: None, deadline, idle };
         Ok(Served { head, inflow, takes_trailers })
@@ -156,7 +159,7 @@ impl Call {
                         upstream_problem(&error)
                     }
                     None if end == End::CapReached => bill.withheld(),
-                    None => bill.cancelled(),
+                    None => bill.meter.unpriced().map_or_else(|| bill.cancelled(), unpriced),
                 };
                 return Over::problem(end, problem);
             }

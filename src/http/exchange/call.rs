@@ -158,6 +158,9 @@ impl Call {
     /// Settles it at what its meter makes of its end.
     async fn end(&mut self, end: End) -> Result<Settled, ProblemDetails> {
         let metered = self.bill.meter.end(end);
+        if let Some(notice) = self.bill.meter.notice() {
+            self.exchange.observer.service_noticed(&notice);
+        }
         self.settle(metered).await
     }
 

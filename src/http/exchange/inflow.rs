@@ -100,6 +100,9 @@ impl Inflow {
             match step {
                 Step::Chunk(chunk) => {
                     let passed = bill.meter.chunk(chunk);
+                    if bill.meter.unpriced().is_some() {
+                        return Gathered::Over(End::Failed);
+                    }
                     if bill.is_withheld() {
                         return Gathered::Over(End::CapReached);
                     }
@@ -119,6 +122,12 @@ impl Inflow {
                         return Gathered::Over(End::CapReached);
                     }
                     here.extend(bill.meter.last_words(End::Complete));
+                    if bill.meter.unpriced().is_some() {
+                        return Gathered::Over(End::Failed);
+                    }
+                    if bill.is_withheld() {
+                        return Gathered::Over(End::CapReached);
+                    }
                     return Gathered::Whole(here.concat().into());
                 }
                 Step::Over(end) => return Gathered::Over(end),
@@ -162,6 +171,9 @@ impl Inflow {
             match step {
                 Step::Chunk(chunk) => {
                     let passed = bill.meter.chunk(chunk);
+                    if bill.meter.unpriced().is_some() {
+                        return End::Failed;
+                    }
                     if bill.is_over() {
                         return End::CapReached;
                     }

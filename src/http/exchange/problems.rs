@@ -42,6 +42,12 @@ pub(super) fn upstream_problem(error: &UpstreamError) -> ProblemDetails {
     ProblemDetails::plain(status, error.to_string())
 }
 
+/// The service's answer has no price that can be told.
+pub(super) fn unpriced(why: &str) -> ProblemDetails {
+    let detail = format!("the upstream's answer {why}: it is withheld, and costs nothing");
+    ProblemDetails::plain(StatusCode::BAD_GATEWAY, detail)
+}
+
 /// These would tell the caller that *it* lacks a permission, when it is the gateway's that the service refused.
 pub(super) fn upstream_refuses(status: StatusCode) -> Option<ProblemDetails> {
     let ours = [StatusCode::UNAUTHORIZED, StatusCode::PAYMENT_REQUIRED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];

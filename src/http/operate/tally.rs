@@ -145,6 +145,10 @@ impl Observer for Tally {
         self.next.upstream_failed(error);
     }
 
+    fn service_noticed(&self, notice: &str) {
+        self.next.service_noticed(notice);
+    }
+
     fn issuer_failed(&self, reason: &str) {
         {
             let mut issuer = lock(&self.issuer);

@@ -27,7 +27,7 @@ impl FixedPricing {
 impl Pricing for FixedPricing {
     fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
         let found = self.0.iter().find(|(route, _)| route.matches(call.method, call.path()));
-        let (_, item) = found.ok_or(NotSold)?;
+        let (_, item) = found.ok_or(NotSold::Path)?;
         Ok(Box::new(FixedMeter { item: item.clone(), success: true }))
     }
 }

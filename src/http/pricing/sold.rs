@@ -41,7 +41,7 @@ impl SoldRoutes {
 impl Pricing for SoldRoutes {
     fn meter(&self, call: &Call<'_>) -> Result<Box<dyn Meter>, NotSold> {
         let sold = self.routes.iter().any(|route| route.matches(call.method, call.path()));
-        if sold { self.pricing.meter(call) } else { Err(NotSold) }
+        if sold { self.pricing.meter(call) } else { Err(NotSold::Path) }
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn only_what_is_named_is_sold_however_a_path_is_written() {
         let sold = ["POST /v1/chat/completions", "POST /v1/embeddings"].map(|route| route.parse().unwrap());
-        let pricing = sold.into_iter().fold(SoldRoutes::new(TokenPricing), SoldRoutes::route);
+        let pricing = sold.into_iter().fold(SoldRoutes::new(TokenPricing::new()), SoldRoutes::route);
         let sells = |method, target| {
             let call = Call { method: &method, target, headers: &HeaderMap::new(), body: &Bytes::new() };
             pricing.meter(&call).is_ok()

@@ -1,17 +1,19 @@
 //! How much a request asks a model for.
 
-use core::fmt;
-
-use serde::Deserializer as _;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::documents::read;
 use super::members::Members;
+use super::words::Counter;
 
-/// Characters of words to a token: more than tokenizers make of running text in any language, so that there are no fewer tokens.
-const CHARACTERS_PER_TOKEN: u64 = 8;
-/// What is longer than so many bytes is no word, and may be anything: a picture in base64, an address, a line.
-const LONGEST_WORD: usize = 40;
+/// Text of a request that is counted, bytes: reading more of it takes longer than it is worth.
+const LONGEST: usize = 256 << 10;
+/// Members whose strings are text for a model. Elsewhere they are names, places, pictures.
+const TEXTS: &[&str] =
+    &["content", "text", "parts", "input", "prompt", "system", "instructions", "messages", "contents"];
+/// By these a service is asked to read no more of a prompt than it likes.
+const CUT: &[&str] = &["truncat"];
 
 /// How many tokens the answers to a request may have by its own word, all together. None if it does not say, or not in a way that everybody
 /// reads alike. Members that occur twice are read by services in one way or another: the largest counts.
@@ -26,13 +28,37 @@ pub(crate) fn most_answered(body: &[u8], limits: &[&str]) -> Option<u64> {
     largest(limits)??.checked_mul(each)?.checked_mul(prompts)
 }
 
-/// Tokens that a request has at the very least: those of the running text in it. 0 if it is no JSON. It keeps those who offer too little
-/// from paying for nothing, and is no defence: who does not want to be counted writes without spaces.
-pub(crate) fn least_asked(body: &[u8]) -> u64 {
-    let mut characters = 0;
-    // What cannot be read to its end is counted as far as it goes.
-    let _ = serde_json::Deserializer::from_slice(body).deserialize_any(Words(&mut characters));
-    characters / CHARACTERS_PER_TOKEN
+/// Tokens that a request has at the very least: those of the text in these members. 0 if it is no JSON, or may be cut.
+pub(crate) fn least_asked(body: &[u8], members: &[&str], counter: Counter) -> u64 {
+    if members.is_empty() || may_name(body, CUT) {
+        return 0;
+    }
+    let Some(request) = read(body) else { return 0 };
+    let (mut texts, mut left) = (Vec::new(), LONGEST);
+    for name in members {
+        if let Some(value) = request.get(*name) {
+            each_text(value, &mut |text| {
+                if text.len() <= left {
+                    left -= text.len();
+                    texts.push(text);
+                }
+            });
+        }
+    }
+    counter.least(&texts)
+}
+
+/// The texts for a model in a value that holds some.
+fn each_text<'a>(value: &'a Value, found: &mut dyn FnMut(&'a str)) {
+    match value {
+        Value::String(text) => found(text),
+        Value::Array(values) => values.iter().for_each(|value| each_text(value, found)),
+        Value::Object(members) => {
+            let texts = members.iter().filter(|(name, _)| TEXTS.contains(&name.as_str()));
+            texts.for_each(|(_, value)| each_text(value, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// Whether any of these names, of which each is of ASCII letters, may be in a JSON text, however it is written there.
@@ -40,11 +66,6 @@ pub(crate) fn may_name(body: &[u8], names: &[&str]) -> bool {
     // Letters are never written as escapes but to hide them.
     let escapes = ["\\u004", "\\u005", "\\u006", "\\u007"];
     std::str::from_utf8(body).map_or(true, |text| names.iter().chain(&escapes).any(|part| text.contains(part)))
-}
-
-/// How many characters begin in a text of UTF-8. In all languages a token is some characters, and not so many bytes.
-pub(crate) fn characters(text: &[u8]) -> u64 {
-    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u64
 }
 
 /// A number that all services read alike: `5.0` and `"5"` are not.
@@ -59,66 +80,10 @@ fn prompts(prompt: &RawValue) -> u64 {
     if several.iter().all(is_token) { 1 } else { several.len() as u64 }
 }
 
-/// Adds up the characters of words in all strings of a JSON value, but for names.
-struct Words<'a>(&'a mut u64);
-
-impl<'de> DeserializeSeed<'de> for Words<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Words<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let words = text.split_ascii_whitespace().filter(|word| word.len() <= LONGEST_WORD);
-        *self.0 = words.map(|word| characters(word.as_bytes())).fold(*self.0, u64::saturating_add);
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
-        while values.next_element_seed(Words(self.0))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while members.next_key::<IgnoredAny>()?.is_some() {
-            members.next_value_seed(Words(self.0))?;
-        }
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::pricing::Vocabulary;
 
     #[test]
     fn answers_and_prompts_count_and_the_largest_limit() {
@@ -152,38 +117,32 @@ mod tests {
     }
 
     #[test]
-    fn only_running_text_is_sure_to_be_tokens() {
+    fn only_text_for_a_model_is_sure_to_be_tokens() {
+        let counter = Counter { vocabulary: Vocabulary::O200k, margin: 1 };
+        let least = |body: &str| least_asked(body.as_bytes(), &["messages", "system"], counter);
         let words = "some words of a prompt ".repeat(100);
-        let picture = format!("data:image/png;base64,{}", "QUJD".repeat(10_000));
-        let lines = format!("{}\\n", "QUJD".repeat(15)).repeat(100);
-        for (body, characters) in [
-            (format!(r#"{{"messages":[{{"role":"user","content":"{words}"}}]}}"#), 1_804),
-            (format!(r#"["{words}",{{"a":{{"b":"{words}"}}}}]"#), 3_600),
-            (format!("\"{words}\""), 1_800),
-            (format!(r#"{{"{words}":1}}"#), 0),
-            (format!(r#"[1,-1,1.5,true,null,"{picture}","{lines}","{}"]"#, "-".repeat(80)), 0),
-            (format!(r#"["{words}", nonsense"#), 1_800),
-            (format!("{}\"{words}\"", "[".repeat(200)), 0),
-            ("nonsense".to_owned(), 0),
+        let tokens = counter.least(&[&words]);
+        assert!((500..=600).contains(&tokens), "{tokens}");
+        let picture = format!("data:image/png;base64,{}", "QUJD".repeat(1_000));
+        for (body, times) in [
+            (format!(r#"{{"messages":[{{"role":"{words}","content":"{words}"}}]}}"#), 1),
+            (
+                format!(
+                    r#"{{"messages":[{{"content":[{{"type":"text","text":"{words}"}},{{"type":"image_url","image_url":{{"url":"{picture}"}}}}]}}]}}"#
+                ),
+                1,
+            ),
+            (format!(r#"{{"system":"{words}","messages":["{words}"]}}"#), 2),
+            (format!(r#"{{"metadata":"{words}","user":"{words}"}}"#), 0),
+            (format!(r#"{{"messages":["{words}"],"truncate":"END"}}"#), 0),
+            (format!(r#"["{words}"]"#), 0),
+            (format!(r#"{{"messages":["{words}", nonsense"#), 0),
             (String::new(), 0),
         ] {
-            assert_eq!(least_asked(body.as_bytes()), characters / 8, "{body}");
+            assert_eq!(least(&body), times * tokens, "{body:.60}");
         }
-        // Escapes are what they stand for.
-        assert_eq!(least_asked(format!(r#""{}""#, "\\u00e9 ".repeat(80)).as_bytes()), 10);
-    }
-
-    #[test]
-    fn running_text_of_any_language_has_more_tokens_than_are_counted() {
-        // Ten times each, in tokens of OpenAI's o200k_base.
-        for (text, tokens) in [
-            ("Anonymous credentials let people pay for a service without telling it who they are.", 151),
-            ("Анонимные учётные данные позволяют людям платить за услугу, не сообщая, кто они такие.", 221),
-            ("गुमनाम क्रेडेंशियल लोगों को यह बताए बिना भुगतान करने देते हैं कि वे कौन हैं।", 221),
-        ] {
-            let body = serde_json::to_string(&format!("{text} ").repeat(10)).unwrap();
-            assert!(least_asked(body.as_bytes()) <= tokens, "{text}: {}", least_asked(body.as_bytes()));
-        }
+        let half = Counter { margin: 2, ..counter };
+        assert_eq!(least_asked(format!(r#"{{"messages":["{words}"]}}"#).as_bytes(), &["messages"], half), tokens / 2);
     }
 
     #[test]

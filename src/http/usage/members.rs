@@ -40,6 +40,11 @@ impl Members {
         serde_json::from_slice(text).ok()
     }
 
+    /// All members.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), &**value))
+    }
+
     /// The values of a member, as often as it occurs.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a RawValue> {
         self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| &**value)

@@ -10,7 +10,7 @@ mod values;
 
 pub(super) use check::issuer_client;
 pub use place::{ConfigError, Loaded};
-pub use values::{HexKey, Id, Origin, PublicKey, Root, Route, Secret, Unlock};
+pub use values::{HexKey, Id, Origin, PublicKey, Root, Route, Secret, Sold, Unlock};
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -112,7 +112,7 @@ fn thirty_two_mebibytes() -> usize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PricingKind {
-    /// Tokens, by the `usage` of OpenAI's API.
+    /// Tokens, as services report them in their dialects.
     #[default]
     Tokens,
     /// One item for each route.
@@ -123,6 +123,30 @@ pub enum PricingKind {
     Header,
 }
 
+/// The vocabulary that the words of a stream are counted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VocabularyKind {
+    /// OpenAI's `o200k_base`.
+    #[default]
+    O200k,
+    /// OpenAI's `cl100k_base`.
+    Cl100k,
+    /// Words are not counted.
+    None,
+}
+
+/// How many tokens of the vocabulary count as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Margin(pub u64);
+
+impl Default for Margin {
+    fn default() -> Self {
+        Self(2)
+    }
+}
+
 /// `[pricing]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,9 +154,21 @@ pub struct PricingConfig {
     /// What is counted.
     #[serde(default)]
     pub kind: PricingKind,
-    /// Of all kinds but `routes`: what is sold; everything if there is nothing.
+    /// Of all kinds but `routes`: what is sold. If there is nothing, all dialects that are known by `tokens`, and else everything.
     #[serde(default)]
-    pub sold: Vec<Route>,
+    pub sold: Vec<Sold>,
+    /// Of `tokens`: whether compressed requests are refused.
+    #[serde(default)]
+    pub refuse_compressed: bool,
+    /// Of `tokens`: what the words of a stream are counted by.
+    #[serde(default)]
+    pub vocabulary: VocabularyKind,
+    /// Of `tokens`: how many of its tokens count as one.
+    #[serde(default)]
+    pub vocabulary_margin: Margin,
+    /// Of `tokens`: routes whose services are not asked for the usage of their streams.
+    #[serde(default)]
+    pub without_stream_options: Vec<Route>,
     /// Of `routes`: the first that matches counts.
     #[serde(default)]
     pub routes: Vec<RouteConfig>,

@@ -173,7 +173,7 @@ impl Keeper {
         };
         let wires = |issuer: &IssuerConfig| (issuer.payments.clone(), issuer.clearing.clone(), issuer.origins.clone());
         let rewired = wires(&config.issuer) != wires(&self.config.issuer);
-        let (pricing, free) = (start::pricing(&config.pricing), start::free(config));
+        let (pricing, free) = (start::pricing(config), start::free(config));
         let changed = config.pricing != self.config.pricing || config.free != self.config.free;
         // Also after one that was written and not gone over to.
         let directory = next.as_ref().unwrap_or(&self.known);

@@ -101,6 +101,10 @@ impl Observer for Log {
         *warned = now;
     }
 
+    fn service_noticed(&self, notice: &str) {
+        warn!("{notice}");
+    }
+
     fn double_spend(&self, evidence: Evidence) {
         let Some(place) = self.evidence.clone() else {
             return warn!("a note was spent twice; evidence is kept with a durable store only");

@@ -132,7 +132,7 @@ impl RemoteKeeper {
             directory: signed,
             issuer,
             refresh: Duration::from_secs(config.issuer.refresh_seconds.into()),
-            pricing: start::pricing(&config.pricing),
+            pricing: start::pricing(&config),
             free: start::free(&config),
             observer: Arc::clone(tally) as _,
             limits: start::limits(&config),
@@ -163,7 +163,7 @@ impl RemoteKeeper {
         let wished = &loaded.config;
         if wished.pricing != self.config.pricing || wished.free != self.config.free {
             publish::check_priced(&wished.pricing, &self.service.layer().directory(), now())?;
-            self.service.reprice(start::pricing(&wished.pricing), start::free(wished));
+            self.service.reprice(start::pricing(wished), start::free(wished));
         }
         self.config = wished.clone();
         Ok(waits(&self.started, wished))

@@ -377,7 +377,7 @@ impl Made {
             gateway: Arc::clone(&prepared.gateway),
             issuer: Arc::clone(&prepared.issuer),
             upstream: start::upstream(&config)?,
-            pricing: start::pricing(&prepared.config.pricing),
+            pricing: start::pricing(&prepared.config),
             free: start::free(&config),
             observer: Arc::clone(tally) as _,
             limits: start::limits(&config),

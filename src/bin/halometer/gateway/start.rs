@@ -8,7 +8,8 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::config::{
-    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, StoreConfig, StoreKind,
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, Sold, StoreConfig, StoreKind,
+    VocabularyKind,
 };
 use super::development::Booked;
 use super::due::{Due, DueError, due};
@@ -22,7 +23,9 @@ use halometer::http::issuer::ClearingLimits;
 use halometer::http::issuer_client::{IssuerClientError, IssuerTrouble};
 use halometer::http::layer::PaymentLayer;
 use halometer::http::pattern::RoutePattern;
-use halometer::http::pricing::{BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing};
+use halometer::http::pricing::{
+    BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing, Vocabulary,
+};
 use halometer::http::server::{Certificates, ServerLimits, TlsError, TrustedProxies};
 use halometer::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
 use halometer::issuer::{
@@ -445,17 +448,42 @@ pub(super) fn notices(config: &Config, book: &Arc<dyn PaymentBook>) -> Result<Op
 }
 
 /// What calls cost.
-pub(super) fn pricing(config: &PricingConfig) -> Box<dyn Pricing> {
+pub(super) fn pricing(config: &Config) -> Box<dyn Pricing> {
+    let Config { pricing: config, limits, .. } = config;
+    let everything = config.sold.contains(&Sold::Everything);
+    let routes = config.sold.iter().flat_map(|sold| match sold {
+        Sold::Everything => &[],
+        Sold::Routes(routes) => &routes[..],
+    });
+    if config.kind == PricingKind::Tokens {
+        let pricing = match (everything, config.sold.is_empty()) {
+            (true, _) => TokenPricing::new().everything(),
+            (false, true) => TokenPricing::new(),
+            (false, false) => TokenPricing::new().sells(routes.cloned()),
+        };
+        return Box::new(tokens(config, pricing.max_decoded(limits.max_body_bytes)));
+    }
     let pricing = prices(config);
-    if config.sold.is_empty() {
+    if config.sold.is_empty() || everything {
         return pricing;
     }
-    Box::new(config.sold.iter().fold(SoldRoutes::of(pricing), |sold, route| sold.route(route.0.clone())))
+    Box::new(routes.fold(SoldRoutes::of(pricing), |sold, route| sold.route(route.clone())))
+}
+
+fn tokens(config: &PricingConfig, pricing: TokenPricing) -> TokenPricing {
+    let vocabulary = match config.vocabulary {
+        VocabularyKind::O200k => Vocabulary::O200k,
+        VocabularyKind::Cl100k => Vocabulary::Cl100k,
+        VocabularyKind::None => Vocabulary::None,
+    };
+    let unasked = config.without_stream_options.iter().map(|route| route.0.clone());
+    let pricing = pricing.vocabulary(vocabulary, config.vocabulary_margin.0).without_stream_options(unasked);
+    if config.refuse_compressed { pricing.without_compressed_requests() } else { pricing }
 }
 
 fn prices(config: &PricingConfig) -> Box<dyn Pricing> {
     match config.kind {
-        PricingKind::Tokens => Box::new(TokenPricing),
+        PricingKind::Tokens => Box::new(TokenPricing::new()),
         PricingKind::Routes => Box::new(
             config
                 .routes

@@ -1,6 +1,10 @@
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, response};
 
+use serde_json::Value;
+
+use super::super::End;
 use super::*;
+use crate::http::sse::data;
 
 const CHAT: &str = "/v1/chat/completions";
 const STREAM: &str = "text/event-stream; charset=utf-8";
@@ -12,7 +16,7 @@ fn meter(path: &str, body: &'static str) -> Box<dyn Meter> {
         headers: &HeaderMap::new(),
         body: &Bytes::from_static(body.as_bytes()),
     };
-    TokenPricing.meter(&call).unwrap()
+    TokenPricing::new().meter(&call).unwrap()
 }
 
 fn head(status: u16, kind: &str) -> response::Parts {
@@ -47,23 +51,28 @@ fn every_end_of_a_whole_answer_has_a_price() {
         assert_eq!(meter.chunk(Bytes::from_static(answer.as_bytes())), answer);
         meter.end(end)
     };
+    // Four bytes, which are two tokens.
+    let asked = "{  }";
     assert_eq!(price(200, "", usage, End::Complete), used(3, 4));
     for status in [500, 404, 302] {
-        assert_eq!(price(status, "abc", usage, End::Complete), used(0, 0));
+        assert_eq!(price(status, asked, usage, End::Complete), used(0, 0));
     }
-    assert_eq!(price(200, "abcd", "{}", End::Complete), used(2, 1));
-    assert_eq!(price(200, "abcd", r#"{"usage":null}"#, End::Complete), used(2, 5));
-    assert_eq!(price(200, "abcd", "1234", End::Failed), used(2, 0));
+    assert_eq!(price(200, asked, "{}", End::Complete), used(2, 1));
+    assert_eq!(price(200, asked, r#"{"usage":null}"#, End::Complete), used(2, 5));
+    // It failed, and nothing was passed on.
+    assert_eq!(price(200, asked, "1234", End::Failed), used(0, 0));
+    assert_eq!(price(200, asked, usage, End::Failed), used(3, 4));
     for end in [End::BrokenOff, End::Cancelled, End::Gone] {
-        assert_eq!(price(200, "abcd", "1234", end), used(2, 2), "{end:?}");
+        assert_eq!(price(200, asked, "1234", end), used(2, 2), "{end:?}");
+        assert_eq!(price(200, asked, "", end), used(0, 0), "{end:?}");
     }
-    for (end, expected) in [(End::Unreached, used(0, 0)), (End::Failed, used(2, 0)), (End::Cancelled, used(2, 0))] {
-        assert_eq!(meter(CHAT, "abcd").end(end), expected, "{end:?}");
+    for (end, expected) in [(End::Unreached, used(0, 0)), (End::Failed, used(0, 0)), (End::Cancelled, used(2, 0))] {
+        assert_eq!(meter(CHAT, asked).end(end), expected, "{end:?}");
     }
 }
 
 #[test]
-fn the_usage_of_a_stream_is_asked_for_and_taken_out_again_however_it_is_cut() {
+fn usage_is_asked_for_and_taken_out_again_however_it_is_cut() {
     let said = |text: &str| format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}],"usage":null}}"#);
     let usage = r#"data: {"choices":[],
 data: "usage":{"prompt_tokens":11,"completion_tokens":7}}"#;
@@ -101,15 +110,14 @@ fn a_stream_without_usage_is_estimated_by_its_text() {
 }
 
 #[test]
-fn an_event_that_never_ends_is_passed_on_and_counted() {
+fn an_event_that_never_ends_is_passed_on_and_is_no_words() {
     let mut meter = meter(CHAT, "");
     meter.head(&mut head(200, STREAM));
     let mut passed = 0;
     for _ in 0..30 {
         passed += meter.chunk(Bytes::from(vec![b'x'; 100_000])).len();
     }
-    assert_eq!(meter.end(End::Gone), used(0, 1_000_000));
-    assert_eq!(passed, 3_000_000);
+    assert_eq!((meter.metered(), passed), (used(0, 0), 3_000_000));
     assert!(meter.last_words(End::CapReached).unwrap().starts_with(b"\n\ndata: {"));
 }
 
@@ -138,9 +146,10 @@ fn responses_report_at_their_end() {
     assert_eq!(body, request);
     meter.head(&mut head(200, STREAM));
     assert_eq!(meter.chunk(Bytes::from(answer)), answer);
-    assert_eq!((meter.metered(), meter.least()), (used(5, 2), used(0, 1)));
+    // Fewer words than it is worth to count.
+    assert_eq!((meter.metered(), meter.least()), (used(5, 2), used(0, 0)));
     assert_eq!(meter.chunk(Bytes::from(end)), end);
-    assert_eq!((meter.end(End::Complete), meter.least()), (used(4, 6), used(0, 1)));
+    assert_eq!((meter.end(End::Complete), meter.least()), (used(4, 6), used(0, 0)));
 }
 
 #[test]
@@ -171,12 +180,201 @@ fn a_changed_body_leaves_its_digest_behind() {
 }
 
 #[test]
+fn only_known_routes_in_their_normal_form_are_sold() {
+    let sells = |pricing: &TokenPricing, method: &Method, target: &str| {
+        pricing.meter(&Call { method, target, headers: &HeaderMap::new(), body: &Bytes::new() }).is_ok()
+    };
+    let (known, every) = (TokenPricing::new(), TokenPricing::new().everything());
+    let narrow = TokenPricing::new().sells(["POST /v1/**".parse().unwrap()]);
+    for target in [
+        CHAT,
+        "/v1/chat/completions?x=1",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/api/chat",
+        "/api/generate",
+        "/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse",
+        "/v2/chat",
+        "/v1/images/generations",
+    ] {
+        assert!(sells(&known, &Method::POST, target) && sells(&every, &Method::POST, target), "{target}");
+    }
+    for target in ["/v1/batches", "/v1/files", "/", "/v1/models", "/v1/responses/x", "/api/pull"] {
+        assert!(!sells(&known, &Method::POST, target) && sells(&every, &Method::POST, target), "{target}");
+    }
+    assert!(!sells(&known, &Method::GET, CHAT));
+    for target in [
+        "/v1/chat\\completions",
+        "/v1/chat/completions/",
+        "/v1//chat/completions",
+        "//v1/chat/completions",
+        "/v1/Chat/completions",
+        "/V1/CHAT/COMPLETIONS",
+        "/v1/chat/completions;x=1",
+        "/v1/chat;x=1/completions",
+        "/v1/chat/c%6Fmpletions",
+        "/v1/chat/c%6fmpletions",
+        "/v1/chat%2Fcompletions",
+        "/v1/x/../chat/completions",
+        "/v1/./chat/completions",
+        "/v1/chat/completions%00",
+        "/v1/chat/completions%20/",
+    ] {
+        for pricing in [&known, &every, &narrow] {
+            assert!(!sells(pricing, &Method::POST, target), "{target}");
+        }
+    }
+}
+
+#[test]
+fn compressed_requests_are_passed_on_decoded_or_refused() {
+    use std::io::Write as _;
+
+    let asking = br#"{"stream":true,"messages":[]}"#;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(asking).unwrap();
+    let gzip = Bytes::from(gzip.finish().unwrap());
+    let mut headers = HeaderMap::new();
+    headers.insert("content-encoding", "gzip".parse().unwrap());
+    headers.insert("content-type", "application/json".parse().unwrap());
+    let call = Call { method: &Method::POST, target: CHAT, headers: &headers, body: &gzip };
+    let mut meter = TokenPricing::new().meter(&call).unwrap();
+    let mut request = Request::new(()).into_parts().0;
+    request.headers = headers.clone();
+    let mut body = gzip.clone();
+    meter.request(&mut request, &mut body);
+    assert_eq!(body, r#"{"stream":true,"messages":[],"stream_options":{"include_usage":true}}"#);
+    assert!(!request.headers.contains_key("content-encoding"));
+    let refused = |pricing: TokenPricing, call: &Call<'_>| pricing.meter(call).err();
+    assert!(matches!(refused(TokenPricing::new().without_compressed_requests(), &call), Some(NotSold::Unsupported(_))));
+    assert!(matches!(refused(TokenPricing::new().max_decoded(20), &call), Some(NotSold::Unsupported(_))));
+    let plain = Bytes::from_static(asking);
+    assert!(matches!(refused(TokenPricing::new(), &Call { body: &plain, ..call }), Some(NotSold::Malformed(_))));
+    let mut other = headers.clone();
+    other.insert("content-encoding", "br".parse().unwrap());
+    let call = Call { headers: &other, ..call };
+    assert!(matches!(refused(TokenPricing::new(), &call), Some(NotSold::Unsupported(_))));
+}
+
+#[test]
+fn compressed_answers_are_decoded() {
+    use std::io::Write as _;
+
+    let answer = br#"{"choices":[],"usage":{"prompt_tokens":20,"completion_tokens":4000}}"#;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(answer).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let answered = |coding: &str, size: usize| {
+        let mut meter = meter(CHAT, "");
+        let mut parts = head(200, "application/json");
+        parts.headers.insert("content-encoding", coding.parse().unwrap());
+        meter.head(&mut parts);
+        let passed: Vec<u8> = gzip.chunks(size).flat_map(|chunk| meter.chunk(Bytes::copy_from_slice(chunk))).collect();
+        let rest = meter.last_words(End::Complete).unwrap();
+        let coded = parts.headers.contains_key("content-encoding");
+        ([&passed[..], &rest].concat(), coded, meter.unpriced().is_some(), meter.end(End::Complete))
+    };
+    for size in [1, 9, 1_000] {
+        assert_eq!(answered("gzip", size), (answer.to_vec(), false, false, used(20, 4_000)));
+    }
+    for coding in ["br", "zstd", "gzip, gzip", "deflate"] {
+        let (passed, _, withheld, _) = answered(coding, 1_000);
+        assert!(passed.is_empty() && withheld, "{coding}");
+    }
+}
+
+#[test]
+fn a_service_that_refuses_what_was_added_is_not_asked_again() {
+    let pricing = TokenPricing::new();
+    let call = |asking: &'static str, status: u16, answer: &'static str| {
+        let mut body = Bytes::from_static(asking.as_bytes());
+        let headers = HeaderMap::new();
+        let mut meter = pricing
+            .meter(&Call { method: &Method::POST, target: CHAT, headers: &headers, body: &body.clone() })
+            .unwrap();
+        meter.request(&mut Request::new(()).into_parts().0, &mut body);
+        meter.head(&mut head(status, "application/json"));
+        meter.chunk(Bytes::from_static(answer.as_bytes()));
+        assert_eq!(meter.end(End::Complete), used(0, 0));
+        (body.ends_with(b"\"include_usage\":true}}"), meter.notice().is_some())
+    };
+    let asking = r#"{"stream":true}"#;
+    let refusal = r#"{"error":{"message":"Unrecognized request argument supplied: stream_options"}}"#;
+    // What a caller can bring about, and what is no refusal of it.
+    let own = r#"{"stream":true,"messages":["stream_options"]}"#;
+    assert_eq!(call(own, 400, refusal), (true, false));
+    assert_eq!(call(asking, 500, refusal), (true, false));
+    assert_eq!(
+        call(asking, 400, r#"{"error":{"message":"no such model"},"body":{"stream_options":{}}}"#),
+        (true, false)
+    );
+    assert_eq!(call(asking, 400, refusal), (true, true));
+    assert_eq!(call(asking, 400, refusal), (false, false));
+    let unasked = TokenPricing::new().without_stream_options([format!("POST {CHAT}").parse().unwrap()]);
+    let mut body = Bytes::from_static(asking.as_bytes());
+    let mut meter = unasked
+        .meter(&Call { method: &Method::POST, target: CHAT, headers: &HeaderMap::new(), body: &body.clone() })
+        .unwrap();
+    meter.request(&mut Request::new(()).into_parts().0, &mut body);
+    assert_eq!(body, asking);
+}
+
+#[test]
+fn what_was_added_reaches_nobody_who_did_not_ask() {
+    let asking = r#"{"stream":true}"#;
+    let said = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Because.\"}}]}\n\n";
+    for usage in [
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n",
+        "data: {\"object\":\"chat.completion.chunk\",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\n",
+    ] {
+        for kind in ["text/event-stream", "application/json", "text/plain", "application/octet-stream", "x"] {
+            let mut meter = meter(CHAT, asking);
+            meter.request(&mut Request::new(()).into_parts().0, &mut Bytes::from_static(asking.as_bytes()));
+            meter.head(&mut head(200, kind));
+            let passed = meter.chunk(Bytes::from(format!("{said}{usage}data: [DONE]\n\n")));
+            assert_eq!(passed, format!("{said}data: [DONE]\n\n"), "{kind}");
+            assert_eq!(meter.end(End::Complete), used(1, 2));
+        }
+    }
+}
+
+#[test]
+fn only_words_above_what_is_paid_for_stop_a_stream() {
+    let least = |delta: &dyn Fn(&str) -> Value, text: &str| {
+        let mut meter = meter(CHAT, "");
+        meter.head(&mut head(200, STREAM));
+        for _ in 0..200 {
+            let event = serde_json::json!({ "choices": [{ "index": 0, "delta": delta(text) }] });
+            meter.chunk(Bytes::from(format!("data: {event}\n\n")));
+        }
+        let Metered::Usage(items) = meter.least() else { panic!("a usage") };
+        items[1].1
+    };
+    let content = |text: &str| serde_json::json!({ "content": text });
+    // Nine tokens each, of which two count as one.
+    let words = least(&content, "some words of a prompt and two more ");
+    assert!((700..=800).contains(&words), "{words}");
+    let both = least(
+        &|text| serde_json::json!({ "reasoning": text, "reasoning_content": text }),
+        "some words of a prompt and two more ",
+    );
+    assert_eq!(both, words);
+    for text in [" ", "-", "    ", "\n        "] {
+        assert!(least(&content, text) <= 200, "{text:?}");
+    }
+    let base64 = |text: &str| serde_json::json!({ "audio": { "data": text } });
+    assert_eq!(least(&base64, "QUJDREVG"), 0);
+}
+
+#[test]
 fn the_most_a_call_may_cost_is_told_by_its_limits() {
     let most = |path, body| meter(path, body).most();
     assert_eq!(most(CHAT, r#"{"max_tokens":10}"#), Some(used(17, 10)));
     assert_eq!(most(CHAT, r#"{"max_tokens":10,"n":3}"#), Some(used(23, 30)));
     assert_eq!(most("/v1/embeddings", r#"{"input":"x"}"#), Some(used(13, 0)));
-    for body in ["{}", "", r#"{"max_tokens":-1}"#, r#"{"max_tokens":1,"x":"image_url"}"#, r#"{"max_tokens":1e99}"#] {
+    for body in ["{}", "", r#"{"max_tokens":-1}"#, r#"{"max_tokens":1,"x":"image_url"}"#] {
         assert_eq!(most(CHAT, body), None, "{body}");
     }
     assert_eq!(most("/v1/responses", r#"{"max_tokens":10}"#), None);

@@ -1,8 +1,8 @@
 //! What concerns several values, and ranges.
 
 use super::{
-    Config, ConfigError, DirectoryConfig, IssuerConfig, IssuerKind, Loaded, Origin, PaymentsKind, PricingConfig,
-    PricingKind, QuotasConfig, ScheduleConfig, StoreConfig, UpkeepConfig,
+    Config, ConfigError, DirectoryConfig, IssuerConfig, IssuerKind, Loaded, Margin, Origin, PaymentsKind,
+    PricingConfig, PricingKind, QuotasConfig, ScheduleConfig, StoreConfig, UpkeepConfig, VocabularyKind,
 };
 use halometer::http::issuer_client::{IssuerClient, IssuerClientError};
 use halometer::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN};
@@ -240,9 +240,20 @@ fn prices(loaded: &Loaded) -> Result<(), ConfigError> {
 }
 
 fn pricing(loaded: &Loaded) -> Result<(), ConfigError> {
-    let PricingConfig { kind, sold, routes, request_item, answer_item, header, item, otherwise } =
+    let PricingConfig { kind, sold, routes, request_item, answer_item, header, item, otherwise, .. } =
         &loaded.config.pricing;
+    let PricingConfig { refuse_compressed, vocabulary, vocabulary_margin, without_stream_options, .. } =
+        &loaded.config.pricing;
+    if vocabulary_margin.0 == 0 {
+        return Err(
+            loaded.error("pricing.vocabulary_margin", "is 0: expected 1 for the models' own vocabulary, or more")
+        );
+    }
     for (key, said, belongs, name) in [
+        ("pricing.refuse_compressed", *refuse_compressed, PricingKind::Tokens, "tokens"),
+        ("pricing.vocabulary", *vocabulary != VocabularyKind::default(), PricingKind::Tokens, "tokens"),
+        ("pricing.vocabulary_margin", *vocabulary_margin != Margin::default(), PricingKind::Tokens, "tokens"),
+        ("pricing.without_stream_options", !without_stream_options.is_empty(), PricingKind::Tokens, "tokens"),
         ("pricing.routes", !routes.is_empty(), PricingKind::Routes, "routes"),
         ("pricing.request_item", request_item.is_some(), PricingKind::Bytes, "bytes"),
         ("pricing.answer_item", answer_item.is_some(), PricingKind::Bytes, "bytes"),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use halometer::http::pattern::RoutePattern;
+use halometer::http::pricing::TokenPricing;
 use halometer::http::wire::authorities;
 use halometer::protocol::{GatewayId, GatewayKey, RootKey};
 use serde::Deserialize;
@@ -42,6 +43,39 @@ impl TryFrom<String> for Route {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse().map(Self).map_err(|error: halometer::http::pattern::PatternError| error.to_string())
+    }
+}
+
+/// Something that is sold.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Sold {
+    /// `everything`.
+    Everything,
+    /// These routes: one that is named, those of a dialect, or by `dialects` those of all that are known.
+    Routes(Vec<RoutePattern>),
+}
+
+impl TryFrom<String> for Sold {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "everything" {
+            return Ok(Self::Everything);
+        }
+        if text == "dialects" {
+            return Ok(Self::Routes(
+                TokenPricing::dialects().filter_map(|name| TokenPricing::routes_of(name).ok()).flatten().collect(),
+            ));
+        }
+        if let Ok(routes) = TokenPricing::routes_of(&text) {
+            return Ok(Self::Routes(routes));
+        }
+        let route: RoutePattern = text.parse().map_err(|error: halometer::http::pattern::PatternError| {
+            let dialects: Vec<&str> = TokenPricing::dialects().collect();
+            format!("{error}, nor `everything`, `dialects`, {}", dialects.join(", "))
+        })?;
+        Ok(Self::Routes(vec![route]))
     }
 }
 
@@ -192,5 +226,19 @@ mod tests {
         {
             assert!(Origin::try_from(text.to_owned()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_sold_is_named_by_route_or_dialect() {
+        let sold = |text: &str| Sold::try_from(text.to_owned());
+        let routes = |text: &str| match sold(text) {
+            Ok(Sold::Routes(routes)) => routes.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sold("everything"), Ok(Sold::Everything));
+        assert_eq!((routes("GET /v1/models"), routes("ollama")), (1, 2));
+        assert!(routes("dialects") > 20);
+        let error = sold("openai").unwrap_err();
+        assert!(error.contains("`openai`") && error.contains("openai-chat"), "{error}");
     }
 }
