@@ -60,6 +60,7 @@ use crate::store::{PartitionPhase, StoreError};
 
 /// How a store is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreOptions {
     /// Memory for what was read from disk, bytes. 128 MiB by default.
     pub cache_bytes: u64,
@@ -70,6 +71,32 @@ pub struct StoreOptions {
     pub bucket_seconds: u32,
     /// Where the mark is kept; in the directory by default. On another disk it also tells when the whole directory was set back.
     pub mark: Option<PathBuf>,
+}
+
+impl StoreOptions {
+    /// The same with this [`cache_bytes`](Self::cache_bytes).
+    #[must_use]
+    pub fn with_cache_bytes(self, cache_bytes: u64) -> Self {
+        Self { cache_bytes, ..self }
+    }
+
+    /// The same with this [`threads`](Self::threads).
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// The same with this [`bucket_seconds`](Self::bucket_seconds).
+    #[must_use]
+    pub fn with_bucket_seconds(self, bucket_seconds: u32) -> Self {
+        Self { bucket_seconds, ..self }
+    }
+
+    /// The same with this [`mark`](Self::mark).
+    #[must_use]
+    pub fn with_mark(self, mark: impl Into<Option<PathBuf>>) -> Self {
+        Self { mark: mark.into(), ..self }
+    }
 }
 
 impl Default for StoreOptions {

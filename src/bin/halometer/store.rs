@@ -70,7 +70,7 @@ impl Place {
 
 /// Opens a store, or a backup of one.
 pub(super) fn open(path: &Path, mark: Option<PathBuf>) -> Result<DurableStore, OpenError> {
-    let options = StoreOptions { mark, ..StoreOptions::default() };
+    let options = StoreOptions::default().with_mark(mark);
     match DurableStore::open(path, &options) {
         Err(OpenError::Backup) => DurableStore::open_backup(path, &options),
         outcome => outcome,
