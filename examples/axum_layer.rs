@@ -17,9 +17,8 @@ use axum::extract::{Extension, Path};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::HttpBody};
-use halometer::http::exchange::{GatewayLimits, PaymentLayerParts};
+use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
-use halometer::http::observer::NoObserver;
 use halometer::http::pricing::{Metered, Report, ReportedPricing};
 use halometer::http::server::Listener;
 use halometer::testing::market::{Market, MarketOptions};
@@ -75,17 +74,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let market = Market::open(MarketOptions::new(format!("http://{}", listener.address()), 1_000, &prices))?;
 
     // The layer around the service.
-    let layer = PaymentLayer::start(PaymentLayerParts {
-        gateway: Arc::clone(market.gateway()),
-        issuer: Arc::clone(market.issuer()),
-        pricing: Box::new(ReportedPricing::new()),
-        free: vec!["GET /health".parse()?],
-        observer: Arc::new(NoObserver),
-        limits: GatewayLimits::default(),
-        call_timeout: Duration::from_secs(300),
-        key: market.key(),
-        upkeep: None,
-    })?;
+    let layer = PaymentLayer::start(
+        PaymentLayerParts::new(
+            Arc::clone(market.gateway()),
+            Arc::clone(market.issuer()),
+            market.key(),
+            Box::new(ReportedPricing::new()),
+        )
+        .with_free(vec!["GET /health".parse()?])
+        .with_call_timeout(Duration::from_secs(300)),
+    )?;
     let server = listener.serve(service().layer(layer.clone()));
 
     // The caller has paid once, and pays call by call from here on.

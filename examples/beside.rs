@@ -23,7 +23,7 @@ use halometer::http::beside::{
 };
 use halometer::http::payer::Client;
 use halometer::http::payment::RECEIPT_HEADER;
-use halometer::http::pricing::{Call, FixedPricing, Meter, Metered, NotSold, Pricing, ReportedPricing};
+use halometer::http::pricing::{Call, FixedPricing, Meter, NotSold, Pricing, ReportedPricing};
 use halometer::http::server::Listener;
 use halometer::testing::market::{Market, MarketOptions};
 use http::{HeaderMap, Method};
@@ -89,13 +89,7 @@ async fn run(ports: Ports) -> Result<(), Box<dyn Error>> {
 
     // The gateway, and beside the proxy.
     let layer = market.layer(Prices(FixedPricing::new().route("GET /pages/*".parse()?, "page")), Vec::new())?;
-    let beside = Beside::new(BesideParts {
-        layer,
-        secret: ProxySecret::new(SECRET)?,
-        hold: Duration::from_secs(330),
-        unreported: Metered::Charge,
-        hold_all: false,
-    })?;
+    let beside = Beside::new(BesideParts::new(layer, ProxySecret::new(SECRET)?, Duration::from_secs(330)))?;
     let inner = Listener::bind(local(ports.inner)).await?.serve(beside.router());
     let own = Listener::bind(local(ports.own)).await?.serve(beside.own_paths());
     let service = Listener::bind(local(ports.service)).await?.serve(service(inner.url()));

@@ -14,9 +14,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use bytes::Bytes;
-use halometer::http::exchange::GatewayLimits;
-use halometer::http::gateway::{GatewayService, GatewayServiceParts};
-use halometer::http::observer::NoObserver;
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::gateway::GatewayService;
 use halometer::http::pricing::{Call, End, Meter, Metered, NotSold, Pricing};
 use halometer::http::server::Listener;
 use halometer::http::upstream::{Upstream, UpstreamLimits};
@@ -74,17 +73,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = listen().await?;
     let prices = [("call", 100), ("kilobyte", 10)];
     let market = Market::open(MarketOptions::new(format!("http://{}", listener.address()), 1_000, &prices))?;
-    let paid_service = GatewayService::start(GatewayServiceParts {
-        gateway: Arc::clone(market.gateway()),
-        issuer: Arc::clone(market.issuer()),
-        upstream: Upstream::new(&service.url(), None, UpstreamLimits::default())?,
-        pricing: Box::new(ByKilobyte),
-        free: Vec::new(),
-        observer: Arc::new(NoObserver),
-        limits: GatewayLimits::default(),
-        key: market.key(),
-        upkeep: None,
-    })?;
+    let paid_service = GatewayService::start(
+        PaymentLayerParts::new(
+            Arc::clone(market.gateway()),
+            Arc::clone(market.issuer()),
+            market.key(),
+            Box::new(ByKilobyte),
+        ),
+        Upstream::new(&service.url(), None, UpstreamLimits::default())?,
+    )?;
     let server = listener.serve(paid_service.router());
 
     // The caller has paid once. Proofs are made ahead from here on; a call takes one that is ready.

@@ -55,6 +55,7 @@ impl core::fmt::Debug for Gateway {
 }
 
 /// What a gateway is made of.
+#[non_exhaustive]
 pub struct GatewayParts {
     /// Its id, one of the directory.
     pub id: GatewayId,
@@ -69,6 +70,25 @@ pub struct GatewayParts {
     pub lease_seconds: u32,
     /// How often it does what earns it nothing.
     pub quotas: Quotas,
+}
+
+impl GatewayParts {
+    /// With the default quotas.
+    pub fn new(
+        id: GatewayId,
+        directory: Directory,
+        set: Arc<dyn SpentSet>,
+        owner: OwnerId,
+        lease_seconds: u32,
+    ) -> Self {
+        Self { id, directory, set, owner, lease_seconds, quotas: Quotas::default() }
+    }
+
+    /// The same with this [`quotas`](Self::quotas).
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
 }
 
 impl core::fmt::Debug for GatewayParts {

@@ -30,6 +30,7 @@ use crate::store::StoreError;
 use crate::workers::{TaskPool, WorkError, WorkerLimits, WorkerPool};
 
 /// What a pipeline is made of.
+#[non_exhaustive]
 pub struct PipelineParts {
     /// The gateway that checks and admits.
     pub gateway: Arc<Gateway>,
@@ -44,6 +45,35 @@ pub struct PipelineParts {
     pub limits: PipelineLimits,
 }
 
+impl PipelineParts {
+    /// With the default limits, and nothing told of what was verified.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+        abandoned: Arc<dyn Fn(AdmittedSpend) + Send + Sync>,
+    ) -> Self {
+        Self { gateway, clock, abandoned, verified: Arc::new(|_, _| {}), limits: PipelineLimits::default() }
+    }
+
+    /// The same with this [`abandoned`](Self::abandoned).
+    #[must_use]
+    pub fn with_abandoned(self, abandoned: Arc<dyn Fn(AdmittedSpend) + Send + Sync>) -> Self {
+        Self { abandoned, ..self }
+    }
+
+    /// The same with this [`verified`](Self::verified).
+    #[must_use]
+    pub fn with_verified(self, verified: Arc<dyn Fn(usize, Duration) + Send + Sync>) -> Self {
+        Self { verified, ..self }
+    }
+
+    /// The same with this [`limits`](Self::limits).
+    #[must_use]
+    pub fn with_limits(self, limits: PipelineLimits) -> Self {
+        Self { limits, ..self }
+    }
+}
+
 impl core::fmt::Debug for PipelineParts {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("PipelineParts").field("limits", &self.limits).finish_non_exhaustive()
@@ -52,6 +82,7 @@ impl core::fmt::Debug for PipelineParts {
 
 /// How many threads a pipeline has, and how much waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PipelineLimits {
     /// Threads for cheap checks: at 0.1 ms a spend, one keeps several verifying threads busy.
     pub screen_threads: usize,
@@ -62,6 +93,32 @@ pub struct PipelineLimits {
     pub queue: usize,
     /// How many are verified together at most. More than 128 gain little and wait for each other.
     pub batch: usize,
+}
+
+impl PipelineLimits {
+    /// The same with this [`screen_threads`](Self::screen_threads).
+    #[must_use]
+    pub fn with_screen_threads(self, screen_threads: usize) -> Self {
+        Self { screen_threads, ..self }
+    }
+
+    /// The same with this [`verify_threads`](Self::verify_threads).
+    #[must_use]
+    pub fn with_verify_threads(self, verify_threads: usize) -> Self {
+        Self { verify_threads, ..self }
+    }
+
+    /// The same with this [`queue`](Self::queue).
+    #[must_use]
+    pub fn with_queue(self, queue: usize) -> Self {
+        Self { queue, ..self }
+    }
+
+    /// The same with this [`batch`](Self::batch).
+    #[must_use]
+    pub fn with_batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
 }
 
 impl Default for PipelineLimits {

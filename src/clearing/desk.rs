@@ -31,6 +31,7 @@ impl core::fmt::Debug for Desk {
 }
 
 /// What a desk takes.
+#[non_exhaustive]
 pub struct DeskParts {
     /// The issuer.
     pub issuer: Arc<Issuer>,
@@ -40,6 +41,19 @@ pub struct DeskParts {
     pub lease_seconds: u32,
     /// How often it cancels what is in no set, over all callers and gateways.
     pub cancels: Rate,
+}
+
+impl DeskParts {
+    /// With the default quota of cancellations.
+    pub fn new(issuer: Arc<Issuer>, set: Arc<dyn SpentSet>, lease_seconds: u32) -> Self {
+        Self { issuer, set, lease_seconds, cancels: Quotas::default().cancels }
+    }
+
+    /// The same with this [`cancels`](Self::cancels).
+    #[must_use]
+    pub fn with_cancels(self, cancels: Rate) -> Self {
+        Self { cancels, ..self }
+    }
 }
 
 impl core::fmt::Debug for DeskParts {

@@ -22,6 +22,7 @@ impl core::fmt::Debug for Clearing {
 }
 
 /// What clearing takes.
+#[non_exhaustive]
 pub struct ClearingParts {
     /// The issuer.
     pub issuer: Arc<Issuer>,
@@ -34,6 +35,19 @@ pub struct ClearingParts {
     pub lease_seconds: u32,
     /// How often each of them has the issuer do what earns him nothing.
     pub quotas: Quotas,
+}
+
+impl ClearingParts {
+    /// With the default quotas.
+    pub fn new(issuer: Arc<Issuer>, set: Arc<dyn SpentSet>, gateways: Vec<GatewayId>, lease_seconds: u32) -> Self {
+        Self { issuer, set, gateways, lease_seconds, quotas: Quotas::default() }
+    }
+
+    /// The same with this [`quotas`](Self::quotas).
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
 }
 
 impl core::fmt::Debug for ClearingParts {

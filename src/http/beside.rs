@@ -60,6 +60,7 @@ use held::Held;
 
 /// What a [`Beside`] is made of.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BesideParts {
     /// The gateway. It may serve requests of its own as well.
     pub layer: PaymentLayer,
@@ -73,6 +74,25 @@ pub struct BesideParts {
     /// Whether calls with a fixed price are held too, so that one that fails costs nothing. Then all have to be reported, if only with
     /// their status.
     pub hold_all: bool,
+}
+
+impl BesideParts {
+    /// What is not reported in time costs its charge, and calls with a fixed price are not held.
+    pub fn new(layer: PaymentLayer, secret: ProxySecret, hold: Duration) -> Self {
+        Self { layer, secret, hold, unreported: Metered::Charge, hold_all: false }
+    }
+
+    /// The same with this [`unreported`](Self::unreported).
+    #[must_use]
+    pub fn with_unreported(self, unreported: Metered) -> Self {
+        Self { unreported, ..self }
+    }
+
+    /// The same with this [`hold_all`](Self::hold_all).
+    #[must_use]
+    pub fn with_hold_all(self, hold_all: bool) -> Self {
+        Self { hold_all, ..self }
+    }
 }
 
 /// The gateway as other proxies ask it. Cheap to clone.

@@ -37,7 +37,7 @@ pub(in crate::http) use forward::OF_CALLERS;
 pub use lease::longest_call;
 pub use limits::GatewayLimits;
 pub use local::UpkeepTask;
-pub use parts::{PaymentLayerParts, RemoteLayerParts};
+pub use parts::{ExchangeParts, PaymentLayerParts, RemoteLayerParts};
 pub(in crate::http) use routes::is_own;
 
 use std::io;
@@ -114,8 +114,8 @@ impl core::fmt::Debug for Exchange {
 impl Exchange {
     /// Starts the threads. `current` is the issuer of the time, for what belongs to no request.
     fn start(parts: PaymentLayerParts, current: &Arc<Current<Issuer>>) -> io::Result<Self> {
-        let PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep: _ } =
-            parts;
+        let PaymentLayerParts { gateway, issuer, key, exchange, upkeep: _ } = parts;
+        let ExchangeParts { pricing, free, observer, limits, call_timeout } = exchange;
         if !outlasts(Duration::from_secs(gateway.lease_seconds().into()), call_timeout) {
             let what = "the lease of a spend must outlast the time-out of a call";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
@@ -140,8 +140,8 @@ impl Exchange {
 
     /// Starts the threads of a gateway without a set.
     fn start_remote(parts: RemoteLayerParts) -> io::Result<Self> {
-        let RemoteLayerParts { id, key, root, directory: signed, issuer, refresh: _, .. } = parts;
-        let RemoteLayerParts { pricing, free, observer, limits, call_timeout, .. } = parts;
+        let RemoteLayerParts { id, key, root, directory: signed, issuer, refresh: _, exchange } = parts;
+        let ExchangeParts { pricing, free, observer, limits, call_timeout } = exchange;
         let invalid = |error: &dyn core::fmt::Display| io::Error::new(io::ErrorKind::InvalidInput, error.to_string());
         let directory = signed.verify(&root).map_err(|error| invalid(&error))?;
         let key = Arc::new(key);

@@ -22,48 +22,15 @@
 //! stops it. [`layer`](super::layer) does the same around any other service.
 
 use std::io;
-use std::sync::Arc;
 
 use axum::Router;
 use tower::Layer as _;
 
-use super::exchange::{AdoptError, Adoption, GatewayLimits, PaymentLayerParts, RemoteLayerParts, UpkeepTask};
+use super::exchange::{AdoptError, Adoption, ExchangeParts, PaymentLayerParts, RemoteLayerParts};
 use super::layer::PaymentLayer;
-use super::observer::Observer;
 use super::pattern::RoutePattern;
 use super::pricing::{Call, Meter, NotSold, Pricing};
 use super::upstream::Upstream;
-use crate::gateway::Gateway;
-use crate::issuer::Issuer;
-use crate::protocol::GatewaySigningKey;
-
-/// What a gateway service is made of.
-pub struct GatewayServiceParts {
-    /// The gateway.
-    pub gateway: Arc<Gateway>,
-    /// The issuer that settles, which shares the gateway's directory.
-    pub issuer: Arc<Issuer>,
-    /// What is behind the gateway.
-    pub upstream: Upstream,
-    /// What calls cost.
-    pub pricing: Box<dyn Pricing>,
-    /// Requests that cost nothing; none is right, but for health checks and the like.
-    pub free: Vec<RoutePattern>,
-    /// Who is told.
-    pub observer: Arc<dyn Observer>,
-    /// Limits.
-    pub limits: GatewayLimits,
-    /// The key that the directory names for the gateway: it signs receipts.
-    pub key: GatewaySigningKey,
-    /// Upkeep, if this service is to see to it.
-    pub upkeep: Option<UpkeepTask>,
-}
-
-impl core::fmt::Debug for GatewayServiceParts {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("GatewayServiceParts").field("gateway", &self.gateway).finish_non_exhaustive()
-    }
-}
 
 /// A gateway as an HTTP service: the [`PaymentLayer`] around a reverse proxy. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,12 +44,9 @@ impl GatewayService {
     /// last clone of the service, routers included.
     ///
     /// # Errors
-    /// Those of [`PaymentLayer::start`]; the time that a call may take is the upstream's.
-    pub fn start(parts: GatewayServiceParts) -> io::Result<Self> {
-        let GatewayServiceParts { gateway, issuer, upstream, pricing, free, observer, limits, key, upkeep } = parts;
-        let call_timeout = upstream.timeout();
-        let pricing = Box::new(Reachable { pricing, upstream: upstream.clone() });
-        let parts = PaymentLayerParts { gateway, issuer, pricing, free, observer, limits, call_timeout, key, upkeep };
+    /// Those of [`PaymentLayer::start`]; the time that a call may take is the upstream's, whatever `parts` say.
+    pub fn start(mut parts: PaymentLayerParts, upstream: Upstream) -> io::Result<Self> {
+        parts.exchange = reachable(parts.exchange, &upstream);
         Ok(Self { layer: PaymentLayer::start(parts)?, upstream })
     }
 
@@ -91,9 +55,8 @@ impl GatewayService {
     ///
     /// # Errors
     /// Those of [`PaymentLayer::start_remote`].
-    pub fn start_remote(parts: RemoteLayerParts, upstream: Upstream) -> io::Result<Self> {
-        let pricing = Box::new(Reachable { pricing: parts.pricing, upstream: upstream.clone() });
-        let parts = RemoteLayerParts { pricing, call_timeout: upstream.timeout(), ..parts };
+    pub fn start_remote(mut parts: RemoteLayerParts, upstream: Upstream) -> io::Result<Self> {
+        parts.exchange = reachable(parts.exchange, &upstream);
         Ok(Self { layer: PaymentLayer::start_remote(parts)?, upstream })
     }
 
@@ -128,6 +91,12 @@ impl GatewayService {
     pub async fn drain(&self) -> usize {
         self.layer.drain().await
     }
+}
+
+/// The same in front of `upstream`: what it has no path for is not sold, and a call has its time.
+fn reachable(parts: ExchangeParts, upstream: &Upstream) -> ExchangeParts {
+    let pricing = Box::new(Reachable { pricing: parts.pricing, upstream: upstream.clone() });
+    ExchangeParts { pricing, call_timeout: upstream.timeout(), ..parts }
 }
 
 /// Sells what the upstream has a path for.

@@ -53,6 +53,7 @@ const HISTORY: usize = 60;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// What an operator's service is made of.
+#[non_exhaustive]
 pub struct OperateParts {
     /// The gateway that is looked at.
     pub layer: PaymentLayer,
@@ -63,6 +64,25 @@ pub struct OperateParts {
     /// Names by which the address may be asked for, besides `localhost` and addresses in figures. A page of somebody else's, opened in
     /// the operator's browser, can give its own name this address, and would be answered as if it were here.
     pub hosts: Vec<String>,
+}
+
+impl OperateParts {
+    /// Numbers every minute, and no further host names.
+    pub fn new(layer: PaymentLayer, tally: Arc<Tally>) -> Self {
+        Self { layer, tally, every: Duration::from_secs(60), hosts: Vec::new() }
+    }
+
+    /// The same with this [`every`](Self::every).
+    #[must_use]
+    pub fn with_every(self, every: Duration) -> Self {
+        Self { every, ..self }
+    }
+
+    /// The same with this [`hosts`](Self::hosts).
+    #[must_use]
+    pub fn with_hosts(self, hosts: Vec<String>) -> Self {
+        Self { hosts, ..self }
+    }
 }
 
 impl core::fmt::Debug for OperateParts {

@@ -57,6 +57,7 @@ use terms::Terms;
 
 /// What a payer is made of.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct PayerParts {
     /// The gateway that is paid.
     pub gateway: GatewayId,
@@ -70,6 +71,32 @@ pub struct PayerParts {
     pub observer: Arc<dyn PayerObserver>,
     /// How long a call waits for its answer. After that its settlement is pursued without it.
     pub answer_timeout: Duration,
+}
+
+impl PayerParts {
+    /// The same with this [`policy`](Self::policy).
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The same with this [`clock`](Self::clock).
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The same with this [`observer`](Self::observer).
+    #[must_use]
+    pub fn with_observer(self, observer: Arc<dyn PayerObserver>) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// The same with this [`answer_timeout`](Self::answer_timeout).
+    #[must_use]
+    pub fn with_answer_timeout(self, answer_timeout: Duration) -> Self {
+        Self { answer_timeout, ..self }
+    }
 }
 
 impl PayerParts {

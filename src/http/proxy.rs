@@ -60,6 +60,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a proxy is used.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ProxyOptions {
     /// Longest body of a request, bytes. It is read whole, for its digest is signed.
     pub max_body: usize,
@@ -72,6 +73,38 @@ pub struct ProxyOptions {
     pub any_host: bool,
     /// After how long without a request a session is closed. What it did not cost is reserved until then.
     pub session_idle: Duration,
+}
+
+impl ProxyOptions {
+    /// The same with this [`max_body`](Self::max_body).
+    #[must_use]
+    pub fn with_max_body(self, max_body: usize) -> Self {
+        Self { max_body, ..self }
+    }
+
+    /// The same with this [`max_requests`](Self::max_requests).
+    #[must_use]
+    pub fn with_max_requests(self, max_requests: u32) -> Self {
+        Self { max_requests, ..self }
+    }
+
+    /// The same with this [`pass_headers`](Self::pass_headers).
+    #[must_use]
+    pub fn with_pass_headers(self, pass_headers: Vec<HeaderName>) -> Self {
+        Self { pass_headers, ..self }
+    }
+
+    /// The same with this [`any_host`](Self::any_host).
+    #[must_use]
+    pub fn with_any_host(self, any_host: bool) -> Self {
+        Self { any_host, ..self }
+    }
+
+    /// The same with this [`session_idle`](Self::session_idle).
+    #[must_use]
+    pub fn with_session_idle(self, session_idle: Duration) -> Self {
+        Self { session_idle, ..self }
+    }
 }
 
 impl Default for ProxyOptions {

@@ -45,6 +45,7 @@ pub struct Upstream {
 
 /// Limits on what an upstream may do.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct UpstreamLimits {
     /// To get a connection, TLS included.
     pub connect_timeout: Duration,
@@ -52,6 +53,26 @@ pub struct UpstreamLimits {
     pub timeout: Duration,
     /// Longest answer, bytes.
     pub max_response: usize,
+}
+
+impl UpstreamLimits {
+    /// The same with this [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub fn with_connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// The same with this [`timeout`](Self::timeout).
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same with this [`max_response`](Self::max_response).
+    #[must_use]
+    pub fn with_max_response(self, max_response: usize) -> Self {
+        Self { max_response, ..self }
+    }
 }
 
 impl Default for UpstreamLimits {

@@ -70,6 +70,7 @@ use crate::store::{PartitionPhase, StoreError};
 
 /// How a store is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoreOptions {
     /// Memory for what was read from disk, bytes. 128 MiB by default.
     pub cache_bytes: u64,
@@ -84,6 +85,38 @@ pub struct StoreOptions {
     /// Whether the mark may be in the store's directory, and is there by default: a copy of the directory that is put back is then
     /// not noticed, and notes that were spent since can be spent again. False by default.
     pub allow_mark_inside: bool,
+}
+
+impl StoreOptions {
+    /// The same with this [`cache_bytes`](Self::cache_bytes).
+    #[must_use]
+    pub fn with_cache_bytes(self, cache_bytes: u64) -> Self {
+        Self { cache_bytes, ..self }
+    }
+
+    /// The same with this [`threads`](Self::threads).
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// The same with this [`bucket_seconds`](Self::bucket_seconds).
+    #[must_use]
+    pub fn with_bucket_seconds(self, bucket_seconds: u32) -> Self {
+        Self { bucket_seconds, ..self }
+    }
+
+    /// The same with this [`mark`](Self::mark).
+    #[must_use]
+    pub fn with_mark(self, mark: impl Into<Option<PathBuf>>) -> Self {
+        Self { mark: mark.into(), ..self }
+    }
+
+    /// The same, with a mark inside the store accepted: it goes back with the store and does not tell when the store did.
+    #[must_use]
+    pub fn with_mark_inside(self) -> Self {
+        Self { allow_mark_inside: true, ..self }
+    }
 }
 
 impl Default for StoreOptions {

@@ -9,9 +9,8 @@ use rand::rngs::SysRng;
 
 use crate::gateway::{Gateway, GatewayError, GatewayParts, Quotas};
 use crate::http::clock::now;
-use crate::http::exchange::{GatewayLimits, PaymentLayerParts};
+use crate::http::exchange::PaymentLayerParts;
 use crate::http::layer::PaymentLayer;
-use crate::http::observer::NoObserver;
 use crate::http::payer::{Client, ClientError, Payer, PayerError, PayerParts};
 use crate::http::pricing::Pricing;
 use crate::issuer::{DevelopmentPayments, EpochKeys, Issuer, IssuerError, PaymentSourceError};
@@ -174,7 +173,7 @@ impl Market {
         let payments = Arc::new(DevelopmentPayments::new());
         let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys, mints, Arc::clone(&payments) as _)?);
         let owner = OwnerId::from_bytes(rng.random());
-        let parts = GatewayParts { id, directory, set, owner, lease_seconds: LEASE, quotas };
+        let parts = GatewayParts::new(id, directory, set, owner, LEASE).with_quotas(quotas);
         let gateway = Arc::new(Gateway::new(parts, now)?);
         Ok(Self { root, key, owner, payments, issuer, gateway })
     }
@@ -250,17 +249,11 @@ impl Market {
         pricing: impl Pricing + 'static,
         free: Vec<crate::http::pattern::RoutePattern>,
     ) -> Result<PaymentLayer, MarketError> {
-        Ok(PaymentLayer::start(PaymentLayerParts {
-            gateway: Arc::clone(&self.gateway),
-            issuer: Arc::clone(&self.issuer),
-            pricing: Box::new(pricing),
-            free,
-            observer: Arc::new(NoObserver),
-            limits: GatewayLimits::default(),
-            call_timeout: Duration::from_secs(300),
-            key: self.key(),
-            upkeep: None,
-        })?)
+        Ok(PaymentLayer::start(
+            PaymentLayerParts::new(Arc::clone(&self.gateway), Arc::clone(&self.issuer), self.key(), Box::new(pricing))
+                .with_free(free)
+                .with_call_timeout(Duration::from_secs(300)),
+        )?)
     }
 }
 

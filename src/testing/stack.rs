@@ -10,8 +10,8 @@ use super::chat;
 use super::market::{Adjust, LEASE, Market, MarketError, MarketOptions};
 use crate::gateway::{Gateway, Quotas};
 use crate::http::cause::chain;
-use crate::http::exchange::{GatewayLimits, UpkeepTask};
-use crate::http::gateway::{GatewayService, GatewayServiceParts};
+use crate::http::exchange::{GatewayLimits, PaymentLayerParts, UpkeepTask};
+use crate::http::gateway::GatewayService;
 use crate::http::issuer::IssuerService;
 use crate::http::observer::Observer;
 use crate::http::pattern::RoutePattern;
@@ -188,25 +188,21 @@ impl Stack {
 
         let observed = Arc::new(Observed::default());
         let upstream_url = upstream.url().to_owned();
-        let upkeep = Upkeep::new(UpkeepParts {
-            owner: market.owner(),
-            lease_seconds: LEASE,
-            extra_grace_seconds: DAY,
-            records_per_partition: 1_000,
-            warn_seconds: 7 * DAY,
-        });
+        let upkeep = Upkeep::new(
+            UpkeepParts::new(market.owner(), LEASE)
+                .with_extra_grace_seconds(DAY)
+                .with_records_per_partition(1_000)
+                .with_warn_seconds(7 * DAY),
+        );
         let (gateway, issuer) = (market.gateway(), market.issuer());
-        let service = GatewayService::start(GatewayServiceParts {
-            gateway: Arc::clone(gateway),
-            issuer: Arc::clone(issuer),
+        let service = GatewayService::start(
+            PaymentLayerParts::new(Arc::clone(gateway), Arc::clone(issuer), market.key(), pricing)
+                .with_free(free)
+                .with_observer(Arc::clone(&observed) as _)
+                .with_limits(limits)
+                .with_upkeep(UpkeepTask { upkeep, every: upkeep_every.unwrap_or(Duration::from_secs(60)) }),
             upstream,
-            pricing,
-            free,
-            observer: Arc::clone(&observed) as _,
-            limits,
-            key: market.key(),
-            upkeep: Some(UpkeepTask { upkeep, every: upkeep_every.unwrap_or(Duration::from_secs(60)) }),
-        })?;
+        )?;
         let gateway_server = gateway_listener.serve(service.router());
         let minting = IssuerService::start(Arc::clone(issuer))?.with_spent_set(gateway.shared_set(), limits.spent)?;
         let issuer_server = issuer_listener.serve(minting.router());

@@ -109,8 +109,7 @@ pub fn gateway(id: GatewayId, owner: OwnerId, set: Arc<dyn SpentSet>, directory:
 }
 
 fn gateway_at(id: GatewayId, owner: OwnerId, set: Arc<dyn SpentSet>, directory: Directory, now: Timestamp) -> Gateway {
-    Gateway::new(GatewayParts { id, directory, set, owner, lease_seconds: LEASE, quotas: Default::default() }, now)
-        .unwrap()
+    Gateway::new(GatewayParts::new(id, directory, set, owner, LEASE), now).unwrap()
 }
 
 impl core::fmt::Debug for World {
@@ -152,7 +151,7 @@ impl World {
     /// The same process with limits on what it does.
     pub fn limited(&self, quotas: Quotas) -> Gateway {
         let (set, directory) = (self.set.clone(), self.gateway.directory().clone());
-        let parts = GatewayParts { id: GATEWAY, directory, set, owner: OWNER, lease_seconds: LEASE, quotas };
+        let parts = GatewayParts::new(GATEWAY, directory, set, OWNER, LEASE).with_quotas(quotas);
         Gateway::new(parts, T0).unwrap()
     }
 

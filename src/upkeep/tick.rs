@@ -15,6 +15,7 @@ pub struct Upkeep(UpkeepParts);
 
 /// How upkeep is done.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct UpkeepParts {
     /// Names this process, which takes lapsed records over.
     pub owner: OwnerId,
@@ -27,6 +28,37 @@ pub struct UpkeepParts {
     pub records_per_partition: usize,
     /// How long before the issuing epoch ends without a successor it is warned of, seconds.
     pub warn_seconds: u32,
+}
+
+impl UpkeepParts {
+    /// A day of extra grace, 1,000 records of each partition in a tick, a warning 3 days ahead.
+    pub fn new(owner: OwnerId, lease_seconds: u32) -> Self {
+        Self {
+            owner,
+            lease_seconds,
+            extra_grace_seconds: 86_400,
+            records_per_partition: 1_000,
+            warn_seconds: 3 * 86_400,
+        }
+    }
+
+    /// The same with this [`extra_grace_seconds`](Self::extra_grace_seconds).
+    #[must_use]
+    pub fn with_extra_grace_seconds(self, extra_grace_seconds: u32) -> Self {
+        Self { extra_grace_seconds, ..self }
+    }
+
+    /// The same with this [`records_per_partition`](Self::records_per_partition).
+    #[must_use]
+    pub fn with_records_per_partition(self, records_per_partition: usize) -> Self {
+        Self { records_per_partition, ..self }
+    }
+
+    /// The same with this [`warn_seconds`](Self::warn_seconds).
+    #[must_use]
+    pub fn with_warn_seconds(self, warn_seconds: u32) -> Self {
+        Self { warn_seconds, ..self }
+    }
 }
 
 /// Why a round did nothing.

@@ -180,13 +180,7 @@ async fn an_orderly_end_waits_for_reports_and_then_settles() {
 async fn a_call_is_not_held_longer_than_its_lease() {
     let world = World::new(Options::default()).await;
     for (hold, fits) in [(669, true), (670, false), (u64::MAX, false)] {
-        let parts = BesideParts {
-            layer: world.layer.clone(),
-            secret: ProxySecret::new(SECRET).unwrap(),
-            hold: Duration::from_secs(hold),
-            unreported: Metered::Charge,
-            hold_all: false,
-        };
+        let parts = BesideParts::new(world.layer.clone(), ProxySecret::new(SECRET).unwrap(), Duration::from_secs(hold));
         assert_eq!(Beside::new(parts).is_ok(), fits, "{hold}");
     }
 }

@@ -8,10 +8,9 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
-use halometer::gateway::{Gateway, GatewayParts, Quotas};
+use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::beside::{Beside, BesideParts, CALL_HEADER, CallReport, ProxySecret, REPORT_PATH, SECRET_HEADER};
 use halometer::http::clock::now;
-use halometer::http::exchange::GatewayLimits;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
 use halometer::http::operate::Tally;
@@ -141,24 +140,19 @@ impl World {
         let directory = stack.issuer().directory().clone();
         directory.epochs().iter().for_each(|epoch| set.create(epoch.number).unwrap());
         let owner = OwnerId::from_bytes(rand::random());
-        let parts = GatewayParts { id, directory, set, owner, lease_seconds, quotas: Quotas::default() };
+        let parts = GatewayParts::new(id, directory, set, owner, lease_seconds);
         let gateway = Arc::new(Gateway::new(parts, now()).unwrap());
         let fixed = FixedPricing::new().route("* /fixed/**".parse().unwrap(), "output_token");
         let tally = Arc::new(Tally::default());
-        let layer = PaymentLayer::start(PaymentLayerParts {
-            gateway: gateway.clone(),
-            issuer: stack.shared_issuer(),
-            pricing: Box::new(Prices(fixed)),
-            free: vec!["GET /health".parse().unwrap()],
-            observer: Arc::clone(&tally) as _,
-            limits: GatewayLimits::default(),
-            call_timeout: Duration::from_secs(60),
-            key,
-            upkeep: None,
-        })
+        let layer = PaymentLayer::start(
+            PaymentLayerParts::new(gateway.clone(), stack.shared_issuer(), key, Box::new(Prices(fixed)))
+                .with_free(vec!["GET /health".parse().unwrap()])
+                .with_observer(Arc::clone(&tally) as _)
+                .with_call_timeout(Duration::from_secs(60)),
+        )
         .unwrap();
         let secret = ProxySecret::new(SECRET).unwrap();
-        let parts = BesideParts { layer: layer.clone(), secret, hold, unreported, hold_all };
+        let parts = BesideParts::new(layer.clone(), secret, hold).with_unreported(unreported).with_hold_all(hold_all);
         let beside = Beside::new(parts).unwrap();
         let inner = listen().await.serve(beside.router());
         let own = listen().await.serve(beside.own_paths());

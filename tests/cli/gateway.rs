@@ -217,7 +217,7 @@ impl Gateway {
         let class = Credits::from_micro(CLASS);
         let policy = Policy { jitter_seconds: 0, gather: false, provers: 2, ..Policy::agent(class, 2) };
         let parts = PayerParts::new(gateway, policy, Client::plain().unwrap());
-        let parts = PayerParts { answer_timeout: Duration::from_secs(8), ..parts };
+        let parts = parts.with_answer_timeout(Duration::from_secs(8));
         RUNTIME.block_on(Payer::start(wallet, parts)).unwrap()
     }
 }

@@ -205,14 +205,13 @@ fn a_proof_of_a_window_that_is_over_is_not_sent() {
 fn a_lease_that_a_session_may_outlast_makes_no_gateway() {
     let world = World::new();
     let made = |lease_seconds| {
-        let parts = halometer::gateway::GatewayParts {
-            id: GATEWAY,
-            directory: world.gateway.directory().clone(),
-            set: world.set.clone(),
-            owner: OWNER,
+        let parts = halometer::gateway::GatewayParts::new(
+            GATEWAY,
+            world.gateway.directory().clone(),
+            world.set.clone(),
+            OWNER,
             lease_seconds,
-            quotas: Default::default(),
-        };
+        );
         halometer::gateway::Gateway::new(parts, T0)
     };
     // A session has 600 seconds, and the clocks of two processes may be 60 apart.
@@ -249,14 +248,13 @@ fn nothing_is_admitted_while_nothing_issues() {
     parts.serial += 1;
     parts.epochs.truncate(1);
     let gateway = {
-        let gateway = halometer::gateway::GatewayParts {
-            id: GATEWAY,
-            directory: Directory::new(parts.clone()).unwrap(),
-            set: world.set.clone(),
-            owner: OWNER,
-            lease_seconds: LEASE,
-            quotas: Quotas::default(),
-        };
+        let gateway = halometer::gateway::GatewayParts::new(
+            GATEWAY,
+            Directory::new(parts.clone()).unwrap(),
+            world.set.clone(),
+            OWNER,
+            LEASE,
+        );
         halometer::gateway::Gateway::new(gateway, T0).unwrap()
     };
     let late = parts.epochs[0].issue.until;

@@ -33,13 +33,7 @@ impl House {
     fn under(parts: DirectoryParts) -> Self {
         let world = World::under(Directory::new(parts).unwrap(), root_key(), epoch_keys());
         let issuer = Arc::new(Self::issuer(&world, world.issuer.directory().clone()));
-        let parts = ClearingParts {
-            issuer: Arc::clone(&issuer),
-            set: world.set.clone(),
-            gateways: vec![GATEWAY, OTHER_GATEWAY],
-            lease_seconds: LEASE,
-            quotas: Default::default(),
-        };
+        let parts = ClearingParts::new(Arc::clone(&issuer), world.set.clone(), vec![GATEWAY, OTHER_GATEWAY], LEASE);
         let clearing = Clearing::new(parts, T0).unwrap();
         let directory = issuer.directory().clone();
         let remote = RemoteGateway::new(GATEWAY, directory.clone(), key(10)).unwrap();
@@ -388,7 +382,12 @@ fn a_gateway_that_left_the_directory_clears_no_more() {
 fn upkeep() -> Upkeep {
     let owner = OwnerId::from_bytes(*b"upkeep number  1");
     let (lease_seconds, warn_seconds) = (LEASE, HOUR as u32);
-    Upkeep::new(UpkeepParts { owner, lease_seconds, extra_grace_seconds: 0, records_per_partition: 100, warn_seconds })
+    Upkeep::new(
+        UpkeepParts::new(owner, lease_seconds)
+            .with_extra_grace_seconds(0)
+            .with_records_per_partition(100)
+            .with_warn_seconds(warn_seconds),
+    )
 }
 
 #[test]
@@ -685,7 +684,7 @@ fn a_gateway_that_the_directory_does_not_name_is_not_made() {
     assert!(matches!(made, Err(RemoteGatewayError::NotInDirectory(_))));
     let set = Arc::new(MemorySpentSet::new());
     let (issuer, quotas) = (Arc::clone(&house.issuer), Default::default());
-    let parts = ClearingParts { issuer, set, gateways: vec![stranger], lease_seconds: LEASE, quotas };
+    let parts = ClearingParts::new(issuer, set, vec![stranger], LEASE).with_quotas(quotas);
     assert!(matches!(Clearing::new(parts, T0), Err(GatewayError::NotInDirectory(_))));
 }
 
@@ -783,7 +782,7 @@ fn proofs_that_do_not_hold_use_up_no_cancels() {
     let unsent = pay(&mut other, LANE1, 20, T0);
     let quotas = Quotas { cancels: Rate { per_minute: 1, burst: 1 }, ..Quotas::default() };
     let (issuer, set) = (Arc::clone(&house.issuer), house.world.set.clone());
-    let parts = ClearingParts { issuer, set, gateways: vec![GATEWAY], lease_seconds: LEASE, quotas };
+    let parts = ClearingParts::new(issuer, set, vec![GATEWAY], LEASE).with_quotas(quotas);
     let clearing = Clearing::new(parts, T0).unwrap();
     let cancel = |spend: Spend| {
         let request = ClearingRequest::Cancel { spend: Box::new(spend), cost: Credits::ZERO };

@@ -29,7 +29,7 @@ impl House {
     fn limited(cancels: Rate) -> Self {
         let world = World::new();
         let issuer = issuer(&world, world.issuer.directory().clone());
-        let parts = DeskParts { issuer, set: world.set.clone(), lease_seconds: LEASE, cancels };
+        let parts = DeskParts::new(issuer, world.set.clone(), LEASE).with_cancels(cancels);
         Self { desk: Desk::new(parts, T0).unwrap(), world }
     }
 
@@ -171,7 +171,7 @@ fn a_cancel_that_was_inserted_and_not_settled_is_settled_by_the_next() {
     parts.epochs.truncate(1);
     let desk = |directory: Directory| {
         let (issuer, set) = (issuer(&house.world, directory), house.world.set.clone());
-        Desk::new(DeskParts { issuer, set, lease_seconds: LEASE, cancels: Rate::UNLIMITED }, T0).unwrap()
+        Desk::new(DeskParts::new(issuer, set, LEASE).with_cancels(Rate::UNLIMITED), T0).unwrap()
     };
     let before = desk(Directory::new(parts).unwrap());
     let bytes = wallet.cancel(&paid.key, &at_the_issuer()).unwrap();

@@ -22,13 +22,11 @@ fn over(world: &World, set: Arc<dyn SpentSet>) -> Arc<Gateway> {
 }
 
 fn parts(gateway: Arc<Gateway>) -> PipelineParts {
-    PipelineParts {
-        gateway,
-        clock: Arc::new(|| T0),
-        abandoned: Arc::new(|_| panic!("nobody went away")),
-        verified: Arc::new(|_, _| {}),
-        limits: PipelineLimits { screen_threads: 1, verify_threads: 2, queue: 64, batch: 16 },
-    }
+    PipelineParts::new(gateway, Arc::new(|| T0), Arc::new(|_| panic!("nobody went away")))
+        .with_verified(Arc::new(|_, _| {}))
+        .with_limits(
+            PipelineLimits::default().with_screen_threads(1).with_verify_threads(2).with_queue(64).with_batch(16),
+        )
 }
 
 fn owned() -> OwnedRequest {
@@ -99,8 +97,8 @@ fn a_flood_of_suspects_lets_the_good_ones_through() {
     let world = World::new();
     let good = openings(&world, 6);
     let gateway = over(&world, Arc::new(MemorySpentSet::new()));
-    let limits = PipelineLimits { screen_threads: 1, verify_threads: 1, queue: 400, batch: 16 };
-    let pipeline = Pipeline::start(PipelineParts { limits, ..parts(gateway) }).unwrap();
+    let limits = PipelineLimits::default().with_screen_threads(1).with_verify_threads(1).with_queue(400).with_batch(16);
+    let pipeline = Pipeline::start(parts(gateway).with_limits(limits)).unwrap();
     let flooder = Source::new();
     flooder.suspect();
     runtime().block_on(async {
@@ -133,8 +131,8 @@ fn a_full_queue_says_busy_and_nothing_was_done() {
     let world = World::new();
     let good = openings(&world, 6);
     let gateway = over(&world, Arc::new(MemorySpentSet::new()));
-    let limits = PipelineLimits { screen_threads: 1, verify_threads: 1, queue: 2, batch: 2 };
-    let pipeline = Pipeline::start(PipelineParts { limits, ..parts(Arc::clone(&gateway)) }).unwrap();
+    let limits = PipelineLimits::default().with_screen_threads(1).with_verify_threads(1).with_queue(2).with_batch(2);
+    let pipeline = Pipeline::start(parts(Arc::clone(&gateway)).with_limits(limits)).unwrap();
     runtime().block_on(async {
         let open = |opening: &Vec<u8>| {
             let (pipeline, opening) = (pipeline.clone(), opening.clone());
@@ -201,7 +199,7 @@ fn a_dropped_future_leaves_no_spend_half_admitted() {
             settled.lock().unwrap().push(outcome);
         }
     };
-    let parts = PipelineParts { abandoned: Arc::new(abandoned), ..parts(Arc::clone(&gateway)) };
+    let parts = parts(Arc::clone(&gateway)).with_abandoned(Arc::new(abandoned));
     let pipeline = Pipeline::start(parts).unwrap();
     let served = runtime().block_on(async {
         let mut served = 0;

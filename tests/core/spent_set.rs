@@ -67,7 +67,7 @@ mod durable {
 
     /// A copy of the directory is a whole store.
     fn options() -> StoreOptions {
-        StoreOptions { allow_mark_inside: true, ..StoreOptions::default() }
+        StoreOptions::default().with_mark_inside()
     }
 
     fn copy(from: &Path, to: &Path) {

@@ -32,7 +32,12 @@ fn issuer() -> Issuer {
 fn upkeep_of(owner: u8, records_per_partition: usize) -> Upkeep {
     let owner = OwnerId::from_bytes([owner; 16]);
     let (lease_seconds, warn_seconds) = (LEASE, HOUR as u32);
-    Upkeep::new(UpkeepParts { owner, lease_seconds, extra_grace_seconds: 0, records_per_partition, warn_seconds })
+    Upkeep::new(
+        UpkeepParts::new(owner, lease_seconds)
+            .with_extra_grace_seconds(0)
+            .with_records_per_partition(records_per_partition)
+            .with_warn_seconds(warn_seconds),
+    )
 }
 
 /// Upkeep at times that surely have passed.

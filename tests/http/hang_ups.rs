@@ -41,7 +41,7 @@ async fn a_call_whose_caller_hung_up_is_settled_all_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_above_the_limit_is_refused_and_nothing_is_spent() {
-    let world = World::with(limited(GatewayLimits { max_body: 64, ..GatewayLimits::default() })).await;
+    let world = World::with(limited(GatewayLimits::default().with_max_body(64))).await;
     let mut caller = world.caller();
     let (_, opening) = caller.pay(&world, lane(0));
     let answer = world.ask(&opening).await;
@@ -51,7 +51,7 @@ async fn a_body_above_the_limit_is_refused_and_nothing_is_spent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_arrive_is_given_up() {
-    let limits = GatewayLimits { body_timeout: Duration::from_millis(200), ..GatewayLimits::default() };
+    let limits = GatewayLimits::default().with_body_timeout(Duration::from_millis(200));
     let world = World::with(limited(limits)).await;
     let (_, opening) = world.caller().pay(&world, lane(0));
     let (host, credential) = (world.host(), world.opening(&opening));
@@ -65,7 +65,7 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_gateway_says_so_and_takes_the_same_spend_later() {
-    let world = World::with(limited(GatewayLimits { requests: 1, ..GatewayLimits::default() })).await;
+    let world = World::with(limited(GatewayLimits::default().with_requests(1))).await;
     let mut caller = world.caller();
     let (_, opening) = caller.pay(&world, lane(0));
     let (host, credential) = (world.host(), world.opening(&opening));

@@ -168,14 +168,9 @@ impl House {
         let (told, HouseOptions { quotas, limits, lease_seconds, flip, .. }) = (Arc::new(Told::default()), options);
         let minted = flip.map(|flip| flip.before(60));
         let shared: Arc<dyn SpentSet> = set.clone();
-        let clearing = ClearingParts {
-            issuer: issuer.clone(),
-            set: shared.clone(),
-            gateways: vec![REMOTE],
-            lease_seconds,
-            quotas,
-        };
-        let desk = DeskParts { issuer: issuer.clone(), set: shared.clone(), lease_seconds, cancels: quotas.cancels };
+        let clearing =
+            ClearingParts::new(issuer.clone(), shared.clone(), vec![REMOTE], lease_seconds).with_quotas(quotas);
+        let desk = DeskParts::new(issuer.clone(), shared.clone(), lease_seconds).with_cancels(quotas.cancels);
         let made = tokio::task::spawn_blocking(move || {
             (Clearing::new(clearing, now()).unwrap(), Desk::new(desk, now()).unwrap())
         });
@@ -213,14 +208,13 @@ impl House {
 
     /// The gateway that shares the set, without HTTP.
     pub(crate) fn local(&self) -> Gateway {
-        let parts = GatewayParts {
-            id: LOCAL,
-            directory: self.directory().clone(),
-            set: self.set.clone(),
-            owner: OwnerId::from_bytes(*b"a gateway's own!"),
-            lease_seconds: LEASE,
-            quotas: Quotas::default(),
-        };
+        let parts = GatewayParts::new(
+            LOCAL,
+            self.directory().clone(),
+            self.set.clone(),
+            OwnerId::from_bytes(*b"a gateway's own!"),
+            LEASE,
+        );
         Gateway::new(parts, now()).unwrap()
     }
 

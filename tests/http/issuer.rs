@@ -356,7 +356,7 @@ async fn who_is_no_gateway_is_told_so_and_who_forges_a_proof_admits_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
-    let limits = ClearingLimits { requests: 1, ..ClearingLimits::default() };
+    let limits = ClearingLimits::default().with_requests(1);
     let house = House::with(HouseOptions { limits, ..HouseOptions::default() }).await;
     // Somebody who dawdles has the only place.
     let mut stream = tokio::net::TcpStream::connect(house.host()).await.unwrap();

@@ -9,12 +9,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Extension, Request as HttpRequest};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
-use halometer::gateway::{Gateway, GatewayParts, Quotas};
+use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::clock::now;
-use halometer::http::exchange::GatewayLimits;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
-use halometer::http::observer::NoObserver;
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::pricing::{Metered, OUTPUT_TOKEN, Report, ReportedPricing};
 use halometer::http::server::{Listener, Server};
@@ -51,19 +49,18 @@ impl Shop {
         let directory = world.stack.issuer().directory().clone();
         directory.epochs().iter().for_each(|epoch| set.create(epoch.number).unwrap());
         let owner = OwnerId::from_bytes(rand::random());
-        let parts = GatewayParts { id, directory, set, owner, lease_seconds: 700, quotas: Quotas::default() };
+        let parts = GatewayParts::new(id, directory, set, owner, 700);
         let gateway = Arc::new(Gateway::new(parts, now()).unwrap());
-        let layer = PaymentLayer::start(PaymentLayerParts {
-            gateway: gateway.clone(),
-            issuer: world.stack.shared_issuer(),
-            pricing: Box::new(ReportedPricing::new().otherwise(Metered::usage([(OUTPUT_TOKEN, 1)]))),
-            free: free.iter().map(|route| route.parse().unwrap()).collect(),
-            observer: Arc::new(NoObserver),
-            limits: GatewayLimits::default(),
-            call_timeout,
-            key,
-            upkeep: None,
-        })?;
+        let layer = PaymentLayer::start(
+            PaymentLayerParts::new(
+                gateway.clone(),
+                world.stack.shared_issuer(),
+                key,
+                Box::new(ReportedPricing::new().otherwise(Metered::usage([(OUTPUT_TOKEN, 1)]))),
+            )
+            .with_free(free.iter().map(|route| route.parse().unwrap()).collect())
+            .with_call_timeout(call_timeout),
+        )?;
         Ok(Self { world, gateway, layer, listener: Some(listener), server: None, host })
     }
 

@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use halometer::gateway::{Gateway, GatewayParts, Quotas};
+use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::clock::now;
-use halometer::http::exchange::GatewayLimits;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
-use halometer::http::observer::NoObserver;
 use halometer::http::payment::{Challenge, Credential, Payload};
 use halometer::http::pricing::TokenPricing;
 use halometer::http::problem::ProblemDetails;
@@ -135,18 +133,16 @@ async fn a_set_that_cannot_be_asked_admits_nothing() {
     let directory = world.stack.issuer().directory().clone();
     // Its partitions were never created.
     let (set, owner) = (Arc::new(MemorySpentSet::new()), OwnerId::from_bytes([3; 16]));
-    let parts = GatewayParts { id, directory, set, owner, lease_seconds: 700, quotas: Quotas::default() };
-    let layer = PaymentLayer::start(PaymentLayerParts {
-        gateway: Arc::new(Gateway::new(parts, now()).unwrap()),
-        issuer: world.stack.shared_issuer(),
-        pricing: Box::new(TokenPricing::new()),
-        free: Vec::new(),
-        observer: Arc::new(NoObserver),
-        limits: GatewayLimits::default(),
-        call_timeout: Duration::from_secs(60),
-        key,
-        upkeep: None,
-    });
+    let parts = GatewayParts::new(id, directory, set, owner, 700);
+    let layer = PaymentLayer::start(
+        PaymentLayerParts::new(
+            Arc::new(Gateway::new(parts, now()).unwrap()),
+            world.stack.shared_issuer(),
+            key,
+            Box::new(TokenPricing::new()),
+        )
+        .with_call_timeout(Duration::from_secs(60)),
+    );
     let service = Router::new();
     let server = listener.serve(Router::new().fallback_service(layer.unwrap().layer(service)));
 

@@ -113,7 +113,7 @@ async fn a_wallet_that_is_out_of_credit_says_so() {
     let class = Credits::from_micro(64_000);
     for gather in [true, false] {
         let policy = Policy { gather, ..Policy::agent(class, 2) };
-        let parts = PayerParts { policy, ..payer_parts(&world, class) };
+        let parts = payer_parts(&world, class).with_policy(policy);
         let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
         let refused = tokio::time::timeout(Duration::from_secs(5), ask(&payer)).await.expect("at once");
         let error = refused.unwrap_err();
@@ -133,7 +133,7 @@ async fn proofs_of_a_window_that_is_past_are_made_anew() {
         let ahead = Arc::clone(&ahead);
         Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
     };
-    let parts = PayerParts { clock, ..payer_parts(&world, CLASS) };
+    let parts = payer_parts(&world, CLASS).with_clock(clock);
     let payer = Payer::start(world.caller().wallet, parts).await.unwrap();
     payer.wait_ready(8).await.unwrap();
     assert_eq!(payer.proof_times().len(), 8);

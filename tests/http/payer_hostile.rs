@@ -22,7 +22,7 @@ pub(crate) type TestPayer = Payer<MemoryJournal>;
 pub(crate) fn impatient(world: &World) -> PayerParts {
     let policy = Policy { jitter_seconds: 0, gather: false, provers: 2, ..Policy::agent(CLASS, 2) };
     let answer_timeout = Duration::from_secs(2);
-    PayerParts { answer_timeout, ..PayerParts::new(world.gateway(), policy, Client::plain().unwrap()) }
+    PayerParts::new(world.gateway(), policy, Client::plain().unwrap()).with_answer_timeout(answer_timeout)
 }
 
 pub(crate) async fn started(wallet: Wallet<MemoryJournal>, parts: PayerParts) -> TestPayer {
@@ -101,7 +101,7 @@ async fn whatever_a_gateway_answers_every_lane_comes_back_and_no_note_is_spent_t
             let ahead = Arc::clone(&ahead);
             Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
         };
-        let payer = started(world.caller().wallet, PayerParts { clock, ..impatient(&world) }).await;
+        let payer = started(world.caller().wallet, impatient(&world).with_clock(clock)).await;
         let calls: Vec<_> = (0..16)
             .map(|_| {
                 let payer = payer.clone();
@@ -186,7 +186,7 @@ async fn who_gives_neither_settlement_nor_cancel_is_disputed_and_other_lanes_go_
     let events = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&events);
     let observer = Arc::new(move |event: &Event| told.lock().unwrap().push(event.clone()));
-    let payer = started(world.caller().wallet, PayerParts { observer, ..impatient(&world) }).await;
+    let payer = started(world.caller().wallet, impatient(&world).with_observer(observer)).await;
     ask(&payer).await.unwrap_err();
     let status = until(&payer, "no dispute", |status| status.disputed == 1).await;
     assert_eq!(status.in_flight, 1);
@@ -225,7 +225,7 @@ async fn no_gateway_sees_two_notes_for_one_request() {
         let ahead = Arc::clone(&ahead);
         Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
     };
-    let payer = started(world.caller().wallet, PayerParts { clock, ..impatient(&world) }).await;
+    let payer = started(world.caller().wallet, impatient(&world).with_clock(clock)).await;
     let mut parts = world.stack.gateway().directory().parts().clone();
     for (index, problem) in Problem::ALL.into_iter().enumerate() {
         at.store(index, Ordering::SeqCst);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use bytes::Bytes;
 use halometer::http::clock::now;
-use halometer::http::payer::{CallError, Client, CreditState, Event, Payer, PayerParts};
+use halometer::http::payer::{CallError, Client, CreditState, Event, Payer};
 use halometer::protocol::*;
 use halometer::testing::stack::StackOptions;
 use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
@@ -123,7 +123,7 @@ async fn lanes_that_a_copy_spent_are_frozen_before_anything_is_sent_of_them() {
             told.lock().unwrap().push(*lane);
         }
     });
-    let payer = started(wallet, PayerParts { observer, ..impatient(&world) }).await;
+    let payer = started(wallet, impatient(&world).with_observer(observer)).await;
     for _ in 0..12 {
         ask(&payer).await.unwrap();
     }
@@ -156,7 +156,7 @@ async fn credit_that_is_spread_is_gathered_in_a_quiet_time() {
     let (world, front) = behind(StackOptions::default(), |_, _| Act::Pass).await;
     let class = Credits::from_micro(64_000);
     let policy = Policy { lanes: 1, gather: true, quiet_seconds: 1, jitter_seconds: 0, ..Policy::agent(class, 3) };
-    let payer = started(world.caller().wallet, PayerParts { policy, ..impatient(&world) }).await;
+    let payer = started(world.caller().wallet, impatient(&world).with_policy(policy)).await;
     assert!(matches!(ask(&payer).await, Err(CallError::Spread)));
     until(&payer, "not gathered", |status| status.ready >= 1).await;
     let paid = ask(&payer).await.unwrap();
@@ -198,7 +198,7 @@ async fn a_call_right_after_a_boundary_waits_for_its_proof() {
         halometer::http::clock::Clock::new(move || now().after(ahead.load(Ordering::SeqCst)))
     };
     let policy = Policy { jitter_seconds: 3_600, ..impatient(&world).policy };
-    let payer = Payer::start(world.caller().wallet, PayerParts { clock, policy, ..impatient(&world) });
+    let payer = Payer::start(world.caller().wallet, impatient(&world).with_clock(clock).with_policy(policy));
     let payer: TestPayer = payer.await.unwrap();
     payer.wait_ready(1).await.unwrap();
     let step = u64::from(world.stack.gateway().directory().grid().step());

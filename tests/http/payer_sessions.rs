@@ -44,7 +44,8 @@ fn service() -> Router {
 
 fn parts(world: &World) -> PayerParts {
     let parts = impatient(world);
-    PayerParts { policy: Policy { session_seconds: 300, ..parts.policy }, ..parts }
+    let policy = Policy { session_seconds: 300, ..parts.policy };
+    parts.with_policy(policy)
 }
 
 async fn ask(session: &PaidSession<MemoryJournal>, body: &'static str) -> Result<Option<u64>, CallError> {
@@ -176,7 +177,7 @@ async fn lost_answers_cost_nothing_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_the_proxy_share_a_session_by_its_name() {
     let world = World::selling(service()).await;
-    let options = ProxyOptions { session_idle: Duration::from_secs(2), ..ProxyOptions::default() };
+    let options = ProxyOptions::default().with_session_idle(Duration::from_secs(2));
     let proxied = Proxied::with(&world, parts(&world), options).await;
     let asked = async |name: &str, body: &'static str| {
         let answer = proxied.json(body).header(SESSION_HEADER, name).send().await.unwrap();

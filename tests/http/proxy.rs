@@ -217,10 +217,8 @@ async fn no_header_of_a_client_reaches_the_gateway_and_all_clients_look_alike() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_is_passed_on_where_its_owner_says_so_and_what_pays_never() {
     let (world, seen, _server) = watched().await;
-    let pass = |name: &'static str| ProxyOptions {
-        pass_headers: vec![http::HeaderName::from_static(name)],
-        ..ProxyOptions::default()
-    };
+    let pass =
+        |name: &'static str| ProxyOptions::default().with_pass_headers(vec![http::HeaderName::from_static(name)]);
     let proxied = Proxied::with(&world, impatient(&world), pass("openai-beta")).await;
     let sent = proxied.question().header("openai-beta", "assistants=v2").header("openai-project", "mine").send().await;
     assert_eq!(sent.unwrap().status(), 200);
@@ -240,7 +238,7 @@ async fn a_hundred_requests_at_once_are_all_answered_and_the_balance_is_exact() 
         format!(r#"{{"number":{number},"usage":{{"prompt_tokens":10,"completion_tokens":10}}}}"#)
     });
     let world = World::selling(service).await;
-    let parts = PayerParts { answer_timeout: Duration::from_secs(60), ..impatient(&world) };
+    let parts = impatient(&world).with_answer_timeout(Duration::from_secs(60));
     let proxied = Arc::new(Proxied::with(&world, parts, ProxyOptions::default()).await);
     let calls: Vec<_> = (0..100_u64)
         .map(|number| {
@@ -273,7 +271,7 @@ async fn a_wallet_that_cannot_pay_says_so_as_clients_expect_it() {
     let class = Credits::from_micro(64_000);
     for (gather, code) in [(false, "out_of_credit"), (true, "credit_spread")] {
         let policy = Policy { gather, ..Policy::agent(class, 2) };
-        let parts = PayerParts { policy, ..impatient(&world) };
+        let parts = impatient(&world).with_policy(policy);
         let proxied = Proxied::with(&world, parts, ProxyOptions::default()).await;
         let answer = proxied.question().send().await.unwrap();
         // Nobody is to try again by himself.
@@ -387,7 +385,7 @@ async fn web_pages_and_names_that_lead_here_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_paid_for_is_refused_before_anything_is_spent() {
     let world = World::new().await;
-    let options = ProxyOptions { max_body: 64, max_requests: 1, ..ProxyOptions::default() };
+    let options = ProxyOptions::default().with_max_body(64).with_max_requests(1);
     let proxied = Proxied::with(&world, impatient(&world), options).await;
     let long = proxied.question().body("x".repeat(65)).send().await.unwrap();
     assert_eq!(refused(long).await, expected(413, "body_too_long", "invalid_request_error", "untouched"));
@@ -415,7 +413,7 @@ async fn beyond_its_limit_a_proxy_is_busy_and_it_finishes_what_is_under_way_befo
         USAGE
     });
     let world = World::selling(service).await;
-    let options = ProxyOptions { max_requests: 2, ..ProxyOptions::default() };
+    let options = ProxyOptions::default().with_max_requests(2);
     let Proxied { payer, proxy, server, client } = Proxied::with(&world, impatient(&world), options).await;
     payer.wait_ready(2).await.unwrap();
     let url = format!("{}{TARGET}", server.url());

@@ -148,7 +148,7 @@ async fn pass(seen: Arc<Seen>, request: Request) -> Response {
 
 /// Whose streams pause as long as a busy machine likes.
 fn patient(world: &World) -> PayerParts {
-    PayerParts { answer_timeout: Duration::from_secs(60), ..impatient(world) }
+    impatient(world).with_answer_timeout(Duration::from_secs(60))
 }
 
 async fn payer(world: &World) -> TestPayer {
@@ -200,7 +200,7 @@ async fn a_client_that_stops_reading_at_the_last_event_has_its_call_settled_by_t
     let told = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&told);
     let observer = Arc::new(move |event: &Event| kept.lock().unwrap().push(event.clone()));
-    let payer = started(world.caller().wallet, PayerParts { observer, ..patient(&world) }).await;
+    let payer = started(world.caller().wallet, patient(&world).with_observer(observer)).await;
     let mut streamed = begin(&payer).await;
     while !streamed.body.chunk().await.unwrap().unwrap().ends_with(b"[DONE]\n\n") {}
     drop(streamed);
@@ -295,7 +295,7 @@ async fn a_trailer_that_lies_is_a_dispute_and_the_right_settlement_is_got_all_th
     let told = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&told);
     let observer = Arc::new(move |event: &Event| kept.lock().unwrap().push(event.clone()));
-    let payer = started(world.caller().wallet, PayerParts { observer, ..patient(&world) }).await;
+    let payer = started(world.caller().wallet, patient(&world).with_observer(observer)).await;
     let mut streamed = begin(&payer).await;
     while let Some(chunk) = streamed.body.chunk().await {
         chunk.unwrap();

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
-use halometer::http::exchange::GatewayLimits;
-use halometer::http::gateway::{GatewayService, GatewayServiceParts};
-use halometer::http::observer::NoObserver;
+use halometer::http::exchange::PaymentLayerParts;
+use halometer::http::gateway::GatewayService;
 use halometer::http::payment::Receipt as PaymentReceipt;
 use halometer::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 use halometer::http::upstream::{Upstream, UpstreamLimits};
@@ -84,16 +83,14 @@ async fn a_service_whose_receipts_nobody_would_believe_does_not_start() {
     // Not even one that signs nothing for the present.
     let (mints, payments) = (Arc::new(MemoryMintBook::new()), Arc::new(DevelopmentPayments::new()));
     let issuer = Issuer::new(world.stack.root_signing_key(), directory, EpochKeys::new(), mints, payments);
-    let started = GatewayService::start(GatewayServiceParts {
-        gateway: Arc::new(world.replica()),
-        issuer: Arc::new(issuer.unwrap()),
-        upstream: Upstream::new(world.stack.upstream_url(), None, UpstreamLimits::default()).unwrap(),
-        pricing: Box::new(TokenPricing::new()),
-        free: Vec::new(),
-        observer: Arc::new(NoObserver),
-        limits: GatewayLimits::default(),
-        key: GatewaySigningKey::from_bytes(&[1; 32]),
-        upkeep: None,
-    });
+    let started = GatewayService::start(
+        PaymentLayerParts::new(
+            Arc::new(world.replica()),
+            Arc::new(issuer.unwrap()),
+            GatewaySigningKey::from_bytes(&[1; 32]),
+            Box::new(TokenPricing::new()),
+        ),
+        Upstream::new(world.stack.upstream_url(), None, UpstreamLimits::default()).unwrap(),
+    );
     assert_eq!(started.unwrap_err().kind(), ErrorKind::InvalidInput);
 }

@@ -8,10 +8,10 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use halometer::circuits::schnorr::SigningKey;
-use halometer::gateway::{Gateway, GatewayParts, Quotas};
+use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::clock::now;
 use halometer::http::exchange::PaymentLayerParts;
-use halometer::http::exchange::{AdoptError, Adoption, GatewayLimits, UpkeepTask};
+use halometer::http::exchange::{AdoptError, Adoption, UpkeepTask};
 use halometer::http::layer::{PaidService, PaymentLayer};
 use halometer::http::observer::Observer;
 use halometer::http::payment::{Challenge, Credential, Payload, RECEIPT_HEADER, Receipt};
@@ -121,27 +121,21 @@ impl Shop {
         let mints = Arc::new(MemoryMintBook::new());
         let issuer = Arc::new(Issuer::new(&root, directory.clone(), keys(), mints, payments.clone()).unwrap());
         let owner = OwnerId::from_bytes(rand::random());
-        let parts = GatewayParts { id, directory, set, owner, lease_seconds: 400, quotas: Quotas::default() };
+        let parts = GatewayParts::new(id, directory, set, owner, 400);
         let gateway = Arc::new(Gateway::new(parts, now()).unwrap());
         let warnings = Arc::new(Warnings::default());
-        let upkeep = Upkeep::new(UpkeepParts {
-            owner,
-            lease_seconds: 400,
-            extra_grace_seconds: 0,
-            records_per_partition: 100,
-            warn_seconds: 2 * DAY as u32,
-        });
-        let layer = PaymentLayer::start(PaymentLayerParts {
-            gateway: gateway.clone(),
-            issuer: issuer.clone(),
-            pricing: pricing("call"),
-            free: Vec::new(),
-            observer: warnings.clone(),
-            limits: GatewayLimits::default(),
-            call_timeout: Duration::from_secs(60),
-            key,
-            upkeep: Some(UpkeepTask { upkeep, every: Duration::from_millis(100) }),
-        })
+        let upkeep = Upkeep::new(
+            UpkeepParts::new(owner, 400)
+                .with_extra_grace_seconds(0)
+                .with_records_per_partition(100)
+                .with_warn_seconds(2 * DAY as u32),
+        );
+        let layer = PaymentLayer::start(
+            PaymentLayerParts::new(gateway.clone(), issuer.clone(), key, pricing("call"))
+                .with_observer(warnings.clone())
+                .with_call_timeout(Duration::from_secs(60))
+                .with_upkeep(UpkeepTask { upkeep, every: Duration::from_millis(100) }),
+        )
         .unwrap();
         let service = layer.layer(service);
         Self { root, payments, gateway: Mutex::new(gateway), issuer: Mutex::new(issuer), layer, service, warnings }
@@ -368,14 +362,7 @@ async fn what_contradicts_or_does_not_fit_is_refused_and_nothing_changes() {
     let torn = Adoption { issuer: shop.issuer(), pricing: Some(pricing("dear")), ..shop.under(&first) };
     assert_eq!(shop.layer.adopt(torn).unwrap_err(), AdoptError::Torn);
     let own = shop.gateway();
-    let parts = |set, owner| GatewayParts {
-        id: own.id(),
-        directory: first.clone(),
-        set,
-        owner,
-        lease_seconds: 400,
-        quotas: Quotas::default(),
-    };
+    let parts = |set, owner| GatewayParts::new(own.id(), first.clone(), set, owner, 400);
     let empty = Arc::new(MemorySpentSet::new());
     for parts in [parts(empty, OwnerId::from_bytes([1; 16])), parts(own.shared_set(), OwnerId::from_bytes([2; 16]))] {
         let other = Adoption { gateway: Arc::new(Gateway::new(parts, now()).unwrap()), ..shop.under(&first) };

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use halometer::gateway::Opened;
 use halometer::http::clock::now;
-use halometer::http::exchange::GatewayLimits;
 use halometer::http::exchange::RemoteLayerParts;
 use halometer::http::gateway::GatewayService;
 use halometer::http::issuer_client::IssuerClient;
@@ -267,19 +266,17 @@ impl Town {
     }
 
     fn parts(&self) -> RemoteLayerParts {
-        RemoteLayerParts {
-            id: REMOTE,
-            key: gateway_key(&REMOTE),
-            root: self.house.root.public_key(),
-            directory: self.house.issuer.signed_directory().clone(),
-            issuer: IssuerClient::loopback(&self.wire_server.url()).unwrap(),
-            refresh: Duration::from_secs(1),
-            pricing: Box::new(BytePricing::new().answer("token")),
-            free: Vec::new(),
-            observer: self.failures.clone(),
-            limits: GatewayLimits::default(),
-            call_timeout: Duration::ZERO,
-        }
+        RemoteLayerParts::new(
+            REMOTE,
+            gateway_key(&REMOTE),
+            self.house.root.public_key(),
+            self.house.issuer.signed_directory().clone(),
+            IssuerClient::loopback(&self.wire_server.url()).unwrap(),
+            Box::new(BytePricing::new().answer("token")),
+        )
+        .with_refresh(Duration::from_secs(1))
+        .with_observer(self.failures.clone())
+        .with_call_timeout(Duration::ZERO)
     }
 
     fn start_gateway(&self) -> GatewayService {
@@ -342,13 +339,12 @@ impl Town {
 
     /// Seconds later, whoever keeps the set settles what nobody does any more.
     fn upkeep(&self, later: u64) -> u64 {
-        let upkeep = Upkeep::new(UpkeepParts {
-            owner: OwnerId::from_bytes(*b"upkeep number  1"),
-            lease_seconds: LEASE,
-            extra_grace_seconds: 0,
-            records_per_partition: 100,
-            warn_seconds: HOUR as u32,
-        });
+        let upkeep = Upkeep::new(
+            UpkeepParts::new(OwnerId::from_bytes(*b"upkeep number  1"), LEASE)
+                .with_extra_grace_seconds(0)
+                .with_records_per_partition(100)
+                .with_warn_seconds(HOUR as u32),
+        );
         upkeep.tick(&*self.house.set, &self.house.issuer, now().after(later)).unwrap().settled as u64
     }
 }
@@ -484,7 +480,7 @@ async fn a_spend_that_never_reached_the_issuer_pays_when_he_is_back() {
     let address = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap().address();
     let issuer = IssuerClient::loopback(&format!("http://{address}")).unwrap();
     let upstream = Upstream::new(&town.upstream.url(), None, UpstreamLimits::default()).unwrap();
-    let gateway = GatewayService::start_remote(RemoteLayerParts { issuer, ..town.parts() }, upstream).unwrap();
+    let gateway = GatewayService::start_remote(town.parts().with_issuer(issuer), upstream).unwrap();
     let server = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap().serve(gateway.router());
     let host = town.host();
     let spent = caller.pay(0, REMOTE, &host);
@@ -565,7 +561,7 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
     assert_eq!(town.service.served(), 1);
     // And nobody is sent there for a while.
     let (layer, tally) = (town.gateway.as_ref().unwrap().0.layer().clone(), Arc::default());
-    let parts = OperateParts { layer, tally, every: Duration::from_secs(1), hosts: Vec::new() };
+    let parts = OperateParts::new(layer, tally).with_every(Duration::from_secs(1));
     let operations = Operations::start(parts).unwrap();
     operations.set_standing(Standing::Serving);
     until(|| operations.ready() == Err("the issuer does not clear for this gateway".to_owned())).await;
@@ -836,7 +832,7 @@ async fn a_gateway_that_could_not_keep_its_word_does_not_start() {
     ] {
         assert_eq!(start(change).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
     }
-    let long = UpstreamLimits { timeout: Duration::from_secs(3_600), ..UpstreamLimits::default() };
+    let long = UpstreamLimits::default().with_timeout(Duration::from_secs(3_600));
     let long = Upstream::new(&town.upstream.url(), None, long).unwrap();
     assert!(GatewayService::start_remote(town.parts(), long).is_err());
 }

@@ -10,12 +10,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::any;
-use halometer::gateway::{Gateway, GatewayParts, Quotas, ReplayWindow};
+use halometer::gateway::{Gateway, GatewayParts, ReplayWindow};
 use halometer::http::clock::now;
 use halometer::http::exchange::GatewayLimits;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
-use halometer::http::observer::NoObserver;
 use halometer::http::payment::{Payload, RECEIPT_HEADER, Receipt as ReceiptHeader};
 use halometer::http::pricing::{
     Call, End, FixedPricing, HeaderPricing, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing, TokenPricing,
@@ -220,7 +219,7 @@ async fn a_thousand_calls_at_once_never_cost_more_than_the_charge() {
     let affordable = usize::try_from(CLASS.micro() / PRICE).unwrap();
     for http2 in [false, true] {
         let shop = Shop::new();
-        let limits = GatewayLimits { requests: 2_000, ..GatewayLimits::default() };
+        let limits = GatewayLimits::default().with_requests(2_000);
         let world = shop.world_with(StackOptions { limits, ..StackOptions::default() }).await;
         let mut session = Session::open(&world).await;
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]);
@@ -592,7 +591,7 @@ async fn a_gateway_that_shuts_down_settles_its_sessions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_only_so_many_sessions_at_a_time() {
     let shop = Shop::new();
-    let limits = GatewayLimits { sessions: 1, ..GatewayLimits::default() };
+    let limits = GatewayLimits::default().with_sessions(1);
     let world = shop.world_with(StackOptions { limits, ..StackOptions::default() }).await;
     let mut first = Session::open(&world).await;
     let second = Session::paid(&world);
@@ -681,25 +680,22 @@ async fn another_replica_says_that_it_is_not_the_owner() {
     let shop = Shop::new();
     let replica = |owner: u8| {
         let gateway = world.stack.gateway();
-        let parts = GatewayParts {
+        let parts = GatewayParts::new(
             id,
-            directory: gateway.directory().clone(),
-            set: gateway.shared_set(),
-            owner: OwnerId::from_bytes([owner; 16]),
-            lease_seconds: 700,
-            quotas: Quotas::default(),
-        };
-        let layer = PaymentLayer::start(PaymentLayerParts {
-            gateway: Arc::new(Gateway::new(parts, now()).unwrap()),
-            issuer: world.stack.shared_issuer(),
-            pricing: Box::new(prices()),
-            free: Vec::new(),
-            observer: Arc::new(NoObserver),
-            limits: GatewayLimits::default(),
-            call_timeout: Duration::from_secs(60),
-            key: key(),
-            upkeep: None,
-        });
+            gateway.directory().clone(),
+            gateway.shared_set(),
+            OwnerId::from_bytes([owner; 16]),
+            700,
+        );
+        let layer = PaymentLayer::start(
+            PaymentLayerParts::new(
+                Arc::new(Gateway::new(parts, now()).unwrap()),
+                world.stack.shared_issuer(),
+                key(),
+                Box::new(prices()),
+            )
+            .with_call_timeout(Duration::from_secs(60)),
+        );
         Router::new().fallback_service(layer.unwrap().layer(shop.service()))
     };
     let servers = [first.serve(replica(1)), second.serve(replica(2))];

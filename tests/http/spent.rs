@@ -94,7 +94,7 @@ async fn addresses_have_one_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_client_with_many_questions_locks_a_wallet_out() {
     // What wallets ask costs no quota, however small that is.
-    let limits = GatewayLimits { spent: Rate { per_minute: 1, burst: 0 }, ..GatewayLimits::default() };
+    let limits = GatewayLimits::default().with_spent(Rate { per_minute: 1, burst: 0 });
     let world = World::with(StackOptions { limits, ..StackOptions::default() }).await;
     let client = Client::plain().unwrap();
     for _ in 0..100 {

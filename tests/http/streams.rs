@@ -280,7 +280,7 @@ async fn a_service_that_breaks_off_is_paid_for_what_came() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_falls_silent_is_given_up() {
-    let limits = GatewayLimits { idle_timeout: Duration::from_millis(300), ..GatewayLimits::default() };
+    let limits = GatewayLimits::default().with_idle_timeout(Duration::from_millis(300));
     let script = Script::events();
     let world = script.world_with(StackOptions { limits, ..StackOptions::default() }).await;
     let mut caller = world.caller();
@@ -343,7 +343,7 @@ async fn bytes_above_the_cap_are_not_passed_on_and_the_answer_breaks_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_slows_the_service_and_is_given_up_in_the_end() {
-    let limits = GatewayLimits { idle_timeout: Duration::from_secs(2), ..GatewayLimits::default() };
+    let limits = GatewayLimits::default().with_idle_timeout(Duration::from_secs(2));
     let script = Script::events();
     let world = script.world_with(StackOptions { limits, ..StackOptions::default() }).await;
     let mut caller = world.caller();
@@ -421,7 +421,7 @@ async fn an_answer_above_the_limit_of_whole_ones_is_passed_on() {
     let body = format!(r#"{{"x":"{}","usage":{{"prompt_tokens":20,"completion_tokens":30}}}}"#, "x".repeat(100_000));
     let answer = body.clone();
     let service = Router::new().fallback(move || async move { answer });
-    let limits = GatewayLimits { max_whole: 50_000, ..GatewayLimits::default() };
+    let limits = GatewayLimits::default().with_max_whole(50_000);
     let world = World::selling_with(service, StackOptions { limits, ..StackOptions::default() }).await;
     let mut caller = world.caller();
     let (key, opening) = caller.pay_to_ask(&world, ASKING);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use halometer::gateway::{Gateway, GatewayParts, Opened, Quotas};
+use halometer::gateway::{Gateway, GatewayParts, Opened};
 use halometer::http::clock::now;
 use halometer::http::payment::{Challenge, Credential, Payload, Receipt};
 use halometer::http::problem::ProblemDetails;
@@ -112,14 +112,13 @@ impl World {
     /// Another process of the gateway, over the same set.
     pub(crate) fn replica(&self) -> Gateway {
         let (gateway, owner) = (self.stack.gateway(), OwnerId::from_bytes(*b"another process!"));
-        let parts = GatewayParts {
-            id: gateway.id(),
-            directory: gateway.directory().clone(),
-            set: gateway.shared_set(),
+        let parts = GatewayParts::new(
+            gateway.id(),
+            gateway.directory().clone(),
+            gateway.shared_set(),
             owner,
-            lease_seconds: gateway.lease_seconds(),
-            quotas: Quotas::default(),
-        };
+            gateway.lease_seconds(),
+        );
         Gateway::new(parts, now()).unwrap()
     }
 

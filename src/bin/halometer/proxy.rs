@@ -90,12 +90,8 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
     let origins = directory.parts().gateways.iter().flat_map(|gateway| &gateway.origins);
     let client = client(origins.map(String::as_str))?;
     let policy = Policy { session_seconds: args.session_seconds, ..policy(args.policy, class) };
-    let parts = PayerParts { observer: Arc::new(tell), ..PayerParts::new(gateway, policy, client) };
-    let options = ProxyOptions {
-        pass_headers: args.pass_headers.clone(),
-        any_host: args.allow_others,
-        ..ProxyOptions::default()
-    };
+    let parts = PayerParts::new(gateway, policy, client).with_observer(Arc::new(tell));
+    let options = ProxyOptions::default().with_pass_headers(args.pass_headers.clone()).with_any_host(args.allow_others);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::yours(format!("cannot start threads: {error}")))?;
     runtime.block_on(async {

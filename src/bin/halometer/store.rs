@@ -85,7 +85,7 @@ pub(super) fn open(path: &Path, mark: Option<PathBuf>) -> Result<DurableStore, O
 fn options(path: &Path, mark: Option<PathBuf>) -> StoreOptions {
     let usual = [StoreOptions::mark_beside(path), path.join("mark")];
     let mark = mark.or_else(|| usual.into_iter().find(|mark| mark.exists()));
-    StoreOptions { mark, allow_mark_inside: true, ..StoreOptions::default() }
+    StoreOptions::default().with_mark(mark).with_mark_inside()
 }
 
 /// Does it.

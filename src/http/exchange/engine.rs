@@ -39,7 +39,8 @@ impl Drop for Engine {
 
 impl Engine {
     pub(in crate::http) fn start(mut parts: PaymentLayerParts) -> io::Result<Self> {
-        let (task, set, observer) = (parts.upkeep.take(), parts.gateway.shared_set(), Arc::clone(&parts.observer));
+        let (task, set) = (parts.upkeep.take(), parts.gateway.shared_set());
+        let observer = Arc::clone(&parts.exchange.observer);
         let issuer = Arc::new(Current::new(Arc::clone(&parts.issuer)));
         let exchange = Current::new(Arc::new(Exchange::start(parts, &issuer)?));
         // Last, as nothing would stop it if the rest failed.

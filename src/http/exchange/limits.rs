@@ -7,6 +7,7 @@ use crate::pipeline::PipelineLimits;
 
 /// Limits of a gateway.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct GatewayLimits {
     /// Longest request body, bytes.
     pub max_body: usize,
@@ -25,6 +26,56 @@ pub struct GatewayLimits {
     pub sessions: usize,
     /// Questions which notes are spent, over all who ask.
     pub spent: Rate,
+}
+
+impl GatewayLimits {
+    /// The same with this [`max_body`](Self::max_body).
+    #[must_use]
+    pub fn with_max_body(self, max_body: usize) -> Self {
+        Self { max_body, ..self }
+    }
+
+    /// The same with this [`body_timeout`](Self::body_timeout).
+    #[must_use]
+    pub fn with_body_timeout(self, body_timeout: Duration) -> Self {
+        Self { body_timeout, ..self }
+    }
+
+    /// The same with this [`max_whole`](Self::max_whole).
+    #[must_use]
+    pub fn with_max_whole(self, max_whole: usize) -> Self {
+        Self { max_whole, ..self }
+    }
+
+    /// The same with this [`idle_timeout`](Self::idle_timeout).
+    #[must_use]
+    pub fn with_idle_timeout(self, idle_timeout: Duration) -> Self {
+        Self { idle_timeout, ..self }
+    }
+
+    /// The same with this [`requests`](Self::requests).
+    #[must_use]
+    pub fn with_requests(self, requests: usize) -> Self {
+        Self { requests, ..self }
+    }
+
+    /// The same with this [`pipeline`](Self::pipeline).
+    #[must_use]
+    pub fn with_pipeline(self, pipeline: PipelineLimits) -> Self {
+        Self { pipeline, ..self }
+    }
+
+    /// The same with this [`sessions`](Self::sessions).
+    #[must_use]
+    pub fn with_sessions(self, sessions: usize) -> Self {
+        Self { sessions, ..self }
+    }
+
+    /// The same with this [`spent`](Self::spent).
+    #[must_use]
+    pub fn with_spent(self, spent: Rate) -> Self {
+        Self { spent, ..self }
+    }
 }
 
 impl Default for GatewayLimits {

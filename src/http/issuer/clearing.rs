@@ -19,6 +19,7 @@ use crate::workers::{TaskPool, WorkError, WorkerLimits, WorkerPool};
 
 /// What clearing may take on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClearingLimits {
     /// Requests that are read or worked on at a time; one more is answered `busy`.
     pub requests: usize,
@@ -31,6 +32,38 @@ pub struct ClearingLimits {
     pub queue: usize,
     /// How many proofs are verified together at most.
     pub batch: usize,
+}
+
+impl ClearingLimits {
+    /// The same with this [`requests`](Self::requests).
+    #[must_use]
+    pub fn with_requests(self, requests: usize) -> Self {
+        Self { requests, ..self }
+    }
+
+    /// The same with this [`threads`](Self::threads).
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// The same with this [`verify_threads`](Self::verify_threads).
+    #[must_use]
+    pub fn with_verify_threads(self, verify_threads: usize) -> Self {
+        Self { verify_threads, ..self }
+    }
+
+    /// The same with this [`queue`](Self::queue).
+    #[must_use]
+    pub fn with_queue(self, queue: usize) -> Self {
+        Self { queue, ..self }
+    }
+
+    /// The same with this [`batch`](Self::batch).
+    #[must_use]
+    pub fn with_batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
 }
 
 impl Default for ClearingLimits {

@@ -10,6 +10,7 @@ use crate::protocol::Sender;
 
 /// Limits of a [`Listener`](super::Listener).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerLimits {
     /// Connections at a time; more wait in the listener's backlog. 4,096 by default.
     pub connections: usize,
@@ -17,6 +18,26 @@ pub struct ServerLimits {
     pub connections_per_address: usize,
     /// Proxies in front, whose `X-Forwarded-For` is believed. None by default: then what that header says is nobody's word.
     pub trusted_proxies: TrustedProxies,
+}
+
+impl ServerLimits {
+    /// The same with this [`connections`](Self::connections).
+    #[must_use]
+    pub fn with_connections(self, connections: usize) -> Self {
+        Self { connections, ..self }
+    }
+
+    /// The same with this [`connections_per_address`](Self::connections_per_address).
+    #[must_use]
+    pub fn with_connections_per_address(self, connections_per_address: usize) -> Self {
+        Self { connections_per_address, ..self }
+    }
+
+    /// The same with this [`trusted_proxies`](Self::trusted_proxies).
+    #[must_use]
+    pub fn with_trusted_proxies(self, trusted_proxies: TrustedProxies) -> Self {
+        Self { trusted_proxies, ..self }
+    }
 }
 
 impl Default for ServerLimits {

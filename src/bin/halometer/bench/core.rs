@@ -15,7 +15,7 @@ use super::market::Market;
 use super::progress::Progress;
 use halometer::circuits::proof::{BatchVerifier, Proof, VerifyingKey};
 use halometer::gateway::{Gateway, Opened};
-use halometer::pipeline::{OwnedRequest, Pipeline, PipelineLimits, PipelineParts, Source};
+use halometer::pipeline::{OwnedRequest, Pipeline, PipelineParts, Source};
 use halometer::protocol::{Opening, Problem, Spend};
 use halometer::store::SpentSet as _;
 use halometer::store::durable::{DurableStore, StoreOptions};
@@ -97,13 +97,9 @@ fn batches(
 }
 
 fn pipeline(gateway: Arc<Gateway>) -> Outcome<Pipeline> {
-    Ok(Pipeline::start(PipelineParts {
-        gateway,
-        clock: Arc::new(|| Market::NOW),
-        abandoned: Arc::new(drop),
-        verified: Arc::new(|_, _| {}),
-        limits: PipelineLimits::default(),
-    })?)
+    Ok(Pipeline::start(
+        PipelineParts::new(gateway, Arc::new(|| Market::NOW), Arc::new(drop)).with_verified(Arc::new(|_, _| {})),
+    )?)
 }
 
 fn request() -> Outcome<OwnedRequest> {

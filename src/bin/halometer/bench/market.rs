@@ -136,14 +136,8 @@ impl Market {
 
     /// A gateway over a set, which has a partition for [`EPOCH`](Self::EPOCH).
     pub(super) fn gateway(&self, set: Arc<dyn SpentSet>) -> Outcome<Gateway> {
-        let parts = GatewayParts {
-            id: Self::GATEWAY,
-            directory: self.issuer.directory().clone(),
-            set,
-            owner: OwnerId::from_bytes([1; 16]),
-            lease_seconds: 900,
-            quotas: Default::default(),
-        };
+        let parts =
+            GatewayParts::new(Self::GATEWAY, self.issuer.directory().clone(), set, OwnerId::from_bytes([1; 16]), 900);
         Ok(Gateway::new(parts, Self::NOW)?)
     }
 }

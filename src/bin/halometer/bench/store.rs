@@ -32,7 +32,7 @@ const READING: Duration = Duration::from_secs(3);
 pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path, entries: u64) -> Outcome<()> {
     let place = Place::new(dir)?;
     let path = place.next();
-    let options = StoreOptions { bucket_seconds: 1, ..StoreOptions::default() };
+    let options = StoreOptions::default().with_bucket_seconds(1);
     let store = DurableStore::create(&path, GatewayId::from_bytes([1; 16]), &options)?;
     let set = store.spent_set();
     set.create(EPOCH)?;

@@ -103,7 +103,7 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Box<dyn Error>> {
         let secret: Zeroizing<[u8; 32]> = Zeroizing::new(UnwrapErr(SysRng).random());
         write_atomically(&path, Zeroizing::new(hex::encode(&secret[..])).as_bytes()).map_err(failed(&path))?;
     }
-    let options = StoreOptions { mark: args.absolute_mark()?, ..StoreOptions::default() };
+    let options = StoreOptions::default().with_mark(args.absolute_mark()?);
     let store = DurableStore::create(dir.join("store"), vault.gateway(), &options)?;
     // So that the first start knows a clock that jumped since.
     store.spent_set().beat(Look::Clock { now: system(), passed: 0 })?;

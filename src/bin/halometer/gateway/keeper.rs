@@ -276,13 +276,13 @@ impl House<'_> {
         if !wished.clearing.is_empty() {
             let gateways = wished.clearing.iter().map(|gateway| gateway.id.0).collect();
             let (issuer, set) = (Arc::clone(issuer), Arc::clone(set));
-            let parts = ClearingParts { issuer, set, gateways, lease_seconds, quotas };
+            let parts = ClearingParts::new(issuer, set, gateways, lease_seconds).with_quotas(quotas);
             let limits = start::clearing_limits(self.started);
             service = service.with_clearing(Arc::new(Clearing::new(parts, now())?), limits)?;
         }
         if !wished.origins.is_empty() {
             let (issuer, set) = (Arc::clone(issuer), Arc::clone(set));
-            let parts = DeskParts { issuer, set, lease_seconds, cancels: quotas.cancels };
+            let parts = DeskParts::new(issuer, set, lease_seconds).with_cancels(quotas.cancels);
             let origins: Vec<String> = wished.origins.iter().map(|origin| origin.as_str().to_owned()).collect();
             service = service.with_desk(Arc::new(Desk::new(parts, now())?), &origins)?;
         }

@@ -23,10 +23,10 @@ use super::{development, start, vault};
 use crate::interrupts::Interrupts;
 use halometer::http::beside::Beside;
 use halometer::http::clock;
-use halometer::http::exchange::UpkeepTask;
-use halometer::http::gateway::{GatewayService, GatewayServiceParts};
+use halometer::http::exchange::{PaymentLayerParts, UpkeepTask};
+use halometer::http::gateway::GatewayService;
 use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
-use halometer::http::server::{Certificates, Listener, Server, ServerLimits, TlsError};
+use halometer::http::server::{Certificates, Listener, Server, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
 use halometer::store::ClockJump;
 
@@ -120,7 +120,7 @@ impl Running {
             None => None,
         };
         // All of its connections are the proxy's.
-        let of_proxy = ServerLimits { connections_per_address: limits.connections, ..limits };
+        let of_proxy = limits.clone().with_connections_per_address(limits.connections);
         let inner = match &config.beside {
             Some(beside) => Some(bind(beside.listen).await?.limited(of_proxy)),
             None => None,
@@ -141,12 +141,11 @@ impl Running {
             let server = listener.serve(beside.router());
             (beside, server)
         });
-        let operations = Operations::start(OperateParts {
-            layer: service.layer().clone(),
-            tally: Arc::clone(&tally),
-            every: Duration::from_secs(config.admin.every_seconds.into()),
-            hosts: config.admin.hosts.clone(),
-        })?;
+        let operations = Operations::start(
+            OperateParts::new(service.layer().clone(), Arc::clone(&tally))
+                .with_every(Duration::from_secs(config.admin.every_seconds.into()))
+                .with_hosts(config.admin.hosts.clone()),
+        )?;
         let admin = admin.serve(operations.router_with(admin_routes));
 
         let gateway = match &routes {
@@ -373,17 +372,19 @@ impl Made {
         let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
         let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
         let every = Duration::from_secs(config.upkeep.every_seconds.into());
-        let service = GatewayService::start(GatewayServiceParts {
-            gateway: Arc::clone(&prepared.gateway),
-            issuer: Arc::clone(&prepared.issuer),
-            upstream: start::upstream(&config)?,
-            pricing: start::pricing(&prepared.config),
-            free: start::free(&config),
-            observer: Arc::clone(tally) as _,
-            limits: start::limits(&config),
-            key: prepared.vault.gateway_key()?,
-            upkeep: Some(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
-        })?;
+        let service = GatewayService::start(
+            PaymentLayerParts::new(
+                Arc::clone(&prepared.gateway),
+                Arc::clone(&prepared.issuer),
+                prepared.vault.gateway_key()?,
+                start::pricing(&prepared.config),
+            )
+            .with_free(start::free(&config))
+            .with_observer(Arc::clone(tally) as _)
+            .with_limits(start::limits(&config))
+            .with_upkeep(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
+            start::upstream(&config)?,
+        )?;
         let waits = prepared.waits.as_ref().map(ToString::to_string);
         if let Some(error) = &waits {
             warn!(error, "{WAITS}");

@@ -199,7 +199,8 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
 
 fn store_options(config: &Config) -> StoreOptions {
     let StoreConfig { cache_bytes, mark, allow_mark_inside, .. } = config.store.clone();
-    StoreOptions { cache_bytes, mark, allow_mark_inside, ..StoreOptions::default() }
+    let options = StoreOptions::default().with_cache_bytes(cache_bytes).with_mark(mark);
+    if allow_mark_inside { options.with_mark_inside() } else { options }
 }
 
 /// The directory that was published last, if there is a file.
@@ -265,14 +266,8 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     let payments = Arc::new(Booked(Arc::clone(&records.payments)));
     let keys = vault.epoch_keys()?;
     let issuer = Issuer::new(&root, directory.clone(), keys, Arc::clone(&records.mints), payments)?;
-    let parts = GatewayParts {
-        id: vault.gateway(),
-        directory,
-        set: Arc::clone(&records.set),
-        owner,
-        lease_seconds: lease_seconds(config),
-        quotas: quotas(config),
-    };
+    let parts = GatewayParts::new(vault.gateway(), directory, Arc::clone(&records.set), owner, lease_seconds(config))
+        .with_quotas(quotas(config));
     let gateway = Gateway::new(parts, now)?;
     settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
     let (gateway, issuer) = (Arc::new(gateway), Arc::new(issuer));
@@ -405,13 +400,10 @@ pub(super) fn lease_seconds(config: &Config) -> u32 {
 /// What answers another proxy; none if there is none.
 pub(super) fn beside(config: &Config, layer: &PaymentLayer) -> Result<Option<Beside>, StartError> {
     let Some(beside) = &config.beside else { return Ok(None) };
-    let parts = BesideParts {
-        layer: layer.clone(),
-        secret: proxy_secret(beside)?,
-        hold: Duration::from_secs(config.hold_seconds().into()),
-        unreported: beside.unreported.map_or(Metered::Charge, |cost| Metered::Cost(Credits::from_micro(cost))),
-        hold_all: beside.hold_all,
-    };
+    let parts =
+        BesideParts::new(layer.clone(), proxy_secret(beside)?, Duration::from_secs(config.hold_seconds().into()))
+            .with_unreported(beside.unreported.map_or(Metered::Charge, |cost| Metered::Cost(Credits::from_micro(cost))))
+            .with_hold_all(beside.hold_all);
     Beside::new(parts).map(Some).map_err(StartError::Beside)
 }
 
@@ -422,11 +414,10 @@ fn proxy_secret(beside: &BesideConfig) -> Result<ProxySecret, StartError> {
 /// The service behind.
 pub(super) fn upstream(config: &Config) -> Result<Upstream, StartError> {
     let key = config.upstream.api_key.as_ref().map(read_secret).transpose()?;
-    let limits = UpstreamLimits {
-        connect_timeout: Duration::from_secs(config.upstream.connect_seconds.into()),
-        timeout: Duration::from_secs(config.upstream.timeout_seconds.into()),
-        max_response: config.upstream.max_answer_bytes,
-    };
+    let limits = UpstreamLimits::default()
+        .with_connect_timeout(Duration::from_secs(config.upstream.connect_seconds.into()))
+        .with_timeout(Duration::from_secs(config.upstream.timeout_seconds.into()))
+        .with_max_response(config.upstream.max_answer_bytes);
     Ok(Upstream::new(&config.upstream.url, key.as_ref().map(|key| key.as_str()), limits)?)
 }
 
@@ -519,20 +510,19 @@ pub(super) fn free(config: &Config) -> Vec<RoutePattern> {
 pub(super) fn limits(config: &Config) -> GatewayLimits {
     let limits = &config.limits;
     let pipeline = PipelineLimits::default();
-    GatewayLimits {
-        max_body: limits.max_body_bytes,
-        body_timeout: Duration::from_secs(limits.body_seconds.into()),
-        max_whole: limits.max_whole_bytes,
-        idle_timeout: Duration::from_secs(limits.idle_seconds.into()),
-        requests: limits.requests,
-        sessions: limits.sessions,
-        pipeline: PipelineLimits {
-            verify_threads: limits.verify_threads.unwrap_or(pipeline.verify_threads),
-            queue: limits.queue,
-            ..pipeline
-        },
-        spent: a_minute(config.quotas.spent_per_minute),
-    }
+    GatewayLimits::default()
+        .with_max_body(limits.max_body_bytes)
+        .with_body_timeout(Duration::from_secs(limits.body_seconds.into()))
+        .with_max_whole(limits.max_whole_bytes)
+        .with_idle_timeout(Duration::from_secs(limits.idle_seconds.into()))
+        .with_requests(limits.requests)
+        .with_sessions(limits.sessions)
+        .with_pipeline(
+            pipeline
+                .with_verify_threads(limits.verify_threads.unwrap_or(pipeline.verify_threads))
+                .with_queue(limits.queue),
+        )
+        .with_spent(a_minute(config.quotas.spent_per_minute))
 }
 
 /// What each address that others reach may have held of it.
@@ -541,13 +531,16 @@ pub(super) fn server_limits(config: &Config) -> ServerLimits {
     // They were checked when the file was read.
     let trusted_proxies = TrustedProxies::new(limits.trusted_proxies.iter().map(String::as_str)).unwrap_or_default();
     let (connections, connections_per_address) = (limits.connections, limits.connections_per_address);
-    ServerLimits { connections, connections_per_address, trusted_proxies }
+    ServerLimits::default()
+        .with_connections(connections)
+        .with_connections_per_address(connections_per_address)
+        .with_trusted_proxies(trusted_proxies)
 }
 
 /// Of what gateways elsewhere ask.
 pub(super) fn clearing_limits(config: &Config) -> ClearingLimits {
     let limits = ClearingLimits::default();
-    ClearingLimits { verify_threads: config.limits.verify_threads.unwrap_or(limits.verify_threads), ..limits }
+    limits.with_verify_threads(config.limits.verify_threads.unwrap_or(limits.verify_threads))
 }
 
 pub(super) fn quotas(config: &Config) -> Quotas {
@@ -565,11 +558,10 @@ pub(super) fn a_minute(per_minute: u32) -> Rate {
 }
 
 pub(super) fn upkeep(config: &Config, owner: OwnerId) -> Upkeep {
-    Upkeep::new(UpkeepParts {
-        owner,
-        lease_seconds: lease_seconds(config),
-        extra_grace_seconds: config.upkeep.extra_grace_seconds,
-        records_per_partition: 1_000,
-        warn_seconds: config.upkeep.warn_seconds,
-    })
+    Upkeep::new(
+        UpkeepParts::new(owner, lease_seconds(config))
+            .with_extra_grace_seconds(config.upkeep.extra_grace_seconds)
+            .with_records_per_partition(1_000)
+            .with_warn_seconds(config.upkeep.warn_seconds),
+    )
 }

@@ -195,7 +195,7 @@ impl Online {
         let told = Arc::new(Told::default());
         let origins = wallet.directory().parts().gateways.iter().flat_map(|gateway| &gateway.origins);
         let client = client(origins.map(String::as_str))?;
-        let parts = PayerParts { observer: Arc::clone(&told) as _, ..PayerParts::new(gateway, policy, client) };
+        let parts = PayerParts::new(gateway, policy, client).with_observer(Arc::clone(&told) as _);
         Ok(Self { payer: Payer::start(wallet, parts).await?, told })
     }
 
