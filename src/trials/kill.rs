@@ -45,12 +45,12 @@ fn child_process() {
 }
 
 #[test]
-fn a_process_that_is_killed_loses_or_doubles_credit() {
+fn a_killed_process_neither_loses_nor_doubles_credit() {
     parent::run(20, 1);
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn a_process_that_is_killed_two_hundred_times_loses_or_doubles_credit() {
+fn a_process_killed_200_times_neither_loses_nor_doubles_credit() {
     parent::run(200, 2);
 }

@@ -192,7 +192,7 @@ async fn a_call_is_not_held_longer_than_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_does_not_show_the_secret_gets_no_answer() {
+async fn a_proxy_without_the_secret_gets_no_answer() {
     let world = World::new(Options::default()).await;
     let (key, credential) = world.pay(&mut world.caller(), 0, "/told", b"");
     let grpc = "/envoy.service.auth.v3.Authorization/Check";

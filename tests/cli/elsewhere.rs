@@ -263,7 +263,7 @@ impl Owner<'_> {
 }
 
 #[test]
-fn a_gateway_that_is_taken_out_says_so_and_the_issuer_gives_back_what_it_holds() {
+fn a_removed_gateway_says_so_and_the_issuer_refunds_its_notes() {
     let (house, own_host) = with_a_desk();
     let origin = format!("http://{own_host}");
     let issuer = house.start();

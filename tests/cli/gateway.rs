@@ -344,7 +344,7 @@ impl Gateway {
 }
 
 #[test]
-fn other_prices_are_taken_up_while_calls_run_and_a_broken_file_changes_nothing() {
+fn prices_reload_under_calls_and_a_broken_file_changes_nothing() {
     let house = House::new();
     let gateway = house.start();
     let payer = gateway.payer();
@@ -516,7 +516,7 @@ fn epochs_follow_each_other_while_it_runs_and_over_a_restart() {
 }
 
 #[test]
-fn a_store_in_memory_sells_until_it_ends_and_says_what_is_lost_then() {
+fn a_memory_store_sells_and_says_what_is_lost_at_its_end() {
     let house = House::new();
     house.edit(|text| text.replace("[store]", "[store]\nkind = \"memory\""));
     let mut gateway = house.start();
@@ -688,7 +688,7 @@ fn mistakes_end_it_before_it_begins_and_say_where_they_are() {
 }
 
 #[test]
-fn the_operators_address_answers_who_means_it_and_nobody_else() {
+fn the_operators_address_answers_only_requests_meant_for_it() {
     let house = House::new();
     let gateway = house.start();
     let url = gateway.told("admin_url").to_owned();
@@ -775,7 +775,7 @@ fn browser() -> Option<&'static str> {
 }
 
 #[test]
-fn the_status_page_shows_the_numbers_in_a_browser_and_asks_nobody_else() {
+fn the_status_page_shows_its_numbers_and_asks_no_other_host() {
     let Some(browser) = browser() else {
         return skip("there is no chromium here");
     };
@@ -822,7 +822,7 @@ fn the_status_page_shows_the_numbers_in_a_browser_and_asks_nobody_else() {
 
 /// Another proxy asks, and the service says what its calls cost. What nobody reports is settled when the program ends.
 #[test]
-fn another_proxy_asks_it_and_what_nobody_reports_is_settled_at_the_end() {
+fn beside_a_proxy_unreported_calls_settle_at_the_end() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     // Whoever makes the first client settles what TLS is made of; here nobody else has yet.
     Client::plain().unwrap();

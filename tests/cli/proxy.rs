@@ -143,7 +143,7 @@ fn node() -> Option<PathBuf> {
 }
 
 #[test]
-fn the_openai_client_for_python_works_unchanged_a_hundred_calls_at_once() {
+fn the_openai_python_client_works_unchanged_at_100_calls() {
     let Some(python) = python() else { return };
     let (owner, stack) = (Owner::new(), start(StackOptions::default()));
     owner.fund(&stack, "w", 8_000_000);
@@ -187,7 +187,7 @@ except openai.APIStatusError as error:
 "#;
 
 #[test]
-fn the_openai_client_for_javascript_works_unchanged_a_hundred_calls_at_once() {
+fn the_openai_javascript_client_works_unchanged_at_100_calls() {
     let Some(place) = node() else { return };
     let (owner, stack) = (Owner::new(), start(StackOptions::default()));
     owner.fund(&stack, "w", 8_000_000);

@@ -355,7 +355,7 @@ fn without_the_others_what_is_local_works_and_calls_say_so() {
 }
 
 #[test]
-fn a_copy_and_an_older_state_are_known_and_used_only_when_adopted() {
+fn copies_and_older_states_are_used_only_when_adopted() {
     let (owner, stack) = (Owner::new(), &*STACK);
     owner.fund(stack, "w", 32_000);
     std::fs::copy(owner.path("w"), owner.path("older")).unwrap();

@@ -155,7 +155,7 @@ fn a_note_signed_by_another_key_is_refused() {
 }
 
 #[test]
-fn a_caller_shown_an_epoch_key_of_his_own_makes_spends_that_hold_nowhere_else() {
+fn spends_under_a_tagged_epoch_key_hold_nowhere_else() {
     // The same root key signs another entry for epoch 1: key tagging by the issuer himself.
     let world = World::new();
     let mut tagged = directory_parts();

@@ -69,7 +69,7 @@ fn racing_two_spends_of_one_note_admits_one() {
 }
 
 #[test]
-fn after_the_evidence_window_the_second_spend_is_refused_unnamed() {
+fn a_second_spend_after_the_evidence_window_is_refused_unnamed() {
     let world = World::new();
     let (first, second) = spent_twice(&world);
     let spend = world.admit(&first);

@@ -80,7 +80,7 @@ fn windows<'a>(bytes: impl IntoIterator<Item = &'a [u8]>) -> HashSet<[u8; 8]> {
 }
 
 #[test]
-fn two_callers_who_swap_roles_are_not_told_apart() {
+fn two_callers_with_swapped_roles_are_not_told_apart() {
     let (one, _) = world(&[0, 1, 0, 1, 1, 0], 1);
     let (other, _) = world(&[1, 0, 1, 0, 0, 1], 2);
     for (a, b) in one.iter().zip(&other) {
@@ -103,7 +103,7 @@ fn two_callers_who_swap_roles_are_not_told_apart() {
 }
 
 #[test]
-fn nothing_of_a_mint_or_of_an_earlier_call_comes_back_in_a_later_one() {
+fn no_call_repeats_bytes_of_its_mint_or_of_an_earlier_call() {
     let (seen, known) = world(&[0, 0, 0, 1, 0], 3);
     for (i, call) in seen.iter().enumerate() {
         let here = windows(hidden(&call.opening));

@@ -109,7 +109,7 @@ fn a_mint_whose_seal_is_of_another_account_is_refused() {
 }
 
 #[test]
-fn a_payment_of_an_earlier_release_gets_its_seal_when_asked_again() {
+fn an_earlier_releases_payment_is_sealed_when_asked_again() {
     let world = World::new();
     let wallet = world.funded(1);
     let mut journal = MemoryJournal::new();

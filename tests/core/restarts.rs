@@ -202,7 +202,7 @@ fn a_journal_of_another_wallet_is_refused() {
 }
 
 #[test]
-fn an_older_directory_is_refused_after_a_restart_and_a_contradiction_is_kept() {
+fn a_restart_keeps_contradictions_and_refuses_older_directories() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let sign = |serial, session_seconds| {
@@ -225,7 +225,7 @@ fn an_older_directory_is_refused_after_a_restart_and_a_contradiction_is_kept() {
 }
 
 #[test]
-fn a_gateway_that_denies_a_spend_is_in_dispute_and_goes_on_being_asked() {
+fn a_gateway_that_denies_a_spend_is_disputed_and_asked_again() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);

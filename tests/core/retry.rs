@@ -30,7 +30,7 @@ fn sending_a_spend_many_times_charges_once_and_serves_once() {
 }
 
 #[test]
-fn a_retry_is_answered_when_the_spend_would_not_be_admitted_any_more() {
+fn a_retry_is_answered_even_when_admission_would_now_fail() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -75,7 +75,7 @@ fn stolen_body() -> Request<'static> {
 }
 
 #[test]
-fn a_thief_without_the_session_key_cannot_put_his_own_in() {
+fn a_thief_without_the_session_key_cannot_put_another_in() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -91,7 +91,7 @@ fn a_thief_without_the_session_key_cannot_put_his_own_in() {
 }
 
 #[test]
-fn what_a_crashed_process_left_open_is_settled_by_another_after_its_lease() {
+fn another_process_settles_a_crashed_ones_work_after_its_lease() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);

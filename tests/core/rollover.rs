@@ -133,7 +133,7 @@ fn too_many_rollovers_are_busy() {
 }
 
 #[test]
-fn a_rollover_whose_process_died_is_taken_up_by_another_or_cancelled() {
+fn a_dead_process_rollover_is_resumed_or_cancelled_by_another() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let [first, second] = [LANE0, LANE1].map(|lane| roll(&mut wallet, lane, FLIP));

@@ -277,7 +277,7 @@ async fn too_many_cancels_are_busy_and_bad_proofs_use_up_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_double_spender_who_cancels_one_of_the_two_is_named() {
+async fn cancelling_one_of_two_spends_names_the_spender() {
     let world = World::new().await;
     let payment = world.stack.pay(Credits::from_micro(PAID)).unwrap();
     let copy = || world.caller_with([3; 32], DeviceId::from_bytes([3; 8]), payment);

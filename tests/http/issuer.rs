@@ -183,7 +183,7 @@ async fn a_caller_whose_gateway_is_gone_is_served_by_the_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_being_served_is_sent_back_to_his_gateway() {
+async fn a_call_being_served_is_sent_back_to_its_gateway() {
     let house = House::new().await;
     let mut caller = house.caller(1);
     let spent = caller.pay(0, LOCAL, "local.example.org");
@@ -236,7 +236,7 @@ async fn what_strangers_send_the_desk_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_cancels_is_busy_and_the_operator_learns_who_spends_twice() {
+async fn a_flood_of_cancels_is_busy_and_double_spenders_are_named() {
     let quotas = Quotas { cancels: Rate { per_minute: 1, burst: 1 }, ..Quotas::default() };
     let house = House::with(HouseOptions { quotas, ..HouseOptions::default() }).await;
     let (mut caller, mut copy) = (house.caller(1), house.caller(1));
@@ -293,7 +293,7 @@ async fn a_gateway_without_a_set_clears_its_calls_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_admissions_is_verified_together_and_a_note_is_admitted_once() {
+async fn admissions_verify_in_batches_and_admit_each_note_once() {
     let house = Arc::new(House::new().await);
     let gateway = Arc::new(remote(&house));
     let mut crowd = Vec::new();
@@ -323,7 +323,7 @@ async fn a_crowd_of_admissions_is_verified_together_and_a_note_is_admitted_once(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_no_gateway_is_told_so_and_who_forges_a_proof_admits_nothing() {
+async fn strangers_are_refused_and_forged_proofs_admit_nothing() {
     let house = House::new().await;
     let mut caller = house.caller(1);
     let spent = caller.pay(0, REMOTE, ELSEWHERE);
@@ -402,7 +402,7 @@ async fn what_is_no_route_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_without_desk_notices_and_clearing_has_no_such_routes() {
+async fn a_service_without_desk_notices_or_clearing_lacks_the_routes() {
     let house = House::new().await;
     let bare = IssuerService::start(house.issuer.clone()).unwrap();
     let server = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap().serve(bare.router());

@@ -53,7 +53,7 @@ async fn our_challenge_says_to_another_client_what_we_mean() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_that_another_client_writes_pays_and_it_reads_the_receipt() {
+async fn a_foreign_clients_credential_pays_and_it_reads_the_receipt() {
     let world = World::new().await;
     let theirs = PaymentChallenge::from_header(&challenge(&world).await).unwrap();
     let mut caller = world.caller();

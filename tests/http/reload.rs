@@ -229,7 +229,7 @@ fn cost(answer: &Response) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn newer_directories_under_load_lose_no_call_and_change_the_price_of_none() {
+async fn reload_under_load_loses_no_call_and_changes_no_price() {
     let served = Arc::new(AtomicUsize::new(0));
     let count = served.clone();
     let service = Router::new().fallback(move || async move {
@@ -312,7 +312,7 @@ async fn a_call_that_runs_ends_by_what_it_began_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_finds_an_older_directory_than_he_was_told_of() {
+async fn no_reader_finds_an_older_directory_than_announced() {
     let shop = Arc::new(Shop::new(Router::new()));
     let id = shop.gateway().id();
     // By its challenge: the number of each directory.
@@ -357,7 +357,7 @@ async fn nobody_finds_an_older_directory_than_he_was_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_contradicts_or_does_not_fit_is_refused_and_nothing_changes() {
+async fn contradicting_or_unfit_directories_are_refused_unchanged() {
     let shop = Shop::new(Router::new().fallback(|| async { "here" }));
     let mut caller = shop.caller();
     let (_, credential) = shop.pay(&mut caller, 0);

@@ -380,7 +380,7 @@ fn receipt(reply: &Reply) -> (Settlement, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_admitted_and_settled_by_the_issuer_before_and_after_it_is_served() {
+async fn the_issuer_admits_before_and_settles_after_each_call() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let unpaid = town.post(TARGET, None, QUESTION.into()).await;
@@ -452,7 +452,7 @@ async fn what_the_issuer_refuses_is_not_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_reached_the_issuer_is_withdrawn_when_he_is_back() {
+async fn admissions_in_doubt_are_withdrawn_when_the_issuer_returns() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let spent = caller.pay(0, REMOTE, &town.host());
@@ -477,7 +477,7 @@ async fn what_may_have_reached_the_issuer_is_withdrawn_when_he_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spend_that_never_reached_the_issuer_pays_when_he_is_back() {
+async fn a_spend_that_missed_the_issuer_pays_after_its_return() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     // Where nobody listens yet.
@@ -502,7 +502,7 @@ async fn a_spend_that_never_reached_the_issuer_pays_when_he_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admission_whose_answer_was_lost_is_withdrawn_and_not_served() {
+async fn an_admission_with_a_lost_answer_is_withdrawn_not_served() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let spent = caller.pay(0, REMOTE, &town.host());
@@ -546,7 +546,7 @@ fn not_for_this_gateway(bytes: &mut Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gateway_for_a_while() {
+async fn served_calls_settle_after_the_issuer_refused_for_a_while() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let refuse: fn(&mut Vec<u8>) = not_for_this_gateway;
@@ -572,7 +572,7 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_while_the_issuer_is_away_says_how_much_is_left_to_him() {
+async fn a_shutdown_during_an_issuer_outage_says_what_is_left_open() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (_, answer) = town.begin_slow(&mut caller, 0).await;
@@ -597,7 +597,7 @@ async fn an_answer_to_another_request_is_no_admission() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_spend_sent_many_times_at_once_is_served_once_whatever_is_lost() {
+async fn one_spend_sent_many_times_is_served_once_despite_losses() {
     let town = Arc::new(Town::new().await);
     let mut caller = town.house.caller(1);
     let spent = Arc::new(caller.pay(0, REMOTE, &town.host()));
@@ -623,7 +623,7 @@ async fn one_spend_sent_many_times_at_once_is_served_once_whatever_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spend_that_nobody_has_seen_is_cancelled_and_then_not_served() {
+async fn an_unseen_spend_is_cancelled_and_never_served_after() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let spent = caller.pay(0, REMOTE, &town.host());
@@ -636,7 +636,7 @@ async fn a_spend_that_nobody_has_seen_is_cancelled_and_then_not_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_stops_the_work_that_goes_on_and_costs_what_came_of_it() {
+async fn a_cancel_stops_running_work_and_costs_what_was_done() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (key, answer) = town.begin_slow(&mut caller, 0).await;
@@ -653,7 +653,7 @@ async fn a_cancel_stops_the_work_that_goes_on_and_costs_what_came_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_settled_at_its_end_even_if_the_issuer_was_away_meanwhile() {
+async fn a_stream_settles_at_its_end_after_an_issuer_outage() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (key, answer) = town.begin_slow(&mut caller, 0).await;
@@ -705,7 +705,7 @@ impl Killable {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_gateway_had_metered_is_settled_after_its_lease_and_not_before() {
+async fn a_killed_gateways_metered_calls_settle_only_after_its_lease() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (mut killable, server) = Killable::start(&town);
@@ -733,7 +733,7 @@ async fn what_a_killed_gateway_had_metered_is_settled_after_its_lease_and_not_be
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_gateway_left_is_cancelled_at_the_next_one_for_what_was_metered() {
+async fn the_next_gateway_cancels_a_killed_ones_calls_at_their_meter() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (mut killable, server) = Killable::start(&town);
@@ -781,7 +781,7 @@ async fn a_session_of_several_calls_is_admitted_once_and_settled_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_directory_is_fetched_and_one_of_another_root_is_not_taken() {
+async fn newer_directories_are_fetched_and_other_roots_refused() {
     let town = Town::new().await;
     let house = &town.house;
     let client = Client::plain().unwrap();

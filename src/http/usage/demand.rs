@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn running_text_of_any_language_has_more_tokens_than_are_counted() {
+    fn the_token_count_is_a_lower_bound_in_any_language() {
         // Ten times each, in tokens of OpenAI's o200k_base.
         for (text, tokens) in [
             ("Anonymous credentials let people pay for a service without telling it who they are.", 151),

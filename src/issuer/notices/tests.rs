@@ -189,7 +189,7 @@ fn the_same_notice_again_counts_once_whenever_it_comes() {
 }
 
 #[test]
-fn the_same_payment_with_another_amount_is_a_conflict_and_changes_nothing() {
+fn one_payment_with_two_amounts_conflicts_and_changes_nothing() {
     let (book, notices) = fresh();
     send(&notices, &paid("100")).unwrap();
     for amount in ["99", "101", "18446744073709551615"] {

@@ -206,7 +206,7 @@ fn an_epoch_is_announced_ahead_and_not_before() {
 }
 
 #[test]
-fn after_weeks_down_the_windows_have_no_gap_and_the_pause_is_told() {
+fn after_weeks_down_windows_have_no_gap_and_the_pause_shows() {
     let schedule = schedule(WEEKLY);
     let known = start(&schedule);
     let end = T0.after(WEEK.into());
@@ -254,7 +254,7 @@ fn the_key_of_another_epoch_is_refused() {
 }
 
 #[test]
-fn a_shorter_schedule_makes_the_windows_shorter_as_soon_as_the_old_ones_allow() {
+fn a_shorter_schedule_applies_once_the_old_windows_allow() {
     let long = schedule(ScheduleParts { beyond: 2 * WEEK, ..WEEKLY });
     let mut now = T0;
     let mut known = start(&long);
@@ -313,7 +313,7 @@ fn what_cannot_be_planned_is_said() {
 
 /// The whole way: plan, key on disk, publish; and a crash between the key and the publication.
 #[test]
-fn an_issuer_rotates_with_its_key_file_and_survives_a_crash_before_publication() {
+fn rotation_survives_a_crash_before_publication() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys");
     let lock = || Lock::key_bytes(&[7; 32]).unwrap();

@@ -48,13 +48,13 @@ fn child_process() {
 }
 
 #[test]
-fn a_wallet_that_is_killed_loses_credit_or_spends_a_note_twice() {
+fn a_killed_wallet_loses_and_double_spends_nothing() {
     run(20, 3);
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn a_wallet_that_is_killed_two_hundred_times_loses_credit_or_spends_a_note_twice() {
+fn a_wallet_killed_200_times_loses_and_double_spends_nothing() {
     run(200, 4);
 }
 

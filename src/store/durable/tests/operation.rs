@@ -139,7 +139,7 @@ fn a_reader_sees_a_record_before_its_evidence_or_its_bucket() {
 }
 
 #[test]
-fn stats_and_compaction_and_retirement_leave_what_is_gone_on_disk() {
+fn stats_compaction_and_retirement_leave_nothing_on_disk() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &options());
     for n in 0..60 {

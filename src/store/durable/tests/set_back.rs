@@ -72,7 +72,7 @@ fn a_journal_that_is_cut_or_gone_is_taken_for_a_new_one() {
 
 /// The table that knows how far the store is has been written out, the others are in the journal alone.
 #[test]
-fn a_lost_journal_is_not_noticed_because_the_number_of_the_commit_is_elsewhere() {
+fn a_lost_journal_is_noticed_with_its_number_in_another_table() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     let store = worked(&place.path().join("origin"), &options());
@@ -174,7 +174,7 @@ pub(super) fn commits(bytes: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn a_file_is_missing_or_damaged_and_the_error_does_not_say_which() {
+fn the_error_names_the_missing_or_damaged_file() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     drop(worked(&place.path().join("origin"), &options()));
