@@ -1,4 +1,4 @@
-//! What is asked, and how each refusal is said.
+//! What a proxy asks, and the answer for each refusal.
 
 use std::time::Duration;
 
