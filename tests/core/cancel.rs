@@ -245,17 +245,17 @@ fn a_thief_with_another_session_key_cancels_nothing() {
         let authorisation = Authorisation::sign(&own, &spend.nullifier, &x, Action::Cancel, 0, &errand());
         Cancellation { spend: spend.clone(), authorisation }.to_bytes()
     };
-    let with_his_signature = sign(&spend);
+    let with_the_thiefs_signature = sign(&spend);
     spend.session = own.public_key();
-    let with_his_key = sign(&spend);
+    let with_the_thiefs_key = sign(&spend);
     let cancel = |bytes: &[u8]| world.gateway.cancel(bytes, &errand(), T0).unwrap_err().problem();
-    assert_eq!(cancel(&with_his_signature), Problem::SessionSignatureInvalid);
-    assert_eq!(cancel(&with_his_key), Problem::ProofInvalid);
+    assert_eq!(cancel(&with_the_thiefs_signature), Problem::SessionSignatureInvalid);
+    assert_eq!(cancel(&with_the_thiefs_key), Problem::ProofInvalid);
     assert_eq!(world.records(), (0, 0));
-    // Nor when it runs, and he could learn that it does.
+    // Nor when it runs, and the thief could learn that it does.
     world.admit(&paid);
-    assert_eq!(cancel(&with_his_signature), Problem::SessionSignatureInvalid);
-    assert_eq!(cancel(&with_his_key), Problem::ProofInvalid, "and nobody is accused");
+    assert_eq!(cancel(&with_the_thiefs_signature), Problem::SessionSignatureInvalid);
+    assert_eq!(cancel(&with_the_thiefs_key), Problem::ProofInvalid, "and nobody is accused");
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_spend_racing_its_cancel_is_served_or_free_never_both() {
         let outcomes: Vec<(u64, u64)> = std::thread::scope(|scope| {
             let race = |i: usize| {
                 let gateway = if i.is_multiple_of(2) { &world.gateway } else { replica };
-                // Who begins last differs from round to round.
+                // The party that begins last differs from round to round.
                 let opens = (i + round) % 4 < 2;
                 scope.spawn(move || {
                     if opens {

@@ -287,7 +287,7 @@ fn a_gateway_neither_settles_nor_sees_what_is_anothers() {
     let settle = spend.settle(&house.remote, micro(3), T0, &mut rng(3)).unwrap();
     house.send(&settle);
     attempts(&house, T0);
-    // After the evidence is gone, nobody is told by the name alone; the whole spend says whose it is.
+    // After the evidence is gone, the name alone tells nobody; the whole spend shows its owner.
     house.world.set.erase_evidence(EPOCH[0], T0.after(1)).unwrap();
     attempts(&house, T0);
     let fetch = house.forge(GATEWAY, 10, ClearingRequest::Fetch { spend: key });
@@ -419,7 +419,7 @@ fn a_replayed_envelope_changes_nothing_that_the_first_did_not() {
         replay(envelope, settled.clone());
     }
     assert_eq!(house.world.set.totals(EPOCH[0]).unwrap().cost, 3);
-    // A replay of the admission by somebody else is no answer for the gateway either.
+    // A replay of the admission by another party is no answer for the gateway either.
     assert_eq!(spend.answer(&house.remote, &first), Err(AnswerError::OtherEnvelope));
 }
 
@@ -713,7 +713,7 @@ fn only_the_gateway_that_signs_for_a_settlement_learns_it() {
     let settle = spend.settle(&house.remote, micro(3), T0, &mut rng(3)).unwrap();
     house.send(&settle);
     let RemoteFetched::Settled(settlement) = told(&house.remote, &following) else { panic!("it is settled") };
-    // Another gateway, and somebody who signs by a key of his own.
+    // Another gateway, and a thief that signs by another key.
     assert_eq!(told(&house.other, &following), nothing);
     let thief = Following::sign(&SessionKey::from_bytes(&[7; 32]), &paid.key, Action::Fetch, 1, &request());
     assert_eq!(told(&house.remote, &thief.to_bytes()), nothing);

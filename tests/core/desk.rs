@@ -1,4 +1,4 @@
-//! Callers whose gateway is gone, and callers who only say so (protocol, section 5, "Cancel").
+//! Callers whose gateway is gone, and callers that only say so (protocol, section 5, "Cancel").
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a wallet has against a gateway that takes too much, and what of it convinces somebody who believes nobody.
+//! What a wallet has against a gateway that takes too much, and what of it convinces a third party that trusts nobody.
 
 use halometer::circuits::note::{AccountSecret, NoteSecret};
 use halometer::circuits::proof::ProvingKey;
@@ -59,7 +59,7 @@ fn an_overcharge_is_shown_to_anyone() {
     let root = call.world.root.public_key();
     assert_eq!(dispute.verify(&root), Ok(()));
 
-    // Who changes anything shows nothing.
+    // Altered evidence shows nothing.
     let other_root = RootSigningKey::from_bytes(&[9; 32]).public_key();
     assert_eq!(dispute.verify(&other_root), Err(NotShown::Directory));
     let changed = |change: &dyn Fn(&mut Dispute)| {

@@ -29,7 +29,7 @@ fn evidence_names_a_payment_by_the_issuers_own_signature() {
     let second = pay(&mut twin, LANE0, 20, T0);
     world.admit(&first);
     let Err(AdmitError::DoubleSpend(evidence)) = world.open(&second, T0) else { panic!("it is a double spend") };
-    // Whoever has the evidence and the statement needs neither issuer nor book.
+    // A holder of the evidence and the statement needs neither issuer nor book.
     let root = world.root.public_key();
     let shown = MintStatement::from_bytes(&statement(&wallet, PAYMENT).to_bytes()).unwrap();
     assert_eq!(shown.verify(&root), Ok(()));

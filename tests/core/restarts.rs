@@ -87,7 +87,7 @@ fn both_halves_of_a_transfer_survive_a_crash() {
 }
 
 /// Copies of the journal at every stage of a spend, opened while the original goes on. (That a copy is opened at all takes an
-/// owner who insists: the wallet's file knows where it belongs.)
+/// owner that insists: the wallet's file knows where it belongs.)
 #[test]
 fn a_copy_freezes_what_the_original_has_spent() {
     let world = World::new();
@@ -277,7 +277,7 @@ fn a_clock_that_was_years_ahead_holds_no_pursuit_up() {
     assert!(wallet.pursuits(T0).is_empty());
 }
 
-/// Nobody but the wallet writes its journal; but who knows a code of a move can make a whole wallet for it.
+/// Nobody but the wallet writes its journal; but a holder of a move's code can make a whole wallet for it.
 #[test]
 fn a_journal_whose_numbers_are_out_of_range_is_refused() {
     let world = World::new();

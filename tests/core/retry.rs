@@ -1,4 +1,4 @@
-//! Sending a spend again: by its owner, and by somebody who saw it (protocol, section 5, "Session signature" and "Retry").
+//! Sending a spend again: by its owner, and by an observer (protocol, section 5, "Session signature" and "Retry").
 
 use halometer::gateway::{AdmitError, Opened};
 use halometer::issuer::SettleError;
@@ -82,7 +82,7 @@ fn a_thief_without_the_session_key_cannot_put_another_in() {
     let mut opening = Opening::from_bytes(&paid.opening).unwrap();
     let own = SessionKey::from_bytes(&[7; 32]);
     opening.spend.session = own.public_key();
-    // Under his key the context is another one; he signs that one, and the proof is not of it.
+    // Under the thief's key the context differs; the thief signs that one, and the proof is not of it.
     let entry = *world.gateway.directory().epoch(EPOCH[0]).unwrap();
     let x = opening.spend.context(&world.gateway.directory().issuer(), &entry).hash().unwrap();
     opening.authorisation = Authorisation::sign(&own, &opening.spend.nullifier, &x, Action::Open, 0, &request());

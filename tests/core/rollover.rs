@@ -92,7 +92,7 @@ fn a_rollover_that_charges_something_is_refused() {
         let forged = forged(&world, &paid, &own, |spend| spend.charge = micro(charge));
         assert!(matches!(world.gateway.rollover(&forged, &errand(), FLIP), Err(AdmitError::NoRollover)));
     }
-    // As it is, but under his key.
+    // As it is, but under the thief's key.
     let forged = forged(&world, &paid, &own, |_| ());
     let refused = world.gateway.rollover(&forged, &errand(), FLIP).unwrap_err();
     assert_eq!(refused.problem(), Problem::ProofInvalid);

@@ -80,7 +80,7 @@ fn sending_a_transfer_again_signs_nothing_and_moves_nothing() {
 #[test]
 fn halves_that_do_not_name_each_other_are_no_transfer() {
     let world = World::new();
-    // Copies, as their owner can sign whatever he likes with both.
+    // Copies, as their owner can sign anything with both.
     let [mut a, mut b, mut c] = [(); 3].map(|()| world.funded(1));
     let twenty = send(&mut a, LANES, 20, T0);
     let ten = send(&mut b, LANES, 10, T0);
@@ -353,7 +353,7 @@ fn settlements_that_lose_credit_together_are_refused() {
     let mut wallet = world.funded(1);
     let sent = send(&mut wallet, LANES, 20, T0);
     let spends = halves(&sent.transfer).map(|half| half.spend);
-    // The issuer himself is hostile, and has its keys.
+    // The issuer itself is hostile, and has its keys.
     let keys = [1, 2, 77].map(|seed| SigningKey::generate(&mut rng(seed)));
     let signed = |half: usize, refund: u64, key: usize, epoch: usize| Settlement {
         epoch: EPOCH[epoch],
@@ -421,7 +421,7 @@ fn a_transfer_racing_cancels_of_its_halves_is_all_or_nothing() {
                 });
             }
         });
-        // Every half was cancelled by somebody, if it was not transferred.
+        // Every half was cancelled, if it was not transferred.
         let settled = sent.keys.map(|key| match world.cancel(&wallet, &key, T0).unwrap() {
             Cancelled::Settled(settled) => settled,
             other => panic!("{other:?}"),

@@ -1,5 +1,5 @@
 //! What is done by the clock: at its time and not before, whatever fails meanwhile (protocol, section 5, "Crash",
-//! "Retirement"). The records are made up: whoever holds the set has verified them.
+//! "Retirement"). The records are made up: the holder of the set has verified them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -592,7 +592,7 @@ fn a_clock_that_is_ahead_for_a_while_destroys_nothing() {
         let report = upkeep().tick(&set, &issuer, ahead).unwrap();
         assert_eq!((report.erased, report.closed.len(), report.retired.len()), (0, 0, 0));
     }
-    // So does one that an operator accepted by mistake: time has to pass first.
+    // So does one that an operator accepted by mistake: time must pass first.
     set.beat(Look::Accepted(T0.after(40 * DAY))).unwrap();
     for seconds in 0..100 {
         let report = upkeep().round(&set, &issuer, T0.after(40 * DAY + seconds), 1).unwrap();
