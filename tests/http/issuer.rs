@@ -96,7 +96,7 @@ async fn a_notice_that_is_not_genuine_records_nothing() {
         let reply = notify(&house, body, signature).await;
         assert_eq!(reply.problem().status, status, "{body} {signature}");
         let text = String::from_utf8(reply.body).unwrap();
-        assert!(!text.contains(REFERENCE), "who knows a reference can mint it: {text}");
+        assert!(!text.contains(REFERENCE), "a reference lets its reader mint it: {text}");
     }
     // Without a signature, and with two of which one is genuine.
     assert_eq!(house.post(NOTICE_PATH, body.clone()).await.problem().status, 400);
@@ -358,7 +358,7 @@ async fn strangers_are_refused_and_forged_proofs_admit_nothing() {
 async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
     let limits = ClearingLimits { requests: 1, ..ClearingLimits::default() };
     let house = House::with(HouseOptions { limits, ..HouseOptions::default() }).await;
-    // Somebody who dawdles has the only place.
+    // A client that dawdles has the only place.
     let mut stream = tokio::net::TcpStream::connect(house.host()).await.unwrap();
     let head = format!("POST {CLEARING_PATH} HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\n1", house.host());
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -376,7 +376,7 @@ async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
     assert_eq!((busy.problem().kind(), busy.status), (Some(Problem::Busy), 503));
     // Callers have other places.
     assert_eq!(house.post(CANCEL_PATH, "").await.problem().kind(), Some(Problem::Malformed));
-    // He does not keep it for ever.
+    // The client does not keep it for ever.
     drop(stream);
     for _ in 0..300 {
         if house.post(CLEARING_PATH, vec![0; 9]).await.status == 200 {
@@ -384,7 +384,7 @@ async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the place of who hung up is not given back");
+    panic!("the place of a client that hung up is not given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,14 +110,14 @@ async fn no_gateway_answer_loses_a_lane_or_spends_a_note_twice() {
             .collect();
         for call in calls {
             if let Err(error) = call.await.unwrap() {
-                // Nobody was told that his credit is gone.
+                // No caller was told that its credit is gone.
                 assert!(!error.next().is_empty() && !error.to_string().is_empty());
                 if let CreditState::Spent(accepted) = error.credit() {
                     assert!(accepted.cost <= CLASS);
                 }
             }
         }
-        // Who was lied to often comes back late: time passes, a minute in no time.
+        // A lane lied to often comes back late: time passes, a minute in no time.
         for _ in 0..600 {
             ahead.fetch_add(60, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -297,7 +297,7 @@ async fn the_payer_follows_new_directories_and_stops_at_contradiction() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_for_one_wallet_alone_stops_it_before_a_call() {
-    // The gateway shows this wallet a directory of its own, and everybody the same challenge: it does not know who asks for that.
+    // The gateway shows this wallet a directory of its own, and everybody the same challenge: it cannot tell callers apart.
     let shown = Arc::new(Mutex::new(None::<SignedDirectory>));
     let script = {
         let shown = Arc::clone(&shown);

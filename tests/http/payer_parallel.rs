@@ -187,7 +187,7 @@ async fn funding_again_changes_nothing() {
     assert_eq!(balance, u128::from(PAID - world.charged()));
 }
 
-/// At the boundary of a window a caller's proofs are all of the past at once; the call that comes then has to wait for one, and is
+/// At the boundary of a window a caller's proofs are all of the past at once; the call that comes then must wait for one, and is
 /// not refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_right_after_a_boundary_waits_for_its_proof() {

@@ -193,7 +193,7 @@ async fn no_client_header_reaches_the_gateway_and_all_look_alike() {
         &[("content-type", "application/JSON;charset=UTF-8"), ("proxy-authorization", "Basic secret-of-the-caller")],
     ];
     for headers in clients {
-        // A wallet of his own, and a connection.
+        // Each has its own wallet and connection.
         let proxied = Proxied::new(&world).await;
         let mut request = proxied.request(Method::POST, TARGET).body(QUESTION);
         for (name, value) in headers {
@@ -268,7 +268,7 @@ async fn a_wallet_that_cannot_pay_says_so_as_clients_expect_it() {
         let parts = PayerParts { policy, ..impatient(&world) };
         let proxied = Proxied::with(&world, parts, ProxyOptions::default()).await;
         let answer = proxied.question().send().await.unwrap();
-        // Nobody is to try again by himself.
+        // No client may try again by itself.
         assert_eq!(
             (&answer.headers()["x-should-retry"], answer.headers().get("retry-after")),
             (&"false".parse().unwrap(), None)
@@ -429,7 +429,7 @@ async fn a_full_proxy_is_busy_and_finishes_its_calls_before_ending() {
     assert_eq!(wallet.balance().total(), u128::from(PAID - 200));
 }
 
-/// A client of this repository: whoever embeds the payer gets the same.
+/// A client of this repository: a program that embeds the payer gets the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_a_whole_answer_is_the_answer() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! Answers that are passed on as they come: settled by a trailer, by asking, or after somebody hung up.
+//! Answers that are passed on as they come: settled by a trailer, by asking, or after a hang-up.
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -258,7 +258,7 @@ async fn a_client_hang_up_stops_the_work_and_frees_its_lane() {
     all_is_well(&world, &proxied.payer).await;
     assert!(proxied.proxy.drain(Duration::from_secs(5)).await, "nothing is under way any more");
 
-    // The same for whoever holds the body.
+    // The same for a holder of the body.
     let streamed = begin(&proxied.payer).await;
     let outcome = streamed.body.settled().await;
     assert!(matches!(outcome, Err(CallError::HungUp)), "{outcome:?}");
@@ -281,7 +281,7 @@ async fn a_client_that_reads_slowly_slows_the_gateway_down() {
         }
         last = sent;
     }
-    assert!(last < FLOOD * 3 / 4, "{last} chunks wait in what are to be small buffers");
+    assert!(last < FLOOD * 3 / 4, "{last} chunks wait in buffers that must be small");
     while let Some(chunk) = answer.chunk().await.unwrap() {
         read += chunk.len();
     }

@@ -42,7 +42,7 @@ impl Observer for Warnings {
     }
 }
 
-/// A paid service whose operator changes his mind.
+/// A paid service whose operator changes prices while calls run.
 struct Shop {
     root: RootSigningKey,
     payments: Arc<DevelopmentPayments>,
@@ -272,7 +272,7 @@ async fn reload_under_load_loses_no_call_and_changes_no_price() {
     assert!(exchanges > 10, "{exchanges}");
     assert_eq!(served.load(Ordering::Relaxed), 15);
 
-    // Whoever has the new directory pays by it.
+    // A caller with the new directory pays by it.
     callers[0].wallet.adopt(shop.issuer().signed_directory()).unwrap();
     let (_, credential) = shop.pay(&mut callers[0], 5);
     assert_eq!(cost(&shop.send("GET", "/", Some(&credential)).await), 3 + exchanges);

@@ -59,7 +59,7 @@ enum Fault {
 
 /// An action, and what happens to the next requests for it.
 type Planned = (u8, VecDeque<Fault>);
-/// An action that got to the issuer, and what he answered.
+/// An action that got to the issuer, and the answer.
 type Carried = (u8, Vec<u8>);
 
 /// The network between gateway and issuer.
@@ -69,7 +69,7 @@ struct Wire {
     down: Arc<Mutex<bool>>,
     /// What happens next to requests of an action.
     faults: Arc<Mutex<Vec<Planned>>>,
-    /// Actions that got to the issuer, and what he answered.
+    /// Actions that got to the issuer, and the answers.
     seen: Arc<Mutex<Vec<Carried>>>,
 }
 
@@ -340,7 +340,7 @@ impl Town {
         (books.charged, books.held)
     }
 
-    /// Seconds later, whoever keeps the set settles what nobody does any more.
+    /// Seconds later, the keeper of the set settles what nobody does any more.
     fn upkeep(&self, later: u64) -> u64 {
         let upkeep = Upkeep::new(UpkeepParts {
             owner: OwnerId::from_bytes(*b"upkeep number  1"),
@@ -496,7 +496,7 @@ async fn a_spend_that_missed_the_issuer_pays_after_its_return() {
     assert_refused(&ask().await, Problem::StoreUnavailable);
     let _back = Listener::bind(address).await.unwrap().serve(town.house.service.router());
     assert_eq!((receipt(&ask().await).1, town.service.served()), (COST, 1));
-    // Who shuts down waits until all is settled.
+    // A gateway that shuts down waits until all is settled.
     assert_eq!(gateway.drain().await, 0);
     assert_eq!(town.books(), (u128::from(COST), 0));
 }
@@ -537,7 +537,7 @@ async fn a_settlement_whose_answers_are_lost_and_forged_charges_once() {
     assert!(town.failures.0.lock().unwrap().len() >= 4);
 }
 
-/// The answer of an issuer who does not clear for the gateway.
+/// The answer of an issuer that does not clear for the gateway.
 fn not_for_this_gateway(bytes: &mut Vec<u8>) {
     let name = b"unknown-gateway";
     bytes.truncate(33);
@@ -872,7 +872,7 @@ async fn a_note_is_rolled_over_by_the_issuer_once_whatever_is_lost() {
     caller.wallet.accept(&settling.key, &second, now()).unwrap();
 
     town.wire.fault(ADMIT, [Fault::Lost]);
-    // It was withdrawn, which comes to the same: nothing is charged, and the change is of the epoch that issues.
+    // It was withdrawn, with the same effect: nothing is charged, and the change is of the epoch that issues.
     let third = rolled(&town.post(ROLLOVER_PATH, None, admitting.opening.clone()).await);
     caller.wallet.accept(&admitting.key, &third, now()).unwrap();
     assert_eq!(caller.wallet.balance().available, before);

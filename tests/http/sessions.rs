@@ -485,7 +485,7 @@ async fn a_session_ends_by_itself_when_its_time_is_over() {
     let (asking, credential) = (world.clone(), session.credential("POST", "/slow", ""));
     let running = tokio::spawn(async move { asking.post("/slow", Some(&credential), "").await });
     shop.begun(1).await;
-    // Whose time is over while it runs is stopped, and paid for what it is: here the price of the route.
+    // A call that outlives its session is stopped, and costs what it used: here the price of the route.
     assert_refused(&running.await.unwrap(), Problem::AlreadySpent);
     assert_eq!(session.settled().await, 2 * PRICE);
     assert_refused(&session.call("/fast", "").await, Problem::AlreadySpent);
@@ -567,7 +567,7 @@ async fn what_calls_came_to_is_in_the_record_before_the_end() {
         for _ in 0..3 {
             assert_eq!(session.call("/fast", "").await.status, 200);
         }
-        // A process that dies now leaves this to whoever sweeps after it.
+        // A process that dies now leaves this to the next sweep.
         until(|| session.metered() == calls * 3 * PRICE).await;
     }
     let answer = session.close().await;

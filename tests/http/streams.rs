@@ -271,7 +271,7 @@ async fn a_service_that_breaks_off_is_paid_for_what_came() {
     script.say("data: half an ev").await;
     script.break_off().await;
     let rest = answer.rest().await.unwrap().0;
-    // The half is not passed on, and its reader is told in his own language.
+    // The half is not passed on, and its reader is told in the API's own format.
     assert!(rest.strip_prefix(&said("123456789")).unwrap().starts_with("data: {\"error\""), "{rest}");
     assert!(rest.contains("upstream-failed"));
     assert_eq!(settled(&world, &mut caller, &key).await, ASKING_COST + 8 * 3);
@@ -357,7 +357,7 @@ async fn a_slow_reader_slows_the_service_and_is_given_up_in_the_end() {
             said.fetch_add(comment.len() as u64, Ordering::SeqCst);
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), talk).await.expect("the gateway gives him up");
+    tokio::time::timeout(Duration::from_secs(30), talk).await.expect("the gateway gives it up");
     // What buffers and windows hold between here and there, and not what a service can say in two seconds.
     let said = said.into_inner();
     assert!(said < 32 << 20, "{said}");
