@@ -47,7 +47,7 @@ impl Torn {
 }
 
 #[test]
-fn a_write_that_was_cut_short_keeps_the_store_from_opening() {
+fn a_store_opens_with_its_last_write_cut_short() {
     let torn = Torn::new();
     let file = journal(&torn.base);
     for cut in torn.answered..torn.whole.len() {
@@ -103,7 +103,7 @@ fn a_store_opens_without_unwritten_blocks_of_its_last_write() {
 
 /// The same damage in a commit that was answered: the mark, or the commit behind it, tells.
 #[test]
-fn damage_to_an_answered_commit_passes_for_a_torn_write() {
+fn damage_to_an_answered_commit_is_not_a_torn_write() {
     let torn = Torn::new();
     let begins = commits(&torn.whole[..torn.answered]);
     let last = begins[begins.len() - 2];
