@@ -18,7 +18,8 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap_or_default();
-            let left_out = (name.starts_with('.') && name != ".ci") || ["target", "corpus", "node_modules"].contains(&name);
+            let left_out =
+                (name.starts_with('.') && name != ".ci") || ["target", "corpus", "node_modules"].contains(&name);
             if path.is_dir() && !left_out {
                 folders.push(path);
             } else if path.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_behind_the_window_is_refused_and_its_place_is_used_again() {
+    fn entries_behind_the_window_are_refused_and_their_place_reused() {
         let mut window = ReplayWindow::default();
         window.see(5).unwrap();
         window.see(5 + LENGTH).unwrap();

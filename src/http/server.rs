@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_takes_longer_than_a_connection_may_be_idle_is_whole() {
+    async fn an_answer_slower_than_the_idle_limit_arrives_whole() {
         let router = Router::new().route("/", get(|| async { Body::new(Slow(10, Box::pin(sleep(PAUSE)))) }));
         let (mut here, there) = tokio::io::duplex(1 << 16);
         let (_stop, stopped) = watch::channel(false);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_sent_nothing_is_given_up_and_so_is_who_has_nothing_more_to_say() {
+    async fn connections_that_send_nothing_or_no_more_are_closed() {
         let router = || Router::new().route("/", get(|| async { "answer" }));
         for request in ["", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
             let (mut here, there) = tokio::io::duplex(1 << 16);

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_read_keeps_a_place_and_who_hangs_up_gives_it_back() {
+    async fn a_stalled_reader_keeps_its_place_and_a_hang_up_frees_it() {
         let (_, inner) = served();
         let path = || bucket_path(EPOCH[0], Prefix::new(2, 0).unwrap());
         let mut unread = vec![ask(&inner, path()).await, ask(&inner, path()).await];

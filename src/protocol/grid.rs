@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_current_and_for_five_minutes_the_previous_value_count() {
+    fn the_previous_grid_value_counts_for_five_minutes_only() {
         let grid = Grid::new(3600).unwrap();
         let at = Timestamp::from_seconds;
         assert_eq!(grid.not_after(at(7200)), at(14400));

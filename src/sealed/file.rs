@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_sees_the_old_or_the_new_contents_whoever_writes() {
+    fn a_reader_sees_the_old_or_the_new_contents_during_writes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys");
         write_atomically(&path, &contents(0)).unwrap();

@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_question_gets_the_same_answer_and_others_differ_in_length() {
+    fn answers_repeat_per_question_and_differ_in_length() {
         let lengths: std::collections::BTreeSet<u64> =
             (0..20).map(|n| count_tokens(&answer("Why do cats knead blankets?", n))).collect();
         assert!(lengths.len() > 5);

@@ -296,7 +296,7 @@ impl Stack {
         &self.upstream
     }
 
-    /// Lets what is on its way finish, and stops: first who takes requests, last who serves them.
+    /// Lets what is on its way finish, and stops: first the parts that take requests, last those that serve them.
     pub async fn shutdown(self) {
         self.gateway_server.shutdown().await;
         let _ = tokio::time::timeout(Duration::from_secs(10), self.service.drain()).await;

@@ -1,4 +1,4 @@
-//! What is asked, and how each refusal is said.
+//! What a proxy asks, and the answer for each refusal.
 
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ async fn a_spend_for_another_host_is_not_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_does_not_wait_for_the_answer_has_let_nothing_through() {
+async fn an_impatient_proxy_has_let_nothing_through() {
     let world = World::new(Options::default()).await;
     let (key, credential) = world.pay(&mut world.caller(), 0, "/told", b"");
     let request = plain_client().get(format!("{}/check/nginx", world.inner_url())).header(SECRET_HEADER, SECRET);

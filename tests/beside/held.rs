@@ -26,7 +26,7 @@ async fn a_report_settles_a_call_once_and_may_be_said_again() {
     assert_eq!(world.cost(&key), None);
     let first = settled(world.report(&call_report(&call, 12)).await).await;
     assert_eq!((first.cost, world.cost(&key), world.tally.admitted()), (12, Some(12), 1));
-    // The receipt is the caller's: his wallet takes it.
+    // The receipt is the caller's, and its wallet takes it.
     let receipt = Receipt::from_header_value(first.receipt.as_deref().unwrap()).unwrap();
     let settlement = Settlement::from_bytes(&receipt.settlement().unwrap()).unwrap();
     assert_eq!(caller.wallet.accept(&key, &settlement, now()).unwrap().cost.micro(), 12);
@@ -121,7 +121,7 @@ async fn what_is_not_reported_in_time_costs_what_is_set_for_that() {
     }
 }
 
-/// What a `kill -9` leaves behind is what the set holds: whoever takes the record over settles it at what is set for that.
+/// A `kill -9` leaves behind what the set holds. The next owner of the record settles it at the configured cost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_while_a_call_is_held_changes_nothing_about_its_price() {
     for (unreported, cost) in
@@ -186,7 +186,7 @@ async fn a_call_is_not_held_longer_than_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_does_not_show_the_secret_gets_no_answer() {
+async fn a_proxy_without_the_secret_gets_no_answer() {
     let world = World::new(Options::default()).await;
     let (key, credential) = world.pay(&mut world.caller(), 0, "/told", b"");
     let grpc = "/envoy.service.auth.v3.Authorization/Check";

@@ -64,7 +64,7 @@ async fn the_way_of_a_call(kind: Kind) {
     assert_eq!(answer.status(), 404);
     assert!(world.seen().is_empty());
 
-    // Paid, by a caller who knows nothing of the proxy: the cost is exact, and the receipt says so.
+    // Paid, by a caller that knows nothing of the proxy: the cost is exact, and the receipt says so.
     let payer = world.payer().await;
     let mut headers = HeaderMap::new();
     for (name, value) in [
@@ -146,7 +146,7 @@ async fn attacks(kind: Kind) {
     assert!(world.seen().is_empty());
     assert!(world.gateway.set().find(key.epoch, &key.nullifier).unwrap().is_none());
 
-    // Served once, whoever sends it again.
+    // Served once, from any sender.
     let own = halometer::protocol::ContentDigest::of(b"question").to_bytes();
     let own = format!("sha-256=:{}:", base64(&own));
     let answer = world.post_with("/told/12", Some(&credential), b"question", &[("content-digest", &own)]).await;
@@ -172,7 +172,7 @@ async fn attacks(kind: Kind) {
     }
     assert_eq!(world.seen().len(), 1);
 
-    // The caller hangs up while the service works: if that stops it, nothing is said, and what is set for that counts.
+    // The caller hangs up while the service works: if that stops it, it reports nothing, and the configured cost counts.
     let (key, credential) = world.pay(&mut caller, 1, "/slow/9", b"");
     let request = plain_client().post(format!("http://{}/slow/9", world.host)).header("authorization", credential);
     let hung_up = request.timeout(Duration::from_secs(1)).send().await;

@@ -52,7 +52,7 @@ impl Session {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_call_of_a_session_is_let_through_once_and_all_are_settled_together() {
+async fn session_calls_pass_once_each_and_settle_together() {
     let session = Session::open(Options::default()).await;
     let credential = session.call("/fixed/a");
     // For another path; then for its own, once.

@@ -31,7 +31,7 @@ pub(crate) const CLASS: Credits = Credits::from_micro(4_000);
 pub(crate) const PAID: u64 = 8 * 20_000;
 /// What a call below `/fixed/` costs: an output token.
 pub(crate) const FIXED: u64 = 8;
-/// What a call costs of which nothing is said.
+/// The cost of a call that nobody reports.
 pub(crate) const UNREPORTED: u64 = 77;
 
 /// How a world differs from what it is by itself.
@@ -84,7 +84,7 @@ pub(crate) struct Caller {
     pub(crate) keys: ProvingKeys,
 }
 
-/// Below `/fixed/` what is sold has a price; elsewhere whoever serves it says it.
+/// Calls below `/fixed/` have a price; elsewhere the service states it.
 struct Prices(FixedPricing);
 
 impl Pricing for Prices {
@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// Somebody who has paid.
+    /// A caller that has paid.
     pub(crate) fn caller(&self) -> Caller {
         let (issuer, payment) = (self.stack.issuer(), self.stack.pay(Credits::from_micro(PAID)).unwrap());
         let (root, device) = (RootSecret::from_bytes(rand::random()), DeviceId::from_bytes([1; 8]));

@@ -1,4 +1,4 @@
-//! `halometer gateway` twice: an issuer with a gateway of his own, and a gateway that shares nothing with him but his root key.
+//! `halometer gateway` twice: an issuer with a local gateway, and a remote gateway that shares only the issuer's root key.
 
 use std::process::{Command, Output, Stdio};
 
@@ -23,7 +23,7 @@ struct Away<'a> {
     entry: String,
 }
 
-/// An issuer with an address of his own, at which callers are answered whose gateway is gone; and its host.
+/// An issuer with an address that answers callers of a gateway that is gone; and its host.
 fn with_a_desk() -> (House, String) {
     let (house, host) = (House::new(), format!("127.0.0.1:{}", free_port()));
     house.edit(|text| {
@@ -135,7 +135,7 @@ fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
     assert!(metrics.contains("halometer_issuer_failures_total 0") && !metrics.contains("micro_credits"), "{metrics}");
     assert!(gateway.admin("/").1.contains("The issuer is elsewhere"));
 
-    // What is its own to say is taken up; what is the issuer's comes by his directory.
+    // It takes up its own settings; the issuer's come by the directory.
     away.edit(|text| text.replace("# free = [\"GET /health\", \"OPTIONS /**\"]", "free = [\"GET /health\"]"));
     gateway.signal("-HUP");
     until("free", || (ask(&format!("{}/health", away.url()), None).0 == 200).then_some(()));
@@ -263,7 +263,7 @@ impl Owner<'_> {
 }
 
 #[test]
-fn a_gateway_that_is_taken_out_says_so_and_the_issuer_gives_back_what_it_holds() {
+fn a_removed_gateway_says_so_and_the_issuer_refunds_its_notes() {
     let (house, own_host) = with_a_desk();
     let origin = format!("http://{own_host}");
     let issuer = house.start();
@@ -291,7 +291,7 @@ fn a_gateway_that_is_taken_out_says_so_and_the_issuer_gives_back_what_it_holds()
     issuer.signal("-HUP");
     let told = until("not ready", || Some(gateway.admin("/readyz")).filter(|(status, _)| *status == 503)).1;
     assert!(told.contains("does not name this gateway") || told.contains("does not clear"), "{told}");
-    // He tries for a while, and gives up.
+    // It tries for a while, and gives up.
     let mut calling = owner.command(&call).spawn().unwrap();
     until("refused", || gateway.status()["calls"]["refused"]["store-unavailable"].as_u64());
     calling.kill().unwrap();

@@ -189,7 +189,7 @@ impl Gateway {
         self.told("gateway").parse().unwrap()
     }
 
-    /// Somebody pays, by his own word.
+    /// A caller claims to have paid.
     pub(super) fn pay(&self) -> PaymentId {
         let url = format!("{}/development/payments", self.told("admin_url"));
         let (status, text) = ask(&url, Some(&format!("{{\"amount\": {PAID}}}")));
@@ -197,7 +197,7 @@ impl Gateway {
         serde_json::from_str::<Value>(&text).unwrap()["payment"].as_str().unwrap().parse().unwrap()
     }
 
-    /// The wallet of somebody who has paid.
+    /// The wallet of a caller that has paid.
     pub(super) fn wallet(&self, secret: [u8; 32], payment: PaymentId) -> Wallet<MemoryJournal> {
         let (root, device) = (RootSecret::from_bytes(secret), DeviceId::from_bytes([1; 8]));
         let mut wallet = Wallet::new(root, device, self.root(), &self.directory(), MemoryJournal::new()).unwrap();
@@ -211,7 +211,7 @@ impl Gateway {
         self.payer_at(self.id())
     }
 
-    /// Somebody who has paid here and calls at a gateway of this issuer.
+    /// A caller that has paid here and calls at a gateway of this issuer.
     pub(super) fn payer_at(&self, gateway: GatewayId) -> Payer<MemoryJournal> {
         let wallet = self.wallet(rand::random(), self.pay());
         let class = Credits::from_micro(CLASS);
@@ -344,7 +344,7 @@ impl Gateway {
 }
 
 #[test]
-fn other_prices_are_taken_up_while_calls_run_and_a_broken_file_changes_nothing() {
+fn prices_reload_under_calls_and_a_broken_file_changes_nothing() {
     let house = House::new();
     let gateway = house.start();
     let payer = gateway.payer();
@@ -388,7 +388,7 @@ fn other_prices_are_taken_up_while_calls_run_and_a_broken_file_changes_nothing()
     house.edit(|text| text.replace("sold = [\"everything\", \"dialects", "sold = [\"dialects"));
     gateway.signal("-HUP");
     until("sold no more", || elsewhere().is_none().then_some(()));
-    // Without a signal, and with something that has to wait.
+    // Without a signal, and with something that must wait.
     house.edit(|text| text.replace("# requests = 1024", "requests = 7"));
     until("what waits", || gateway.log().contains("\"section\":\"limits\"").then_some(()));
     assert_eq!(serial(), 2);
@@ -520,7 +520,7 @@ fn epochs_follow_each_other_while_it_runs_and_over_a_restart() {
 }
 
 #[test]
-fn a_store_in_memory_sells_until_it_ends_and_says_what_is_lost_then() {
+fn a_memory_store_sells_and_says_what_is_lost_at_its_end() {
     let house = House::new();
     house.edit(|text| text.replace("[store]", "[store]\nkind = \"memory\""));
     let mut gateway = house.start();
@@ -692,7 +692,7 @@ fn mistakes_end_it_before_it_begins_and_say_where_they_are() {
 }
 
 #[test]
-fn the_operators_address_answers_who_means_it_and_nobody_else() {
+fn the_operators_address_answers_only_requests_meant_for_it() {
     let house = House::new();
     let gateway = house.start();
     let url = gateway.told("admin_url").to_owned();
@@ -716,7 +716,7 @@ fn the_operators_address_answers_who_means_it_and_nobody_else() {
     assert_eq!(ask(&format!("{}/development/payments", house.url()), Some("{\"amount\": 5}")).0, 402);
 }
 
-#[expect(clippy::print_stderr, reason = "whoever reads the tests' output is to know what was not tested")]
+#[expect(clippy::print_stderr, reason = "the tests' output must say what was not tested")]
 fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
@@ -744,7 +744,7 @@ fn tls_is_spoken_and_a_renewed_certificate_is_taken_up() {
     let gateway = house.start();
     let url = gateway.told("gateway_url").to_owned();
     assert!(url.starts_with("https://"), "{url}");
-    // Who trusts that one certificate and nothing else.
+    // A client that trusts that one certificate and nothing else.
     let trusting = |path: &str| {
         let certificate = reqwest::Certificate::from_pem(&std::fs::read(path).unwrap()).unwrap();
         let client = web().tls_certs_only([certificate]).build().unwrap();
@@ -779,7 +779,7 @@ fn browser() -> Option<&'static str> {
 }
 
 #[test]
-fn the_status_page_shows_the_numbers_in_a_browser_and_asks_nobody_else() {
+fn the_status_page_shows_its_numbers_and_asks_no_other_host() {
     let Some(browser) = browser() else {
         return skip("there is no chromium here");
     };
@@ -804,7 +804,7 @@ fn the_status_page_shows_the_numbers_in_a_browser_and_asks_nobody_else() {
     for text in ["taking calls", "159\u{202f}700", "160\u{202f}000", ">300<", "epoch", gateway.told("gateway")] {
         assert!(dom.contains(text), "{text}: {dom}");
     }
-    // The browser itself may ask whom it likes; what the page asks for has its origin.
+    // The browser itself may ask any host; what the page asks for has its origin.
     let text = std::fs::read_to_string(&net).unwrap();
     let log: Value = serde_json::from_str(&text)
         .or_else(|_| serde_json::from_str(&format!("{}]}}", text.trim_end().trim_end_matches(','))))
@@ -826,9 +826,9 @@ fn the_status_page_shows_the_numbers_in_a_browser_and_asks_nobody_else() {
 
 /// Another proxy asks, and the service says what its calls cost. What nobody reports is settled when the program ends.
 #[test]
-fn another_proxy_asks_it_and_what_nobody_reports_is_settled_at_the_end() {
+fn beside_a_proxy_unreported_calls_settle_at_the_end() {
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
-    // Whoever makes the first client settles what TLS is made of; here nobody else has yet.
+    // The first client chooses the TLS provider for the process; here there is none yet.
     Client::plain().unwrap();
     let house = House::new();
     let inner = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

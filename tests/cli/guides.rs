@@ -16,11 +16,11 @@ use super::gateway::until;
 /// the same ones as the first on another machine.
 const PORTS: [u16; 4] = [9000, 8400, 8401, 8402];
 
-/// A reader at his terminal.
+/// A reader at a terminal.
 struct Reader {
     place: TempDir,
     ports: [u16; 5],
-    /// What he has started, each with all that it has started.
+    /// What the reader has started, each with all that it has started.
     started: Vec<Child>,
 }
 
@@ -41,7 +41,7 @@ fn free_ports() -> [u16; 5] {
 }
 
 /// Whether all is there that the guides take for granted.
-#[expect(clippy::print_stderr, reason = "whoever reads the tests' output is to know what was not tested")]
+#[expect(clippy::print_stderr, reason = "the tests' output must say what was not tested")]
 fn can_read() -> bool {
     let missing = ["bash", "curl", "python3", "openssl"].into_iter().find(|program| {
         let found = Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -88,7 +88,7 @@ impl Reader {
         Some(Self { place, ports, started: Vec::new() })
     }
 
-    /// Types a block into a new terminal; what it says there comes to a file.
+    /// Types a block into a new terminal; its output goes to a file.
     fn begin(&mut self, block: &str) -> (usize, std::path::PathBuf) {
         let ports = PORTS.iter().zip(self.ports);
         let block =

@@ -130,7 +130,7 @@ fn an_issuer_proves_the_books_from_the_records() {
 }
 
 #[test]
-fn anyone_checks_the_evidence_and_nobody_is_framed_by_altering_it() {
+fn anyone_can_check_evidence_and_altering_it_frames_nobody() {
     let directory = RUN.path("directory");
     let evidence = RUN.path("double-spend.evidence");
     let verify =

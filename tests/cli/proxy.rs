@@ -143,7 +143,7 @@ fn node() -> Option<PathBuf> {
 }
 
 #[test]
-fn the_openai_client_for_python_works_unchanged_a_hundred_calls_at_once() {
+fn the_openai_python_client_works_unchanged_at_100_calls() {
     let Some(python) = python() else { return };
     let (owner, stack) = (Owner::new(), start(StackOptions::default()));
     owner.fund(&stack, "w", 8_000_000);
@@ -151,7 +151,7 @@ fn the_openai_client_for_python_works_unchanged_a_hundred_calls_at_once() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/clients/client.py");
     let run = |proxy: &Proxy, calls: &str| {
         let mut command = Command::new(&python);
-        // Whoever runs the tests may have a key and a proxy of his own.
+        // The machine that runs the tests may have a key and a proxy set.
         command.arg(&script).args([proxy.url("base_url"), calls]).env_remove("OPENAI_API_KEY").env("NO_PROXY", "*");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -187,7 +187,7 @@ except openai.APIStatusError as error:
 "#;
 
 #[test]
-fn the_openai_client_for_javascript_works_unchanged_a_hundred_calls_at_once() {
+fn the_openai_javascript_client_works_unchanged_at_100_calls() {
     let Some(place) = node() else { return };
     let (owner, stack) = (Owner::new(), start(StackOptions::default()));
     owner.fund(&stack, "w", 8_000_000);
@@ -256,7 +256,7 @@ fn a_proxy_that_cannot_begin_says_why() {
         assert!(trouble["error"].as_str().unwrap().contains(about), "{args:?}: {trouble}");
         assert_eq!((&trouble["fault"], &trouble["credit"]), (&"caller".into(), &"untouched".into()));
     }
-    // Somebody has to say so, and is told what it means.
+    // The operator must say so, and is told what it means.
     let mut open = command(&owner, "w", &[]);
     open.args(["--allow-others"]).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut open = open.spawn().unwrap();

@@ -92,7 +92,7 @@ impl Owner {
         json(&output)
     }
 
-    /// An error, checked to say what has to be said.
+    /// An error, checked for what it must say.
     pub(super) fn fails(&self, wallet: &str, args: &[&str]) -> Value {
         let output = self.run(wallet, &[args, &["--json"]].concat());
         assert_eq!(code(&output), 2, "{args:?}: {output:?}");
@@ -162,7 +162,7 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
     assert_eq!((charge, micro(&answer["refund"])), (4_000, charge - cost));
     assert_eq!(owner.total("w"), 160_003 - cost);
 
-    // As somebody at a terminal has it: the body alone on standard output.
+    // As at a terminal: the body alone on standard output.
     std::fs::write(owner.path("question"), QUESTION).unwrap();
     let url = format!("{}{CHAT}", stack.gateway_url());
     let data = format!("@{}", owner.text("question"));
@@ -218,7 +218,7 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
         }
     }
     assert!(!heard.contains(PASSPHRASE));
-    // Whose wallet it is, its file says to nobody; where the issuer is went along with the move.
+    // The file tells nobody whose wallet it is; the issuer's address went along with the move.
     let bytes = std::fs::read(owner.path("new")).unwrap();
     assert!(!bytes.windows(issuer.len()).any(|window| window == issuer.as_bytes()));
     assert_eq!(wallet.journal().note("issuer-url").unwrap(), Some(issuer));
@@ -355,7 +355,7 @@ fn without_the_others_what_is_local_works_and_calls_say_so() {
 }
 
 #[test]
-fn a_copy_and_an_older_state_are_known_and_used_only_when_adopted() {
+fn copies_and_older_states_are_used_only_when_adopted() {
     let (owner, stack) = (Owner::new(), &*STACK);
     owner.fund(stack, "w", 32_000);
     std::fs::copy(owner.path("w"), owner.path("older")).unwrap();

@@ -136,7 +136,7 @@ fn other_lengths_are_malformed() {
 
 #[test]
 fn a_note_signed_by_another_key_is_refused() {
-    // A forger signs his own notes with his own key, and has the whole rest right.
+    // A forger signs notes with another key, and has all the rest right.
     let world = World::new();
     let mut keys = halometer::issuer::EpochKeys::new();
     let forged = SigningKey::generate(&mut rng(99));
@@ -155,8 +155,8 @@ fn a_note_signed_by_another_key_is_refused() {
 }
 
 #[test]
-fn a_caller_shown_an_epoch_key_of_his_own_makes_spends_that_hold_nowhere_else() {
-    // The same root key signs another entry for epoch 1: key tagging by the issuer himself.
+fn spends_under_a_tagged_epoch_key_hold_nowhere_else() {
+    // The same root key signs another entry for epoch 1: key tagging by the issuer itself.
     let world = World::new();
     let mut tagged = directory_parts();
     tagged.epochs[0].spend.until = tagged.epochs[0].spend.until.before(1);
@@ -164,7 +164,7 @@ fn a_caller_shown_an_epoch_key_of_his_own_makes_spends_that_hold_nowhere_else() 
     let mut victim = tagged.funded(1);
     let paid = pay(&mut victim, LANE0, 10, T0);
     assert_eq!(problem(&world, &paid.opening, T0), Problem::SessionSignatureInvalid);
-    // And the victim, who meets the other directory at another gateway, refuses it.
+    // The victim meets the other directory at another gateway, and refuses it.
     assert!(matches!(
         victim.adopt(world.issuer.signed_directory()),
         Err(halometer::wallet::OpenError::Directory(DirectoryError::Contradiction))

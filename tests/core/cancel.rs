@@ -21,7 +21,7 @@ fn already(cancelled: Result<Cancelled, AdmitError>) -> SettledSpend {
 }
 
 #[test]
-fn a_spend_that_never_arrived_gives_everything_back_and_serves_nothing_later() {
+fn cancelling_an_unseen_spend_refunds_it_and_blocks_it() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -41,7 +41,7 @@ fn a_spend_that_never_arrived_gives_everything_back_and_serves_nothing_later() {
 }
 
 #[test]
-fn a_gateway_that_charges_for_what_it_has_not_begun_is_stopped_by_the_issuer() {
+fn the_issuer_stops_charges_for_work_that_never_began() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -56,7 +56,7 @@ fn a_gateway_that_charges_for_what_it_has_not_begun_is_stopped_by_the_issuer() {
 }
 
 #[test]
-fn cancelling_a_running_call_gives_nothing_back_before_it_is_stopped() {
+fn a_running_call_refunds_nothing_until_it_is_stopped() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -154,7 +154,7 @@ fn what_no_gateway_admits_any_more_is_cancelled() {
 }
 
 #[test]
-fn a_cancel_after_the_flip_gives_change_of_the_epoch_that_issues() {
+fn a_cancel_after_the_flip_gives_change_of_the_issuing_epoch() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -233,7 +233,7 @@ fn a_proof_of_another_spend_cancels_nothing() {
 }
 
 #[test]
-fn a_thief_with_a_session_key_of_his_own_cancels_nothing() {
+fn a_thief_with_another_session_key_cancels_nothing() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -245,17 +245,17 @@ fn a_thief_with_a_session_key_of_his_own_cancels_nothing() {
         let authorisation = Authorisation::sign(&own, &spend.nullifier, &x, Action::Cancel, 0, &errand());
         Cancellation { spend: spend.clone(), authorisation }.to_bytes()
     };
-    let with_his_signature = sign(&spend);
+    let with_the_thiefs_signature = sign(&spend);
     spend.session = own.public_key();
-    let with_his_key = sign(&spend);
+    let with_the_thiefs_key = sign(&spend);
     let cancel = |bytes: &[u8]| world.gateway.cancel(bytes, &errand(), T0).unwrap_err().problem();
-    assert_eq!(cancel(&with_his_signature), Problem::SessionSignatureInvalid);
-    assert_eq!(cancel(&with_his_key), Problem::ProofInvalid);
+    assert_eq!(cancel(&with_the_thiefs_signature), Problem::SessionSignatureInvalid);
+    assert_eq!(cancel(&with_the_thiefs_key), Problem::ProofInvalid);
     assert_eq!(world.records(), (0, 0));
-    // Nor when it runs, and he could learn that it does.
+    // Nor when it runs, and the thief could learn that it does.
     world.admit(&paid);
-    assert_eq!(cancel(&with_his_signature), Problem::SessionSignatureInvalid);
-    assert_eq!(cancel(&with_his_key), Problem::ProofInvalid, "and nobody is accused");
+    assert_eq!(cancel(&with_the_thiefs_signature), Problem::SessionSignatureInvalid);
+    assert_eq!(cancel(&with_the_thiefs_key), Problem::ProofInvalid, "and nobody is accused");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_spend_for_another_gateway_is_not_cancelled_here() {
 }
 
 #[test]
-fn a_captured_opening_is_no_cancel_and_a_captured_cancel_no_opening() {
+fn captured_openings_and_cancels_do_not_stand_for_each_other() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -291,7 +291,7 @@ fn a_captured_opening_is_no_cancel_and_a_captured_cancel_no_opening() {
 }
 
 #[test]
-fn a_double_spender_who_cancels_one_of_the_two_is_named_and_gains_nothing() {
+fn cancelling_one_of_two_spends_names_the_spender_at_no_gain() {
     let payment = PaymentId::from_bytes([1; 32]);
     for cancel_first in [true, false] {
         let world = World::new();
@@ -344,7 +344,7 @@ fn a_used_up_quota_is_busy_and_changes_nothing() {
 }
 
 #[test]
-fn a_spend_that_races_its_own_cancel_is_served_or_free_never_both() {
+fn a_spend_racing_its_cancel_is_served_or_free_never_both() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let replica = world.replica(OwnerId::from_bytes([2; 16]));
@@ -356,7 +356,7 @@ fn a_spend_that_races_its_own_cancel_is_served_or_free_never_both() {
         let outcomes: Vec<(u64, u64)> = std::thread::scope(|scope| {
             let race = |i: usize| {
                 let gateway = if i.is_multiple_of(2) { &world.gateway } else { replica };
-                // Who begins last differs from round to round.
+                // The party that begins last differs from round to round.
                 let opens = (i + round) % 4 < 2;
                 scope.spawn(move || {
                     if opens {

@@ -281,7 +281,7 @@ fn a_gateway_neither_settles_nor_sees_what_is_anothers() {
     let settle = spend.settle(&house.remote, micro(3), T0, &mut rng(3)).unwrap();
     house.send(&settle);
     attempts(&house, T0);
-    // After the evidence is gone, nobody is told by the name alone; the whole spend says whose it is.
+    // After the evidence is gone, the name alone tells nobody; the whole spend shows its owner.
     house.world.set.erase_evidence(EPOCH[0], T0.after(1)).unwrap();
     attempts(&house, T0);
     let fetch = house.forge(GATEWAY, 10, ClearingRequest::Fetch { spend: key });
@@ -292,7 +292,7 @@ fn a_gateway_neither_settles_nor_sees_what_is_anothers() {
 }
 
 #[test]
-fn a_cost_above_the_charge_or_off_the_quantum_is_refused_on_both_sides() {
+fn both_sides_refuse_costs_above_the_charge_or_off_the_quantum() {
     let mut parts = directory_parts();
     parts.quantum = micro(5);
     let house = House::under(parts);
@@ -320,7 +320,7 @@ fn a_cost_above_the_charge_or_off_the_quantum_is_refused_on_both_sides() {
 }
 
 #[test]
-fn an_envelope_of_a_stranger_an_altered_one_and_a_stale_one_are_refused() {
+fn foreign_altered_and_stale_envelopes_are_refused() {
     let house = House::new();
     let (_, paid) = house.paid(10);
     let request = || admit(spend_of(&paid));
@@ -418,12 +418,12 @@ fn a_replayed_envelope_changes_nothing_that_the_first_did_not() {
         replay(envelope, settled.clone());
     }
     assert_eq!(house.world.set.totals(EPOCH[0]).unwrap().cost, 3);
-    // A replay of the admission by somebody else is no answer for the gateway either.
+    // A replay of the admission by another party is no answer for the gateway either.
     assert_eq!(spend.answer(&house.remote, &first), Err(AnswerError::OtherEnvelope));
 }
 
 #[test]
-fn two_gateways_that_race_with_one_note_are_told_apart_by_the_issuer_and_the_spender_is_named() {
+fn the_issuer_parts_two_racing_gateways_and_names_the_spender() {
     let house = House::new();
     // Two wallets that are copies of each other spend one note at two gateways.
     let (mut original, mut copy) = (house.world.funded(1), house.world.funded(1));
@@ -501,7 +501,7 @@ fn a_remote_gateway_that_dies_is_settled_for_after_its_lease() {
 }
 
 #[test]
-fn a_lapsed_spend_that_comes_again_is_settled_at_what_was_metered() {
+fn a_lapsed_spend_sent_again_settles_at_the_metered_cost() {
     let house = House::new();
     let (_, paid) = house.paid(10);
     let mut dead = house.admitted(&paid);
@@ -568,7 +568,7 @@ fn a_cancelled_spend_is_never_admitted_afterwards() {
 }
 
 #[test]
-fn a_settlement_that_the_issuer_did_not_sign_for_this_spend_is_not_taken() {
+fn a_settlement_not_signed_for_this_spend_is_refused() {
     let mut parts = directory_parts();
     parts.quantum = micro(5);
     let house = House::under(parts);
@@ -598,7 +598,7 @@ fn a_settlement_that_the_issuer_did_not_sign_for_this_spend_is_not_taken() {
 }
 
 #[test]
-fn a_settlement_under_an_epoch_that_the_gateway_does_not_know_yet_waits_for_the_directory() {
+fn a_settlement_of_an_unknown_epoch_waits_for_the_directory() {
     let house = House::new();
     let (_, paid) = house.paid(10);
     let mut parts = directory_parts();
@@ -628,7 +628,7 @@ fn half_a_transfer_is_not_admitted_for_a_remote_gateway() {
 }
 
 #[test]
-fn half_a_transfer_that_a_cancel_left_open_is_settled_at_nothing_whatever_the_gateway_says() {
+fn a_half_transfer_left_open_by_a_cancel_settles_at_zero() {
     // As after a cancel that was inserted and could not be settled. Settled at its charge it would count as carried out.
     let house = House::new();
     let (_, paid) = house.paid(10);
@@ -689,7 +689,7 @@ fn a_gateway_that_the_directory_does_not_name_is_not_made() {
 }
 
 #[test]
-fn a_settlement_is_told_to_whoever_signs_for_it_and_to_no_other_gateway() {
+fn only_the_gateway_that_signs_for_a_settlement_learns_it() {
     let house = House::new();
     let (mut wallet, paid) = house.paid(10);
     let following = wallet.fetch(&paid.key, &request()).unwrap();
@@ -712,7 +712,7 @@ fn a_settlement_is_told_to_whoever_signs_for_it_and_to_no_other_gateway() {
     let settle = spend.settle(&house.remote, micro(3), T0, &mut rng(3)).unwrap();
     house.send(&settle);
     let RemoteFetched::Settled(settlement) = told(&house.remote, &following) else { panic!("it is settled") };
-    // Another gateway, and somebody who signs by a key of his own.
+    // Another gateway, and a thief that signs by another key.
     assert_eq!(told(&house.other, &following), nothing);
     let thief = Following::sign(&SessionKey::from_bytes(&[7; 32]), &paid.key, Action::Fetch, 1, &request());
     assert_eq!(told(&house.remote, &thief.to_bytes()), nothing);
@@ -724,7 +724,7 @@ fn a_settlement_is_told_to_whoever_signs_for_it_and_to_no_other_gateway() {
 }
 
 #[test]
-fn requests_that_are_finished_together_are_answered_each_on_its_own_merits() {
+fn requests_finished_together_are_answered_one_by_one() {
     let house = House::new();
     let (_, paid) = house.paid(10);
     let mut other = house.world.funded(2);

@@ -1,4 +1,4 @@
-//! Callers whose gateway is gone, and callers who only say so (protocol, section 5, "Cancel").
+//! Callers whose gateway is gone, and callers that only say so (protocol, section 5, "Cancel").
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ fn issuer(world: &World, directory: Directory) -> Arc<Issuer> {
 }
 
 #[test]
-fn a_caller_whose_gateway_is_gone_gets_his_credit_back_at_the_issuer() {
+fn a_gone_gateways_callers_get_their_credit_at_the_issuer() {
     let house = House::new();
     let (mut wallet, paid) = house.paid(10);
     assert!(matches!(house.fetch(&mut wallet, &paid.key), Err(FetchError::SessionSignature)));
@@ -70,7 +70,7 @@ fn a_caller_whose_gateway_is_gone_gets_his_credit_back_at_the_issuer() {
 }
 
 #[test]
-fn who_is_being_served_gets_nothing_back_behind_his_gateways_back() {
+fn a_call_being_served_is_not_refunded_behind_its_gateway() {
     let house = House::new();
     let (mut wallet, paid) = house.paid(10);
     let spend = house.world.admit(&paid);
@@ -90,7 +90,7 @@ fn who_is_being_served_gets_nothing_back_behind_his_gateways_back() {
 }
 
 #[test]
-fn what_is_signed_for_a_gateway_is_of_no_use_at_the_issuer_nor_the_other_way_round() {
+fn signatures_for_gateway_and_issuer_do_not_interchange() {
     let house = House::new();
     let (wallet, paid) = house.paid(10);
     let refused = |result: Result<_, DeskError>| matches!(result, Err(DeskError::Admit(AdmitError::SessionSignature)));
@@ -106,7 +106,7 @@ fn what_is_signed_for_a_gateway_is_of_no_use_at_the_issuer_nor_the_other_way_rou
 }
 
 #[test]
-fn a_spend_of_a_gateway_that_left_the_directory_is_cancelled_all_the_same() {
+fn spends_of_a_gateway_gone_from_the_directory_can_be_cancelled() {
     let house = House::new();
     let mut wallet = house.world.funded(1);
     let ready = ready_for(&wallet, LANE0, OTHER_GATEWAY, 10, T0);
@@ -141,7 +141,7 @@ fn a_double_spender_is_named_at_the_desk_too() {
 }
 
 #[test]
-fn cancels_at_the_desk_are_limited_and_made_up_proofs_use_up_none() {
+fn desk_cancels_are_limited_and_forged_proofs_use_no_quota() {
     let house = House::limited(Rate { per_minute: 1, burst: 1 });
     let (wallet, paid) = house.paid(10);
     let mut other = house.world.funded(2);
@@ -162,7 +162,7 @@ fn cancels_at_the_desk_are_limited_and_made_up_proofs_use_up_none() {
 }
 
 #[test]
-fn a_cancel_that_was_inserted_and_not_settled_is_settled_by_the_next() {
+fn an_inserted_unsettled_cancel_is_settled_by_the_next() {
     let house = House::new();
     let (wallet, paid) = house.paid(10);
     // Nothing issues: it could not be settled, and is not inserted.

@@ -30,7 +30,7 @@ fn a_directory_that_is_not_signed_by_the_pinned_key_is_refused() {
     let mut wallet = world.wallet(1);
     let own = RootSigningKey::from_bytes(&[66; 32]);
     assert!(SignedDirectory::sign(world.issuer.directory(), &own).is_none());
-    // One of his own, and the real one with his signature in front.
+    // One by the forger, and the real one with the forger's signature in front.
     let forged = directory(|parts| (parts.root, parts.serial) = (own.public_key(), 2)).unwrap();
     let forged = SignedDirectory::sign(&forged, &own).unwrap();
     assert!(matches!(wallet.adopt(&forged), Err(halometer::wallet::OpenError::Directory(DirectoryError::Signature))));

@@ -1,4 +1,4 @@
-//! What a wallet has against a gateway that takes too much, and what of it convinces somebody who believes nobody.
+//! What a wallet has against a gateway that takes too much, and what of it convinces a third party that trusts nobody.
 
 use halometer::circuits::note::{AccountSecret, NoteSecret};
 use halometer::circuits::proof::ProvingKey;
@@ -59,7 +59,7 @@ fn an_overcharge_is_shown_to_anyone() {
     let root = call.world.root.public_key();
     assert_eq!(dispute.verify(&root), Ok(()));
 
-    // Who changes anything shows nothing.
+    // Altered evidence shows nothing.
     let other_root = RootSigningKey::from_bytes(&[9; 32]).public_key();
     assert_eq!(dispute.verify(&other_root), Err(NotShown::Directory));
     let changed = |change: &dyn Fn(&mut Dispute)| {
@@ -84,7 +84,7 @@ fn an_overcharge_is_shown_to_anyone() {
 }
 
 #[test]
-fn a_receipt_that_contradicts_the_settlement_is_kept_for_whoever_asks_the_issuer() {
+fn a_contradicting_receipt_is_kept_for_the_issuer() {
     let call = call(9, 25, 3, &gateway_key());
     assert_eq!(call.verdict, ReceiptVerdict::Contradicted);
     let dispute = dispute(&call);
@@ -124,7 +124,7 @@ fn an_honest_issuer_is_not_convicted_of_two_directories() {
 /// A settlement does not say of which spend it is: it signs a change note and what came back. So a caller can get two of them for
 /// one change note, and put the wrong one beside a receipt.
 #[test]
-fn a_caller_with_two_signatures_on_one_change_note_does_not_convict_an_honest_gateway() {
+fn two_signatures_on_one_change_note_convict_no_honest_gateway() {
     let world = World::new();
     let directory = world.gateway.directory();
     let account = AccountSecret::random(&mut rng(1));

@@ -1,4 +1,4 @@
-//! Spending a note twice, and trying to make it look as if somebody did (protocol, section 5, "Double spend").
+//! Spending a note twice, and forging the look of it (protocol, section 5, "Double spend").
 
 use halometer::circuits::proof::VerifyingKey;
 use halometer::gateway::{AdmitError, Opened};
@@ -69,7 +69,7 @@ fn racing_two_spends_of_one_note_admits_one() {
 }
 
 #[test]
-fn after_the_evidence_window_the_second_spend_is_refused_unnamed() {
+fn a_second_spend_after_the_evidence_window_is_refused_unnamed() {
     let world = World::new();
     let (first, second) = spent_twice(&world);
     let spend = world.admit(&first);
@@ -91,7 +91,7 @@ fn a_made_up_second_spend_accuses_nobody() {
     let mut wallet = world.funded(1);
     let honest = pay(&mut wallet, LANE0, 10, T0);
     world.admit(&honest);
-    // Whoever saw the honest spend puts in his own session key and class, and signs.
+    // An observer of the honest spend puts in another session key and class, and signs.
     let mut opening = Opening::from_bytes(&honest.opening).unwrap();
     let own = SessionKey::from_bytes(&[7; 32]);
     (opening.spend.session, opening.spend.charge) = (own.public_key(), micro(20));

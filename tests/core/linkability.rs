@@ -1,6 +1,6 @@
-//! Whose call was it? A gateway and an issuer who pool all that they see, and know who paid for which mint, look on while two
+//! Whose call was it? A gateway and an issuer that pool all that they see, and know the payer of each mint, look on while two
 //! callers make calls in turn; then in another world the two swap roles (protocol, section 8). Apart from what is not
-//! hidden (class, epoch, window, time, the request) there has to be nothing in either world by which to tell them apart.
+//! hidden (class, epoch, window, time, the request) nothing in either world may tell them apart.
 
 use std::collections::HashSet;
 
@@ -17,14 +17,14 @@ struct Seen {
     settlement: Vec<u8>,
 }
 
-/// What they know of a caller from his mint.
+/// What they know of a caller from its mint.
 struct Known {
     request: Vec<u8>,
     response: Vec<u8>,
 }
 
 /// Which ranges of an opening are the same for all callers at a time: version, purpose, epoch, gateway and tariff; charge and
-/// not-after; action and sequence. All else has to look random.
+/// not-after; action and sequence. All else must look random.
 fn shared(opening: &[u8]) -> [&[u8]; 3] {
     let session = 1 + 1 + 4 + 16 + 32;
     let charge = session + 32;
@@ -80,7 +80,7 @@ fn windows<'a>(bytes: impl IntoIterator<Item = &'a [u8]>) -> HashSet<[u8; 8]> {
 }
 
 #[test]
-fn two_callers_who_swap_roles_are_not_told_apart() {
+fn two_callers_with_swapped_roles_are_not_told_apart() {
     let (one, _) = world(&[0, 1, 0, 1, 1, 0], 1);
     let (other, _) = world(&[1, 0, 1, 0, 0, 1], 2);
     for (a, b) in one.iter().zip(&other) {
@@ -90,7 +90,7 @@ fn two_callers_who_swap_roles_are_not_told_apart() {
         assert_eq!(a.following[..5], b.following[..5], "version and epoch");
         assert_eq!(a.settlement[..13], b.settlement[..13], "version, epoch, refund");
     }
-    // Within a world as well: a caller's second call is as unlike his first as another's.
+    // Within a world as well: a caller's second call is as unlike its first as another's.
     for calls in [&one, &other] {
         for (i, a) in calls.iter().enumerate() {
             for b in &calls[..i] {
@@ -103,7 +103,7 @@ fn two_callers_who_swap_roles_are_not_told_apart() {
 }
 
 #[test]
-fn nothing_of_a_mint_or_of_an_earlier_call_comes_back_in_a_later_one() {
+fn no_call_repeats_bytes_of_its_mint_or_of_an_earlier_call() {
     let (seen, known) = world(&[0, 0, 0, 1, 0], 3);
     for (i, call) in seen.iter().enumerate() {
         let here = windows(hidden(&call.opening));

@@ -1,5 +1,5 @@
 //! The core attacked from outside: the three parties in one process, with real proofs, by their public interfaces. Each test
-//! is named after what the attacker does, or what goes wrong.
+//! name says what must hold, whatever the attacker does or whatever goes wrong.
 
 mod admission;
 mod audit;

@@ -41,7 +41,7 @@ fn asking_for_more_or_less_than_was_paid_gives_nothing() {
 }
 
 #[test]
-fn minting_one_payment_twice_gives_the_first_answer_even_in_the_next_epoch() {
+fn minting_twice_gives_the_first_answer_even_in_the_next_epoch() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
     let mut wallet = world.wallet(1);
@@ -61,7 +61,7 @@ fn minting_one_payment_twice_gives_the_first_answer_even_in_the_next_epoch() {
 }
 
 #[test]
-fn minting_one_payment_for_another_account_or_other_notes_is_a_conflict() {
+fn one_payment_for_another_account_or_other_notes_conflicts() {
     let world = World::new();
     world.payments.grant(PAYMENT, micro(100)).unwrap();
     let mut honest = world.wallet(1);

@@ -29,7 +29,7 @@ fn evidence_names_a_payment_by_the_issuers_own_signature() {
     let second = pay(&mut twin, LANE0, 20, T0);
     world.admit(&first);
     let Err(AdmitError::DoubleSpend(evidence)) = world.open(&second, T0) else { panic!("it is a double spend") };
-    // Whoever has the evidence and the statement needs neither issuer nor book.
+    // A holder of the evidence and the statement needs neither issuer nor book.
     let root = world.root.public_key();
     let shown = MintStatement::from_bytes(&statement(&wallet, PAYMENT).to_bytes()).unwrap();
     assert_eq!(shown.verify(&root), Ok(()));
@@ -109,7 +109,7 @@ fn a_mint_whose_seal_is_of_another_account_is_refused() {
 }
 
 #[test]
-fn a_payment_of_an_earlier_release_gets_its_seal_when_asked_again() {
+fn an_earlier_releases_payment_is_sealed_when_asked_again() {
     let world = World::new();
     let wallet = world.funded(1);
     let mut journal = MemoryJournal::new();

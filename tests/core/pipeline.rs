@@ -1,4 +1,4 @@
-//! Many spends at once, good and bad, with callers who go away.
+//! Many spends at once, good and bad, with callers that go away.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -149,7 +149,7 @@ fn a_full_queue_says_busy_and_nothing_was_done() {
         }
         assert!(admitted >= 2 && busy >= 1, "{admitted} admitted, {busy} busy");
         assert_eq!(gateway.set().totals(EPOCH[0]).unwrap().open, admitted);
-        // Who was refused as busy comes again, and is served once.
+        // A caller refused as busy comes again, and is served once.
         for opening in &good {
             match pipeline.open(opening.clone(), owned(), &Source::new()).await {
                 Ok(Opened::Admitted(_) | Opened::InProgress) => {}

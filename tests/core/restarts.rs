@@ -87,7 +87,7 @@ fn both_halves_of_a_transfer_survive_a_crash() {
 }
 
 /// Copies of the journal at every stage of a spend, opened while the original goes on. (That a copy is opened at all takes an
-/// owner who insists: the wallet's file knows where it belongs.)
+/// owner that insists: the wallet's file knows where it belongs.)
 #[test]
 fn a_copy_freezes_what_the_original_has_spent() {
     let world = World::new();
@@ -202,7 +202,7 @@ fn a_journal_of_another_wallet_is_refused() {
 }
 
 #[test]
-fn an_older_directory_is_refused_after_a_restart_and_a_contradiction_is_kept() {
+fn a_restart_keeps_contradictions_and_refuses_older_directories() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let sign = |serial, session_seconds| {
@@ -225,7 +225,7 @@ fn an_older_directory_is_refused_after_a_restart_and_a_contradiction_is_kept() {
 }
 
 #[test]
-fn a_gateway_that_denies_a_spend_is_in_dispute_and_goes_on_being_asked() {
+fn a_gateway_that_denies_a_spend_is_disputed_and_asked_again() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -277,7 +277,7 @@ fn a_clock_that_was_years_ahead_holds_no_pursuit_up() {
     assert!(wallet.pursuits(T0).is_empty());
 }
 
-/// Nobody but the wallet writes its journal; but who knows a code of a move can make a whole wallet for it.
+/// Nobody but the wallet writes its journal; but a holder of a move's code can make a whole wallet for it.
 #[test]
 fn a_journal_whose_numbers_are_out_of_range_is_refused() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! Sending a spend again: by its owner, and by somebody who saw it (protocol, section 5, "Session signature" and "Retry").
+//! Sending a spend again: by its owner, and by an observer (protocol, section 5, "Session signature" and "Retry").
 
 use halometer::gateway::{AdmitError, Opened};
 use halometer::issuer::SettleError;
@@ -30,7 +30,7 @@ fn sending_a_spend_many_times_charges_once_and_serves_once() {
 }
 
 #[test]
-fn a_retry_is_answered_when_the_spend_would_not_be_admitted_any_more() {
+fn a_retry_is_answered_even_when_admission_would_now_fail() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
@@ -75,14 +75,14 @@ fn stolen_body() -> Request<'static> {
 }
 
 #[test]
-fn a_thief_without_the_session_key_cannot_put_his_own_in() {
+fn a_thief_without_the_session_key_cannot_put_another_in() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
     let mut opening = Opening::from_bytes(&paid.opening).unwrap();
     let own = SessionKey::from_bytes(&[7; 32]);
     opening.spend.session = own.public_key();
-    // Under his key the context is another one; he signs that one, and the proof is not of it.
+    // Under the thief's key the context differs; the thief signs that one, and the proof is not of it.
     let entry = *world.gateway.directory().epoch(EPOCH[0]).unwrap();
     let x = opening.spend.context(&world.gateway.directory().issuer(), &entry).hash().unwrap();
     opening.authorisation = Authorisation::sign(&own, &opening.spend.nullifier, &x, Action::Open, 0, &request());
@@ -91,7 +91,7 @@ fn a_thief_without_the_session_key_cannot_put_his_own_in() {
 }
 
 #[test]
-fn what_a_crashed_process_left_open_is_settled_by_another_after_its_lease() {
+fn another_process_settles_a_crashed_ones_work_after_its_lease() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);

@@ -92,7 +92,7 @@ fn a_rollover_that_charges_something_is_refused() {
         let forged = forged(&world, &paid, &own, |spend| spend.charge = micro(charge));
         assert!(matches!(world.gateway.rollover(&forged, &errand(), FLIP), Err(AdmitError::NoRollover)));
     }
-    // As it is, but under his key.
+    // As it is, but under the thief's key.
     let forged = forged(&world, &paid, &own, |_| ());
     let refused = world.gateway.rollover(&forged, &errand(), FLIP).unwrap_err();
     assert_eq!(refused.problem(), Problem::ProofInvalid);
@@ -133,7 +133,7 @@ fn too_many_rollovers_are_busy() {
 }
 
 #[test]
-fn a_rollover_whose_process_died_is_taken_up_by_another_or_cancelled() {
+fn a_dead_process_rollover_is_resumed_or_cancelled_by_another() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let [first, second] = [LANE0, LANE1].map(|lane| roll(&mut wallet, lane, FLIP));

@@ -112,7 +112,7 @@ fn a_spend_admitted_into_one_set_is_not_settled_in_another() {
 }
 
 #[test]
-fn a_hostile_settlement_is_refused_and_the_lane_waits_for_the_real_one() {
+fn a_lane_refuses_hostile_settlements_and_awaits_the_real_one() {
     let mut parts = directory_parts();
     parts.quantum = micro(5);
     let world = World::under(Directory::new(parts).unwrap(), root_key(), epoch_keys());
@@ -155,7 +155,7 @@ fn a_hostile_settlement_is_refused_and_the_lane_waits_for_the_real_one() {
 }
 
 #[test]
-fn an_issuer_with_keys_that_the_directory_does_not_name_is_not_made() {
+fn no_issuer_is_made_with_keys_that_the_directory_lacks() {
     let world = World::new();
     let mut keys = halometer::issuer::EpochKeys::new();
     keys.generate(EPOCH[0], &mut rng(12345));

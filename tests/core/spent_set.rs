@@ -1,4 +1,4 @@
-//! The spent sets of this crate under the suite that every spent set has to pass (protocol, section 5, "Retirement" and "One
+//! The spent sets of this crate under the suite that every spent set must pass (protocol, section 5, "Retirement" and "One
 //! gateway id is one linearizable set").
 
 mod memory {

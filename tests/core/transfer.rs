@@ -80,7 +80,7 @@ fn sending_a_transfer_again_signs_nothing_and_moves_nothing() {
 #[test]
 fn halves_that_do_not_name_each_other_are_no_transfer() {
     let world = World::new();
-    // Copies, as their owner can sign whatever he likes with both.
+    // Copies, as their owner can sign anything with both.
     let [mut a, mut b, mut c] = [(); 3].map(|()| world.funded(1));
     let twenty = send(&mut a, LANES, 20, T0);
     let ten = send(&mut b, LANES, 10, T0);
@@ -152,7 +152,7 @@ fn an_amount_of_ones_own_is_refused() {
 }
 
 #[test]
-fn a_note_is_not_transferred_to_itself_nor_what_does_not_fit_or_is_not_there() {
+fn transfers_to_itself_of_missing_or_unfit_notes_are_refused() {
     let world = World::new();
     let mut wallet = world.wallet(1);
     // Two payments, as no one payment holds more than one note can.
@@ -205,7 +205,7 @@ fn half_a_transfer_pays_for_nothing_by_itself() {
 }
 
 #[test]
-fn a_transfer_of_which_one_half_was_cancelled_is_never_carried_out() {
+fn a_transfer_with_a_cancelled_half_is_never_carried_out() {
     for first in [0, 1] {
         let world = World::new();
         let mut wallet = world.funded(1);
@@ -229,7 +229,7 @@ fn a_transfer_of_which_one_half_was_cancelled_is_never_carried_out() {
 }
 
 #[test]
-fn cancelling_a_transfer_that_was_carried_out_gives_its_settlements() {
+fn cancelling_a_completed_transfer_returns_its_settlements() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let sent = send(&mut wallet, LANES, 20, T0);
@@ -262,7 +262,7 @@ fn cancelling_half_a_transfer_is_never_charged_for() {
 }
 
 #[test]
-fn a_note_that_was_spent_before_names_its_owner_and_stores_no_half() {
+fn a_spent_note_in_a_transfer_names_its_owner_and_stores_none() {
     let payment = PaymentId::from_bytes([1; 32]);
     for spent in LANES {
         let world = World::new();
@@ -331,7 +331,7 @@ fn an_old_note_is_merged_into_a_new_one() {
 }
 
 #[test]
-fn a_transfer_that_waits_over_the_end_of_its_epoch_is_not_carried_out() {
+fn a_transfer_that_outwaits_its_epoch_is_not_carried_out() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let late = FLIP.after(DAY).before(1);
@@ -353,7 +353,7 @@ fn settlements_that_lose_credit_together_are_refused() {
     let mut wallet = world.funded(1);
     let sent = send(&mut wallet, LANES, 20, T0);
     let spends = halves(&sent.transfer).map(|half| half.spend);
-    // The issuer himself is hostile, and has its keys.
+    // The issuer itself is hostile, and has its keys.
     let keys = [1, 2, 77].map(|seed| SigningKey::generate(&mut rng(seed)));
     let signed = |half: usize, refund: u64, key: usize, epoch: usize| Settlement {
         epoch: EPOCH[epoch],
@@ -399,7 +399,7 @@ fn too_many_transfers_are_busy() {
 }
 
 #[test]
-fn a_transfer_that_races_the_cancels_of_its_halves_is_whole_or_not_at_all() {
+fn a_transfer_racing_cancels_of_its_halves_is_all_or_nothing() {
     let world = World::new();
     let mut wallet = world.funded(1);
     let mut carried_out = 0;
@@ -421,7 +421,7 @@ fn a_transfer_that_races_the_cancels_of_its_halves_is_whole_or_not_at_all() {
                 });
             }
         });
-        // Every half was cancelled by somebody, if it was not transferred.
+        // Every half was cancelled, if it was not transferred.
         let settled = sent.keys.map(|key| match world.cancel(&wallet, &key, T0).unwrap() {
             Cancelled::Settled(settled) => settled,
             other => panic!("{other:?}"),
@@ -504,7 +504,7 @@ impl SpentSet for Failing<'_> {
 }
 
 #[test]
-fn a_crash_leaves_both_halves_or_none_and_the_transfer_is_sent_again() {
+fn a_crash_leaves_both_halves_or_none_and_a_resend_completes() {
     for stored in [false, true] {
         let world = World::new();
         let mut wallet: Wallet = world.funded(1);
@@ -588,7 +588,7 @@ fn a_known_transfer_gives_back_no_quota_that_it_never_took() {
 }
 
 #[test]
-fn a_parted_transfer_is_answered_from_the_set_whatever_its_proof() {
+fn a_parted_transfer_is_answered_from_the_set_with_any_proof() {
     let world = World::new();
     let none = Rate { per_minute: 0, burst: 0 };
     let limited = world.limited(Quotas { transfers: none, ..Quotas::default() });

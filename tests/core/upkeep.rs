@@ -1,5 +1,5 @@
 //! What is done by the clock: at its time and not before, whatever fails meanwhile (protocol, section 5, "Crash",
-//! "Retirement"). The records are made up: whoever holds the set has verified them.
+//! "Retirement"). The records are made up: the holder of the set has verified them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -168,7 +168,7 @@ fn half_a_transfer_that_was_being_cancelled_costs_nothing() {
 }
 
 #[test]
-fn one_tick_takes_on_so_many_records_and_says_that_there_are_more() {
+fn one_tick_takes_a_bounded_batch_and_says_if_more_remain() {
     let (issuer, set) = (issuer(), set());
     (1..=5).for_each(|n| leave(&set, n, SESSION, (10, 1), T0));
     let ticks = [(); 4].map(|()| {
@@ -179,7 +179,7 @@ fn one_tick_takes_on_so_many_records_and_says_that_there_are_more() {
 }
 
 #[test]
-fn evidence_is_erased_after_its_window_and_never_of_what_is_open() {
+fn evidence_is_erased_after_its_window_but_never_while_open() {
     let mut parts = directory_parts();
     parts.evidence_seconds = HOUR as u32;
     let (issuer, set) = (issuer_of(parts), set());
@@ -202,7 +202,7 @@ fn evidence_is_erased_after_its_window_and_never_of_what_is_open() {
 }
 
 #[test]
-fn a_partition_is_closed_when_its_epoch_is_over_and_retired_after_the_grace() {
+fn a_partition_closes_with_its_epoch_and_retires_after_grace() {
     use PartitionPhase::{Closing, Open, Retired};
     let (issuer, set) = (issuer(), set());
     leave(&set, 1, SESSION, (10, 4), T0);
@@ -258,7 +258,7 @@ fn a_partition_in_which_something_is_open_is_not_retired() {
 }
 
 #[test]
-fn a_clock_that_jumps_ahead_retires_nothing_at_once_and_one_that_jumps_back_undoes_nothing() {
+fn clock_jumps_neither_retire_at_once_nor_undo_anything() {
     use PartitionPhase::{Closing, Open};
     let (issuer, set) = (issuer(), set());
     let far = OVER[0].after(GRACE);
@@ -318,7 +318,7 @@ fn nothing_is_taken_over_while_nothing_issues() {
 }
 
 #[test]
-fn an_epoch_that_left_the_directory_too_early_is_told_and_left_alone() {
+fn an_epoch_removed_too_early_is_reported_and_left_alone() {
     let (set, one) = (set(), EPOCH[0]);
     let mut parts = directory_parts();
     parts.epochs.remove(0);
@@ -359,7 +359,7 @@ fn an_epoch_without_a_successor_is_told_before_it_ends() {
 }
 
 #[test]
-fn a_partition_is_created_for_an_epoch_that_nobody_knows_yet_and_for_no_other() {
+fn a_partition_is_created_only_for_an_unpublished_epoch() {
     let (issuer, set) = (issuer(), MemorySpentSet::new());
     let directory = issuer.directory();
     // Published: whether its data is lost or was never there, nobody knows.
@@ -552,7 +552,7 @@ fn disturbed(at: usize, call: usize, fault: Fault, dies: bool) -> (MemorySpentSe
 }
 
 #[test]
-fn a_crash_between_any_two_steps_and_a_set_that_fails_at_any_call_are_made_up_for() {
+fn crashes_and_set_failures_at_any_step_are_made_good() {
     let (issuer, instants) = busy();
     let undisturbed = busy_set();
     for now in &instants {
@@ -597,7 +597,7 @@ fn a_clock_that_is_ahead_for_a_while_destroys_nothing() {
         let report = upkeep().tick(&set, &issuer, ahead).unwrap();
         assert_eq!((report.erased, report.closed.len(), report.retired.len()), (0, 0, 0));
     }
-    // So does one that an operator accepted by mistake: time has to pass first.
+    // So does one that an operator accepted by mistake: time must pass first.
     set.beat(Look::Accepted(T0.after(40 * DAY))).unwrap();
     for seconds in 0..100 {
         let report = upkeep().round(&set, &issuer, T0.after(40 * DAY + seconds), 1).unwrap();

@@ -21,7 +21,7 @@ const HOUR: u64 = 3_600;
 /// What the gateway thinks the question costs when it sees no answer: 2 for 3 bytes.
 const QUESTION_COST: u64 = 2 * (QUESTION.len() as u64).div_ceil(3);
 
-/// A service that takes its time, and counts who began and who was dropped.
+/// A service that takes its time, and counts the calls that began and those dropped.
 #[derive(Clone, Default)]
 struct Slow {
     begun: Arc<AtomicUsize>,
@@ -126,7 +126,7 @@ async fn hanging_up_changes_nothing() {
     let slow = Slow::default();
     let world = slow.world().await;
     let mut caller = world.caller();
-    // The caller of the call has gone, and then the one who cancels it does not wait for the answer.
+    // The caller of the call has gone, and then the canceller does not wait for the answer.
     let (key, opening) = caller.pay(&world, lane(0));
     let call = ask(&world, &opening);
     slow.has_begun(1).await;
@@ -208,7 +208,7 @@ async fn what_another_process_works_on_is_not_cancelled_here() {
     let replica = world.replica();
     let open = world.leave_open(&replica, &opening, now());
     assert_refused(&world.cancel(&caller, &key).await, Problem::WrongOwner);
-    // Of this process, but nobody is at it: for a cancel it is as if somebody were just settling it.
+    // Of this process, but nobody is at it: for a cancel it looks as if it were just being settled.
     let (known, opening) = caller.pay(&world, lane(1));
     let left = world.leave_open(world.stack.gateway(), &opening, now());
     assert_refused(&world.cancel(&caller, &known).await, Problem::InProgress);
@@ -277,7 +277,7 @@ async fn too_many_cancels_are_busy_and_bad_proofs_use_up_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_double_spender_who_cancels_one_of_the_two_is_named() {
+async fn cancelling_one_of_two_spends_names_the_spender() {
     let world = World::new().await;
     let payment = world.stack.pay(Credits::from_micro(PAID)).unwrap();
     let copy = || world.caller_with([3; 32], DeviceId::from_bytes([3; 8]), payment);

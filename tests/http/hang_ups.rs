@@ -1,4 +1,4 @@
-//! Callers who hang up, dawdle, or send too much.
+//! Callers that hang up, dawdle, or send too much.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn a_full_gateway_says_so_and_takes_the_same_spend_later() {
     let mut caller = world.caller();
     let (_, opening) = caller.pay(&world, lane(0));
     let (host, credential) = (world.host(), world.opening(&opening));
-    // Somebody takes the one place and does not send what he announced.
+    // A client takes the one place and does not send what it announced.
     let request = format!(
         "POST {TARGET} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\nAuthorization: {credential}\r\n\r\n"
     );

@@ -1,4 +1,4 @@
-//! An issuer over HTTP with all that he serves, a gateway that shares his set, and the name of one that does not.
+//! An issuer over HTTP with all its services, a gateway that shares its set, and the name of one that does not.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -218,7 +218,7 @@ impl House {
         Gateway::new(parts, now()).unwrap()
     }
 
-    /// Somebody who has paid. The same seed is the same caller, or a copy of him.
+    /// A caller that has paid. The same seed is the same caller, or a copy of it.
     pub(crate) fn caller(&self, seed: u8) -> Caller {
         let payment = PaymentId::from_bytes([seed; 32]);
         let amount = Credits::from_micro(LANE.micro() * LANES as u64);
@@ -251,7 +251,7 @@ impl House {
     }
 }
 
-/// A caller who signs for whatever host he is told.
+/// A caller that signs for any host that it is told.
 pub(crate) struct Caller {
     pub(crate) wallet: Wallet<MemoryJournal>,
     pub(crate) keys: ProvingKeys,

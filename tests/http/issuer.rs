@@ -96,7 +96,7 @@ async fn a_notice_that_is_not_genuine_records_nothing() {
         let reply = notify(&house, body, signature).await;
         assert_eq!(reply.problem().status, status, "{body} {signature}");
         let text = String::from_utf8(reply.body).unwrap();
-        assert!(!text.contains(REFERENCE), "who knows a reference can mint it: {text}");
+        assert!(!text.contains(REFERENCE), "a reference lets its reader mint it: {text}");
     }
     // Without a signature, and with two of which one is genuine.
     assert_eq!(house.post(NOTICE_PATH, body.clone()).await.problem().status, 400);
@@ -183,7 +183,7 @@ async fn a_caller_whose_gateway_is_gone_is_served_by_the_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_being_served_is_sent_back_to_his_gateway() {
+async fn a_call_being_served_is_sent_back_to_its_gateway() {
     let house = House::new().await;
     let mut caller = house.caller(1);
     let spent = caller.pay(0, LOCAL, "local.example.org");
@@ -236,7 +236,7 @@ async fn what_strangers_send_the_desk_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_cancels_is_busy_and_the_operator_learns_who_spends_twice() {
+async fn a_flood_of_cancels_is_busy_and_double_spenders_are_named() {
     let quotas = Quotas { cancels: Rate { per_minute: 1, burst: 1 }, ..Quotas::default() };
     let house = House::with(HouseOptions { quotas, ..HouseOptions::default() }).await;
     let (mut caller, mut copy) = (house.caller(1), house.caller(1));
@@ -293,7 +293,7 @@ async fn a_gateway_without_a_set_clears_its_calls_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_admissions_is_verified_together_and_a_note_is_admitted_once() {
+async fn admissions_verify_in_batches_and_admit_each_note_once() {
     let house = Arc::new(House::new().await);
     let gateway = Arc::new(remote(&house));
     let mut crowd = Vec::new();
@@ -323,7 +323,7 @@ async fn a_crowd_of_admissions_is_verified_together_and_a_note_is_admitted_once(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_no_gateway_is_told_so_and_who_forges_a_proof_admits_nothing() {
+async fn strangers_are_refused_and_forged_proofs_admit_nothing() {
     let house = House::new().await;
     let mut caller = house.caller(1);
     let spent = caller.pay(0, REMOTE, ELSEWHERE);
@@ -358,7 +358,7 @@ async fn who_is_no_gateway_is_told_so_and_who_forges_a_proof_admits_nothing() {
 async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
     let limits = ClearingLimits::default().with_requests(1);
     let house = House::with(HouseOptions { limits, ..HouseOptions::default() }).await;
-    // Somebody who dawdles has the only place.
+    // A client that dawdles has the only place.
     let mut stream = tokio::net::TcpStream::connect(house.host()).await.unwrap();
     let head = format!("POST {CLEARING_PATH} HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\n1", house.host());
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -376,7 +376,7 @@ async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
     assert_eq!((busy.problem().kind(), busy.status), (Some(Problem::Busy), 503));
     // Callers have other places.
     assert_eq!(house.post(CANCEL_PATH, "").await.problem().kind(), Some(Problem::Malformed));
-    // He does not keep it for ever.
+    // The client does not keep it for ever.
     drop(stream);
     for _ in 0..300 {
         if house.post(CLEARING_PATH, vec![0; 9]).await.status == 200 {
@@ -384,7 +384,7 @@ async fn when_too_much_waits_clearing_is_busy_and_nothing_was_done() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the place of who hung up is not given back");
+    panic!("the place of a client that hung up is not given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,7 +402,7 @@ async fn what_is_no_route_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_without_desk_notices_and_clearing_has_no_such_routes() {
+async fn a_service_without_desk_notices_or_clearing_lacks_the_routes() {
     let house = House::new().await;
     let bare = IssuerService::start(house.issuer.clone()).unwrap();
     let server = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap().serve(bare.router());

@@ -113,7 +113,7 @@ impl Shop {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_axum_service_is_paid_for_what_it_says_and_learns_nothing_of_who_pays() {
+async fn an_axum_service_is_paid_what_it_says_and_learns_no_payer() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = seen.clone();
     let said = move |request: HttpRequest| async move {

@@ -49,7 +49,7 @@ async fn a_header_line_of_8_kib_is_taken_and_no_longer_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sends_his_head_slowly_is_given_up_and_holds_nobody_up() {
+async fn a_slow_request_head_is_closed_and_delays_nobody() {
     let world = shared(World::new().await);
     let began = Instant::now();
     let slow: Vec<_> = (0..200)
@@ -84,7 +84,7 @@ async fn who_sends_his_head_slowly_is_given_up_and_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sends_nothing_that_is_a_request_is_given_up_whatever_protocol_it_may_become() {
+async fn a_connection_without_a_request_is_closed_in_any_protocol() {
     let world = shared(World::new().await);
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let silent: Vec<_> = [0, 1, 22, preface.len()]
@@ -105,7 +105,7 @@ async fn who_sends_nothing_that_is_a_request_is_given_up_whatever_protocol_it_ma
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_headers_and_long_ones_are_refused_before_anything_is_read() {
+async fn too_many_or_long_headers_are_refused_before_any_read() {
     let world = World::new().await;
     let host = world.host();
     let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();

@@ -1,4 +1,4 @@
-//! Two callers over HTTP: what each sends is the same byte for byte, but for what has to look random (protocol, section 8).
+//! Two callers over HTTP: what each sends is the same byte for byte, but for what must look random (protocol, section 8).
 
 use std::sync::{Arc, Mutex};
 
@@ -48,7 +48,7 @@ async fn tap(listener: TcpListener, gateway: String, tapped: Tapped) {
     }
 }
 
-/// All that one caller sends: over all his connections, with his spends taken out.
+/// All that one caller sends: over all its connections, with its spends taken out.
 fn sent(tapped: &Tapped) -> (Vec<String>, Vec<Spend>) {
     let mut spends = Vec::new();
     let streams = core::mem::take(&mut *tapped.lock().unwrap());

@@ -156,7 +156,7 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_nothing_is_defined_in_vain() {
+fn every_reference_resolves_and_every_definition_is_used() {
     let mut found = BTreeSet::new();
     references(&DOCUMENT, &mut found);
     for reference in &found {

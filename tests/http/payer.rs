@@ -176,7 +176,7 @@ async fn no_two_requests_share_a_connection() {
 /// A wallet that was away for a while: of its notes, some are of an epoch of which the gateways know nothing any more. Empty lanes
 /// stay behind in every epoch.
 #[tokio::test(flavor = "multi_thread")]
-async fn notes_of_an_epoch_that_is_over_do_not_keep_the_others_from_being_used() {
+async fn notes_of_an_ended_epoch_do_not_block_the_others() {
     let (begun, over) = (now().before(86_400), now().before(60));
     let adjust = move |parts: &mut DirectoryParts| {
         (parts.epochs[0].issue, parts.epochs[0].spend) =

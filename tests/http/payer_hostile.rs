@@ -85,7 +85,7 @@ fn any_lie(number: u64) -> Act {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_gateway_answers_every_lane_comes_back_and_no_note_is_spent_twice() {
+async fn no_gateway_answer_loses_a_lane_or_spends_a_note_twice() {
     for seed in [1, 2] {
         let calm = Arc::new(AtomicBool::new(false));
         let script = {
@@ -110,14 +110,14 @@ async fn whatever_a_gateway_answers_every_lane_comes_back_and_no_note_is_spent_t
             .collect();
         for call in calls {
             if let Err(error) = call.await.unwrap() {
-                // Nobody was told that his credit is gone.
+                // No caller was told that its credit is gone.
                 assert!(!error.next().is_empty() && !error.to_string().is_empty());
                 if let CreditState::Spent(accepted) = error.credit() {
                     assert!(accepted.cost <= CLASS);
                 }
             }
         }
-        // Who was lied to often comes back late: time passes, a minute in no time.
+        // A lane lied to often comes back late: time passes, a minute in no time.
         for _ in 0..600 {
             ahead.fetch_add(60, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -162,7 +162,7 @@ async fn every_refusal_says_whose_fault_it_is_and_its_lane_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_settlement_that_is_none_is_kept_as_a_dispute_and_the_right_one_is_fetched() {
+async fn a_bad_settlement_becomes_a_dispute_and_the_good_is_fetched() {
     let script = |path: &str, _| if path == TARGET { Act::Spoil } else { Act::Pass };
     let (world, front) = behind(StackOptions::default(), script).await;
     let payer = started(world.caller().wallet, impatient(&world)).await;
@@ -174,7 +174,7 @@ async fn a_settlement_that_is_none_is_kept_as_a_dispute_and_the_right_one_is_fet
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_neither_settlement_nor_cancel_is_disputed_and_other_lanes_go_on() {
+async fn a_silent_gateway_is_disputed_and_other_lanes_go_on() {
     // One call is answered, and its settlement denied for as long as the test lasts.
     let script = |path: &str, index| match path {
         TARGET if index == 0 => Act::Lie(Problem::ProofInvalid),
@@ -257,7 +257,7 @@ fn directories(world: &World) -> [SignedDirectory; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer() {
+async fn the_payer_follows_new_directories_and_stops_at_contradiction() {
     let shown = Arc::new(Mutex::new(None::<SignedDirectory>));
     let script = {
         let (shown, refusals) = (Arc::clone(&shown), AtomicUsize::new(0));
@@ -297,7 +297,7 @@ async fn a_changed_directory_is_gone_over_to_and_a_contradiction_stops_the_payer
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_for_one_wallet_alone_stops_it_before_a_call() {
-    // The gateway shows this wallet a directory of its own, and everybody the same challenge: it does not know who asks for that.
+    // The gateway shows this wallet a directory of its own, and everybody the same challenge: it cannot tell callers apart.
     let shown = Arc::new(Mutex::new(None::<SignedDirectory>));
     let script = {
         let shown = Arc::clone(&shown);

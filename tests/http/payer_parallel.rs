@@ -64,7 +64,7 @@ async fn calls_that_are_dropped_at_any_point_leave_nothing_half_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutting_down_takes_no_time_and_the_next_payer_takes_over_what_was_in_flight() {
+async fn shutdown_is_immediate_and_the_next_payer_takes_over() {
     let service = Router::new().fallback(|| async {
         tokio::time::sleep(Duration::from_secs(20)).await;
         USAGE
@@ -103,7 +103,7 @@ async fn shutting_down_takes_no_time_and_the_next_payer_takes_over_what_was_in_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lanes_that_a_copy_spent_are_frozen_before_anything_is_sent_of_them() {
+async fn lanes_that_a_copy_spent_freeze_before_anything_is_sent() {
     let (world, front) = behind(StackOptions::default(), |_, _| Act::Pass).await;
     let (secret, device) = ([8; 32], DeviceId::from_bytes([1; 8]));
     let payment = world.stack.pay(Credits::from_micro(PAID)).unwrap();
@@ -135,7 +135,7 @@ async fn lanes_that_a_copy_spent_are_frozen_before_anything_is_sent_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn notes_that_cannot_be_asked_about_are_not_spent_and_the_error_says_so() {
+async fn unverifiable_notes_are_not_spent_and_the_error_says_so() {
     let script = |path: &str, _| if path.contains("/spent/") { Act::Hang } else { Act::Pass };
     let (world, front) = behind(StackOptions::default(), script).await;
     let (secret, device) = ([9; 32], DeviceId::from_bytes([1; 8]));
@@ -187,7 +187,7 @@ async fn funding_again_changes_nothing() {
     assert_eq!(balance, u128::from(PAID - world.charged()));
 }
 
-/// At the boundary of a window a caller's proofs are all of the past at once; the call that comes then has to wait for one, and is
+/// At the boundary of a window a caller's proofs are all of the past at once; the call that comes then must wait for one, and is
 /// not refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_right_after_a_boundary_waits_for_its_proof() {

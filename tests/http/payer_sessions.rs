@@ -99,7 +99,7 @@ async fn futures_join<T>(calls: Vec<impl Future<Output = T>>) -> Vec<T> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_dropped_is_settled_at_what_it_cost_and_its_lane_comes_back() {
+async fn a_dropped_session_settles_at_its_cost_and_frees_its_lane() {
     let world = World::selling(service()).await;
     let payer = started(world.caller().wallet, parts(&world)).await;
     let session = payer.open_session().await.unwrap();
@@ -225,7 +225,7 @@ async fn a_client_whose_session_is_used_up_gets_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_the_class_does_not_pay_for_is_withheld_and_not_asked_for_again() {
+async fn an_answer_above_its_class_is_withheld_and_not_retried() {
     let world = World::selling(service()).await;
     let proxied = Proxied::with(&world, parts(&world), ProxyOptions::default()).await;
     let dear = r#"{"messages":["dearly"]}"#;

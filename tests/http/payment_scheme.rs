@@ -53,7 +53,7 @@ async fn our_challenge_says_to_another_client_what_we_mean() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_that_another_client_writes_pays_and_it_reads_the_receipt() {
+async fn a_foreign_clients_credential_pays_and_it_reads_the_receipt() {
     let world = World::new().await;
     let theirs = PaymentChallenge::from_header(&challenge(&world).await).unwrap();
     let mut caller = world.caller();
@@ -77,7 +77,7 @@ async fn a_credential_that_another_client_writes_pays_and_it_reads_the_receipt()
     assert_eq!(settlement.refund.micro() + ours.cost, CLASS.micro());
     caller.wallet.accept(&key, &settlement, now()).unwrap();
 
-    // With what their credentials may have beside: who pays. It is not looked at.
+    // With what their credentials may add: the payer's name. It is ignored.
     let (_, opening) = caller.pay(&world, lane(1));
     let payload = json!({ "opening": base64url(&opening) });
     let credential = PaymentCredential::with_source(theirs.to_echo(), "did:example:someone", payload);
@@ -99,7 +99,7 @@ async fn a_credential_of_ours_says_to_them_what_we_mean() {
         let read = mpp::parse_authorization(&value).unwrap();
         assert_eq!(serde_json::to_value(&read.challenge).unwrap(), serde_json::to_value(theirs.to_echo()).unwrap());
         assert_eq!(read.payload, json!({ name: base64url(&bytes) }));
-        assert!(read.source.is_none(), "nothing says who pays");
+        assert!(read.source.is_none(), "nothing names the payer");
     }
 }
 
@@ -138,7 +138,7 @@ const fn judged(ours: bool, theirs: bool) -> Option<Judged> {
     }
 }
 
-/// All that differs from what is said here, at once.
+/// All that differs from the expected request, at once.
 fn compare(cases: Vec<(&str, String, Judged)>, judge: impl Fn(&str) -> Option<Judged>) {
     let wrong: Vec<_> = cases
         .into_iter()
@@ -216,7 +216,7 @@ async fn odd_and_hostile_challenges_are_judged_alike() {
         ("another request", other_request(r#"{"amount":"1","currency":"micro-credit"}"#), Stricter),
         ("another currency", other_request(r#"{"amount":"1","currency":"usd"}"#), Stricter),
         ("padding", replaced(request, &format!("{request}=")), Stricter),
-        // What an anonymous caller would have to repeat marks him, and what he pays with is good for as long as its window.
+        // A value that an anonymous caller must repeat marks the caller, and a payment is good for as long as its window.
         ("something to be repeated", with("opaque=\"e30\""), Stricter),
         (
             "a digest of the request",

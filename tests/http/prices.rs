@@ -67,7 +67,7 @@ async fn what_is_not_for_sale_costs_nothing_and_spends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_charge_below_the_price_is_given_back_before_anything_is_done() {
+async fn a_charge_below_the_price_is_refunded_before_any_work() {
     let adjust = |parts: &mut DirectoryParts| {
         let mut prices = parts.tariffs[0].prices().to_vec();
         prices.push(Price {
@@ -89,7 +89,7 @@ async fn a_charge_below_the_price_is_given_back_before_anything_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_tariff_has_no_price_for_is_not_served_and_costs_nothing() {
+async fn requests_without_a_tariff_price_are_unserved_and_free() {
     let header = HeaderName::from_static("x-cost");
     let prices: [Box<dyn Pricing>; 3] = [
         Box::new(fixed("* /**", "page")),
@@ -115,7 +115,7 @@ async fn bytes_of_both_ways_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_says_the_price_in_a_header_that_the_caller_does_not_see() {
+async fn the_service_prices_in_a_header_hidden_from_the_caller() {
     let name = HeaderName::from_static("x-cost");
     let pricing = || HeaderPricing::credits(name.clone());
     let (answer, cost) = call(&world(pricing(), ([("x-cost", "77")], "here")).await).await;
@@ -174,7 +174,7 @@ fn used(input: u64, output: u64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_more_tokens_than_the_charge_pays_for_is_withheld() {
+async fn an_answer_with_more_tokens_than_paid_for_is_withheld() {
     let asked: Arc<AtomicU64> = Arc::default();
     let selling = |usage| selling(TokenPricing::new(), model(usage, asked.clone()));
     // 2 credits for a token of the request, 8 for one of the answer.
@@ -192,7 +192,7 @@ async fn an_answer_of_more_tokens_than_the_charge_pays_for_is_withheld() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_of_more_words_than_the_charge_pays_for_is_refused_and_costs_nothing() {
+async fn a_request_with_more_words_than_paid_for_is_refused_free() {
     let asked: Arc<AtomicU64> = Arc::default();
     let world = selling(TokenPricing::new(), model(used(1, 1), asked.clone())).await;
     // A token each, of which two count as one of 2 credits: 4,000 of words.
@@ -230,7 +230,7 @@ impl Meter for Forgetful {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_counted_all_the_same_and_has_no_price_costs_the_charge() {
+async fn counted_units_without_a_price_cost_the_whole_charge() {
     let (answer, cost) = call(&world(Forgetful, "here").await).await;
     assert_eq!((answer.status, cost), (200, CLASS.micro()));
     let world = world(fixed("* /**", OUTPUT_TOKEN), "here").await;

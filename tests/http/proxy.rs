@@ -84,7 +84,7 @@ fn expected(status: u16, code: &str, kind: &str, credit: &str) -> (u16, String, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_request_is_passed_on_and_its_answer_comes_back_as_it_was_given() {
+async fn requests_and_answers_pass_through_unchanged() {
     let service = Router::new().fallback(|request: Request| async {
         let (parts, body) = request.into_parts();
         let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -164,7 +164,7 @@ async fn watched() -> (World, Arc<Mutex<Vec<String>>>, Server) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_header_of_a_client_reaches_the_gateway_and_all_clients_look_alike() {
+async fn no_client_header_reaches_the_gateway_and_all_look_alike() {
     let (world, seen, _server) = watched().await;
     let clients: [&[(&str, &str)]; 3] = [
         &[
@@ -195,7 +195,7 @@ async fn no_header_of_a_client_reaches_the_gateway_and_all_clients_look_alike() 
         &[("content-type", "application/JSON;charset=UTF-8"), ("proxy-authorization", "Basic secret-of-the-caller")],
     ];
     for headers in clients {
-        // A wallet of his own, and a connection.
+        // Each has its own wallet and connection.
         let proxied = Proxied::new(&world).await;
         let mut request = proxied.request(Method::POST, TARGET).body(QUESTION);
         for (name, value) in headers {
@@ -215,7 +215,7 @@ async fn no_header_of_a_client_reaches_the_gateway_and_all_clients_look_alike() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_is_passed_on_where_its_owner_says_so_and_what_pays_never() {
+async fn only_allowed_headers_are_passed_on_and_paying_ones_never() {
     let (world, seen, _server) = watched().await;
     let pass =
         |name: &'static str| ProxyOptions::default().with_pass_headers(vec![http::HeaderName::from_static(name)]);
@@ -230,7 +230,7 @@ async fn a_header_is_passed_on_where_its_owner_says_so_and_what_pays_never() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_requests_at_once_are_all_answered_and_the_balance_is_exact() {
+async fn all_of_100_requests_are_answered_and_the_balance_is_exact() {
     let service = Router::new().fallback(|body: Bytes| async move {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -274,7 +274,7 @@ async fn a_wallet_that_cannot_pay_says_so_as_clients_expect_it() {
         let parts = impatient(&world).with_policy(policy);
         let proxied = Proxied::with(&world, parts, ProxyOptions::default()).await;
         let answer = proxied.question().send().await.unwrap();
-        // Nobody is to try again by himself.
+        // No client may try again by itself.
         assert_eq!(
             (&answer.headers()["x-should-retry"], answer.headers().get("retry-after")),
             (&"false".parse().unwrap(), None)
@@ -287,7 +287,7 @@ async fn a_wallet_that_cannot_pay_says_so_as_clients_expect_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_costs_more_than_the_class_says_which_knob_to_turn() {
+async fn a_call_above_its_class_names_the_setting_to_change() {
     // Two micro-credits a byte.
     let pricing = Some(Box::new(BytePricing::new().request(INPUT_TOKEN)) as _);
     let world = World::with(StackOptions { pricing, ..StackOptions::default() }).await;
@@ -315,7 +315,7 @@ async fn what_a_gateway_does_not_sell_is_not_found_and_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_gateway_is_gone_the_credit_is_safe_and_the_proxy_goes_on() {
+async fn credit_is_safe_and_the_proxy_goes_on_without_its_gateway() {
     let (world, _, server) = watched().await;
     let proxied = Proxied::new(&world).await;
     assert_eq!(proxied.question().send().await.unwrap().status(), 200);
@@ -330,7 +330,7 @@ async fn when_the_gateway_is_gone_the_credit_is_safe_and_the_proxy_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_hangs_or_whose_service_fails_has_a_status_of_its_own() {
+async fn a_hanging_gateway_and_a_failed_service_have_own_statuses() {
     let service = Router::new().fallback(|| async {
         tokio::time::sleep(Duration::from_secs(20)).await;
         USAGE
@@ -407,7 +407,7 @@ async fn what_cannot_be_paid_for_is_refused_before_anything_is_spent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beyond_its_limit_a_proxy_is_busy_and_it_finishes_what_is_under_way_before_it_ends() {
+async fn a_full_proxy_is_busy_and_finishes_its_calls_before_ending() {
     let service = Router::new().fallback(|| async {
         tokio::time::sleep(Duration::from_millis(700)).await;
         USAGE
@@ -435,7 +435,7 @@ async fn beyond_its_limit_a_proxy_is_busy_and_it_finishes_what_is_under_way_befo
     assert_eq!(wallet.balance().total(), u128::from(PAID - 200));
 }
 
-/// A client of this repository: whoever embeds the payer gets the same.
+/// A client of this repository: a program that embeds the payer gets the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_a_whole_answer_is_the_answer() {
     let world = World::new().await;

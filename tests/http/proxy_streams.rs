@@ -1,4 +1,4 @@
-//! Answers that are passed on as they come: settled by a trailer, by asking, or after somebody hung up.
+//! Answers that are passed on as they come: settled by a trailer, by asking, or after a hang-up.
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -168,7 +168,7 @@ async fn all_is_well(world: &World, payer: &TestPayer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_come_while_the_answer_is_made_and_the_trailer_settles_it() {
+async fn chunks_arrive_live_and_the_trailer_settles_the_answer() {
     let (world, boxed) = boxed(Way::Trailer, 1).await;
     let payer = payer(&world).await;
     let mut streamed = begin(&payer).await;
@@ -195,7 +195,7 @@ async fn chunks_come_while_the_answer_is_made_and_the_trailer_settles_it() {
 
 /// As the official clients do.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_stops_reading_at_the_last_event_has_its_call_settled_by_the_trailer() {
+async fn a_client_gone_at_the_last_event_is_settled_by_the_trailer() {
     let (world, boxed) = boxed(Way::Done, CHUNKS).await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&told);
@@ -234,7 +234,7 @@ async fn without_a_trailer_the_settlement_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_is_seen_to_and_is_settled_all_the_same() {
+async fn a_broken_answer_is_noticed_and_still_settled() {
     let (world, _boxed) = boxed(Way::Break, 1_000).await;
     let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let answer = proxied.question().send().await.unwrap();
@@ -247,7 +247,7 @@ async fn an_answer_that_breaks_off_is_seen_to_and_is_settled_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_stops_the_work_and_its_lane_comes_back() {
+async fn a_client_hang_up_stops_the_work_and_frees_its_lane() {
     let (world, boxed) = boxed(Way::Trailer, 2).await;
     let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let mut answer = proxied.question().send().await.unwrap();
@@ -258,7 +258,7 @@ async fn a_client_that_hangs_up_stops_the_work_and_its_lane_comes_back() {
     all_is_well(&world, &proxied.payer).await;
     assert!(proxied.proxy.drain(Duration::from_secs(5)).await, "nothing is under way any more");
 
-    // The same for whoever holds the body.
+    // The same for a holder of the body.
     let streamed = begin(&proxied.payer).await;
     let outcome = streamed.body.settled().await;
     assert!(matches!(outcome, Err(CallError::HungUp)), "{outcome:?}");
@@ -281,7 +281,7 @@ async fn a_client_that_reads_slowly_slows_the_gateway_down() {
         }
         last = sent;
     }
-    assert!(last < FLOOD * 3 / 4, "{last} chunks wait in what are to be small buffers");
+    assert!(last < FLOOD * 3 / 4, "{last} chunks wait in buffers that must be small");
     while let Some(chunk) = answer.chunk().await.unwrap() {
         read += chunk.len();
     }
@@ -290,7 +290,7 @@ async fn a_client_that_reads_slowly_slows_the_gateway_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trailer_that_lies_is_a_dispute_and_the_right_settlement_is_got_all_the_same() {
+async fn a_lying_trailer_is_a_dispute_and_the_settlement_is_fetched() {
     let (world, _boxed) = boxed(Way::Spoil, 1_000).await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&told);
@@ -309,7 +309,7 @@ async fn a_trailer_that_lies_is_a_dispute_and_the_right_settlement_is_got_all_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_are_dropped_at_any_point_leave_nothing_half_done() {
+async fn streams_dropped_at_any_point_leave_nothing_half_done() {
     let (world, boxed) = boxed(Way::Trailer, 100_000).await;
     let payer = payer(&world).await;
     payer.wait_ready(4).await.unwrap();
@@ -329,7 +329,7 @@ async fn streams_that_are_dropped_at_any_point_leave_nothing_half_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_breaks_streams_off_and_the_wallet_knows_what_is_in_flight() {
+async fn a_shutdown_ends_streams_and_the_wallet_knows_the_open_calls() {
     let (world, _boxed) = boxed(Way::Trailer, 1).await;
     let proxied = Proxied::with(&world, patient(&world), ProxyOptions::default()).await;
     let mut answer = proxied.question().send().await.unwrap();

@@ -193,7 +193,7 @@ async fn a_settlement_is_told_to_nobody_else() {
     let SpendKey { epoch, nullifier, context } = key;
     let thief = SessionKey::from_bytes(&[7; 32]);
     let authorisation = Authorisation::sign(&thief, &nullifier, &context, Action::Fetch, 1, &request);
-    // Neither his own key nor the caller's makes it valid.
+    // Neither the thief's key nor the caller's makes it valid.
     for session in [thief.public_key(), Opening::from_bytes(&opening).unwrap().spend.session] {
         let following = Following { epoch, nullifier, context, session, authorisation };
         let stolen = world.credential(Payload::Following(following.to_bytes()));

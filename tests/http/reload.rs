@@ -42,7 +42,7 @@ impl Observer for Warnings {
     }
 }
 
-/// A paid service whose operator changes his mind.
+/// A paid service whose operator changes prices while calls run.
 struct Shop {
     root: RootSigningKey,
     payments: Arc<DevelopmentPayments>,
@@ -223,7 +223,7 @@ fn cost(answer: &Response) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn newer_directories_under_load_lose_no_call_and_change_the_price_of_none() {
+async fn reload_under_load_loses_no_call_and_changes_no_price() {
     let served = Arc::new(AtomicUsize::new(0));
     let count = served.clone();
     let service = Router::new().fallback(move || async move {
@@ -266,7 +266,7 @@ async fn newer_directories_under_load_lose_no_call_and_change_the_price_of_none(
     assert!(exchanges > 10, "{exchanges}");
     assert_eq!(served.load(Ordering::Relaxed), 15);
 
-    // Whoever has the new directory pays by it.
+    // A caller with the new directory pays by it.
     callers[0].wallet.adopt(shop.issuer().signed_directory()).unwrap();
     let (_, credential) = shop.pay(&mut callers[0], 5);
     assert_eq!(cost(&shop.send("GET", "/", Some(&credential)).await), 3 + exchanges);
@@ -306,7 +306,7 @@ async fn a_call_that_runs_ends_by_what_it_began_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nobody_finds_an_older_directory_than_he_was_told_of() {
+async fn no_reader_finds_an_older_directory_than_announced() {
     let shop = Arc::new(Shop::new(Router::new()));
     let id = shop.gateway().id();
     // By its challenge: the number of each directory.
@@ -351,7 +351,7 @@ async fn nobody_finds_an_older_directory_than_he_was_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_contradicts_or_does_not_fit_is_refused_and_nothing_changes() {
+async fn contradicting_or_unfit_directories_are_refused_unchanged() {
     let shop = Shop::new(Router::new().fallback(|| async { "here" }));
     let mut caller = shop.caller();
     let (_, credential) = shop.pay(&mut caller, 0);

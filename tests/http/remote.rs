@@ -58,7 +58,7 @@ enum Fault {
 
 /// An action, and what happens to the next requests for it.
 type Planned = (u8, VecDeque<Fault>);
-/// An action that got to the issuer, and what he answered.
+/// An action that got to the issuer, and the answer.
 type Carried = (u8, Vec<u8>);
 
 /// The network between gateway and issuer.
@@ -68,7 +68,7 @@ struct Wire {
     down: Arc<Mutex<bool>>,
     /// What happens next to requests of an action.
     faults: Arc<Mutex<Vec<Planned>>>,
-    /// Actions that got to the issuer, and what he answered.
+    /// Actions that got to the issuer, and the answers.
     seen: Arc<Mutex<Vec<Carried>>>,
 }
 
@@ -337,7 +337,7 @@ impl Town {
         (books.charged, books.held)
     }
 
-    /// Seconds later, whoever keeps the set settles what nobody does any more.
+    /// Seconds later, the keeper of the set settles what nobody does any more.
     fn upkeep(&self, later: u64) -> u64 {
         let upkeep = Upkeep::new(
             UpkeepParts::new(OwnerId::from_bytes(*b"upkeep number  1"), LEASE)
@@ -376,7 +376,7 @@ fn receipt(reply: &Reply) -> (Settlement, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_is_admitted_and_settled_by_the_issuer_before_and_after_it_is_served() {
+async fn the_issuer_admits_before_and_settles_after_each_call() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let unpaid = town.post(TARGET, None, QUESTION.into()).await;
@@ -448,7 +448,7 @@ async fn what_the_issuer_refuses_is_not_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_have_reached_the_issuer_is_withdrawn_when_he_is_back() {
+async fn admissions_in_doubt_are_withdrawn_when_the_issuer_returns() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let spent = caller.pay(0, REMOTE, &town.host());
@@ -473,7 +473,7 @@ async fn what_may_have_reached_the_issuer_is_withdrawn_when_he_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spend_that_never_reached_the_issuer_pays_when_he_is_back() {
+async fn a_spend_that_missed_the_issuer_pays_after_its_return() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     // Where nobody listens yet.
@@ -492,13 +492,13 @@ async fn a_spend_that_never_reached_the_issuer_pays_when_he_is_back() {
     assert_refused(&ask().await, Problem::StoreUnavailable);
     let _back = Listener::bind(address).await.unwrap().serve(town.house.service.router());
     assert_eq!((receipt(&ask().await).1, town.service.served()), (COST, 1));
-    // Who shuts down waits until all is settled.
+    // A gateway that shuts down waits until all is settled.
     assert_eq!(gateway.drain().await, 0);
     assert_eq!(town.books(), (u128::from(COST), 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admission_whose_answer_was_lost_is_withdrawn_and_not_served() {
+async fn an_admission_with_a_lost_answer_is_withdrawn_not_served() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let spent = caller.pay(0, REMOTE, &town.host());
@@ -533,7 +533,7 @@ async fn a_settlement_whose_answers_are_lost_and_forged_charges_once() {
     assert!(town.failures.0.lock().unwrap().len() >= 4);
 }
 
-/// The answer of an issuer who does not clear for the gateway.
+/// The answer of an issuer that does not clear for the gateway.
 fn not_for_this_gateway(bytes: &mut Vec<u8>) {
     let name = b"unknown-gateway";
     bytes.truncate(33);
@@ -542,7 +542,7 @@ fn not_for_this_gateway(bytes: &mut Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gateway_for_a_while() {
+async fn served_calls_settle_after_the_issuer_refused_for_a_while() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let refuse: fn(&mut Vec<u8>) = not_for_this_gateway;
@@ -568,7 +568,7 @@ async fn what_was_served_is_settled_even_if_the_issuer_did_not_clear_for_the_gat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_while_the_issuer_is_away_says_how_much_is_left_to_him() {
+async fn a_shutdown_during_an_issuer_outage_says_what_is_left_open() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (_, answer) = town.begin_slow(&mut caller, 0).await;
@@ -593,7 +593,7 @@ async fn an_answer_to_another_request_is_no_admission() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_spend_sent_many_times_at_once_is_served_once_whatever_is_lost() {
+async fn one_spend_sent_many_times_is_served_once_despite_losses() {
     let town = Arc::new(Town::new().await);
     let mut caller = town.house.caller(1);
     let spent = Arc::new(caller.pay(0, REMOTE, &town.host()));
@@ -619,7 +619,7 @@ async fn one_spend_sent_many_times_at_once_is_served_once_whatever_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spend_that_nobody_has_seen_is_cancelled_and_then_not_served() {
+async fn an_unseen_spend_is_cancelled_and_never_served_after() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let spent = caller.pay(0, REMOTE, &town.host());
@@ -632,7 +632,7 @@ async fn a_spend_that_nobody_has_seen_is_cancelled_and_then_not_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_stops_the_work_that_goes_on_and_costs_what_came_of_it() {
+async fn a_cancel_stops_running_work_and_costs_what_was_done() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (key, answer) = town.begin_slow(&mut caller, 0).await;
@@ -649,7 +649,7 @@ async fn a_cancel_stops_the_work_that_goes_on_and_costs_what_came_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_is_settled_at_its_end_even_if_the_issuer_was_away_meanwhile() {
+async fn a_stream_settles_at_its_end_after_an_issuer_outage() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (key, answer) = town.begin_slow(&mut caller, 0).await;
@@ -701,7 +701,7 @@ impl Killable {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_gateway_had_metered_is_settled_after_its_lease_and_not_before() {
+async fn a_killed_gateways_metered_calls_settle_only_after_its_lease() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (mut killable, server) = Killable::start(&town);
@@ -729,7 +729,7 @@ async fn what_a_killed_gateway_had_metered_is_settled_after_its_lease_and_not_be
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_gateway_left_is_cancelled_at_the_next_one_for_what_was_metered() {
+async fn the_next_gateway_cancels_a_killed_ones_calls_at_their_meter() {
     let town = Town::new().await;
     let mut caller = town.house.caller(1);
     let (mut killable, server) = Killable::start(&town);
@@ -777,7 +777,7 @@ async fn a_session_of_several_calls_is_admitted_once_and_settled_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_directory_is_fetched_and_one_of_another_root_is_not_taken() {
+async fn newer_directories_are_fetched_and_other_roots_refused() {
     let town = Town::new().await;
     let house = &town.house;
     let client = Client::plain().unwrap();
@@ -868,7 +868,7 @@ async fn a_note_is_rolled_over_by_the_issuer_once_whatever_is_lost() {
     caller.wallet.accept(&settling.key, &second, now()).unwrap();
 
     town.wire.fault(ADMIT, [Fault::Lost]);
-    // It was withdrawn, which comes to the same: nothing is charged, and the change is of the epoch that issues.
+    // It was withdrawn, with the same effect: nothing is charged, and the change is of the epoch that issues.
     let third = rolled(&town.post(ROLLOVER_PATH, None, admitting.opening.clone()).await);
     caller.wallet.accept(&admitting.key, &third, now()).unwrap();
     assert_eq!(caller.wallet.balance().available, before);

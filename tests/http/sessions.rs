@@ -251,7 +251,7 @@ async fn a_thousand_calls_at_once_never_cost_more_than_the_charge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_worst_case_is_held_while_a_call_runs_and_given_back_when_it_costs_less() {
+async fn a_running_call_reserves_its_worst_case_and_frees_the_rest() {
     let shop = Shop::new();
     let world = shop.world().await;
     let session = Session::open(&world).await;
@@ -324,7 +324,7 @@ impl Meter for RunningMeter {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_whole_charge_would_not_have_paid_for_is_withheld_in_a_session() {
+async fn a_session_withholds_answers_above_the_whole_charge() {
     let header = || HeaderPricing::credits(HeaderName::from_static("x-cost"));
     let prices: [Box<dyn Pricing>; 3] =
         [Box::new(header()), Box::new(TokenPricing::new().everything()), Box::new(Running)];
@@ -348,7 +348,7 @@ async fn what_the_whole_charge_would_not_have_paid_for_is_withheld_in_a_session(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_lied_about_what_it_costs_at_most_gets_nothing_for_it() {
+async fn a_service_that_understates_its_maximum_gains_nothing() {
     let world = priced_by_request(Some(Box::new(TokenPricing::new().everything()))).await;
     let mut session = Session::open(&world).await;
     let reserved = |body: &str| body.len() as u64 * 2 + PRICE;
@@ -485,7 +485,7 @@ async fn a_session_ends_by_itself_when_its_time_is_over() {
     let (asking, credential) = (world.clone(), session.credential("POST", "/slow", ""));
     let running = tokio::spawn(async move { asking.post("/slow", Some(&credential), "").await });
     shop.begun(1).await;
-    // Whose time is over while it runs is stopped, and paid for what it is: here the price of the route.
+    // A call that outlives its session is stopped, and costs what it used: here the price of the route.
     assert_refused(&running.await.unwrap(), Problem::AlreadySpent);
     assert_eq!(session.settled().await, 2 * PRICE);
     assert_refused(&session.call("/fast", "").await, Problem::AlreadySpent);
@@ -542,7 +542,7 @@ async fn a_cancel_ends_a_session_and_its_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_hangs_up_on_a_call_pays_for_it_and_goes_on() {
+async fn a_hang_up_in_a_session_pays_for_the_call_and_goes_on() {
     let shop = Shop::new();
     let world = shop.world().await;
     let mut session = Session::open(&world).await;
@@ -567,7 +567,7 @@ async fn what_calls_came_to_is_in_the_record_before_the_end() {
         for _ in 0..3 {
             assert_eq!(session.call("/fast", "").await.status, 200);
         }
-        // A process that dies now leaves this to whoever sweeps after it.
+        // A process that dies now leaves this to the next sweep.
         until(|| session.metered() == calls * 3 * PRICE).await;
     }
     let answer = session.close().await;
@@ -612,7 +612,7 @@ async fn there_are_only_so_many_sessions_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_in_a_session_has_its_receipt_in_the_trailer_and_stops_at_the_cap() {
+async fn a_session_stream_stops_at_the_cap_with_a_trailer_receipt() {
     let said = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
     let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":30}}\n\n";
     let whole = [said("Hello"), usage.to_owned(), "data: [DONE]\n\n".to_owned()].concat();

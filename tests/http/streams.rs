@@ -200,7 +200,7 @@ async fn a_stream_comes_as_it_is_said_and_its_receipt_in_the_trailer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_no_trailers_gets_none_and_who_asks_for_usage_gets_it() {
+async fn trailers_and_usage_go_only_to_clients_that_ask() {
     const ASKING: &str = r#"{"stream":true,"stream_options":{"include_usage":true}}"#;
     let mut script = Script::events();
     let world = script.world().await;
@@ -231,7 +231,7 @@ async fn a_stream_without_usage_is_estimated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_hangs_up_stops_the_service_and_pays_what_he_got() {
+async fn a_hang_up_stops_the_service_and_pays_for_what_arrived() {
     let script = Script::events();
     let world = script.world().await;
     let mut caller = world.caller();
@@ -271,7 +271,7 @@ async fn a_service_that_breaks_off_is_paid_for_what_came() {
     script.say("data: half an ev").await;
     script.break_off().await;
     let rest = answer.rest().await.unwrap().0;
-    // The half is not passed on, and its reader is told in his own language.
+    // The half is not passed on, and its reader is told in the API's own format.
     assert!(rest.strip_prefix(&said("123456789")).unwrap().starts_with("data: {\"error\""), "{rest}");
     assert!(rest.contains("upstream-failed"));
     assert_eq!(settled(&world, &mut caller, &key).await, ASKING_COST + 8 * 3);
@@ -318,7 +318,7 @@ async fn work_stops_at_the_cap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_above_the_cap_are_not_passed_on_and_the_answer_breaks_off() {
+async fn an_answer_breaks_off_at_the_cap_with_no_byte_above_it() {
     // Short enough to be kept until it is whole, if it were not for the cap; and a stream.
     for kind in ["application/octet-stream", "application/x-ndjson"] {
         let script = Script::new(kind);
@@ -357,7 +357,7 @@ async fn a_slow_reader_slows_the_service_and_is_given_up_in_the_end() {
             said.fetch_add(comment.len() as u64, Ordering::SeqCst);
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), talk).await.expect("the gateway gives him up");
+    tokio::time::timeout(Duration::from_secs(30), talk).await.expect("the gateway gives it up");
     // What buffers and windows hold between here and there, and not what a service can say in two seconds.
     let said = said.into_inner();
     assert!(said < 32 << 20, "{said}");
@@ -388,7 +388,7 @@ async fn what_was_metered_is_in_the_record_while_a_stream_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_takes_long_is_passed_on_and_a_short_one_is_whole() {
+async fn long_answers_stream_and_short_ones_arrive_whole() {
     // Without a length, and of no kind that is a stream.
     let mut script = Script::new("application/json");
     let world = script.world().await;
@@ -430,7 +430,7 @@ async fn an_answer_above_the_limit_of_whole_ones_is_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_breaks_off_before_any_of_it_was_passed_on_is_a_bad_gateway_and_free() {
+async fn an_answer_broken_before_any_byte_is_a_bad_gateway_and_free() {
     let mut script = Script::new("application/octet-stream");
     let pricing = Some(Box::new(BytePricing::new().answer(OUTPUT_TOKEN)) as _);
     let world = script.world_with(StackOptions { pricing, ..StackOptions::default() }).await;

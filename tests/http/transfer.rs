@@ -57,7 +57,7 @@ async fn credit_moves_between_lanes_once_however_often_it_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transfer_of_which_one_half_was_cancelled_is_not_carried_out() {
+async fn a_transfer_with_a_cancelled_half_is_not_carried_out() {
     let world = World::new().await;
     let mut caller = world.caller();
     let sent = transfer(&mut caller, &world, 0, 1);

@@ -17,7 +17,7 @@ async fn what_lapsed_is_settled_without_anybody_asking() {
     let (key, opening) = caller.pay_at(&world, lane(0), CLASS, world.gateway(), long_ago);
     let (running, fresh) = caller.pay(&world, lane(1));
     let replica = world.replica();
-    // Admitted now and so not lapsed yet, whoever did it.
+    // Admitted now and so not lapsed yet, by either process.
     world.leave_open(&replica, &fresh, now());
     world.leave_open(&replica, &opening, long_ago);
     until(|| world.held() == CLASS.micro()).await;

@@ -84,7 +84,7 @@ async fn a_service_that_is_not_there_costs_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_sees_the_operators_key_and_nothing_of_the_payment() {
+async fn the_service_sees_the_operators_key_and_no_payment() {
     let echo = |headers: HeaderMap| async move {
         let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let seen = ["authorization", "content-type", "cookie", "connection"].map(|name| (name, value(name)));

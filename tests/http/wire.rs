@@ -71,7 +71,7 @@ async fn request_smuggling_shapes_are_refused() {
         let answer = world.raw(request.as_bytes()).await;
         assert!(answer.is_none_or(|answer| answer.status >= 400), "{framing}");
     }
-    // Whoever stands in front may have looked at the other one.
+    // A proxy in front may have looked at the other one.
     let two_hosts = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nHost: elsewhere\r\nContent-Length: 0\r\n\
          Connection: close\r\nAuthorization: {credential}\r\n\r\n"

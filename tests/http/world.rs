@@ -68,7 +68,7 @@ impl World {
         Self { stack, _upstream: Some(server), minted: None }
     }
 
-    /// Somebody who has paid.
+    /// A caller that has paid.
     pub(crate) fn caller(&self) -> Caller {
         self.caller_with(
             rand::random(),

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_hangs_up_while_waiting_leaves_nothing_in_the_table() {
+    async fn a_hang_up_while_waiting_leaves_nothing_in_the_table() {
         let running = Arc::new(Running::default());
         let entry = running.enter(key(1));
         let waiting = async { entry.stopped().await };

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_is_a_multiple_of_the_quantum_and_never_above_the_charge() {
+    fn costs_are_multiples_of_the_quantum_up_to_the_charge() {
         let usage = |units| Metered::usage([("call", units)]);
         for (metered, cost, exceeds) in [
             (Metered::NOTHING, 0, false),

@@ -92,7 +92,7 @@ mod tests {
     const TIMES: Times = Times { first: FIRST, between: BETWEEN };
 
     #[tokio::test]
-    async fn a_connection_is_idle_before_its_first_request_and_between_two() {
+    async fn connections_idle_before_the_first_and_between_requests() {
         let activity = Arc::new(Activity::new());
         let begun = Instant::now();
         activity.idle(TIMES).await;

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asked_himself_gets_what_he_asked_for() {
+    fn a_client_that_asked_for_usage_gets_what_it_asked_for() {
         assert_eq!(asked(r#"{"stream":true,"stream_options":{"include_usage":true}}"#), None);
         let twice = r#"{"stream":true,"stream_options":{"include_usage":false,"include_usage":true}}"#;
         let sent = r#"{"stream":true,"stream_options":{"include_usage":true}}"#;

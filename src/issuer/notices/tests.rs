@@ -189,7 +189,7 @@ fn the_same_notice_again_counts_once_whenever_it_comes() {
 }
 
 #[test]
-fn the_same_payment_with_another_amount_is_a_conflict_and_changes_nothing() {
+fn one_payment_with_two_amounts_conflicts_and_changes_nothing() {
     let (book, notices) = fresh();
     send(&notices, &paid("100")).unwrap();
     for amount in ["99", "101", "18446744073709551615"] {
@@ -259,7 +259,7 @@ fn a_key_of_one_kind_is_not_taken_for_one_of_the_other() {
     let chosen = format!("alg=hmac,t={time},k=bank,v1={code}");
     assert!(matches!(notices.receive(body.as_bytes(), &chosen, NOW), Err(NoticeError::Signature)));
     assert_eq!(book.total().unwrap(), 0);
-    // And an operator who mixes the two up is told.
+    // An operator that mixes the two up is told.
     let mixed = [NoticeKey::hmac_sha256("a", &public).unwrap(), NoticeKey::ed25519("b", &public).unwrap()];
     assert_eq!(PaymentNotices::new(book, mixed).unwrap_err(), NoticeKeyError::PublicSecret("a".to_owned()));
 }

@@ -2,7 +2,7 @@
 //!
 //! The child has the wallet, in its file, and makes calls and transfers from three threads at once. The parent is gateway and
 //! issuer, honest but on a bad network: it answers, or does not, or lies. It kills the child (SIGKILL) and starts another on
-//! the same file. Of each note at most one share may ever have left the child, and in the end all credit has to be there.
+//! the same file. Of each note at most one share may ever have left the child, and in the end all credit must be there.
 
 mod child;
 
@@ -48,13 +48,13 @@ fn child_process() {
 }
 
 #[test]
-fn a_wallet_that_is_killed_loses_credit_or_spends_a_note_twice() {
+fn a_killed_wallet_loses_and_double_spends_nothing() {
     run(20, 3);
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn a_wallet_that_is_killed_two_hundred_times_loses_credit_or_spends_a_note_twice() {
+fn a_wallet_killed_200_times_loses_and_double_spends_nothing() {
     run(200, 4);
 }
 

@@ -188,7 +188,7 @@ pub(super) fn x_of(point: &Point) -> Base {
 }
 
 #[test]
-fn one_who_does_not_cheat_is_not_refused() {
+fn an_honest_prover_is_not_refused() {
     for seed in 0..4 {
         let cheater = Cheater::new(seed);
         let filling = cheater.fill(&[]);

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn prices_are_replaced_and_those_of_before_stay_as_long_as_spends_under_them_may_come() {
+    fn old_prices_stay_while_spends_under_them_can_still_arrive() {
         let now = Timestamp::from_seconds(1_000_000);
         let cheap = config("call = { credits = 1 }", "");
         let (first, id) = known(&cheap, now);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn prices_that_change_all_the_time_are_refused_and_the_error_says_until_when() {
+    fn prices_changed_too_often_are_refused_until_a_stated_time() {
         let now = Timestamp::from_seconds(1_000_000);
         let (mut directory, id) = known(&config("call = { credits = 1 }", ""), now);
         for price in 2..=8 {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_prices_of_before_do_not_price_is_not_counted_before_they_are_over() {
+    fn what_old_prices_lack_is_not_counted_until_they_are_over() {
         let now = Timestamp::from_seconds(1_000_000);
         let (first, id) = known(&config("call = { credits = 1 }", ""), now);
         let mut other = config("call = { credits = 1 }\npage = { credits = 5 }", "");

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_is_given_for_less_than_it_costs_whatever_else_is_reserved() {
+    fn reservations_let_only_one_answer_go_for_less_than_its_cost() {
         let mut account = account(100);
         account.begin(1, Some(&calls(9))).unwrap();
         let rates = account.begin(2, None).unwrap();

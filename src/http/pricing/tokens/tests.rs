@@ -72,7 +72,7 @@ fn every_end_of_a_whole_answer_has_a_price() {
 }
 
 #[test]
-fn usage_is_asked_for_and_taken_out_again_however_it_is_cut() {
+fn stream_usage_is_requested_and_removed_at_any_chunking() {
     let said = |text: &str| format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}],"usage":null}}"#);
     let usage = r#"data: {"choices":[],
 data: "usage":{"prompt_tokens":11,"completion_tokens":7}}"#;
@@ -153,7 +153,7 @@ fn responses_report_at_their_end() {
 }
 
 #[test]
-fn a_reader_is_told_why_his_stream_ends() {
+fn a_reader_is_told_why_the_stream_ends() {
     for (end, code) in
         [(End::CapReached, "cap-reached"), (End::Cancelled, "cancelled"), (End::BrokenOff, "upstream-failed")]
     {

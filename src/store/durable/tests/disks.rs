@@ -88,7 +88,7 @@ fn assert_kept(path: &Path, answers: &BTreeMap<String, Vec<u64>>) {
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_fills_up_loses_what_was_answered() {
+fn a_full_disk_loses_nothing_that_was_answered() {
     let place = tempfile::tempdir().unwrap();
     let base = place.path().join("base");
     drop(created(&base, &options()));
@@ -111,7 +111,7 @@ fn a_disk_that_fills_up_loses_what_was_answered() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_fsync_that_fails_is_taken_for_one_that_did_not() {
+fn a_failed_fsync_is_not_taken_for_a_good_one() {
     let place = tempfile::tempdir().unwrap();
     let (source, shim, base) =
         (place.path().join("failsync.c"), place.path().join("failsync.so"), place.path().join("base"));

@@ -34,7 +34,7 @@ fn found(path: &Path, pieces: &std::collections::HashSet<[u8; 16]>) -> Option<Pa
 }
 
 #[test]
-fn evidence_is_in_a_file_in_the_clear() {
+fn no_file_has_evidence_in_the_clear() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("store");
     let store = created(&path, &options());
@@ -94,7 +94,7 @@ fn keys(path: &Path) -> std::collections::HashSet<[u8; 16]> {
 
 /// The bucket after the erased one has its number no more than its key.
 #[test]
-fn a_record_without_evidence_is_looked_for_in_a_later_bucket() {
+fn an_erased_record_has_no_evidence_in_a_later_bucket() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &options());
     insert(&store, 1);
@@ -109,7 +109,7 @@ fn a_record_without_evidence_is_looked_for_in_a_later_bucket() {
 }
 
 #[test]
-fn a_crash_between_the_commit_and_the_forgetting_keeps_the_key() {
+fn a_crash_between_commit_and_forgetting_keeps_no_key() {
     let place = tempfile::tempdir().unwrap();
     let (path, crashed) = (place.path().join("store"), place.path().join("crashed"));
     let store = created(&path, &options());
@@ -132,7 +132,7 @@ fn a_crash_between_the_commit_and_the_forgetting_keeps_the_key() {
 }
 
 #[test]
-fn a_key_that_leads_to_no_bucket_is_kept() {
+fn a_key_that_leads_to_no_bucket_is_dropped() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &options());
     insert(&store, 1);
@@ -151,7 +151,7 @@ fn a_key_that_leads_to_no_bucket_is_kept() {
 
 /// The keys are put back from a time before a bucket was begun.
 #[test]
-fn evidence_whose_key_is_missing_is_taken_for_erased() {
+fn evidence_with_a_missing_key_is_not_taken_for_erased() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &options());
     let before = std::fs::read(place.path().join("evidence.keys")).unwrap();

@@ -1,11 +1,11 @@
-//! Who opens what, operators' work, and operations that fail.
+//! Which process opens what, operators' work, and operations that fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
 #[test]
-fn two_have_a_store_open() {
+fn only_one_owner_has_a_store_open() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &options());
     assert!(matches!(DurableStore::open(place.path(), &options()), Err(OpenError::Locked(_))));
@@ -19,7 +19,7 @@ fn two_have_a_store_open() {
 }
 
 #[test]
-fn a_store_is_made_where_one_is_and_opened_where_none_is() {
+fn a_store_is_made_where_none_is_and_opened_where_one_is() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("store");
     assert!(matches!(DurableStore::open(&path, &options()), Err(OpenError::Missing(_))));
@@ -34,7 +34,7 @@ fn a_store_is_made_where_one_is_and_opened_where_none_is() {
 }
 
 #[test]
-fn a_backup_is_served_from() {
+fn no_backup_is_served_from() {
     let place = tempfile::tempdir().unwrap();
     let (path, backup) = (place.path().join("store"), place.path().join("backup"));
     let store = created(&path, &options());
@@ -63,7 +63,7 @@ fn a_backup_is_served_from() {
 }
 
 #[test]
-fn a_backup_is_of_several_instants_when_others_write() {
+fn a_backup_is_of_one_instant_while_others_write() {
     let place = tempfile::tempdir().unwrap();
     // A bucket for every record, to be erased in no time.
     let options = StoreOptions { bucket_seconds: 1, ..options() };
@@ -105,7 +105,7 @@ fn a_backup_is_of_several_instants_when_others_write() {
 
 /// Readers look at tables one after the other, while one thread changes them.
 #[test]
-fn a_reader_sees_a_record_before_its_evidence_or_its_bucket() {
+fn no_reader_sees_a_record_before_its_evidence_and_bucket() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &StoreOptions { bucket_seconds: 1, ..options() });
     let inserted = std::sync::atomic::AtomicU64::new(0);
@@ -139,7 +139,7 @@ fn a_reader_sees_a_record_before_its_evidence_or_its_bucket() {
 }
 
 #[test]
-fn stats_and_compaction_and_retirement_leave_what_is_gone_on_disk() {
+fn stats_compaction_and_retirement_leave_nothing_on_disk() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &options());
     for n in 0..60 {
@@ -186,7 +186,7 @@ fn stats_and_compaction_and_retirement_leave_what_is_gone_on_disk() {
 
 /// A crash after the tombstone, before the keys are forgotten and the tables dropped.
 #[test]
-fn a_half_done_retirement_keeps_the_store_from_opening() {
+fn a_store_opens_after_a_half_done_retirement() {
     let place = tempfile::tempdir().unwrap();
     let (path, crashed) = (place.path().join("store"), place.path().join("crashed"));
     let store = created(&path, &options());
@@ -212,7 +212,7 @@ fn a_half_done_retirement_keeps_the_store_from_opening() {
 }
 
 #[test]
-fn buckets_without_number_are_mixed_up() {
+fn buckets_are_not_mixed_up_after_reopening() {
     let place = tempfile::tempdir().unwrap();
     let options = StoreOptions { bucket_seconds: 1, ..options() };
     let mut store = created(place.path(), &options);
@@ -265,7 +265,7 @@ fn an_operation_that_panics_leaves_a_store_that_goes_on() {
 
 /// Its second half finds no room for its bucket.
 #[test]
-fn a_pair_that_fails_half_way_is_committed_by_half() {
+fn a_pair_that_fails_half_way_is_not_committed_by_half() {
     let place = tempfile::tempdir().unwrap();
     let store = created(place.path(), &options());
     insert(&store, 1);

@@ -23,7 +23,7 @@ fn check(scenario: fn()) {
 }
 
 #[test]
-fn an_item_is_lost_or_taken_twice_or_out_of_order() {
+fn each_item_is_taken_once_and_in_order() {
     check(|| {
         let queue = Arc::new(CommitQueue::new());
         let producers: Vec<_> = (0..3)
@@ -53,7 +53,7 @@ fn an_item_is_lost_or_taken_twice_or_out_of_order() {
 }
 
 #[test]
-fn the_taker_sleeps_on_when_the_queue_is_closed() {
+fn the_taker_wakes_when_the_queue_is_closed() {
     check(|| {
         let queue = Arc::new(CommitQueue::<u8>::new());
         let theirs = Arc::clone(&queue);
@@ -68,7 +68,7 @@ fn the_taker_sleeps_on_when_the_queue_is_closed() {
 }
 
 #[test]
-fn what_waits_is_kept_waiting_when_the_queue_is_abandoned() {
+fn nothing_waits_on_when_the_queue_is_abandoned() {
     struct Waits(Arc<AtomicUsize>);
     impl Drop for Waits {
         fn drop(&mut self) {

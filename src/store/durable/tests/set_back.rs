@@ -34,7 +34,7 @@ fn assert_answered(store: &DurableStore) {
 }
 
 #[test]
-fn an_older_copy_is_put_back_over_a_newer_one() {
+fn an_older_copy_put_back_over_a_newer_one_does_not_open() {
     let place = tempfile::tempdir().unwrap();
     let (path, older) = (place.path().join("store"), place.path().join("older"));
     let options = StoreOptions { mark: Some(place.path().join("mark")), ..options() };
@@ -50,7 +50,7 @@ fn an_older_copy_is_put_back_over_a_newer_one() {
 }
 
 #[test]
-fn a_journal_that_is_cut_or_gone_is_taken_for_a_new_one() {
+fn a_cut_or_missing_journal_is_not_taken_for_a_new_one() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     let store = worked(&place.path().join("origin"), &options());
@@ -72,7 +72,7 @@ fn a_journal_that_is_cut_or_gone_is_taken_for_a_new_one() {
 
 /// The table that knows how far the store is has been written out, the others are in the journal alone.
 #[test]
-fn a_lost_journal_is_not_noticed_because_the_number_of_the_commit_is_elsewhere() {
+fn a_lost_journal_is_noticed_with_its_number_in_another_table() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     let store = worked(&place.path().join("origin"), &options());
@@ -94,7 +94,7 @@ fn a_lost_journal_is_not_noticed_because_the_number_of_the_commit_is_elsewhere()
 }
 
 #[test]
-fn a_flipped_byte_of_the_journal_loses_answered_commits() {
+fn a_flipped_byte_of_the_journal_loses_no_answered_commit() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     drop(worked(&place.path().join("origin"), &options()));
@@ -125,7 +125,7 @@ fn a_flipped_byte_of_the_journal_loses_answered_commits() {
 
 /// The engine would drop the end of a journal and replay the next one.
 #[test]
-fn a_commit_in_the_middle_is_lost_and_later_ones_are_not() {
+fn a_commit_lost_in_the_middle_is_noticed() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     drop(worked(&place.path().join("origin"), &options()));
@@ -174,7 +174,7 @@ pub(super) fn commits(bytes: &[u8]) -> Vec<usize> {
 }
 
 #[test]
-fn a_file_is_missing_or_damaged_and_the_error_does_not_say_which() {
+fn the_error_names_the_missing_or_damaged_file() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     drop(worked(&place.path().join("origin"), &options()));
@@ -209,7 +209,7 @@ fn a_file_is_missing_or_damaged_and_the_error_does_not_say_which() {
 
 /// Half of the mark torn, as by a power cut in that instant: the commit was on disk before.
 #[test]
-fn a_torn_mark_keeps_a_whole_store_from_opening() {
+fn a_whole_store_opens_with_a_torn_mark() {
     let place = tempfile::tempdir().unwrap();
     let store = worked(&place.path().join("store"), &options());
     let path = store.path().to_owned();
@@ -226,7 +226,7 @@ fn a_torn_mark_keeps_a_whole_store_from_opening() {
 }
 
 #[test]
-fn a_table_that_is_gone_is_taken_for_an_empty_one() {
+fn a_missing_table_is_not_taken_for_an_empty_one() {
     let place = tempfile::tempdir().unwrap();
     let (base, path) = (place.path().join("base"), place.path().join("store"));
     let store = worked(&place.path().join("origin"), &options());

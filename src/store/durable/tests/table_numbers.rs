@@ -5,7 +5,7 @@ use engine::TableKind;
 
 /// Tables come and go, and the process is killed in between: a new one would come back as one that was dropped.
 #[test]
-fn a_table_is_missing_after_a_crash() {
+fn no_table_is_missing_after_a_crash() {
     let place = tempfile::tempdir().unwrap();
     let mut choice = 0_u64;
     let mut below = |end: u64| {

@@ -47,7 +47,7 @@ impl Torn {
 }
 
 #[test]
-fn a_write_that_was_cut_short_keeps_the_store_from_opening() {
+fn a_store_opens_with_its_last_write_cut_short() {
     let torn = Torn::new();
     let file = journal(&torn.base);
     for cut in torn.answered..torn.whole.len() {
@@ -67,7 +67,7 @@ fn a_write_that_was_cut_short_keeps_the_store_from_opening() {
 }
 
 #[test]
-fn blocks_of_the_last_write_that_are_not_on_disk_keep_the_store_from_opening() {
+fn a_store_opens_without_unwritten_blocks_of_its_last_write() {
     let torn = Torn::new();
     let file = journal(&torn.base);
     let garble = |bytes: &mut [u8], seed: u64| {
@@ -103,7 +103,7 @@ fn blocks_of_the_last_write_that_are_not_on_disk_keep_the_store_from_opening() {
 
 /// The same damage in a commit that was answered: the mark, or the commit behind it, tells.
 #[test]
-fn damage_to_an_answered_commit_passes_for_a_torn_write() {
+fn damage_to_an_answered_commit_is_not_a_torn_write() {
     let torn = Torn::new();
     let begins = commits(&torn.whole[..torn.answered]);
     let last = begins[begins.len() - 2];
@@ -124,7 +124,7 @@ fn damage_to_an_answered_commit_passes_for_a_torn_write() {
 
 /// The journal was changed for the newest one, so that nothing whole is in it, and the tables do not reach the mark.
 #[test]
-fn a_torn_journal_is_cut_although_the_store_falls_short_of_its_mark() {
+fn a_torn_journal_below_the_mark_is_refused_and_not_cut() {
     let torn = Torn::new();
     copy(&torn.base, &torn.path);
     let newest = journal(&torn.path);
@@ -139,7 +139,7 @@ fn a_torn_journal_is_cut_although_the_store_falls_short_of_its_mark() {
 
 /// A caller chooses the bytes of its memo.
 #[test]
-fn a_memo_that_looks_like_a_commit_keeps_a_torn_store_from_opening() {
+fn a_torn_store_opens_past_a_memo_that_looks_like_a_commit() {
     let torn = Torn::new();
     copy(&torn.base, &torn.path);
     // One item, its sequence number: all that 64 bytes have room for.

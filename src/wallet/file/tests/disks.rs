@@ -162,7 +162,7 @@ fn work(journal: &mut FileJournal, from: u8) -> (u8, u8) {
 }
 
 #[test]
-fn after_a_disk_failed_at_any_point_what_was_acknowledged_is_there() {
+fn acknowledged_writes_survive_a_disk_failure_at_any_point() {
     let whole = {
         let disk = Disk::default();
         let mut journal = new_on(&disk).unwrap();

@@ -75,7 +75,7 @@ fn a_copy_is_recognised_wherever_it_is_opened() {
 }
 
 #[test]
-fn an_adopted_copy_waits_and_asks_and_the_original_is_locked_out() {
+fn an_adopted_copy_waits_and_locks_the_original_out() {
     let (world, device) = (World::without_keys(), Device::new());
     let file = device.file("wallet");
     let (copies, spent) = copies(&world, &device, &file);

@@ -1,4 +1,4 @@
-//! An ordinary life, and who looks at the file meanwhile.
+//! An ordinary life, and a second process that looks at the file meanwhile.
 
 use super::*;
 use crate::sealed;
@@ -126,7 +126,7 @@ fn nothing_is_overwritten_and_no_half_wallet_is_left() {
 }
 
 #[test]
-fn another_lock_opens_it_after_it_was_changed_and_the_old_one_no_more() {
+fn after_a_change_of_lock_only_the_new_one_opens_it() {
     let (world, device) = (World::without_keys(), Device::new());
     let file = device.file("wallet");
     let mut wallet = create(&world, &file);
@@ -191,7 +191,7 @@ fn proofs_go_when_they_are_old_and_what_is_needed_stays() {
 }
 
 #[test]
-fn the_half_of_a_transfer_that_the_other_one_needs_is_not_pruned() {
+fn a_half_that_the_other_half_still_needs_is_not_pruned() {
     let (world, device) = (World::without_keys(), Device::new());
     let file = device.file("wallet");
     let mut wallet = create(&world, &file);

@@ -174,7 +174,7 @@ kind = "development"
     }
 
     #[test]
-    fn what_is_left_out_has_its_default_and_paths_are_relative_to_the_file() {
+    fn omitted_keys_have_defaults_and_paths_start_at_the_file() {
         let loaded = Loaded::parse(Path::new("dir/gateway.toml"), GOOD).unwrap();
         assert_eq!(loaded.config.listen.port(), 8400);
         assert_eq!(loaded.config.store.path, Path::new("dir/store"));
@@ -185,7 +185,7 @@ kind = "development"
     }
 
     #[test]
-    fn every_mistake_is_told_with_its_line_its_key_and_what_was_expected() {
+    fn every_mistake_names_its_line_its_key_and_the_expected_value() {
         for (from, to, told) in [
             ("kind = \"tokens\"", "kind = 5", "line 6, `pricing.kind`: "),
             ("url =", "ulr =", "line 4, `upstream.ulr`: unknown field `ulr`, expected one of `url`"),
