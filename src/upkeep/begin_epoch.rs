@@ -22,7 +22,7 @@ pub enum BeginEpochError {
 }
 
 impl BeginEpochError {
-    /// Who is at fault: never a caller.
+    /// The party at fault: never a caller.
     pub fn fault(&self) -> Fault {
         Fault::Operator
     }

@@ -98,7 +98,7 @@ pub struct UpkeepFailure {
 }
 
 impl UpkeepFailure {
-    /// Who is at fault: never a caller.
+    /// The party at fault: never a caller.
     pub fn fault(&self) -> Fault {
         Fault::Operator
     }

@@ -42,7 +42,7 @@ pub enum UpkeepError {
 }
 
 impl UpkeepError {
-    /// Who is at fault: never a caller.
+    /// The party at fault: never a caller.
     pub fn fault(&self) -> Fault {
         Fault::Operator
     }

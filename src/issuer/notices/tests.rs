@@ -25,7 +25,7 @@ fn mac(secret: &[u8], time: &str, body: &[u8]) -> String {
     to_hex(&mac.chain_update(time).chain_update(".").chain_update(body).finalize().into_bytes())
 }
 
-/// The header of an honest sender who shares the secret.
+/// The header of an honest sender that shares the secret.
 fn by_secret(body: &str, at: Timestamp) -> String {
     let time = at.seconds().to_string();
     format!("t={time},k=main,v1={}", mac(&SECRET, &time, body.as_bytes()))
@@ -259,7 +259,7 @@ fn a_key_of_one_kind_is_not_taken_for_one_of_the_other() {
     let chosen = format!("alg=hmac,t={time},k=bank,v1={code}");
     assert!(matches!(notices.receive(body.as_bytes(), &chosen, NOW), Err(NoticeError::Signature)));
     assert_eq!(book.total().unwrap(), 0);
-    // And an operator who mixes the two up is told.
+    // And an operator that mixes the two up gets an error.
     let mixed = [NoticeKey::hmac_sha256("a", &public).unwrap(), NoticeKey::ed25519("b", &public).unwrap()];
     assert_eq!(PaymentNotices::new(book, mixed).unwrap_err(), NoticeKeyError::PublicSecret("a".to_owned()));
 }

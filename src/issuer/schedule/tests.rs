@@ -1,4 +1,4 @@
-//! Schedules over years, with processes that are down, clocks that jump and operators who change their minds.
+//! Schedules over years, with processes that are down, clocks that jump and operators that change their plans.
 
 use super::*;
 use std::sync::LazyLock;
@@ -118,7 +118,7 @@ proptest! {
     fn years_of_rotation_break_no_rule(first in parts(), steps in steps()) {
         let mut schedule = schedule(first);
         let (mut now, mut known) = (T0, tick(&schedule, start(&schedule), T0).unwrap().1);
-        // Somebody who fetched the directory once and long ago, and has to be able to follow.
+        // A client that fetched the directory once, long ago, and must be able to follow.
         let old = known.clone();
         for step in steps {
             let end = known.epochs().last().unwrap().issue.until;
@@ -144,7 +144,7 @@ proptest! {
                 }
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             };
-            // From now until it has to be asked again some epoch issues, whatever was before.
+            // From now until the next due question some epoch issues, whatever was before.
             prop_assert!(covers(&known, now, now.after(schedule.0.ahead.into())));
             // And none was missing between the last time and now, unless that was too long ago, which is told.
             let missed = (end < now).then_some(Window { from: end, until: now });
@@ -296,7 +296,7 @@ fn what_cannot_be_planned_is_said() {
     let planned = weekly.next(&gap, T0.after(3 * DAY).before(DAY)).unwrap().unwrap();
     assert_eq!(planned.pause(), Some(window(3 * DAY, 10 * DAY)));
     assert_eq!(planned.issue().from, T0.after(10 * DAY));
-    // Full of what has to be kept.
+    // Full of what must be kept.
     let hour = |n: u32, more: u64| window(u64::from(n) * 3600, u64::from(n) * 3600 + 3600 + more);
     let full = of_epochs((1..=64).map(|n| epoch(n, hour(n, 0), hour(n, 601))).collect());
     let now = full.epochs()[63].issue.until;

@@ -107,7 +107,7 @@ fn damage_to_a_table_is_served_or_stops_the_other_partition() {
     assert!(damaged > 15, "{damaged} damaged, {refused} refused, {harmless} harmless");
 }
 
-/// What the sums, the index and the books say has to be so.
+/// What the sums, the index and the books say must be so.
 #[test]
 fn a_check_overlooks_what_is_wrong() {
     let place = tempfile::tempdir().unwrap();

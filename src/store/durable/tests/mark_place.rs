@@ -1,4 +1,4 @@
-//! Where the mark may be: a store that is put back has to be noticed.
+//! Where the mark may be: a store that is put back must be noticed.
 
 use super::*;
 

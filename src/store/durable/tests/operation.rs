@@ -1,4 +1,4 @@
-//! Who opens what, operators' work, and operations that fail.
+//! Which process opens what, operators' work, and operations that fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
