@@ -76,7 +76,7 @@ impl Pulse {
     pub const CATCHING_UP: u64 = 4;
     /// A set with records that does not remember any time yet is sure of so much less than the clock says, seconds.
     const UNKNOWN: u64 = 30 * 86_400;
-    /// As long as a look may be after the one before it, seconds: fewer looks make less sure.
+    /// As long as a look may be after the one before it, seconds: a process that looks less often is less sure.
     const LONGEST: u64 = 3_600;
 
     /// Times that are known to be so: one that was confirmed.

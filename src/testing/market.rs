@@ -122,7 +122,7 @@ pub enum MarketError {
     Payer(#[from] PayerError),
 }
 
-/// An issuer and a gateway on one spent set, and who pays there.
+/// An issuer and a gateway on one spent set, and their payers.
 pub struct Market {
     root: RootSigningKey,
     key: [u8; 32],

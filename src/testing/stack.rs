@@ -221,7 +221,7 @@ impl Stack {
         Ok(self.market.pay(amount)?)
     }
 
-    /// A caller who has paid, with the smallest charge.
+    /// A caller that has paid, with the smallest charge.
     ///
     /// # Errors
     /// [`StackError::Market`].
@@ -300,7 +300,7 @@ impl Stack {
         &self.upstream
     }
 
-    /// Lets what is on its way finish, and stops: first who takes requests, last who serves them.
+    /// Lets what is on its way finish, and stops: first the party that takes requests, last the party that serves them.
     pub async fn shutdown(self) {
         self.gateway_server.shutdown().await;
         let _ = tokio::time::timeout(Duration::from_secs(10), self.service.drain()).await;

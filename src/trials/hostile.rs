@@ -254,7 +254,7 @@ impl Play {
             }
             Step::Restart { asked } => self.restart(*asked),
             Step::Fail { after } => {
-                // A journal that failed is opened anew, as a real one would have to be.
+                // A journal that failed is opened anew, as a real one must be.
                 let mut journal = self.wallet.take().unwrap().into_journal();
                 journal.fail = Some(*after);
                 let wallet = open(&self.outside.world, journal);

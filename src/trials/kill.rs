@@ -3,7 +3,7 @@
 //! The parent has the wallets. The child, this test binary once more, is issuer and gateway on a durable store; they speak over
 //! its standard input and output, a line for a message. The parent kills the child (SIGKILL), starts another on the same
 //! directory, and sends again what has no answer. No admitted nullifier may be missing then, no settlement may differ from one that
-//! was ever returned, the books have to balance, and every wallet's credit has to be accounted for to the micro-credit.
+//! was ever returned, the books must balance, and every micro-credit of every wallet must be found again.
 //!
 //! Proofs are left out, so that there are hundreds of spends a second.
 

@@ -1,8 +1,8 @@
 //! A model-based test of the whole core: mint, calls, replays, double spends, cancels at every stage, transfers, rollovers,
 //! settling, metering, leases that run out, the flip of epochs, partitions that close and go, erasure, and two gateways on one
-//! set with clocks a minute apart. Random histories are run through the real parties and through a model, and both have to
-//! agree after every step. Only the proofs are left out, by a seam that exists in tests of this crate alone; tests/core has the
-//! same attacks with real ones.
+//! set with clocks a minute apart. Random histories are run through the real parties and through a model, and both must
+//! agree after every step. Only the proofs are left out, by a seam that exists in tests of this crate alone; tests/core
+//! has the same attacks with real ones.
 
 mod steps;
 

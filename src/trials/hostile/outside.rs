@@ -1,4 +1,4 @@
-//! What is outside of a wallet: the real gateway and issuer, and whoever looks on.
+//! What is outside of a wallet: the real gateway and issuer, and an onlooker.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,7 +39,7 @@ impl Message {
     }
 }
 
-/// The gateway and the issuer, who are honest, and what an onlooker has seen.
+/// The honest gateway and issuer, and what an onlooker has seen.
 pub(crate) struct Outside {
     pub(crate) world: World,
     pub(crate) now: Timestamp,
@@ -59,7 +59,7 @@ impl Outside {
         Self { world: World::without_keys(), now: T0, running, left, changes, last: None }
     }
 
-    /// Something leaves: whoever looks on writes down the shares in it.
+    /// Something leaves: the onlooker writes down the shares in it.
     pub(crate) fn leave(&mut self, message: &Message) {
         let directory = self.world.issuer.directory().clone();
         let spends: Vec<Spend> = match message {

@@ -1,4 +1,4 @@
-//! The process that is killed: issuer and gateway, who answer what they are asked.
+//! The process that is killed: issuer and gateway, which answer what they are asked.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, Write as _};

@@ -1,4 +1,4 @@
-//! The wallets, and the one who kills.
+//! The wallets, and the killer.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -55,7 +55,7 @@ struct Parent {
     open: HashMap<u64, About>,
     /// Lanes whose spend this child was asked about.
     asked: HashSet<Place>,
-    /// Whether this child is not killed, and all is to be settled.
+    /// Whether this child is not killed, and everything must settle.
     last: bool,
     counts: BTreeMap<String, u64>,
 }
@@ -85,7 +85,7 @@ pub(super) fn run(kills: u64, seed: u64) {
         parent.live(&path, Some(if starting { Kill::Starting(after) } else { Kill::AtWork(after) }));
         parent.now = parent.now.after(PAUSE);
     }
-    // What was left open is settled by whoever comes after its lease.
+    // The process that comes after its lease settles what was left open.
     parent.now = parent.now.after(u64::from(LEASE));
     parent.live(&path, None);
     parent.assert_accounted(&path, kills);
@@ -125,7 +125,7 @@ impl Parent {
         self.rng.next_u64() % end
     }
 
-    /// A payment that is to be minted.
+    /// A payment still to mint.
     fn pay(&mut self, wallet: usize) {
         self.payments += 1;
         let mut id = [0; 32];

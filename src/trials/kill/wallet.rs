@@ -2,7 +2,7 @@
 //!
 //! The child has the wallet, in its file, and makes calls and transfers from three threads at once. The parent is gateway and
 //! issuer, honest but on a bad network: it answers, or does not, or lies. It kills the child (SIGKILL) and starts another on
-//! the same file. Of each note at most one share may ever have left the child, and in the end all credit has to be there.
+//! the same file. Of each note at most one share may ever have left the child, and in the end all credit must be there.
 
 mod child;
 

@@ -18,7 +18,7 @@ const CLASSES: [u64; 3] = [5, 10, 20];
 struct Child {
     wallet: Mutex<Wallet<FileJournal>>,
     now: Timestamp,
-    /// Who waits for an answer.
+    /// The calls that wait for an answer.
     waiting: Mutex<HashMap<u64, mpsc::Sender<String>>>,
     next: Mutex<u64>,
 }

@@ -70,7 +70,7 @@ fn rows_that_were_swapped_or_taken_away_are_noticed() {
     let (world, device) = (World::without_keys(), Device::new());
     let file = device.file("wallet");
     let (bytes, _) = whole(&world, &file);
-    // Somebody who can write to the file, with the engine, and cannot open it.
+    // An attacker that can write to the file, with the engine, and cannot open it.
     let tamper = |work: &dyn Fn(&store::View<'_, redb::WriteTransaction>)| {
         std::fs::write(file.path(), &bytes).unwrap();
         let (mut store, _) = file.unlock(&lock()).unwrap();

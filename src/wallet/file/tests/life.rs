@@ -1,4 +1,4 @@
-//! An ordinary life, and who looks at the file meanwhile.
+//! An ordinary life, and readers of the file meanwhile.
 
 use super::*;
 use crate::sealed;
