@@ -1,9 +1,10 @@
-//! Clearing: gateways that share no spent set with the issuer, and that he does not trust (protocol, section 5, "Settle").
+//! Clearing: gateways that share no spent set with the issuer, and that the issuer does not trust (protocol, section 5,
+//! "Settle").
 //!
-//! Such a gateway, a *remote* one, has the issuer admit each spend before it serves anything, and tells him the cost later.
-//! The issuer verifies the whole spend himself and keeps the record; nothing is signed for what he has not admitted. Bytes in,
-//! bytes out: [`RemoteGateway`] makes the envelopes and checks the answers, [`Clearing`] is the issuer's side. Who carries the
-//! bytes is not its business.
+//! Such a gateway, a *remote* one, has the issuer admit each spend before it serves anything, and tells the issuer the
+//! cost later. The issuer verifies the whole spend itself and keeps the record; it signs nothing for what it has not
+//! admitted. Bytes in, bytes out: [`RemoteGateway`] makes the envelopes and checks the answers, [`Clearing`] is the
+//! issuer's side. Carrying the bytes is left to the caller of both.
 //!
 //! ```text
 //! wallet            remote gateway                                   issuer (Clearing)
@@ -25,17 +26,17 @@
 //! | Cancel | the whole spend, and what was metered until the work was stopped | settled, double-spend, refused |
 //! | Fetch | which settlement | settled, in-progress, refused |
 //!
-//! **Who may do what.** A gateway acts on spends made for its own id, and on no other: the id is in `x`, and so in the proof. A
-//! record's owner is the gateway's id, so that within the lease nobody else settles it; after the lease the issuer's
-//! [`upkeep`](crate::upkeep) does, at what was metered. Another gateway's record and none are the same to whoever asks. A record
-//! whose evidence is erased says no more for which gateway it was: its settlement is told to whoever sends the whole spend again
-//! (Admit), whose `x` says it.
+//! **What each party may do.** A gateway acts on spends made for its own id, and on no other: the id is in `x`, and so
+//! in the proof. A record's owner is the gateway's id, so that within the lease nobody else settles it; after the lease
+//! the issuer's [`upkeep`](crate::upkeep) does, at what was metered. Another gateway's record and none look the same to
+//! a gateway that asks. A record whose evidence is erased no longer says for which gateway it was. Its settlement goes
+//! to a gateway that sends the whole spend again (Admit), as the spend's `x` says it.
 //!
 //! **Requests are signed, answers are not.** A request travels in an [`Envelope`] under the gateway's key of the directory. An
 //! answer names the envelope by its digest, and a settlement is signed by an epoch's key, so that nobody but the issuer makes
-//! one that is accepted. All else in an answer rests on TLS, by which the remote gateway has to authenticate the issuer: whoever
-//! can forge `admitted` makes it serve unpaid work, and whoever can forge a refusal makes it serve nothing. TLS also hides from
-//! the network what is spent when. Neither can touch a caller's credit.
+//! one that is accepted. All else in an answer rests on TLS, by which the remote gateway must authenticate the issuer:
+//! a forged `admitted` makes it serve unpaid work, and a forged refusal makes it serve nothing. TLS also hides from the
+//! network what is spent when. Neither can touch a caller's credit.
 //!
 //! **Replays.** An envelope is accepted for [`Envelope::TOLERANCE`] seconds around its timestamp, and does the second time what
 //! the same request in another envelope would: an admission finds the record, what is metered never goes down, a settlement is
@@ -48,7 +49,7 @@
 //! heard of its admission from one that was restarted while it served. The way out is a cancel, which gives the caller all of
 //! its charge back. What a remote gateway has not settled when it dies is settled after its lease, at what it had metered.
 //!
-//! **Callers whose gateway is gone** ask the issuer himself, for settlements and cancels: [`Desk`].
+//! **Callers whose gateway is gone** ask the issuer itself, for settlements and cancels: [`Desk`].
 //!
 //! One process works under a remote gateway's id, or several between which a caller's retries are routed by `nf`.
 

@@ -1,4 +1,4 @@
-//! What every [`SpentSet`] has to pass (feature `conformance`).
+//! What every [`SpentSet`] must pass (feature `conformance`).
 //!
 //! A backend, also somebody else's, implements [`Backend`] and names it to [`spent_set_conformance!`](crate::spent_set_conformance),
 //! which makes a test of each function here:
@@ -271,7 +271,7 @@ pub fn racing_to_settle_releases_one_settlement<B: Backend>(backend: &B) {
     assert_eq!((totals.open, totals.held, totals.settled, totals.cost + totals.refunded), (0, 0, 20, 200));
 }
 
-/// After `close` has returned, nothing is inserted, whoever was on the way.
+/// After `close` has returned, nothing is inserted, not even what was on its way.
 pub fn retiring_while_others_insert_lets_none_through_afterwards<B: Backend>(backend: &B) {
     let set = created(backend);
     let closed = std::sync::atomic::AtomicBool::new(false);
@@ -540,7 +540,7 @@ pub fn evidence_goes_when_it_is_due_and_not_before<B: Backend>(backend: &B) {
     assert_eq!(set.erased_totals(EPOCH[0]).unwrap().settled, 3);
 }
 
-/// What a dead process left is found by whoever comes after.
+/// What a dead process left is found by the process that comes after it.
 pub fn what_lapsed_is_found<B: Backend>(backend: &B) {
     let set = created(backend);
     for nullifier in 1..=5 {

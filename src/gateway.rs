@@ -216,12 +216,12 @@ impl Gateway {
         self.lease_seconds
     }
 
-    /// The spent set, for whoever settles.
+    /// The spent set, for settling.
     pub fn set(&self) -> &dyn SpentSet {
         &*self.set
     }
 
-    /// The spent set, for whoever keeps it.
+    /// The spent set, for its upkeep.
     pub fn shared_set(&self) -> Arc<dyn SpentSet> {
         Arc::clone(&self.set)
     }

@@ -1,4 +1,4 @@
-//! The issuer: mints, settles, signs the directory, and names who spent twice (protocol, section 5).
+//! The issuer: mints, settles, signs the directory, and names double spenders (protocol, section 5).
 
 mod audit;
 mod books;
@@ -94,8 +94,8 @@ impl Issuer {
         Ok(())
     }
 
-    /// The same issuer under a newer directory, over the same books, for whoever shares it with others that still use this one.
-    /// `keys` are all that it needs, as for [`new`](Self::new).
+    /// The same issuer under a newer directory, over the same books, for a holder that shares it with others that still
+    /// use this one. `keys` are all that it needs, as for [`new`](Self::new).
     ///
     /// # Errors
     /// [`IssuerError`], among them a directory that contradicts the present one.

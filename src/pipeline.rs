@@ -7,7 +7,7 @@
 //!
 //! What has arrived while the last batch was worked on is the next batch, so that a lone spend never waits and a loaded gateway
 //! verifies at batch speed. A spend is screened before it is queued, and a full queue says so before anything is done. A bad
-//! proof costs its neighbours nothing but time, and whoever sent it is verified alone from then on, one after each batch.
+//! proof costs its neighbours nothing but time, and its sender is verified alone from then on, one after each batch.
 //!
 //! The core stays without clock and threads; here are the threads, and the clock is an argument of [`Pipeline::start`]. Nothing here
 //! needs a runtime: futures are answered by the threads.
@@ -36,8 +36,8 @@ pub struct PipelineParts {
     pub gateway: Arc<Gateway>,
     /// Says what time it is.
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// What to do with a spend that was admitted for somebody who had gone by then: settle it at 0. Runs on a thread of the
-    /// pipeline.
+    /// What to do with a spend that was admitted for a caller that had gone by then: settle it at 0. Runs on a thread
+    /// of the pipeline.
     pub abandoned: Arc<dyn Fn(AdmittedSpend) + Send + Sync>,
     /// Told how many spends were verified together, and in what time.
     pub verified: Arc<dyn Fn(usize, Duration) + Send + Sync>,
@@ -128,7 +128,8 @@ impl Default for PipelineLimits {
     }
 }
 
-/// Where spends come from, for instance a connection. Whoever sent a proof that does not hold is verified alone from then on.
+/// Where spends come from, for instance a connection. A source of a proof that does not hold is verified alone from
+/// then on.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     suspect: Arc<AtomicBool>,
@@ -242,7 +243,8 @@ impl core::fmt::Debug for Pipeline {
     }
 }
 
-/// What became of a spend, on its way to whoever waits for it. If it does not get there, what was admitted is not left open.
+/// What became of a spend, on its way to the task that waits for it. If it does not get there, what was admitted is not
+/// left open.
 struct Delivery {
     outcome: Option<Result<Opened, PipelineError>>,
     abandoned: Arc<Abandoned>,
@@ -263,7 +265,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if let Some(Ok(Opened::Admitted(spend) | Opened::Lapsed(spend))) = self.outcome.take() {
             let action = Arc::clone(&self.abandoned.action);
-            // On a thread, as whoever dropped this may be an async one. If there is none any more, the lease sees to it.
+            // On a thread, as this may be dropped by an async task. If there is none any more, the lease sees to it.
             let _ = self.abandoned.threads.leave(move || action(spend));
         }
     }
@@ -374,7 +376,7 @@ impl Inner {
         let (outcome, reply) = match screened {
             Ok(Screened::Known(opened)) => (Ok(opened), reply),
             Ok(Screened::Unknown(spend) | Screened::Conflict(spend)) => {
-                // Whoever has gone by now is not verified for.
+                // A caller that has gone by now gets no verification.
                 if reply.is_closed() {
                     return;
                 }

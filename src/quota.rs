@@ -132,7 +132,7 @@ impl Meter {
     }
 }
 
-/// So many things at a time for each sender, of whom one cannot hold what others need. Those of whom nothing is known are not
+/// So many things at a time for each sender, so that one sender cannot hold what others need. Unknown senders are not
 /// counted: where addresses are not known, only the whole is bounded.
 pub(crate) struct Shares {
     most: usize,
@@ -250,7 +250,7 @@ mod tests {
         assert!(shares.take(one).is_none() && shares.take(other).is_some());
         drop(held);
         assert!(shares.take(one).is_some());
-        assert!(shares.lock().is_empty(), "nobody is remembered who holds nothing");
+        assert!(shares.lock().is_empty(), "a sender that holds nothing is still remembered");
         let _all: Vec<_> = (0..10).map(|_| shares.take(Sender::UNKNOWN).unwrap()).collect();
     }
 

@@ -55,7 +55,7 @@ const MAX_PLAINTEXT: usize = 16 << 20;
 #[doc(hidden)]
 pub const MAX_SEALED: usize = PURPOSE + 1 + MAX_PURPOSE + MAX_PLAINTEXT + TAG;
 
-/// Why a secret was not sealed. Whoever calls is at fault, or the machine has too little memory.
+/// Why a secret was not sealed. The caller is at fault, or the machine has too little memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {

@@ -1,6 +1,6 @@
-//! Upkeep: what has to be done by the clock, whoever calls or does not.
+//! Upkeep: what the clock makes due, with calls or without.
 //!
-//! Whoever runs an issuer with its spent set calls [`Upkeep::tick`] every minute or so. Each tick, over all partitions:
+//! If you run an issuer with its spent set, call [`Upkeep::tick`] every minute or so. Each tick, over all partitions:
 //!
 //! | step | when | what |
 //! | --- | --- | --- |

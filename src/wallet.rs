@@ -1,10 +1,11 @@
-//! The wallet: derives the caller's secrets, holds his notes, makes proofs ahead, and pays (protocol, sections 3 and 5).
+//! The wallet: derives the caller's secrets, holds the notes, makes proofs ahead, and pays (protocol, sections 3 and
+//! 5).
 //!
 //! A wallet holds payments; each payment has an account of its own and eight *lanes*; each lane is a chain of notes of which
 //! the newest, the frontier, can be spent. The way of a call:
 //!
 //! 1. [`Wallet::plan`] gives a [`ProofJob`], which owns what it needs, so that [`ProofJob::prove`] runs without the wallet.
-//! 2. [`Wallet::keep`] stores the [`ReadySpend`]; [`Wallet::take`] chooses one at random when a call is to be made.
+//! 2. [`Wallet::keep`] stores the [`ReadySpend`]; [`Wallet::take`] chooses one at random for a call.
 //! 3. [`Wallet::authorise`] pins the nullifier to its context in the journal, then signs the request. What it returns may leave
 //!    the process.
 //! 4. [`Wallet::accept`] checks the settlement and moves the lane on to its change note.
@@ -80,8 +81,8 @@ pub struct Wallet<J = MemoryJournal> {
     ready: Vec<ReadySpend>,
     /// Whether the journal was empty: then no copy of this wallet can have spent what comes into being now.
     fresh: bool,
-    /// Lanes whose spend the journal may have or not: it failed as it was to write it. They are left alone until the wallet is
-    /// opened again.
+    /// Lanes whose spend the journal may have or not: it failed while it wrote the spend. They are left alone until the
+    /// wallet is opened again.
     uncertain: BTreeSet<LaneId>,
     /// Until then no note that came from the journal is spent.
     quarantined_until: Option<Timestamp>,

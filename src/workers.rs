@@ -154,8 +154,8 @@ impl<I, O> Shared<I, O> {
 
     fn run(&self, work: impl Fn(Vec<I>) -> Vec<O>) {
         while let Some(batch) = self.next_batch() {
-            // Whoever hung up does not want the result, but a spend that was sent must still be decided on: so no item is left
-            // out because its reply is closed.
+            // A caller that hung up does not want the result, but a spend that was sent must still be decided on: so no
+            // item is left out because its reply is closed.
             let (items, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|job| (job.item, job.reply)).unzip();
             // A panic is a bug in `work`. It costs its own batch an answer (the replies are dropped), not the gateway its life.
             if let Ok(results) = catch_unwind(AssertUnwindSafe(|| work(items))) {
@@ -179,7 +179,7 @@ impl<I, O> Shared<I, O> {
             }
             if waiting > 0 {
                 state.turn = true;
-                // A fair part: what one thread took, another that is free would have to wait for.
+                // A fair part: another free thread would wait for what one thread took.
                 let part = waiting.div_ceil(self.limits.threads.max(1)).min(self.limits.batch.max(1));
                 return Some(state.queue.drain(..part).collect());
             }

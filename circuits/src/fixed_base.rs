@@ -1,8 +1,8 @@
 //! Multiplying secrets: in time that does not depend on them.
 //!
 //! The multiplication that `pasta_curves` offers skips an addition for each leading zero bit of the scalar, and a signer whose
-//! time tells the length of his nonces gives his key away after some ten thousand signatures. So nothing here ever adds to
-//! the identity, or leaves an addition out: the accumulator starts at `S`, a point of which nobody knows a logarithm, and
+//! time tells the length of its nonces gives its key away after some ten thousand signatures. So nothing here ever adds
+//! to the identity, or leaves an addition out: the accumulator starts at `S`, a point whose logarithm nobody knows, and
 //! every digit adds a point.
 
 use std::sync::LazyLock;

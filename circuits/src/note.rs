@@ -227,8 +227,8 @@ impl ContextHash {
 /// Solves two shares of one note for the account that they are of: `a = (y1 - y2) / (x1 - x2)`, `k = y1 - a*x1`,
 /// `A = H_account(k, 0)`. None when the `x` are equal.
 ///
-/// Nothing is refused on account of `k`, not even 0, which no honest wallet uses and the circuit lets pass: whoever spends
-/// a note twice is to be named whatever his `k`.
+/// Nothing is refused on account of `k`, not even 0, which no honest wallet uses and the circuit lets pass: a note
+/// spent twice must name its account, whatever its `k`.
 pub fn recover_account(first: (&ContextHash, &ShareY), second: (&ContextHash, &ShareY)) -> Option<AccountId> {
     let ((x1, y1), (x2, y2)) = (first, second);
     let run: Option<pallas::Base> = (x1.0 - x2.0).invert().into();

@@ -215,15 +215,15 @@ impl PublicKey {
     }
 }
 
-/// A signature `(e, s)`: the challenge, 128 bits, and the response, below `q`. For its note's owner it is a secret: who
-/// sees it with a leaf can link them. Wiped on drop, never printed.
+/// A signature `(e, s)`: the challenge, 128 bits, and the response, below `q`. It is its note owner's secret: an
+/// observer of it and a leaf can link the two. Wiped on drop, never printed.
 #[derive(Clone)]
 pub struct Signature {
     e: u128,
     s: pallas::Scalar,
 }
 
-/// In constant time: who sees how long it takes learns nothing of a signature that is somebody else's secret.
+/// In constant time: how long it takes reveals nothing of a signature that is the note owner's secret.
 impl ConstantTimeEq for Signature {
     fn ct_eq(&self, other: &Self) -> subtle::Choice {
         self.e.ct_eq(&other.e) & self.s.ct_eq(&other.s)

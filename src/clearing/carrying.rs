@@ -31,17 +31,18 @@ pub struct Answered {
 pub enum Taken {
     /// It is answered.
     Answered(Answered),
-    /// The proof of its spend is to be verified: [`Clearing::finish`].
+    /// The proof of its spend must be verified: [`Clearing::finish`].
     Waiting(Waiting),
 }
 
-/// A genuine request of a gateway whose spend is to be verified, and then admitted or cancelled. Nothing was done for it yet.
+/// A genuine request of a gateway whose spend must be verified, and then admitted or cancelled. Nothing was done for it
+/// yet.
 pub struct Waiting {
     asked: Asked,
     spend: Box<AuthenticSpend>,
 }
 
-/// What is to be done with a spend, when its proof holds.
+/// What to do with a spend whose proof holds.
 struct Asked {
     envelope: Digest,
     gateway: GatewayId,
@@ -85,8 +86,8 @@ impl Clearing {
         answered(asked.envelope, outcome)
     }
 
-    /// The part of an envelope's way that takes no proof: who sent it, what it asks for, what the set has of it. What needs no
-    /// proof is carried out here. Whoever is no gateway costs one signature.
+    /// The part of an envelope's way that takes no proof: its sender, what it asks for, what the set has of it. What
+    /// needs no proof is carried out here. A sender that is no gateway costs one signature.
     pub fn take(&self, envelope: &[u8], now: Timestamp) -> Taken {
         let digest = Envelope::digest(envelope);
         match self.begin(envelope, digest, now) {
@@ -281,7 +282,7 @@ impl Clearing {
     /// spend, its context is compared too.
     fn own(&self, gateway: &Gateway, key: &RecordKey, context: Option<&ContextHash>) -> Result<Own, ClearingError> {
         let record = match gateway.set().find(key.epoch, &key.nullifier) {
-            // To whoever asks for a spend of an epoch that never was, there is no such spend.
+            // A spend of an epoch that never was is answered as one that does not exist.
             Err(StoreError::PartitionMissing(_)) if self.issuer.directory().epoch(key.epoch).is_none() => None,
             found => found?.filter(|record| match context {
                 Some(context) => record.is_of(key, context),

@@ -1,4 +1,4 @@
-//! What callers ask the issuer himself.
+//! What callers ask the issuer itself.
 
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use crate::store::{RecordState, SpentSet, StoreError};
 /// Settlements and cancels at the issuer, of spends that were made for any gateway, also for one that the directory does not
 /// name any more: for callers whose gateway does not answer. Immutable, like [`Gateway`]: a newer directory makes a new one. All methods take `&self`.
 ///
-/// It never works for a spend, and never settles one that another works on: within the lease of whoever has it open it refuses,
-/// after it the spend is settled at what was metered. So nobody gets here for nothing what a gateway serves him.
+/// It never works for a spend, and never settles one that another works on: within the lease of the gateway that has it
+/// open it refuses, and after the lease it settles the spend at what was metered. So no caller gets for nothing here
+/// what a gateway serves.
 ///
 /// A session signature says where it may be used. Here that is the authority of the issuer's own address, and no gateway's: what
 /// a caller signs for the issuer is of no use at a gateway, and the other way round.
@@ -35,7 +36,7 @@ impl core::fmt::Debug for Desk {
 pub struct DeskParts {
     /// The issuer.
     pub issuer: Arc<Issuer>,
-    /// His spent set.
+    /// The issuer's spent set.
     pub set: Arc<dyn SpentSet>,
     /// How long what the desk itself inserts is its own alone, seconds: as a gateway's.
     pub lease_seconds: u32,
@@ -87,7 +88,7 @@ impl DeskError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Admit(error) => error.fault(),
@@ -154,8 +155,8 @@ impl Desk {
             Cancelled::Settled(settled) => Ok(settled),
             Cancelled::Fresh(spend) => self.settle(&spend, Credits::ZERO, now),
             Cancelled::Lapsed(spend) => self.lapsed(&spend, now),
-            // Of an earlier cancel that was not settled, or of one at this moment. The desk works for nobody, so that nothing is to
-            // be stopped.
+            // Of an earlier cancel that was not settled, or of one at this moment. The desk works for nobody, so there
+            // is nothing to stop.
             Cancelled::Running(key) => self.left(&key, now),
             Cancelled::Elsewhere => Err(DeskError::Elsewhere),
         }

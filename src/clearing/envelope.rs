@@ -11,7 +11,7 @@ use crate::protocol::{
 /// What a gateway's key signs of an envelope begins with this, so that the signature means nothing else.
 const PREFIX: &[u8] = b"halometer/1 clearing\0";
 
-/// A request, who asks whom, and when.
+/// A request, its sender and addressee, and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The issuer that is asked.

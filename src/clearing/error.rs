@@ -10,7 +10,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClearingError {
-    /// It came in no valid envelope. The gateway is at fault, or whoever pretends to be one.
+    /// It came in no valid envelope. The gateway is at fault, or a sender that pretends to be one.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// The spend was not admitted; among the reasons the double spend, with its evidence.
@@ -19,7 +19,7 @@ pub enum ClearingError {
     /// There is no such spend, or it is another gateway's. The gateway is at fault.
     #[error("there is no such spend of this gateway")]
     NoSpend,
-    /// The spend is settled, and nothing says any more for which gateway it was: it has to be sent whole.
+    /// The spend is settled, and nothing says any more for which gateway it was: send it whole.
     #[error("the evidence of the spend is erased")]
     Erased,
     /// The spend was not settled, or its cost is out of range.
@@ -51,7 +51,7 @@ impl ClearingError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Admit(error) => error.fault(),

@@ -8,8 +8,9 @@ use crate::issuer::Issuer;
 use crate::protocol::{GatewayId, OwnerId, Timestamp};
 use crate::store::SpentSet;
 
-/// The issuer as remote gateways see him. Immutable, like [`Gateway`]: a newer directory makes a new one. All methods take
-/// `&self`; a request that carries a spend takes a few milliseconds of one core for its proof, and all of them ask the set.
+/// The issuer as remote gateways see it. Immutable, like [`Gateway`]: a newer directory makes a new one. All methods
+/// take `&self`; a request that carries a spend takes a few milliseconds of one core for its proof, and all of them ask
+/// the set.
 pub struct Clearing {
     pub(super) issuer: Arc<Issuer>,
     pub(super) gateways: BTreeMap<GatewayId, Gateway>,
@@ -26,14 +27,14 @@ impl core::fmt::Debug for Clearing {
 pub struct ClearingParts {
     /// The issuer.
     pub issuer: Arc<Issuer>,
-    /// His spent set. All of his gateways share it, the remote ones through here: a note that is spent at two of them is
-    /// caught.
+    /// The issuer's spent set. All of its gateways share it, the remote ones through here: a note that is spent at two
+    /// of them is caught.
     pub set: Arc<dyn SpentSet>,
     /// The gateways that clear, by their ids in the directory: those that do not share the set by themselves.
     pub gateways: Vec<GatewayId>,
     /// How long a remote gateway alone may settle what was admitted for it, seconds: longer than the longest session.
     pub lease_seconds: u32,
-    /// How often each of them has the issuer do what earns him nothing.
+    /// How often each of them may ask for what earns the issuer nothing.
     pub quotas: Quotas,
 }
 

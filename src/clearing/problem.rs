@@ -66,12 +66,12 @@ impl ClearingProblem {
     }
 
     /// Whether it is the gateway that is refused, whatever it asks for: one of the two operators is at fault, and nothing is cleared until
-    /// he has seen to it.
+    /// that operator has fixed it.
     pub const fn is_of_gateway(self) -> bool {
         matches!(self, Self::OtherIssuer | Self::UnknownGateway | Self::Stale | Self::EnvelopeSignature)
     }
 
-    /// Who is at fault: `Caller` is whoever made the spend, `Operator` whoever runs the gateway or the issuer.
+    /// The party at fault: `Caller` made the spend, `Operator` runs the gateway or the issuer.
     pub const fn fault(self) -> Fault {
         match self {
             Self::Spend(problem) => problem.fault(),

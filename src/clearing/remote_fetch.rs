@@ -25,7 +25,7 @@ impl core::fmt::Debug for RemoteFetch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteFetched {
-    /// It is settled. Without the spend nobody but its caller can check the signature, and he does.
+    /// It is settled. Without the spend only its caller can check the signature, and does.
     Settled(Settlement),
     /// It is open.
     InProgress,

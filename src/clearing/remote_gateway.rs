@@ -57,7 +57,7 @@ impl RemoteGateway {
         Ok(gateway)
     }
 
-    /// The same under a newer directory, for whoever shares this one with others that still use it.
+    /// The same under a newer directory, for a holder that shares this one with others that still use it.
     ///
     /// # Errors
     /// [`RemoteGatewayError`].
@@ -94,7 +94,7 @@ impl RemoteGateway {
     }
 
     /// Takes the bytes of an [`Opening`](crate::protocol::Opening), of a session or a rollover, through the checks that nobody else
-    /// makes: canonical form, gateway id, session signature. All others are the issuer's. Nothing is to be served yet.
+    /// makes: canonical form, gateway id, session signature. All others are the issuer's. Serve nothing yet.
     ///
     /// # Errors
     /// [`AdmitError`].
@@ -117,7 +117,7 @@ impl RemoteGateway {
     }
 
     /// Takes the bytes of a [`Following`], whatever its action, and asks the issuer what has become of its spend. The session signature
-    /// is checked here; that the session key is the spend's, by the issuer, who finds its record by it.
+    /// is checked here; that the session key is the spend's, by the issuer, which finds its record by it.
     ///
     /// # Errors
     /// [`FetchError`].

@@ -102,7 +102,7 @@ pub enum Progress {
     Refused(ClearingProblem),
 }
 
-/// Why a request is not to be made now. Whoever wrote the gateway is at fault.
+/// Why a request must not be made now. The gateway's code is at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
@@ -123,7 +123,7 @@ pub enum RemoteError {
     NotQuantised(Credits),
 }
 
-/// Why an answer is not taken. The issuer is at fault, or whoever stands between; the request is sent again.
+/// Why an answer is not taken. The issuer is at fault, or a party on the way; the request is sent again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnswerError {
@@ -152,7 +152,7 @@ pub enum AnswerError {
 }
 
 impl AnswerError {
-    /// Who is at fault: never the caller.
+    /// The party at fault: never the caller.
     pub fn fault(&self) -> Fault {
         Fault::Operator
     }
@@ -289,7 +289,7 @@ impl RemoteSpend {
         let Settlement { epoch, refund, signature } = &settlement;
         let charge = self.spend.charge;
         let cost = match self.spend.purpose {
-            // Of a half that was carried out the refund is not this half's charge; its wallet knows which it has to be.
+            // Of a half that was carried out the refund is not this half's charge; its wallet knows which it must be.
             Purpose::Transfer { .. } => Some(Credits::ZERO),
             _ => charge.checked_sub(*refund),
         };

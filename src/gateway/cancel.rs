@@ -25,8 +25,8 @@ pub enum Cancelled {
 }
 
 impl Gateway {
-    /// Takes the bytes of a [`Cancellation`](crate::protocol::Cancellation) all the way. The spend is verified like one that is to
-    /// be admitted; its not-after, class and tariff do not matter. For spends of any purpose.
+    /// Takes the bytes of a [`Cancellation`](crate::protocol::Cancellation) all the way. The spend is verified like one
+    /// to admit; its not-after, class and tariff do not matter. For spends of any purpose.
     ///
     /// # Errors
     /// [`AdmitError`].
@@ -36,7 +36,7 @@ impl Gateway {
     }
 
     /// As [`cancel`](Self::cancel), of a spend that was made for any gateway: for the issuer. What is cancelled is served nowhere,
-    /// whoever it was for.
+    /// whichever gateway it was for.
     pub(crate) fn cancel_for_any(
         &self,
         bytes: &[u8],
@@ -98,8 +98,8 @@ impl Gateway {
         })
     }
 
-    /// Takes the bytes of an [`Opening`](crate::protocol::Opening) whose spend is a rollover all the way. What it admits is to be
-    /// settled at 0, as is what it finds lapsed; there is nothing to serve.
+    /// Takes the bytes of an [`Opening`](crate::protocol::Opening) whose spend is a rollover all the way. Settle at 0
+    /// what it admits, and what it finds lapsed; there is nothing to serve.
     ///
     /// # Errors
     /// [`AdmitError`].

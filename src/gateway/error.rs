@@ -79,7 +79,7 @@ pub enum AdmitError {
          was faster"
     )]
     AlreadySpent,
-    /// The note was spent in another context, and here is who did it.
+    /// The note was spent in another context, and here is the account that did it.
     #[error(
         "the note is spent twice, by two spends: its wallet was copied or put back from a backup, and the account is known by \
          both; use one copy of a wallet"
@@ -115,7 +115,7 @@ impl AdmitError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Verify(error) => error.fault(),
@@ -134,8 +134,8 @@ pub enum FetchError {
     /// The directory has no such epoch.
     #[error("there is no epoch {0}")]
     UnknownEpoch(EpochNumber),
-    /// There is no such spend, or the session signature is not of this request; which of the two is not said to whoever does
-    /// not hold the session key.
+    /// There is no such spend, or the session signature is not of this request. Only the holder of the session key
+    /// learns which of the two.
     #[error("the session signature is not of this request, or there is no such spend")]
     SessionSignature,
     /// The spent set failed.
@@ -154,7 +154,7 @@ impl FetchError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         self.problem().fault()
     }

@@ -14,7 +14,7 @@ use crate::store::{Record, RecordKey, RecordState, StoreError};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Screened {
-    /// Nothing against it: its proof is to be verified, then it is to be admitted.
+    /// Nothing against it: verify its proof, then admit it.
     Unknown(AuthenticSpend),
     /// Its note was spent in another context. When its proof holds too, the two name the account.
     Conflict(AuthenticSpend),

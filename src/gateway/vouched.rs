@@ -17,8 +17,8 @@ impl Gateway {
         self.screen_authentic(spend, terms, Sender::UNKNOWN, now, quota)
     }
 
-    /// As [`screen_vouched`](Self::screen_vouched), for a spend that is to be cancelled: of any purpose, under any terms while
-    /// its epoch is spendable.
+    /// As [`screen_vouched`](Self::screen_vouched), for a spend to cancel: of any purpose, under any terms while its
+    /// epoch is spendable.
     pub(crate) fn screen_vouched_cancel(&self, spend: AuthenticSpend, now: Timestamp) -> Result<Screened, AdmitError> {
         self.check_gateway(spend.spend())?;
         let terms = self.check_epoch(spend.spend(), now);

@@ -32,7 +32,7 @@ pub enum KeystoreError {
     /// There is a file already, which is not written over.
     #[error("there is a key file already")]
     Exists,
-    /// The file system failed. What is on disk is what was there before or what was to be written, whole.
+    /// The file system failed. The disk has either the old file or the new one, whole.
     #[error("the key file cannot be read or written")]
     File(#[from] io::Error),
     /// The file does not open: see [`OpenError`] for whether the lock is wrong or the file.
@@ -41,7 +41,7 @@ pub enum KeystoreError {
     /// The keys cannot be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The file opens and is not well-formed. Whoever wrote it is at fault.
+    /// The file opens and is not well-formed. The program that wrote it is at fault.
     #[error("the contents of the key file are not well-formed")]
     Malformed,
     /// The keys are those of another issuer. The wrong file was named.
@@ -149,9 +149,9 @@ impl Keystore {
     }
 
     /// Forgets the keys that sign nothing any more, and says which: those of epochs whose issue window ended
-    /// [`GRACE`](Self::GRACE) seconds ago, and those of epochs that have left the directory. Whoever steals the file later
-    /// forges no notes of these epochs. Notes that they signed stay good; settling signs with the key of the epoch that
-    /// issues then.
+    /// [`GRACE`](Self::GRACE) seconds ago, and those of epochs that have left the directory. A later thief of the file
+    /// can forge no notes of these epochs. Notes that they signed stay good; settling signs with the key of the epoch
+    /// that issues then.
     ///
     /// A secret key that is gone cannot be had back, and without it nothing of its epoch is minted or settled. So it goes by the time
     /// that surely has passed, [`Pulse::sure`] of the spent set, and never by what a clock says at one time.

@@ -54,7 +54,7 @@ impl MintError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         self.problem().fault()
     }
@@ -99,7 +99,7 @@ impl Issuer {
             request: digest,
             response: response.clone(),
         };
-        // What is released is what the book holds, whoever was first.
+        // Release what the book holds, whichever request was first.
         match self.mints.record(record)? {
             MintOutcome::Fresh => Ok(sealed(response)),
             MintOutcome::Known(known) => answer(*known),

@@ -16,7 +16,7 @@ use body::Body;
 use header::Header;
 use key::Kind;
 
-/// What a notice was good for. The sender is to be told of success in all three cases, or he sends it again.
+/// What a notice was good for. Answer success in all three cases, or the sender sends it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoticeOutcome {
@@ -65,8 +65,8 @@ pub enum NoticeError {
     /// The amount of a final payment is missing or zero.
     #[error("the notice names no amount")]
     Amount,
-    /// The payment was recorded with another amount, which stays. Somebody has to look into it: two of the sender's
-    /// payments have one name, or one has two amounts.
+    /// The payment was recorded with another amount, which stays. Look into it: two of the sender's payments have one
+    /// name, or one has two amounts.
     #[error("the notice names {noticed} micro-credits for a payment of {recorded}")]
     Conflict {
         /// The amount that is recorded.
@@ -74,13 +74,13 @@ pub enum NoticeError {
         /// The amount of this notice.
         noticed: Credits,
     },
-    /// The book failed. The payment may be recorded or not; the sender has to send the notice again.
+    /// The book failed. The payment may be recorded or not; the sender must send the notice again.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl NoticeError {
-    /// Who is at fault: the sender of the notice is the caller here. What is the operator's is worth sending again.
+    /// The party at fault: the sender of the notice is the caller here. What is the operator's is worth sending again.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Store(_) => Fault::Operator,
@@ -89,7 +89,7 @@ impl NoticeError {
     }
 }
 
-/// A [`PaymentSource`] that learns of payments by signed notices ("webhooks") of whoever is paid.
+/// A [`PaymentSource`] that learns of payments by signed notices ("webhooks") from the payment provider.
 ///
 /// A notice is a body and a signature header, `t=<seconds>,k=<key id>,v1=<hex>`: when it was signed, with which key, and the
 /// signature over `<t>.<body>`, byte by byte as sent, by HMAC-SHA256 or Ed25519. The three parts come in any order, each
@@ -104,7 +104,7 @@ impl NoticeError {
 /// | `amount` | micro-credits, 1 to 2^64 - 1, an integer below 2^53 or a string of digits without leading zeros |
 /// | `final` | whether the payment can no longer be called back. Only then it counts |
 ///
-/// Whoever knows the id or the reference of a payment that is not yet minted can mint it. So both have to be unguessable: an
+/// The id or the reference of a payment that is not yet minted is enough to mint it. So both must be unguessable: an
 /// order number is not, however long; let the reference have 128 random bits.
 ///
 /// A payment is recorded once. The same notice again, at any time, is answered [`NoticeOutcome::Known`]; the bound on a

@@ -19,10 +19,10 @@ pub struct ScheduleParts {
     /// How much longer its notes are accepted: longer than a session, at most twice `issue`. In this time wallets roll over.
     pub beyond: u32,
     /// How long before it issues an epoch is in the directory, at least 1. In this time callers and gateways fetch the
-    /// directory and build keys, and in this time the schedule has to be asked at least once.
+    /// directory and build keys, and in this time the schedule must be asked at least once.
     pub ahead: u32,
-    /// How long an epoch stays in the directory after its notes are no longer accepted, so that evidence that names it can be
-    /// checked by whoever has only the newest directory.
+    /// How long an epoch stays in the directory after its notes are no longer accepted, so that the newest directory
+    /// alone is enough to check evidence that names it.
     pub keep: u32,
 }
 
@@ -43,8 +43,8 @@ pub enum ScheduleError {
     /// More epochs would be in the directory than it takes. Make `keep` or `ahead` shorter, or `issue` longer.
     #[error("the schedule keeps more than {} epochs in the directory", Schedule::MAX_EPOCHS)]
     Keep,
-    /// The directory is full of epochs that another schedule has to keep longer. Nothing was left out for room: make `keep`
-    /// shorter, or wait until this epoch may leave.
+    /// The directory is full of epochs that another schedule must keep longer. Nothing was left out for room: make
+    /// `keep` shorter, or wait until this epoch may leave.
     #[error("the directory is full until epoch {0} may leave it")]
     Full(EpochNumber),
     /// The directory was not made by a schedule: this epoch ends too early for any other to follow it. Wait until it may
@@ -172,7 +172,7 @@ impl Schedule {
     }
 }
 
-/// What is due: an epoch to be added, for which the key is to be made, and entries that leave.
+/// What is due: an epoch to add, for which to make the key, and entries that leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     known: Directory,

@@ -47,7 +47,7 @@ impl SettleError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         self.problem().fault()
     }

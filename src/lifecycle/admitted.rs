@@ -82,8 +82,8 @@ impl AdmittedSpend {
         Self { cap: Credits::ZERO, ..self }
     }
 
-    /// Takes over a record that another process left open and whose lease has run out: it was verified and admitted by one
-    /// who shares the set. It is settled at what was metered, and 0 if nothing was.
+    /// Takes over a record that another process left open and whose lease has run out: a process that shares the set
+    /// verified and admitted it. It is settled at what was metered, and 0 if nothing was.
     ///
     /// # Errors
     /// [`StoreError`], among them [`StoreError::NotOwner`] while the lease runs.
@@ -124,8 +124,8 @@ impl AdmittedSpend {
         self.metered
     }
 
-    /// What it is settled at when whoever worked on it is gone: what was metered, rounded up to the quantum as a price is, and
-    /// down where the [`cap`](Self::cap) does not reach that far.
+    /// What it is settled at when the process that worked on it is gone: what was metered, rounded up to the quantum as
+    /// a price is, and down where the [`cap`](Self::cap) does not reach that far.
     pub fn lapsed_cost(&self, quantum: Credits) -> Credits {
         let metered = self.metered.min(self.cap);
         let over = metered.micro().checked_rem(quantum.micro()).unwrap_or(0);

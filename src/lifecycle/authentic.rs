@@ -1,4 +1,4 @@
-//! A spend that came from whoever holds its session key.
+//! A spend that came from the holder of its session key.
 
 use halometer_circuits::proof::VerifyingKey;
 

@@ -8,8 +8,8 @@ use super::bound::BoundSpend;
 use super::verified::{VerifiedSpend, VerifyError};
 use crate::protocol::{DecodeError, Directory, EpochNumber, Spend};
 
-/// Two spends of one note in two contexts, and the account that they name. Anyone who has the issuer's directory can check
-/// it, offline; an honest wallet never makes two such spends, and nobody else can make one of its.
+/// Two spends of one note in two contexts, and the account that they name. The issuer's directory is enough to check
+/// it, offline. An honest wallet never makes two such spends, and nobody else can make one in its name.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     first: Spend,
@@ -86,7 +86,7 @@ impl Evidence {
     }
 
     /// Both spends, one after the other: 7,948 bytes, and 64 more for each that is half a transfer. What they prove is not in the
-    /// bytes: whoever reads them verifies them.
+    /// bytes: the reader must verify them.
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.first.to_bytes(), self.second.to_bytes()].concat()
     }

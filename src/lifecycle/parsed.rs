@@ -43,7 +43,7 @@ impl ParseError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         self.problem().fault()
     }
@@ -70,13 +70,13 @@ impl ParsedSpend {
         Ok(Self { bound: BoundSpend::new(spend, directory)?, authorisation })
     }
 
-    /// A spend whose session signature was checked by the gateway that it is for, which says so under its own key. Whoever calls
-    /// this has verified that signature, and that it is by the gateway which the spend names.
+    /// A spend whose session signature was checked by the gateway that it is for, which says so under its own key. The
+    /// caller of this must have verified that signature, and that it is by the gateway which the spend names.
     ///
-    /// Why that is enough: a session signature keeps those who have only seen a spend from using it for a request of their own.
-    /// They could do so at one place only, the gateway whose id is in `x` and so in the proof, and that gateway decides there
-    /// anyway what it serves. For any other gateway the spend is not, whatever that one vouches for. The proof is verified by
-    /// the issuer, as ever.
+    /// Why that is enough: a session signature keeps onlookers that have only seen a spend from using it for a request
+    /// of their own. They could do so at one place only, the gateway whose id is in `x` and so in the proof, and that
+    /// gateway decides there anyway what it serves. For any other gateway the spend is not, whatever that one vouches
+    /// for. The proof is verified by the issuer, as ever.
     pub(crate) fn vouched(spend: Spend, directory: &Directory) -> Result<AuthenticSpend, ParseError> {
         Ok(AuthenticSpend::new(BoundSpend::new(spend, directory)?))
     }

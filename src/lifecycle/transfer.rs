@@ -14,7 +14,7 @@ use crate::store::{PairInsertion, Record, RecordKey, RecordState, SpentSet, Stor
 #[derive(Debug)]
 pub struct ParsedTransfer([ParsedSpend; 2]);
 
-/// A transfer that came from whoever holds both session keys. It holds the leave that was taken for its proofs, as an
+/// A transfer that came from the holder of both session keys. It holds the leave that was taken for its proofs, as an
 /// [`AuthenticSpend`] does.
 #[derive(Debug)]
 pub struct AuthenticTransfer {
@@ -28,7 +28,7 @@ pub struct AuthenticTransfer {
 pub enum ScreenedTransfer {
     /// The set holds some of it: this is its answer, and no proof is looked at.
     Known(Transferred),
-    /// The set holds nothing of it, or another spend of one of its notes: its proofs are to be verified.
+    /// The set holds nothing of it, or another spend of one of its notes: verify its proofs.
     Unknown(AuthenticTransfer),
 }
 
@@ -46,7 +46,7 @@ pub enum CheckedTransfer {
 #[derive(Debug)]
 pub struct VerifiedTransfer([VerifiedSpend; 2]);
 
-/// What became of a transfer that was to be stored.
+/// What became of a transfer on its way into the set.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Transferred {

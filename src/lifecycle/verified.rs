@@ -34,7 +34,7 @@ impl VerifyError {
         }
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Proof(_) => Fault::Caller,

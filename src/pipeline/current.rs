@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Something that is exchanged whole. Whoever took it keeps what he took to the end.
+/// Something that is exchanged whole. A user keeps the version it took to the end.
 #[derive(Debug)]
 pub(crate) struct Current<T>(RwLock<Arc<T>>);
 

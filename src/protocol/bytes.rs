@@ -65,7 +65,7 @@ macro_rules! printed {
 
 printed!(Digest, IssuerId, GatewayId, OwnerId, DeviceId);
 
-/// Not which: until it is minted, whoever reads it in a log can mint it. `Display` is for the payer.
+/// Not which: until it is minted, any reader of a log could mint it. `Display` is for the payer.
 impl fmt::Debug for PaymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PaymentId(..)")
@@ -86,8 +86,8 @@ byte_string! {
     GatewayId, 16
 }
 byte_string! {
-    /// Names a payment at the issuer. Whoever knows the id of a payment that is not yet minted can mint it, so that it must
-    /// not be guessable.
+    /// Names a payment at the issuer. The id of a payment that is not yet minted is enough to mint it, so it must not
+    /// be guessable.
     PaymentId, 32
 }
 byte_string! {

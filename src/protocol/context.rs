@@ -138,7 +138,7 @@ impl core::fmt::Debug for Context {
 
 impl Context {
     /// `x`: the hash of all of it, fixed-width parts one after the other. None in the one case in 2^255 in which it is
-    /// zero; whoever makes a spend then makes another, whoever is sent one refuses it.
+    /// zero; a wallet then makes another spend, and a recipient refuses this one.
     ///
     /// | bytes | part |
     /// | --- | --- |

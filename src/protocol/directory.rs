@@ -61,7 +61,7 @@ pub struct Directory {
 /// that have such a directory can go on from it; none may follow another.
 const DIRECTORY_VERSION: u8 = 2;
 
-/// Why a directory is refused. Its issuer is at fault, or whoever delivered it.
+/// Why a directory is refused. Its issuer is at fault, or its deliverer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirectoryError {
@@ -101,8 +101,9 @@ pub enum DirectoryError {
     /// It is older than the one that is known.
     #[error("the directory is older than the one that is known")]
     Stale,
-    /// It is not the directory of this window: it was published too long ago, or is to be published later. An issuer that shows it to
-    /// one caller might show others another one. Ask again; if this stays, the issuer does not publish in time, or a clock is wrong.
+    /// It is not the directory of this window: it was published too long ago, or its time is yet to come. An issuer
+    /// that shows it to one caller might show others another one. Ask again; if this stays, the issuer does not publish
+    /// in time, or a clock is wrong.
     #[error(
         "the directory was published at {published} s since 1970, which is not the window of {now}; check the clock, or ask again"
     )]

@@ -106,8 +106,8 @@ public_key! {
     MintKey
 }
 public_key! {
-    /// The public half of a one-time session key. It is part of the context, so that a spend can be used by whoever holds
-    /// the session key and by nobody who only saw the spend.
+    /// The public half of a one-time session key. It is part of the context, so that a spend can be used by the holder
+    /// of the session key, and not by an onlooker that only saw the spend.
     SessionPublicKey
 }
 secret_key! {
@@ -135,7 +135,7 @@ impl RootKey {
 }
 
 impl RootSigningKey {
-    /// The key that signs mints, derived from this one: who has it learns nothing of this one.
+    /// The key that signs mints, derived from this one: its holder learns nothing of this one.
     pub(super) fn mint_key(&self) -> MintSigningKey {
         let secret = Zeroizing::new(self.to_bytes());
         let hash = Params::new().hash_length(32).key(&secret[..]).personal(b"halometer1-mintk").hash(b"");

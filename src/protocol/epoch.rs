@@ -63,8 +63,8 @@ impl Epoch {
         })
     }
 
-    /// Whether its key may have signed something between two instants, by the clock of whoever asks: its issue window meets that
-    /// time, [`CLOCK_TOLERANCE`] included on either side.
+    /// Whether its key may have signed something between two instants, by the clock of the party that asks: its issue
+    /// window meets that time, [`CLOCK_TOLERANCE`] included on either side.
     pub fn may_have_signed(&self, from: Timestamp, until: Timestamp) -> bool {
         self.issue.from <= until.after(CLOCK_TOLERANCE) && from.before(CLOCK_TOLERANCE) < self.issue.until
     }

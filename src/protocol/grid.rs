@@ -16,8 +16,8 @@ impl Grid {
     /// For so many seconds after a boundary gateways still accept the not-after of before it.
     pub const GRACE: u64 = 300;
     /// So many seconds after a boundary callers still use the not-after of before it. A caller whose clock is a little ahead
-    /// would else send what the gateway does not take yet, and his note would be pinned to it. Below [`GRACE`](Self::GRACE) by
-    /// far, so that a clock that is behind, and the way, do no harm either.
+    /// would else send what the gateway does not take yet, and its note would be pinned to it. Below
+    /// [`GRACE`](Self::GRACE) by far, so that a clock that is behind, and the way, do no harm either.
     pub const LAG: u64 = 30;
     /// The shortest step, seconds.
     pub const MIN_STEP: u32 = 2 * Self::GRACE as u32;
@@ -54,8 +54,8 @@ impl Grid {
         Timestamp::from_seconds(now.seconds() / step * step)
     }
 
-    /// For so long a directory is the newest at most, seconds: then the issuer publishes it again, changed or not, so that a caller who
-    /// takes a directory that is new to it can tell that it is the one of this window.
+    /// For so long a directory is the newest at most, seconds: then the issuer publishes it again, changed or not, so
+    /// that a caller that takes a directory that is new to it can tell that it is the one of this window.
     pub fn lifetime(&self) -> u64 {
         u64::from(self.publication.max(Self::MIN_STEP))
     }

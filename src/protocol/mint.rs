@@ -18,11 +18,12 @@ pub const LANES: usize = 8;
 pub struct MintLane {
     /// `rho` of the lane's first note.
     pub note: NoteSecret,
-    /// What the note is to be worth; may be nothing.
+    /// What the note will be worth; may be nothing.
     pub amount: Credits,
 }
 
-/// A payer's request: his account id, and for each lane a `rho` and an amount. The amounts add up to the payment.
+/// A payer's request: the payer's account id, and for each lane a `rho` and an amount. The amounts add up to the
+/// payment.
 pub struct MintRequest {
     /// The payment that is minted.
     pub payment: PaymentId,

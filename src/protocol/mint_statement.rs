@@ -152,7 +152,7 @@ impl core::fmt::Debug for MintStatement {
     }
 }
 
-/// Why a statement of a mint shows nothing. Whoever shows it is at fault.
+/// Why a statement of a mint shows nothing. The party that shows it is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MintStatementError {

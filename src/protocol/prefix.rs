@@ -48,10 +48,10 @@ impl Prefix {
     /// with which [`CROWD`](Self::CROWD) of those still to come begin like it. But never so few that the bucket is longer than
     /// [`MAX_BUCKET`](Self::MAX_BUCKET), which nobody answers with.
     ///
-    /// Why those to come, and not those that are spent: whoever answers learns the prefix of a note that will be spent, and looks for
-    /// it in later spends. The spent ones are no crowd for it. Why not a fixed number of bits: two bytes of a partition with a few
-    /// thousand spends to come would name one of them. Whoever answers also says how many are spent, and may say too much: hence the
-    /// upper bound, which holds whatever is said.
+    /// Why those to come, and not those that are spent: the answering party learns the prefix of a note that will be
+    /// spent, and may look for it in later spends. The spent ones are no crowd for it. Why not a fixed number of bits:
+    /// two bytes of a partition with a few thousand spends to come would name one of them. The answering party also
+    /// says how many are spent, and may say too many: hence the upper bound, which holds whatever is said.
     pub const fn bits_for(spent: u64, to_come: u64) -> u8 {
         let mut bits = 0;
         while bits < Self::MAX_TOLD && (to_come >> (bits + 1) >= Self::CROWD || spent >> bits > Self::MAX_BUCKET) {

@@ -84,7 +84,7 @@ impl Problem {
         Self::ALL.into_iter().find(|problem| problem.as_str() == name)
     }
 
-    /// Who is at fault.
+    /// The party at fault.
     pub const fn fault(self) -> Fault {
         match self {
             Self::InProgress | Self::Busy | Self::CapReached | Self::Unpaid => Fault::Nobody,
@@ -100,13 +100,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Who is at fault.
+/// The party at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Whoever sent the request.
+    /// The sender of the request.
     Caller,
-    /// Whoever runs the gateway or the issuer.
+    /// The operator of the gateway or the issuer.
     Operator,
     /// Nobody: it is a state, and passes.
     Nobody,

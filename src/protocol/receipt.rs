@@ -26,7 +26,7 @@ pub struct ReceiptSubject {
 /// A gateway's receipt: its signature over the spend, the request, what was metered and what that cost (protocol, section 5,
 /// "Receipt"). With the tariff, which `x` binds, it is the caller's evidence of an overcharge.
 ///
-/// Whoever is shown the message that is signed, and not the salt, learns nothing of the request.
+/// The signed message without the salt reveals nothing of the request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Receipt {
     salt: [u8; Self::SALT],
@@ -45,11 +45,11 @@ impl core::fmt::Debug for Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// The usage has more than [`Receipt::MAX_ITEMS`] items, one of them twice, or one whose name no tariff can have. Whoever
-    /// meters is at fault.
+    /// The usage has more than [`Receipt::MAX_ITEMS`] items, one of them twice, or one whose name no tariff can have.
+    /// The metering gateway is at fault.
     #[error("the usage is not well-formed")]
     Usage,
-    /// It is not this gateway's receipt for this spend and request. Whoever shows it is at fault.
+    /// It is not this gateway's receipt for this spend and request. The party that shows it is at fault.
     #[error("the receipt is not this gateway's for this spend and request")]
     Signature,
 }

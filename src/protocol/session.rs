@@ -52,8 +52,8 @@ impl Action {
     }
 }
 
-/// SHA-256 of a request's body, as in the HTTP field `Content-Digest`. The session signature covers it; whoever reads the
-/// body compares.
+/// SHA-256 of a request's body, as in the HTTP field `Content-Digest`. The session signature covers it; the reader of
+/// the body compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentDigest([u8; 32]);
 
@@ -383,8 +383,8 @@ impl Following {
         Self { epoch, nullifier, context, session: key.public_key(), authorisation }
     }
 
-    /// Whether it is signed, for this request, by the session key that it names. Whether that is the spend's is for whoever knows
-    /// the spend to say.
+    /// Whether it is signed, for this request, by the session key that it names. Whether that is the spend's, only a
+    /// party that knows the spend can say.
     pub fn verify(&self, request: &Request<'_>) -> bool {
         self.authorisation.verify(&self.session, &self.nullifier, &self.context, request)
     }

@@ -15,8 +15,8 @@ pub struct SpendKey {
     pub context: ContextHash,
 }
 
-/// Without nullifier and context: what is printed ends up in logs, and a log of nullifiers is a log of calls by caller for
-/// whoever learns an account secret.
+/// Without nullifier and context: what is printed ends up in logs, and a log of nullifiers is a log of calls by caller
+/// once an account secret leaks.
 impl core::fmt::Debug for SpendKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SpendKey").field("epoch", &self.epoch).finish_non_exhaustive()

@@ -11,7 +11,7 @@ use super::ed25519::SessionPublicKey;
 /// tags: with 256 bits 2^128. While a record has its evidence, `x` itself is compared as well
 /// ([`Record::is_of`](crate::store::Record::is_of)). `x` and session key cannot be read from a tag.
 ///
-/// Compared in constant time: it is what a stranger would have to guess to be told of a spend.
+/// Compared in constant time: a stranger must guess it to learn of a spend.
 #[derive(Clone, Copy, Hash)]
 pub struct SpendTag([u8; Self::LENGTH]);
 

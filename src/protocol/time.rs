@@ -1,4 +1,4 @@
-//! Instants and windows. The library reads no clock: whoever calls says what time it is.
+//! Instants and windows. The library reads no clock: the caller says what time it is.
 
 use super::codec::{DecodeError, Reader};
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::file::read_bounded;
 
-/// What Argon2id costs whoever derives a key from a passphrase, the honest and those who guess.
+/// What Argon2id costs to derive a key from a passphrase, for the owner and for a guesser alike.
 ///
 /// In range: 8 KiB to 1 GiB of memory, and 8 KiB at least for each lane; 1 to 64 passes; 1 to 16 lanes; memory times
 /// passes at most 4 GiB.
@@ -103,7 +103,7 @@ impl Lock {
     pub(super) const KEY: u8 = 2;
 
     /// A passphrase, at the default [`Cost`]. It is taken byte by byte: no normalisation, no trimming. What can be guessed can
-    /// be opened: whoever has the file tries some hundred passphrases a second on one machine.
+    /// be opened: a thief of the file can try some hundred passphrases a second on one machine.
     ///
     /// # Errors
     /// [`LockError::EmptyPassphrase`].
@@ -134,7 +134,7 @@ impl Lock {
         Ok(Self(Kind::Key(Zeroizing::new(*key))))
     }
 
-    /// The key in a file of exactly 32 bytes. Who else may read the file is its owner's business.
+    /// The key in a file of exactly 32 bytes. Its owner must see to the file's permissions.
     ///
     /// # Errors
     /// [`LockError`].

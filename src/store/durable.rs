@@ -8,7 +8,7 @@
 //!
 //! One thread makes all changes. What arrives while it writes a commit is the next commit, so that a lone change waits for one
 //! fsync and a crowd shares one. An answer leaves after its commit, and is seen by readers no sooner. An error in writing ends
-//! the store: what is on disk is then not known, nothing is served any more, and it has to be opened again.
+//! the store: what is on disk is then not known, nothing is served any more, and it must be opened again.
 //!
 //! Evidence is sealed under a key for each span of time (a *bucket*) and erased by forgetting the key; the records themselves
 //! are not touched for it.
@@ -132,7 +132,7 @@ impl StoreOptions {
     }
 }
 
-/// Why a store is not opened. Its operator has to act; nothing was changed.
+/// Why a store is not opened. Its operator must act; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -147,7 +147,7 @@ pub enum OpenError {
     #[error("another process has the store at {0} open")]
     Locked(PathBuf),
     /// The store falls short of its mark: it was set back to an earlier state, or lost its last commits. Notes that were spent
-    /// since could be spent again. The gateway has to take a new id, and the epochs concerned are to be retired.
+    /// since could be spent again. The gateway must take a new id, and the issuer must retire the epochs concerned.
     #[error("the store was set back: it is at commit {found}, and had come to {expected}")]
     SetBack {
         /// Where it is.

@@ -15,7 +15,7 @@ pub struct MemoryPaymentBook {
 
 impl core::fmt::Debug for MemoryPaymentBook {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        // Whoever reads the id of a payment that is not yet minted can mint it.
+        // The id of a payment that is not yet minted is enough to mint it.
         f.debug_struct("MemoryPaymentBook").finish_non_exhaustive()
     }
 }

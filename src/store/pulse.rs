@@ -26,7 +26,7 @@ pub enum Look {
         /// How long ago this process looked last, by a clock that cannot be set, seconds; 0 the first time.
         passed: u64,
     },
-    /// At the same, by an operator who says that it is right, however far it is from what was seen before.
+    /// At the same, by an operator that says it is right, however far it is from what was seen before.
     Accepted(Timestamp),
     /// At a clock that is right for certain: a second source, such as the clock of a database, has confirmed it.
     Confirmed(Timestamp),
@@ -76,7 +76,7 @@ impl Pulse {
     pub const CATCHING_UP: u64 = 4;
     /// A set with records that does not remember any time yet is sure of so much less than the clock says, seconds.
     const UNKNOWN: u64 = 30 * 86_400;
-    /// As long as a look may be after the one before it, seconds: whoever looks less often is sure of less.
+    /// As long as a look may be after the one before it, seconds: a process that looks less often is less sure.
     const LONGEST: u64 = 3_600;
 
     /// Times that are known to be so: one that was confirmed.

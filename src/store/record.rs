@@ -22,7 +22,7 @@ impl core::fmt::Debug for RecordKey {
     }
 }
 
-/// Who may settle an open record, and until when nobody else may.
+/// The party that may settle an open record, and until when no other may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The owner.

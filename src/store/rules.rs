@@ -29,7 +29,7 @@ pub(super) fn new_record(record: &Record) -> Result<Credits, StoreError> {
     }
 }
 
-/// Whether a record that is found is of the same spend as one that is to be inserted.
+/// Whether a record that is found is of the same spend as one on its way in.
 pub(super) fn same(found: &Record, record: &Record) -> bool {
     let evidence = record.evidence.as_ref();
     evidence.map_or(found.key == record.key, |evidence| found.is_of(&record.key, &evidence.context))

@@ -200,7 +200,7 @@ pub enum StoreError {
     /// There is a partition for the epoch already, or was one.
     #[error("the partition of epoch {0} exists or existed")]
     PartitionExists(EpochNumber),
-    /// The partition is open and has to be closed first.
+    /// The partition is open; close it first.
     #[error("the partition of epoch {0} is still open")]
     PartitionOpen(EpochNumber),
     /// The partition takes no more records.

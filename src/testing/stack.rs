@@ -217,7 +217,7 @@ impl Stack {
         Ok(self.market.pay(amount)?)
     }
 
-    /// A caller who has paid, with the smallest charge.
+    /// A caller that has paid, with the smallest charge.
     ///
     /// # Errors
     /// [`StackError::Market`].

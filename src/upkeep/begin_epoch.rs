@@ -3,7 +3,7 @@
 use crate::protocol::{Directory, EpochNumber, Fault};
 use crate::store::{PartitionPhase, SpentSet, StoreError};
 
-/// Why the partition of an epoch was not created. Whoever runs the issuer is at fault.
+/// Why the partition of an epoch was not created. The issuer's operator is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BeginEpochError {
@@ -22,7 +22,7 @@ pub enum BeginEpochError {
 }
 
 impl BeginEpochError {
-    /// Who is at fault: never a caller.
+    /// The party at fault: never a caller.
     pub fn fault(&self) -> Fault {
         Fault::Operator
     }
@@ -32,10 +32,10 @@ impl BeginEpochError {
 /// [`Issuer::publish`](crate::issuer::Issuer::publish). `known` is the newest directory that was ever published.
 ///
 /// Why then: until the directory names the epoch nobody has its key, nothing is signed by it, and so none of its notes can be
-/// spent; an empty partition is then the truth. From then on it may be a lie, as lost data looks the same as none. So the set has
-/// to have the partition before the directory has the epoch, and after that none is created, by whatever need. For the same
-/// reason a number below one that is published is refused: its epoch may have come and gone. A crash between the two leaves a
-/// partition that nobody uses, and doing it again finds it.
+/// spent; an empty partition is then the truth. From then on it may be a lie, as lost data looks the same as none. So
+/// the set must have the partition before the directory has the epoch, and after that none is created, by whatever
+/// need. For the same reason a number below one that is published is refused: its epoch may have come and gone. A crash
+/// between the two leaves a partition that nobody uses, and doing it again finds it.
 ///
 /// # Errors
 /// [`BeginEpochError`].

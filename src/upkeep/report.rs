@@ -1,4 +1,4 @@
-//! What a tick did, and what somebody has to look at.
+//! What a tick did, and what the operator must look at.
 
 use crate::issuer::SettleError;
 use crate::protocol::{EpochNumber, Fault, Timestamp};
@@ -18,7 +18,7 @@ pub struct UpkeepReport {
     pub retired: Vec<EpochNumber>,
     /// Partitions that should be retired by now, and why they are not.
     pub standing: Vec<(EpochNumber, Standing)>,
-    /// What is to be told to the operator.
+    /// What the operator must learn.
     pub warnings: Vec<Warning>,
     /// What failed. The next tick tries again.
     pub failures: Vec<UpkeepFailure>,
@@ -52,7 +52,7 @@ impl core::fmt::Display for Standing {
 #[non_exhaustive]
 pub enum Warning {
     /// An epoch that can be spent, now or later, has no partition: its spends are refused. Unless it was never created, data is
-    /// lost, and the epoch has to be retired (protocol, section 5).
+    /// lost, and the issuer must retire the epoch (protocol, section 5).
     PartitionMissing(EpochNumber),
     /// An epoch that can be spent, now or later, has a partition that is closing or retired: a clock was ahead.
     PartitionClosed(EpochNumber),
@@ -98,7 +98,7 @@ pub struct UpkeepFailure {
 }
 
 impl UpkeepFailure {
-    /// Who is at fault: never a caller.
+    /// The party at fault: never a caller.
     pub fn fault(&self) -> Fault {
         Fault::Operator
     }

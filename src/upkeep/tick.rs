@@ -21,8 +21,8 @@ pub struct UpkeepParts {
     pub owner: OwnerId,
     /// The longest lease of any process that shares the set, seconds; also that of what is taken over.
     pub lease_seconds: u32,
-    /// How much longer than has to be a closed partition stays, seconds: in this time callers that were away still fetch what
-    /// their last spends of the epoch left them.
+    /// How much longer than it must a closed partition stays, seconds: in this time callers that were away still fetch
+    /// what their last spends of the epoch left them.
     pub extra_grace_seconds: u32,
     /// How many lapsed records of each partition one tick takes on at most.
     pub records_per_partition: usize,
@@ -74,7 +74,7 @@ pub enum UpkeepError {
 }
 
 impl UpkeepError {
-    /// Who is at fault: never a caller.
+    /// The party at fault: never a caller.
     pub fn fault(&self) -> Fault {
         Fault::Operator
     }
@@ -204,7 +204,7 @@ impl Upkeep {
         now: Timestamp,
     ) -> Result<bool, SettleError> {
         match set.find(key.epoch, &key.nullifier)?.map(|record| record.state) {
-            // Whoever is dead holds no lease.
+            // A dead process holds no lease.
             Some(RecordState::Open { lease, .. }) if is_dead(&lease.owner) => {
                 self.settle_from(set, issuer, key, Timestamp::MAX, now)
             }

@@ -18,7 +18,7 @@ pub struct Accepted {
     pub refund: Credits,
 }
 
-/// Why a settlement was refused. Whoever sent it is at fault; the lane goes on waiting, and the credit stays in it.
+/// Why a settlement was refused. Its sender is at fault; the lane goes on waiting, and the credit stays in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptError {
@@ -73,7 +73,8 @@ impl<J: Journal> Wallet<J> {
         Ok(accepted)
     }
 
-    /// [`check_settlement`](Self::check_settlement); what is signed under a wrong epoch is kept as a dispute, whoever asks.
+    /// [`check_settlement`](Self::check_settlement); what is signed under a wrong epoch is kept as a dispute, by
+    /// whichever way it came.
     pub(super) fn check_or_dispute(
         &mut self,
         key: &SpendKey,

@@ -166,7 +166,8 @@ impl<J: Journal> Wallet<J> {
     }
 
     /// The bytes of a [`Cancellation`] of a spend that was sent: the way out for one that no gateway admits, and for a call that
-    /// is to stop. Its answer is a settlement, which [`accept`](Self::accept) takes. `request` is the request that will carry it.
+    /// must stop. Its answer is a settlement, which [`accept`](Self::accept) takes. `request` is the request that will
+    /// carry it.
     ///
     /// # Errors
     /// [`NotInFlight`].

@@ -9,8 +9,8 @@ use crate::protocol::{
 };
 
 /// What a wallet has against a gateway or an issuer, with what shows it (protocol, section 5). It names no account and holds no
-/// secret; but it holds a nullifier, by which the gateway knows the call again, so that it is shown to nobody who may not know
-/// of that one call.
+/// secret; but it holds a nullifier, by which the gateway knows the call again, so show it only to parties that may
+/// know of that one call.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Dispute {
     /// What is claimed.
@@ -49,8 +49,8 @@ pub enum DisputeKind {
     /// The receipt's cost is above what the tariff says for its usage. The gateway's signature shows it.
     Overcharged,
     /// The receipt's cost is not what was settled. The gateway's signature shows the one; the issuer's shows what came back, but not
-    /// of which spend: a settlement signs a change note, and who makes two spends with one change note gets two of them.
-    /// Whoever judges asks the issuer what the spend was settled at.
+    /// of which spend: a settlement signs a change note, and a caller that makes two spends with one change note gets
+    /// two of them. A judge asks the issuer what the spend was settled at.
     Contradicted,
     /// Two directories of the issuer's contradict each other. Its signatures show it.
     TwoDirectories,
@@ -58,12 +58,12 @@ pub enum DisputeKind {
     /// mark the caller at each step, or void the credit. The issuer's signature is genuine; when it was made only the wallet's word
     /// says, and the issuer's books: both settlement and mint are write-once.
     WrongEpoch,
-    /// What was given as the settlement is none. Nothing but the word of the wallet shows who gave it.
+    /// What was given as the settlement is none. Only the word of the wallet shows which party gave it.
     BadSettlement,
     /// The gateway says that the note was spent otherwise, and this wallet made one spend of it. Either a copy of the wallet runs,
     /// or the gateway lies: it can show the other spend, or not.
     Denied,
-    /// The gateway gives neither settlement nor cancel. Whoever judges can send the spend to the issuer himself.
+    /// The gateway gives neither settlement nor cancel. A judge can send the spend to the issuer itself.
     Withheld,
 }
 
@@ -111,11 +111,11 @@ pub enum DisputeError {
     Version(u32),
 }
 
-/// Why a dispute shows nothing to whoever does not believe the wallet.
+/// Why a dispute shows nothing to a judge that does not believe the wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotShown {
-    /// Its kind rests on the wallet's word. Whoever judges can ask the gateway, or have the issuer settle the spend.
+    /// Its kind rests on the wallet's word. A judge can ask the gateway, or have the issuer settle the spend.
     #[error("a dispute of this kind rests on the word of the wallet")]
     Word,
     /// Something that its kind needs is not in it.
@@ -182,8 +182,8 @@ impl Dispute {
         self.spend.as_deref() == Some(spend)
     }
 
-    /// Whether it shows what it claims, to anyone who knows the issuer's root key and believes nobody. Of the spend it does not
-    /// matter whether its proof holds: the gateway's signature is over it.
+    /// Whether it shows what it claims, to a judge that knows the issuer's root key and trusts no party. Of the spend
+    /// it does not matter whether its proof holds: the gateway's signature is over it.
     ///
     /// # Errors
     /// [`NotShown`].

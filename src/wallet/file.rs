@@ -45,8 +45,8 @@ use store::{Keep, Rows as _, Store, TABLES, travels};
 
 /// Where a wallet's file is, and where this device keeps the seats of its wallets.
 ///
-/// A seat remembers how far a file had come when it was used last. It must stay on this device: whoever copies seats with the
-/// file, as an image of a whole disk does, is warned by nothing but the questions that a wallet asks on opening.
+/// A seat remembers how far a file had come when it was used last. It must stay on this device: if seats are copied
+/// with the file, as an image of a whole disk does, only the questions that a wallet asks on opening give warning.
 #[derive(Clone, Debug)]
 pub struct WalletFile {
     path: PathBuf,
@@ -78,8 +78,9 @@ impl WalletFile {
         &self.path
     }
 
-    /// Makes a new wallet with secrets of its own, for the issuer whose root key is `pinned`, which the owner got from a place
-    /// that he trusts. The file comes into being whole, under its name, or not at all. Its file system must know hard links.
+    /// Makes a new wallet with secrets of its own, for the issuer whose root key is `pinned`, which you got from a
+    /// place that you trust. The file comes into being whole, under its name, or not at all. Its file system must know
+    /// hard links.
     ///
     /// # Errors
     /// [`WalletFileError`], most of all [`WalletFileError::Exists`].
@@ -120,8 +121,8 @@ impl WalletFile {
     }
 
     /// Opens a wallet that [was copied](WalletFileError::Copied), [rolled back](WalletFileError::RolledBack) or
-    /// [moved](WalletFileError::Moved): **whoever calls this states that no other copy of it will ever run again**. Two that run
-    /// can spend a note twice, and that reveals the account.
+    /// [moved](WalletFileError::Moved): **by calling this you state that no other copy of it will ever run again**. Two
+    /// that run can spend a note twice, and that reveals the account.
     ///
     /// Until every spend that another copy can have sent has been recorded or has expired, two grid steps and some minutes,
     /// notes of the file are not spent; then their nullifiers are asked for, as after every opening. The time is that of the
@@ -160,8 +161,8 @@ impl WalletFile {
     }
 
     /// Writes the file anew, under the same or another lock, without the room that [`FileJournal::prune`] made and without what
-    /// is left of the header under the old lock. Who has an old copy of the file can open that with the old lock, and has the
-    /// secrets of this one: a lock that others know is remedied by a new wallet.
+    /// is left of the header under the old lock. An old copy of the file still opens with the old lock, and holds the
+    /// secrets of this one. If others know a lock, move to a new wallet.
     ///
     /// # Errors
     /// [`WalletFileError`]; the file is then as it was, or, when its directory could not be synced, the new one.
@@ -236,7 +237,8 @@ impl WalletFile {
     /// The store, wherever its file came from.
     fn unlock(&self, lock: &Lock) -> Result<(Store, Header), WalletFileError> {
         let database = store::engine(self.file()?)?;
-        // What a crash left of a file that was to take this one's place. That this process has the lock makes it the one writer.
+        // What a crash left of a file meant to take this one's place. That this process has the lock makes it the one
+        // writer.
         clear_unfinished(&self.path).map_err(WalletFileError::Io)?;
         Store::open(database, lock)
     }

@@ -33,9 +33,9 @@ pub enum OpenError {
 }
 
 impl<J: Journal> Wallet<J> {
-    /// A wallet: what its journal has, which for a new one is nothing. `pinned` is the issuer's root key, which the owner got from
-    /// a place that he trusts; the directory has to be signed by it, and to be the one that the journal has or a newer one.
-    /// `device` separates the keys of devices that share a root secret: no two wallets may ever have both alike.
+    /// A wallet: what its journal has, which for a new one is nothing. `pinned` is the issuer's root key, which you got
+    /// from a place that you trust. The directory must be signed by it, and be the one that the journal has or a newer
+    /// one. `device` separates the keys of devices that share a root secret: no two wallets may ever have both alike.
     ///
     /// What was in flight is pursued: [`pursuits`](Self::pursuits). Notes from the journal are not spent before it was asked
     /// whether they are unspent still: [`questions`](Self::questions).
@@ -96,7 +96,7 @@ impl<J: Journal> Wallet<J> {
     }
 
     /// Goes over to a newer directory. Whatever gateway it came from: when its digest differs from what this wallet knows, it
-    /// has to be a newer one that leaves every epoch as it was.
+    /// must be a newer one that leaves every epoch as it was.
     ///
     /// # Errors
     /// [`OpenError::Directory`]. After [`DirectoryError::Contradiction`] the owner should make no more calls: signed by one key,
@@ -191,7 +191,7 @@ impl<J: Journal> Wallet<J> {
     }
 
     /// The spend of an entry as it was when it was pinned. Its hidden value and its place come out of its memo, which nobody
-    /// but this wallet could have sealed; nothing of an entry has to be believed.
+    /// but this wallet could have sealed; so an entry needs no trust.
     fn flight(&self, entry: &JournalEntry) -> Result<InFlight, OpenError> {
         let spend = Spend::from_bytes(&entry.spend).map_err(|_| OpenError::Damaged("a spend cannot be read"))?;
         let memo = self.root.open_memo(&self.issuer(), &spend.nullifier, &spend.memo);

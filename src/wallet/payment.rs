@@ -53,7 +53,7 @@ pub enum PaymentError {
     Journal(#[from] JournalError),
 }
 
-/// Why an answer of the issuer was refused. The issuer is at fault, or whoever stands between; the payment can be requested
+/// Why an answer of the issuer was refused. The issuer is at fault, or a party on the way; the payment can be requested
 /// again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,8 +83,8 @@ pub enum AcceptMintError {
 }
 
 impl<J: Journal> Wallet<J> {
-    /// The request that mints a payment, with a fresh account. `amounts` are what the lanes are to be worth; they add up to
-    /// what was paid. Asked again with the same amounts, it gives the same request, which may be sent again.
+    /// The request that mints a payment, with a fresh account. `amounts` are what the lanes will be worth; they add up
+    /// to what was paid. Asked again with the same amounts, it gives the same request, which may be sent again.
     ///
     /// # Errors
     /// [`PaymentError`].
@@ -214,8 +214,9 @@ impl<J: Journal> Wallet<J> {
         Err(AcceptMintError::WrongEpoch(epoch))
     }
 
-    /// The issuer's signed statement of a payment of this wallet: which account it was minted for. To be shown by a payer who is
-    /// accused of another account's double spend. None before the mint, and for one that an earlier release took: request it again.
+    /// The issuer's signed statement of a payment of this wallet: which account it was minted for. Show it if you are
+    /// accused of another account's double spend. None before the mint, and for one that an earlier release took:
+    /// request it again.
     pub fn mint_statement(&self, payment: &PaymentId) -> Option<MintStatement> {
         let known = self.payments.get(payment)?;
         let (epoch, seal) = (known.minted.as_ref()?.epoch, known.seal?);

@@ -49,7 +49,7 @@ pub enum PlanError {
     /// The lane awaits a settlement.
     #[error("lane {0} awaits a settlement")]
     InFlight(LaneId),
-    /// The lane was read from a file, and whether its note was spent meanwhile has to be asked first:
+    /// The lane was read from a file, and the first thing to ask is whether its note was spent meanwhile:
     /// [`Wallet::questions`](super::Wallet::questions).
     #[error("whether the note of lane {0} was spent by a copy of this wallet is not known yet")]
     Unchecked(LaneId),

@@ -21,7 +21,7 @@
 //! is back. Every other answer to *Asking* leads to
 //! *Cancelling*, and every other one to *Cancelling* back to *Asking*: whether an error is true or a lie, what is sent is the one
 //! spend that the note is pinned to, and sending it again costs nothing. That a spend is worked on leads to *Cancelling* too:
-//! nobody waits for the answer any more, and what a crash left open is settled by whoever asks after its lease.
+//! nobody waits for the answer any more, and a question after its lease settles what a crash left open.
 
 use rand_core::{CryptoRng, Rng};
 
@@ -62,7 +62,7 @@ pub enum Heard {
         /// Its word, which is not taken for more than it may be.
         seconds: u64,
     },
-    /// An answer that is neither: whoever gave it does not keep to the protocol. It counts as a refusal.
+    /// An answer that is neither: its sender breaks the protocol. It counts as a refusal.
     Unusable,
     /// No answer, or one of a proxy that reached nobody.
     Nothing,
@@ -201,7 +201,7 @@ impl<J: Journal> Wallet<J> {
             .collect()
     }
 
-    /// When the next pursuit is due; none when nothing is to be pursued.
+    /// When the next pursuit is due; none when there is nothing to pursue.
     pub fn next_pursuit(&self) -> Option<Timestamp> {
         self.flights().filter(|flight| !flight.pursuit.held).map(|flight| flight.pursuit.due).min()
     }
@@ -266,7 +266,7 @@ impl<J: Journal> Wallet<J> {
             (Heard::Nothing, ..) | (_, Some(Problem::Busy | Problem::StoreUnavailable), _) => {
                 pursuit.wait(now, said, rng);
             }
-            // It is worked on, for a caller who has gone: a cancel stops the work, and settles what a crash left open.
+            // It is worked on, for a caller that has gone: a cancel stops the work, and settles what a crash left open.
             (_, Some(Problem::InProgress | Problem::WrongOwner), step) => {
                 pursuit.step = step.other();
                 pursuit.wait(now, said, rng);

@@ -35,9 +35,9 @@ impl<J: Journal> Wallet<J> {
         epochs
     }
 
-    /// What is to be asked about an epoch with so many spent nullifiers: each question once, in an order that says nothing of
-    /// the lanes. To be asked over the same anonymous path as calls, each by itself and spread in time: together they would say more
-    /// than each alone. The fewer spends of the epoch are still to come, the less they tell.
+    /// What to ask about an epoch with so many spent nullifiers: each question once, in an order that says nothing of
+    /// the lanes. Ask over the same anonymous path as calls, each by itself and spread in time: together they would say
+    /// more than each alone. The fewer spends of the epoch are still to come, the less they tell.
     pub fn questions(&self, epoch: EpochNumber, spent: u64, now: Timestamp) -> Vec<Question> {
         let to_come = self.directory.epoch(epoch).map_or(0, |entry| entry.spends_to_come(spent, now));
         let bits = Prefix::bits_for(spent, to_come);
@@ -48,9 +48,9 @@ impl<J: Journal> Wallet<J> {
         questions
     }
 
-    /// Takes an answer. Lanes whose note is in it are frozen, before anything is sent of them, and told of; the other lanes that
-    /// the question covered can be used, unless the wallet is [quarantined](Self::quarantined_until): then they have to be asked
-    /// about again after it.
+    /// Takes an answer. Lanes whose note is in it are frozen, before anything is sent of them, and reported; the other
+    /// lanes that the question covered can be used, unless the wallet is [quarantined](Self::quarantined_until): then
+    /// ask about them again after it.
     ///
     /// # Errors
     /// [`JournalError`]; lanes that were frozen by then are.

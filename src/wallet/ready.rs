@@ -94,8 +94,8 @@ impl<J: Journal> Wallet<J> {
         ready.spend.gateway == *gateway && ready.spend.charge == class && self.is_current(ready, now)
     }
 
-    /// Whether it is what would be made now. A gateway takes older ones for some minutes, but to send one late in them is to risk
-    /// that it arrives after: its note would be pinned to what is refused. So an older one is thrown away.
+    /// Whether it is what would be made now. A gateway takes older ones for some minutes, but one sent late in them may
+    /// arrive after: its note would be pinned to what is refused. So an older one is thrown away.
     pub(super) fn is_current(&self, ready: &ReadySpend, now: Timestamp) -> bool {
         let (spend, directory) = (&ready.spend, &self.directory);
         directory.epoch(spend.epoch).is_some_and(|epoch| epoch.spend.contains(now))

@@ -1,4 +1,5 @@
-//! Whether a refused spend had to be refused, so that another note may be spent on the same request (protocol, section 5, "Retry").
+//! Whether a gateway was bound to refuse a refused spend, so that another note may be spent on the same request
+//! (protocol, section 5, "Retry").
 //!
 //! A gateway that sees two notes for one request knows that they are one caller's. What it says is no reason to show it a second one,
 //! and neither is that time passed while it kept the caller waiting, or that a directory came out meanwhile: all of that it can bring

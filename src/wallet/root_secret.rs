@@ -55,7 +55,7 @@ impl RootSecret {
         Self(bytes)
     }
 
-    /// The bytes, for whoever stores them encrypted.
+    /// The bytes, for storing them encrypted.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0)
     }
@@ -85,7 +85,7 @@ impl RootSecret {
         path.with_bytes(|parts| self.element(ACCOUNT, parts, AccountSecret::from_wide))
     }
 
-    /// `rho` of a note. Not from `k`: who learns `k` from a double spend learns no `rho`.
+    /// `rho` of a note. Not from `k`: a `k` learnt from a double spend reveals no `rho`.
     pub(super) fn note(&self, path: &NotePath) -> NoteSecret {
         path.with_bytes(|parts| self.element(NOTE, parts, NoteSecret::from_wide))
     }

@@ -21,17 +21,17 @@
 //! force the sum unless `x_T = x`. There are two such cases. If the accumulator is `-T`, the first equation reads `0 = 2 y_T`,
 //! and no point of Pallas has `y = 0`: the row cannot be satisfied. If it is `T`, `lambda` is free: a forgery. By induction,
 //! as long as no row was of the second kind, the accumulator of row `i` is `S + [u]G + [w]D` for `u, w` that the digits of
-//! the rows before give, and `T` is `[u']G`, `[w']D`, or in row 192 `-S + [u'']G + [w'']D`. So a prover who reaches
-//! `accumulator = T` has found an equation `[n]S = [u*]G + [w*]D` with `n` 1 or 2, hence, whoever knows `D`'s logarithm,
-//! the logarithm of `S` to the base `G`; and `S` and `G` are independent outputs of a hash to the curve. An honest prover
+//! the rows before give, and `T` is `[u']G`, `[w']D`, or in row 192 `-S + [u'']G + [w'']D`. So a prover that reaches
+//! `accumulator = T` has found an equation `[n]S = [u*]G + [w*]D` with `n` 1 or 2, hence, given `D`'s logarithm, the
+//! logarithm of `S` to the base `G`; and `S` and `G` are independent outputs of a hash to the curve. An honest prover
 //! meets an exceptional row with probability about 2^-246.
 //!
 //! # Freedoms that remain
 //!
 //! * `s` is any string of 128 two-bit digits: `s` and `s + q` and the others below 2^256 of that class all pass. `R` is the
 //!   same for all of them.
-//! * Only `R.x` enters the challenge, so `R` and `-R` pass both. Whoever has a signature with `R` would need another `s`,
-//!   that is the key, for `-R`.
+//! * Only `R.x` enters the challenge, so `R` and `-R` pass both. The holder of a signature with `R` would need another
+//!   `s`, that is the key, for `-R`.
 //! * The challenge hash may be decomposed as `h + p` where that is below 2^255: one more value of `e` at most.
 //!
 //! A note's nullifier, share and value depend on none of them: they give nobody a second nullifier.
@@ -238,7 +238,7 @@ pub(crate) fn digits(bytes: &[u8], n: usize) -> impl Iterator<Item = u64> {
 pub(crate) fn fill(trace: &mut Trace, table: &[Row], signature: &Signature) -> (Base, Base) {
     let s = Zeroizing::new(signature.s().to_repr());
     let e = Zeroizing::new(signature.e().to_le_bytes());
-    // The sum over the digits of s has to be zero where that of e starts; its own start is what makes it so.
+    // The sum over the digits of s must be zero where that of e starts; its own start is what makes it so.
     let four_n = (0..S_DIGITS).fold(Base::ONE, |power, _| power.double().double());
     let s_sum = digits(&*s, S_DIGITS).fold(Base::ZERO, |sum, digit| sum.double().double() + Base::from(digit));
     let mut z = -s_sum * four_n.invert().expect("a power of 4 is not 0");

@@ -70,7 +70,7 @@ impl NoticeKey {
         Ok(Self { id, kind: Kind::HmacSha256(Zeroizing::new(secret.to_vec())) })
     }
 
-    /// The sender's public key. He signs notices with it and nothing else.
+    /// The sender's public key. The sender signs notices with its secret half and nothing else.
     ///
     /// # Errors
     /// [`NoticeKeyError::Id`], [`NoticeKeyError::Public`].

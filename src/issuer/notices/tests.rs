@@ -25,7 +25,7 @@ fn mac(secret: &[u8], time: &str, body: &[u8]) -> String {
     to_hex(&mac.chain_update(time).chain_update(".").chain_update(body).finalize().into_bytes())
 }
 
-/// The header of an honest sender who shares the secret.
+/// The header of an honest sender that shares the secret.
 fn by_secret(body: &str, at: Timestamp) -> String {
     let time = at.seconds().to_string();
     format!("t={time},k=main,v1={}", mac(&SECRET, &time, body.as_bytes()))

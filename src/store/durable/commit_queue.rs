@@ -63,7 +63,7 @@ impl<T> CommitQueue<T> {
         state.closed = true;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
-        // Outside the lock: to drop an item wakes whoever waits for it.
+        // Outside the lock: to drop an item wakes the thread that waits for it.
         drop(waiting);
         self.arrived.notify_all();
     }

@@ -211,7 +211,7 @@ fn probe(place: &Path) -> io::Result<()> {
 
 /// Makes a transaction durable. In this order: readers know of the buckets that are begun, changes are on disk, the mark says so,
 /// keys are forgotten, readers see the rest; tables that nothing leads to are dropped last. A crash after the changes leaves
-/// the rest to whoever opens the store.
+/// the rest to the next opening of the store.
 fn desk_commit(
     mut transaction: Transaction<'_>,
     mark: &mut Mark,

@@ -61,7 +61,7 @@ const NONCE: usize = 24;
 pub(super) struct EvidenceKeys {
     path: PathBuf,
     keys: BTreeMap<(EpochNumber, BucketId), Arc<EvidenceKey>>,
-    /// Of who only looks: the file stays as it is.
+    /// For a reader that only looks: the file stays as it is.
     read_only: bool,
 }
 
@@ -83,7 +83,7 @@ impl EvidenceKeys {
         Ok(Self { read_only: false, ..Self::look(path)? })
     }
 
-    /// Reads the file, for who changes nothing.
+    /// Reads the file and changes nothing.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] for a damaged file.

@@ -123,7 +123,7 @@ impl Journals {
         if self.is_kept() { std::fs::rename(self.aside(), &self.newest) } else { Ok(()) }
     }
 
-    /// The store has all that was answered: what was torn is left beside it for whoever wants to see it.
+    /// The store has all that was answered: what was torn is left beside it for inspection.
     pub(super) fn accept(&self) -> io::Result<()> {
         if self.is_kept() && !self.torn { std::fs::remove_file(self.aside()) } else { Ok(()) }
     }

@@ -24,7 +24,7 @@ pub(super) struct State {
     pub(super) paid: u128,
     /// How long evidence is put into one bucket, seconds.
     pub(super) bucket_seconds: u64,
-    /// Whether what readers look at has to be renewed.
+    /// Whether what readers look at must be renewed.
     pub(super) republish: bool,
 }
 
@@ -91,7 +91,7 @@ pub(super) struct Transaction<'a> {
     changes: HashMap<(Place, Vec<u8>), Written>,
     /// Tables to drop once the changes are durable.
     pub(super) dropped: Vec<Table>,
-    /// Buckets whose keys are to be forgotten once the changes are durable.
+    /// Buckets whose keys must be forgotten once the changes are durable.
     pub(super) forgotten: Vec<(EpochNumber, BucketId)>,
     torn: Option<String>,
 }

@@ -18,9 +18,9 @@ use crate::sealed::{read_bounded, write_atomically};
 const CHECK: &[u8; 16] = b"halometer1-arriv";
 const CHECK_LENGTH: usize = 4;
 
-/// The code of an arrival: a public key of the device that a wallet is to move to. It is no secret, but it must be the right
-/// one: whoever made it can open what is exported to it. It is shown as 72 hexadecimal digits in groups of 8, of which the
-/// last are a check against slips of the pen.
+/// The code of an arrival: a public key of the device that a wallet will move to. It is no secret, but it must be the
+/// right one: its maker can open what is exported to it. It is shown as 72 hexadecimal digits in groups of 8, of which
+/// the last are a check against slips of the pen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ArrivalCode([u8; 32]);
 

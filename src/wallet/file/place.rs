@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::WalletFileError;
 
-/// A file beside the one that it is to become. Removed on drop, unless it took its place.
+/// A file beside the one that it will become. Removed on drop, unless it took its place.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     pub(super) path: PathBuf,

@@ -49,8 +49,8 @@ const STATE: u8 = 0xf1;
 const END: u8 = 0xff;
 
 impl WalletFile {
-    /// Makes ready for a wallet that is to be moved to this device, and gives the code to export it to. Its secret waits beside
-    /// the seats.
+    /// Makes ready for a wallet that will move to this device, and gives the code to export it to. Its secret waits
+    /// beside the seats.
     ///
     /// # Errors
     /// [`WalletFileError::Io`].
@@ -123,8 +123,8 @@ impl WalletFile {
     /// Takes over a wallet from a bundle that was exported to a code of this device: makes the file, under a lock of its own, and
     /// destroys the secret of the code, so that nothing can be imported with it again. Interrupted, it can be run again.
     ///
-    /// Whoever knows a code can make a bundle for it: take only one that you exported, and look whether the wallet is yours
-    /// before you pay into it.
+    /// Knowing a code is enough to make a bundle for it: take only one that you exported, and look whether the wallet
+    /// is yours before you pay into it.
     ///
     /// # Errors
     /// [`WalletFileError`].

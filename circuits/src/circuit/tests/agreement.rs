@@ -93,7 +93,7 @@ fn payable() -> impl Strategy<Value = (u64, u64, u64)> {
 /// A spend with one thing wrong.
 fn spend(seed: u64, values: (u64, u64, u64), wrong: Wrong) -> Honest {
     let (hidden, refund, charge) = match wrong {
-        // So that there is room for what is to be wrong.
+        // Leaves room for what the test will make wrong.
         Wrong::Overdrawn => (values.0 / 2, values.1 / 2, 0),
         Wrong::TooLarge => (values.0.max(1), u64::MAX, values.0.max(1)),
         _ => values,
@@ -163,7 +163,7 @@ proptest! {
     }
 }
 
-/// The same with the real proof system, which a cheater would run on cells that he knows are wrong.
+/// The same with the real proof system, which a cheater would run on cells known to be wrong.
 #[test]
 fn the_check_and_the_proof_system_agree() {
     for (seed, wrong) in (0..).zip(Wrong::EACH) {

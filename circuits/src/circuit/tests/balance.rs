@@ -24,7 +24,7 @@ attacks! {
     richer_note_under_a_signed_commitment by Copy("C");
 }
 
-/// One who pays one micro-credit more than there is: `v' = -1`.
+/// A prover that pays one micro-credit more than there is: `v' = -1`.
 fn overdrawn(cheater: &Cheater) -> Cheater {
     Cheater { charge: 57_000_001, change: 0, ..cheater.clone() }
 }

@@ -42,7 +42,7 @@ impl Sum {
 /// A digit of `s` or `e`; only those in 0..=3 are honest.
 pub(super) type Digits = Vec<Base>;
 
-/// How the chain is to be filled.
+/// How to fill the chain.
 pub(super) struct Chain {
     /// 128 digits of `s`, then 64 of `e`, most significant first.
     pub(super) digits: Digits,

@@ -1,5 +1,5 @@
-//! A prover who may put anything into the cells, and who is on good terms with the issuer: whatever leaf comes out, it gets
-//! signed. What is refused all the same is refused by the circuit, not by a want of signatures.
+//! A prover that may put anything into the cells, in league with the issuer: whatever leaf comes out, the issuer signs
+//! it. What is refused all the same is refused by the circuit, not for lack of a signature.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -43,7 +43,7 @@ pub(super) struct Cheater {
 }
 
 impl Cheater {
-    /// One who has not cheated yet.
+    /// A prover that has not cheated yet.
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let key = SigningKey::generate(&mut rng);

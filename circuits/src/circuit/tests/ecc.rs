@@ -199,7 +199,7 @@ fn the_chain_agrees_with_the_chip_of_halo2_gadgets() {
         for e in [u128::MAX, 1, u128::MAX / 3] {
             assert!(holds(&both(&key, &super::cheater::signature(e, &s), in_base_field(&s))), "e = {e:x}");
         }
-        // With another s the two disagree; this is to show that the comparison compares.
+        // With another s the two disagree; this shows that the comparison compares.
         assert!(!holds(&both(&key, &signature, in_base_field(&s))));
     }
 }

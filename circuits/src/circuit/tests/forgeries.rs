@@ -106,8 +106,8 @@ fn another_nonce_point(cheater: &Cheater) -> Filling {
     chase(cheater, |_, row, t, p| (row == 0).then(|| Sum::of(t, p)))
 }
 
-/// Any `s` and `e`, the `R` that follows, and its challenge hash: not `e` but with odds of 2^-128. What is left to be done is
-/// to have it pass for `e`.
+/// Any `s` and `e`, the `R` that follows, and its challenge hash: not `e` but with odds of 2^-128. What remains is to
+/// make it pass for `e`.
 struct Mismatch {
     trace: Trace,
     /// The digits of `s` and `e`.
@@ -297,7 +297,7 @@ fn first_challenge_hash_of_another_leaf(cheater: &Cheater) -> Filling {
     rich.conclude(trace)
 }
 
-/// One who has a note worth much, its cells with the chain of another note's signature, and that signature's `R.x`.
+/// A prover with a note worth much: its cells with the chain of another note's signature, and that signature's `R.x`.
 fn enrich(cheater: &Cheater, poor: &Trace) -> (Cheater, Trace, Base) {
     let much = u64::MAX / 2;
     let rich = Cheater { v: much.into(), r: Base::ZERO, change: much - cheater.charge, ..cheater.clone() };

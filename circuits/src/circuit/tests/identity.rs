@@ -135,7 +135,7 @@ fn share_of_another_slope(cheater: &Cheater) -> Filling {
     cheater.conclude(trace)
 }
 
-/// Two such shares name the account of somebody who has not cheated.
+/// Two such shares name the account of a payer that has not cheated.
 fn share_of_another_account(cheater: &Cheater) -> Filling {
     let mut trace = cheater.fill(&[]).trace;
     let (slope, k) = (trace.get((Col::P0, LINE)), other(cheater.k));

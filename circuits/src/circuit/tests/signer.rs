@@ -1,8 +1,9 @@
 //! Lies at one equation of the signature chain, each row in turn.
 //!
-//! A lie in the middle of the chain moves `R`, and with it the challenge, that is the digits that the chain is to add: few
-//! could follow up on that. The issuer can: its lies are chosen so that the accumulator stays on the curve and is a known
-//! combination of `G`, `D`, `S` and one other point, and with `d` it solves for the `s` that leads to the `R` it hashed:
+//! A lie in the middle of the chain moves `R`, and with it the challenge, that is the digits that the chain must add:
+//! few could follow up on that. The issuer can: its lies are chosen so that the accumulator stays on the curve and is a
+//! known combination of `G`, `D`, `S` and one other point, and with `d` it solves for the `s` that leads to the `R` it
+//! hashed:
 //!
 //! | lie in row `i`            | the accumulator becomes | instead of |
 //! | ------------------------- | ----------------------- | ---------- |

@@ -131,8 +131,8 @@ fn one_byte() -> [u8; 32] {
     core::array::from_fn(|i| u8::from(i == 0))
 }
 
-/// Whoever uses a note's secret again gets a note that is spent already: the nullifier is that of the first. The loss is
-/// the owner's alone.
+/// An owner that uses a note's secret again gets a note that is spent already: the nullifier is that of the first. The
+/// loss is the owner's alone.
 #[test]
 fn a_repeated_rho_makes_a_note_that_is_spent() {
     let cheater = Cheater::new(6);

@@ -261,7 +261,7 @@ proptest! {
 }
 
 /// The transcript absorbs the public inputs, so that a proof is of them and of no others, even where the polynomials are the
-/// same: `x` enters only the line, and a prover who knows `k` and `a` could otherwise move along it.
+/// same: `x` enters only the line, and a prover that knows `k` and `a` could otherwise move along it.
 #[test]
 fn the_challenges_depend_on_each_public_input() {
     let Full8 { public, proof, .. } = &*ONE;
