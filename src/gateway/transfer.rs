@@ -35,7 +35,7 @@ impl Gateway {
         }
         terms?;
         let permit = self.meters.transfers.take(request.sender(), now).ok_or(AdmitError::Quota)?;
-        Ok(ScreenedTransfer::Unknown(transfer.with_permit(permit)))
+        Ok(ScreenedTransfer::Unknown(Box::new(transfer.with_permit(permit))))
     }
 
     /// Takes the bytes of a transfer all the way to where the issuer stores it:
@@ -46,7 +46,7 @@ impl Gateway {
     pub fn transfer(&self, bytes: &[u8], request: &Request<'_>, now: Timestamp) -> Result<CheckedTransfer, AdmitError> {
         match self.screen_transfer(bytes, request, now)? {
             ScreenedTransfer::Known(known) => Ok(CheckedTransfer::Known(known)),
-            ScreenedTransfer::Unknown(transfer) => self.verify_transfer(transfer),
+            ScreenedTransfer::Unknown(transfer) => self.verify_transfer(*transfer),
         }
     }
 
@@ -55,6 +55,6 @@ impl Gateway {
     /// # Errors
     /// [`AdmitError::Verify`].
     pub fn verify_transfer(&self, transfer: AuthenticTransfer) -> Result<CheckedTransfer, AdmitError> {
-        Ok(CheckedTransfer::Verified(transfer.verify(|epoch| self.verifying_key(epoch))?))
+        Ok(CheckedTransfer::Verified(Box::new(transfer.verify(|epoch| self.verifying_key(epoch))?)))
     }
 }

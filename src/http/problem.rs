@@ -73,7 +73,7 @@ pub struct ProblemDetails {
     pub detail: Option<String>,
     /// The settlement of this very spend, base64url, if it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settlement: Option<String>,
+    pub settlement: Option<Box<str>>,
     /// The gateway's signed [receipt](crate::protocol::Receipt) for it, base64url, where the call was worked on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Box<str>>,
@@ -151,7 +151,7 @@ impl ProblemDetails {
     /// The same with the encoded settlement of this very spend.
     #[must_use]
     pub fn with_settlement(self, settlement: &[u8]) -> Self {
-        Self { settlement: Some(payment::encode(settlement)), ..self }
+        Self { settlement: Some(payment::encode(settlement).into()), ..self }
     }
 
     /// The same with the bytes of the gateway's signed receipt, if there is one.

@@ -23,7 +23,7 @@ impl Issuer {
     ) -> Result<Transferred, SettleError> {
         let transfer = match transfer {
             CheckedTransfer::Known(known) => return Ok(known),
-            CheckedTransfer::Verified(transfer) => transfer,
+            CheckedTransfer::Verified(transfer) => *transfer,
         };
         if let Some(settled) = transfer.settled(set)? {
             return Ok(Transferred::Settled(Box::new(settled)));

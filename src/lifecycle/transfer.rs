@@ -29,7 +29,7 @@ pub enum ScreenedTransfer {
     /// The set holds some of it: this is its answer, and no proof is looked at.
     Known(Transferred),
     /// The set holds nothing of it, or another spend of one of its notes: verify its proofs.
-    Unknown(AuthenticTransfer),
+    Unknown(Box<AuthenticTransfer>),
 }
 
 /// A transfer that may be carried out, or is answered already.
@@ -39,7 +39,7 @@ pub enum CheckedTransfer {
     /// The set holds some of it.
     Known(Transferred),
     /// Both of its proofs hold.
-    Verified(VerifiedTransfer),
+    Verified(Box<VerifiedTransfer>),
 }
 
 /// A transfer both of whose proofs hold.
@@ -171,7 +171,7 @@ impl ScreenedTransfer {
     pub(crate) fn without_proof(self) -> CheckedTransfer {
         match self {
             Self::Known(known) => CheckedTransfer::Known(known),
-            Self::Unknown(transfer) => CheckedTransfer::Verified(transfer.without_proof()),
+            Self::Unknown(transfer) => CheckedTransfer::Verified(Box::new(transfer.without_proof())),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::ed25519::SessionPublicKey;
 /// ([`Record::is_of`](crate::store::Record::is_of)). `x` and session key cannot be read from a tag.
 ///
 /// Compared in constant time: a stranger must guess it to learn of a spend.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 pub struct SpendTag([u8; Self::LENGTH]);
 
 impl PartialEq for SpendTag {
@@ -22,6 +22,12 @@ impl PartialEq for SpendTag {
 }
 
 impl Eq for SpendTag {}
+
+impl core::hash::Hash for SpendTag {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 /// Not printed, like what it is a digest of.
 impl core::fmt::Debug for SpendTag {

@@ -96,7 +96,7 @@ mod tests {
 
     impl TryCryptoRng for Same {}
 
-    fn stream(secret: u8, fresh: &mut (impl Rng + CryptoRng)) -> Vec<u8> {
+    fn stream(secret: u8, fresh: &mut impl CryptoRng) -> Vec<u8> {
         let mut rng = HedgedRng::new(&[secret; 64], fresh);
         let mut out = vec![0; 1_000];
         rng.fill_bytes(&mut out);

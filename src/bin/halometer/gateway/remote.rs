@@ -125,13 +125,12 @@ impl RemoteKeeper {
         let public = (identity.id, identity.key.public_key());
         let Shown { issuer, root, signed, directory } = Shown::ask(&config, public, PATIENCE).await?;
         let upstream = start::upstream(&config)?;
-        let parts =
-            RemoteLayerParts::new(identity.id, identity.key, root, signed, issuer, start::pricing(&config))
-                .with_refresh(Duration::from_secs(config.issuer.refresh_seconds.into()))
-                .with_free(start::free(&config))
-                .with_observer(Arc::clone(tally) as _)
-                .with_limits(start::limits(&config))
-                .with_call_timeout(upstream.timeout());
+        let parts = RemoteLayerParts::new(identity.id, identity.key, root, signed, issuer, start::pricing(&config))
+            .with_refresh(Duration::from_secs(config.issuer.refresh_seconds.into()))
+            .with_free(start::free(&config))
+            .with_observer(Arc::clone(tally) as _)
+            .with_limits(start::limits(&config))
+            .with_call_timeout(upstream.timeout());
         let service = GatewayService::start_remote(parts, upstream).map_err(StartError::Service)?;
         let serial = directory.parts().serial;
         Ok(Self { started: config.clone(), config, service, root, serial, priced: true, _in_use: identity.in_use })

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::config::{
-    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, Sold, StoreConfig, StoreKind,
-    VocabularyKind,
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, Sold, StoreConfig,
+    StoreKind, VocabularyKind,
 };
 use super::development::Booked;
 use super::due::{Due, DueError, due};

@@ -34,7 +34,7 @@ impl Local {
         let screened = self.run(screen).await.map_err(work_problem)??;
         let transfer = match screened.map_err(|error| self.refusal(error))? {
             ScreenedTransfer::Known(known) => return transferred(known),
-            ScreenedTransfer::Unknown(transfer) => transfer,
+            ScreenedTransfer::Unknown(transfer) => *transfer,
         };
 
         let (gateway, issuer) = (Arc::clone(&self.gateway), Arc::clone(&self.issuer));
