@@ -93,6 +93,9 @@ pub enum CallError {
     /// The request cannot be signed.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The target cannot be sent byte for byte. Nothing was spent.
+    #[error("the target must begin with `/` and hold no `#`, space or control character; percent-encode these")]
+    Target,
     /// The journal failed.
     #[error("the wallet's journal refuses: {0}")]
     Journal(#[source] JournalError),
@@ -152,7 +155,8 @@ impl CallError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::SessionOver => Fault::Nobody,
-            Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
+            Self::OutOfCredit | Self::Request(_) | Self::Target => Fault::Caller,
+            Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::OtherDirectory | Self::Settlement(_) | Self::Unlisted | Self::Unknown => {
                 Fault::Operator
@@ -182,7 +186,8 @@ impl CallError {
             | Self::NotReady
             | Self::Unlisted
             | Self::OtherDirectory
-            | Self::Request(_) => CreditState::Untouched,
+            | Self::Request(_)
+            | Self::Target => CreditState::Untouched,
             Self::Refused(details) if is_conflict(details) => CreditState::Elsewhere,
             Self::Contradiction
             | Self::Journal(_)
@@ -216,6 +221,7 @@ impl CallError {
                 "the two are compared again by themselves; if this stays, compare the directory with others of its callers"
             }
             Self::Request(_) => "call with shorter parts",
+            Self::Target => "call with a target that is percent-encoded",
             Self::Journal(_) => "look to the disk of the wallet's file, then open the wallet again",
             Self::Refused(details) if is_conflict(details) => {
                 "another copy of this wallet has spent the note, or the gateway lies: use one copy only, and look with \

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use crate::workers::{TaskPool, WorkError};
 use crate::protocol::{EpochNumber, Prefix};
 use crate::store::StoreError;
+use crate::workers::{TaskPool, WorkError};
 
 /// Most bytes that are kept: 32 MiB.
 const KEPT: usize = 32 << 20;
