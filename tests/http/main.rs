@@ -6,6 +6,7 @@
 mod cancel;
 mod front;
 mod hang_ups;
+mod hop;
 mod house;
 mod issuer;
 mod layer;

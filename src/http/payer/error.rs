@@ -144,6 +144,11 @@ fn is_conflict(details: &ProblemDetails) -> bool {
     matches!(details.kind(), Some(Problem::DoubleSpend | Problem::AlreadySpent)) && details.settlement.is_none()
 }
 
+/// Whether a refusal is about the request itself, and would be the same for any payment.
+fn is_callers(details: &ProblemDetails) -> bool {
+    details.kind().is_none() && matches!(details.status, 408 | 411 | 413 | 414 | 415 | 417 | 426 | 431)
+}
+
 impl From<Stopped> for CallError {
     fn from(_: Stopped) -> Self {
         Self::Stopped
@@ -166,6 +171,8 @@ impl CallError {
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
             // The wallet was copied, or put back.
             Self::Refused(details) if is_conflict(details) => Fault::Caller,
+            // It is too long, or not written as the service reads it.
+            Self::Refused(details) if is_callers(details) => Fault::Caller,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
             Self::Refused(details) | Self::Failed { details, .. } => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
@@ -226,6 +233,9 @@ impl CallError {
             Self::Refused(details) if is_conflict(details) => {
                 "another copy of this wallet has spent the note, or the gateway lies: use one copy only, and look with \
                  `halometer wallet doctor`; disputes keep what was said"
+            }
+            Self::Refused(details) if is_callers(details) => {
+                "change the request as the refusal says; the spend is cancelled by itself, and its lane comes back"
             }
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
             Self::Failed { details, .. } if details.kind() == Some(Problem::CapReached) => {

@@ -297,6 +297,24 @@ fn begin(
     Ok(publish::first(config, vault.root(), gateway, epoch, now)?)
 }
 
+/// How it is said that a gateway runs.
+pub(super) const RUNS: &str = "a gateway runs with these keys";
+
+/// Whether what is written can be written: where the directory is, evidence, and the store. A file is made there and taken away again.
+pub(super) fn check_places(config: &Config) -> Result<(), StartError> {
+    if config.store.kind == StoreKind::Memory || config.issuer.kind == super::config::IssuerKind::Remote {
+        return Ok(());
+    }
+    let parents = [config.issuer.directory.parent(), config.issuer.keys.parent(), Some(config.store.path.as_path())];
+    for place in parents.into_iter().flatten().filter(|place| place.is_dir()) {
+        let probe = place.join(".halometer-check");
+        let failed = |error| StartError::File(place.to_owned(), error);
+        std::fs::File::create(&probe).map_err(failed)?;
+        std::fs::remove_file(&probe).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// What is found without changing anything.
 pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let config = &loaded.config;
@@ -306,7 +324,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let mut found = match Vault::open(config) {
         Ok(vault) => check_records(config, &vault)?,
         Err(VaultError::Epochs(KeystoreError::InUse)) => {
-            vec!["a gateway runs with these keys: its directory and records were not looked at".to_owned()]
+            vec![format!("{RUNS}: its directory and records were not looked at")]
         }
         Err(error) => return Err(error.into()),
     };
@@ -325,7 +343,10 @@ pub(super) fn check_rim(config: &Config) -> Result<(), StartError> {
 }
 
 fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartError> {
-    let mut found = vec![format!("gateway {}, issuer {}", vault.gateway(), vault.root().issuer_id())];
+    let mut found = vec![
+        format!("gateway {}, issuer {}", vault.gateway(), vault.root().issuer_id()),
+        format!("root key {}", hex::encode(vault.root().to_bytes())),
+    ];
     if config.store.kind == StoreKind::Memory {
         return Ok(found);
     }
@@ -336,7 +357,11 @@ fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartErr
         None => found.push("there is no directory yet: the first start makes it".to_owned()),
         Some(known) => {
             vault.check(&known, now)?;
-            let serial = known.parts().serial;
+            let (serial, published) = (known.parts().serial, known.parts().published);
+            if now < published {
+                let behind = published.seconds() - now.seconds();
+                found.push(format!("the clock is {behind} s behind the directory's publication: set it first"));
+            }
             found.push(match publish::next(&known, config, vault.gateway(), now)? {
                 None => format!("directory {serial} says what the configuration says"),
                 Some(next) => format!("directory {} would follow {serial}", next.parts().serial),
@@ -377,7 +402,19 @@ pub(super) fn upstream(config: &Config) -> Result<Upstream, StartError> {
         timeout: Duration::from_secs(config.upstream.timeout_seconds.into()),
         max_response: config.upstream.max_answer_bytes,
     };
-    Ok(Upstream::new(&config.upstream.url, key.as_ref().map(|key| key.as_str()), limits)?)
+    let (url, key) = (&config.upstream.url, key.as_ref().map(|key| key.as_str()));
+    Ok(match &config.upstream.ca {
+        None => Upstream::new(url, key, limits)?,
+        Some(file) => {
+            let failed = |error| StartError::File(file.clone(), error);
+            Upstream::trusting(url, key, limits, &read_bounded(file, 1 << 20).map_err(failed)?)?
+        }
+    })
+}
+
+/// The further headers that reach the service.
+pub(super) fn passed(config: &Config) -> Vec<http::HeaderName> {
+    config.upstream.pass_headers.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 /// Who takes payment notices; none where payments are made by anybody's word.
@@ -466,7 +503,8 @@ pub(super) fn server_limits(config: &Config) -> ServerLimits {
     // They were checked when the file was read.
     let trusted_proxies = TrustedProxies::new(limits.trusted_proxies.iter().map(String::as_str)).unwrap_or_default();
     let (connections, connections_per_address) = (limits.connections, limits.connections_per_address);
-    ServerLimits { connections, connections_per_address, trusted_proxies }
+    let idle = Duration::from_secs(config.limits.connection_idle_seconds.into());
+    ServerLimits { connections, connections_per_address, trusted_proxies, idle }
 }
 
 /// Of what gateways elsewhere ask.
