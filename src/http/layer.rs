@@ -52,7 +52,7 @@ impl PaymentLayer {
     /// nobody would believe its receipts.
     pub fn start(parts: PaymentLayerParts) -> io::Result<Self> {
         let engine = Arc::new(Engine::start(parts)?);
-        Ok(Self { own: open(engine.own_routes()), engine, passed: AlsoPassed::default() })
+        Ok(Self { own: engine.own_routes(), engine, passed: AlsoPassed::default() })
     }
 
     /// The same for a gateway that shares no set with its issuer: he admits and settles, by
@@ -69,7 +69,7 @@ impl PaymentLayer {
     /// or if a call may take longer than a session; else the system's, if a thread cannot be started.
     pub fn start_remote(parts: RemoteLayerParts) -> io::Result<Self> {
         let engine = Engine::start_remote(parts)?;
-        Ok(Self { own: open(engine.own_routes()), engine, passed: AlsoPassed::default() })
+        Ok(Self { own: engine.own_routes(), engine, passed: AlsoPassed::default() })
     }
 
     /// The same, with further headers of requests that reach the service. By themselves only those do that say how a body is written,
@@ -147,15 +147,13 @@ pub fn may_be_passed(name: &HeaderName) -> bool {
     may_pass(name)
 }
 
-/// The gateway's own paths, which pages of any origin may ask: nothing there is had by a cookie.
-fn open(own: Router) -> Router {
-    own.layer(
-        CorsLayer::new()
-            .allow_origin(Any)
-            .allow_methods([Method::GET, Method::POST])
-            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, CONTENT_DIGEST])
-            .expose_headers([RECEIPT_HEADER, header::WWW_AUTHENTICATE, header::RETRY_AFTER]),
-    )
+/// Lets pages of any origin ask the gateway's own paths: nothing there is had by a cookie.
+fn open() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, CONTENT_DIGEST])
+        .expose_headers([RECEIPT_HEADER, header::WWW_AUTHENTICATE, header::RETRY_AFTER])
 }
 
 /// Lets pages of these origins (`https://shop.example`), or of any (`*`), call a paid service: they may send any header that a request
@@ -210,7 +208,7 @@ where
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.layer.passed.clone());
         if is_own(request.uri().path()) {
-            return Box::pin(self.layer.own.clone().oneshot(request));
+            return Box::pin(open().layer(self.layer.own.clone()).oneshot(request));
         }
         let (exchange, service) = (self.layer.engine.now(), self.service.clone());
         let next: Next = Box::new(move |request| {

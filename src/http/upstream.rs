@@ -203,7 +203,12 @@ impl Upstream {
         let body = body.collect().await.map_err(|error| UpstreamError::from_service(error.into()))?.to_bytes();
         let sent = self.client.send(address, parts.method, headers, body, None).await;
         let (mut parts, body) = sent.map_err(classify)?.into_parts();
+        // Which trailers come is said again on the next connection, by those that know it from here.
+        let said: Vec<HeaderValue> = parts.headers.get_all(header::TRAILER).iter().cloned().collect();
         parts.headers = end_to_end(&parts.headers);
+        said.into_iter().for_each(|names| {
+            parts.headers.append(header::TRAILER, names);
+        });
         Ok(Response::from_parts(parts, Body::new(Answer { body, read: 0, max: self.max_response })))
     }
 }

@@ -84,7 +84,7 @@ async fn the_service_gets_the_target_that_was_signed() {
     }
     // What cannot be sent as it is costs nothing.
     let before = world.charged();
-    for target in ["/a#b", "/a\u{1}b", "/<a>`"] {
+    for target in ["/a\u{1}b", "/<a>`"] {
         let answer = get(target).await;
         let kept = answer.starts_with("HTTP/1.1 200") && answer.ends_with(&format!("\r\n\r\n{target}"));
         assert!(answer.starts_with("HTTP/1.1 400") || kept || answer.is_empty(), "{target}\n{answer}");
