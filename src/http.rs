@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | [`clock`], [`cause`] | either | the time; what brought an error about |
 //! | [`payment`], [`problem`] | either | the `Payment` authentication scheme; problem details |
+//! | [`hop`] | either | one request to one server, byte for byte |
 //! | [`wire`] | either | paths, and the answers that both sides share |
 #![cfg_attr(
     feature = "server",
@@ -42,6 +43,7 @@ mod content_digest;
 pub mod exchange;
 #[cfg(feature = "server")]
 pub mod gateway;
+pub mod hop;
 #[cfg(feature = "server")]
 pub mod issuer;
 #[cfg(feature = "server")]
@@ -74,7 +76,6 @@ pub mod server;
 mod spent;
 #[cfg(feature = "server")]
 pub(crate) mod sse;
-mod tls;
 #[cfg(feature = "server")]
 pub mod upstream;
 #[cfg(feature = "server")]

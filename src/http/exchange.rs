@@ -33,7 +33,8 @@ pub(in crate::http) use decide::{Asked, Decided, HeldCall, HeldSettled, HoldTerm
 pub(in crate::http) use engine::Engine;
 pub(in crate::http) use forward::Next;
 #[cfg(feature = "envoy")]
-pub(in crate::http) use forward::OF_CALLERS;
+pub(in crate::http) use forward::PASSED;
+pub(in crate::http) use forward::{AlsoPassed, may_pass};
 pub use lease::longest_call;
 pub use limits::GatewayLimits;
 pub use local::UpkeepTask;
@@ -47,7 +48,7 @@ use std::time::Duration;
 use axum::extract::Request as HttpRequest;
 use axum::response::{IntoResponse as _, Response};
 use http::request::Parts;
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::Semaphore;
 
 use super::observer::Observer;
@@ -211,11 +212,23 @@ impl Exchange {
 
     /// Answers a request for the service.
     pub(in crate::http) async fn serve(self: Arc<Self>, request: HttpRequest, next: Next) -> Response {
+        if wants_upgrade(request.headers()) {
+            return self.refuse_upgrade();
+        }
         let outcome = match self.is_free(&request) {
             true => free::pass(&self, request, next).await,
             false => call::pay(Arc::clone(&self), request, next).await,
         };
         outcome.unwrap_or_else(|problem| self.refuse(problem))
+    }
+
+    /// What goes on in another protocol cannot be metered, and a plain `GET` is not what was asked for.
+    fn refuse_upgrade(&self) -> Response {
+        let detail = "calls are paid for one by one, over plain requests: send it without `Upgrade`";
+        let mut response = self.refuse(ProblemDetails::plain(StatusCode::UPGRADE_REQUIRED, detail));
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        response
     }
 
     /// Whether a request costs nothing.
@@ -337,4 +350,14 @@ impl Exchange {
             key: Arc::clone(&self.key),
         }
     }
+}
+
+/// Whether a request asks for another protocol. Some clients offer HTTP/2 with each request, and go on without it.
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let offered =
+        headers.get_all(header::UPGRADE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    offered.map(<[u8]>::trim_ascii).any(|name| {
+        let name = name.to_ascii_lowercase();
+        !name.is_empty() && name != b"h2c" && !name.starts_with(b"http/") && !name.starts_with(b"tls/")
+    })
 }

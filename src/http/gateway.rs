@@ -24,10 +24,11 @@
 use std::io;
 
 use axum::Router;
+use http::HeaderName;
 use tower::Layer as _;
 
 use super::exchange::{AdoptError, Adoption, ExchangeParts, PaymentLayerParts, RemoteLayerParts};
-use super::layer::PaymentLayer;
+use super::layer::{NeverPassed, PaymentLayer};
 use super::pattern::RoutePattern;
 use super::pricing::{Call, Meter, NotSold, Pricing};
 use super::upstream::Upstream;
@@ -68,6 +69,14 @@ impl GatewayService {
     /// The routes.
     pub fn router(&self) -> Router {
         Router::new().fallback_service(self.layer.layer(self.upstream.clone()))
+    }
+
+    /// The same, with further headers that reach the service: [`PaymentLayer::passing`].
+    ///
+    /// # Errors
+    /// [`NeverPassed`].
+    pub fn passing(self, headers: impl IntoIterator<Item = HeaderName>) -> Result<Self, NeverPassed> {
+        Ok(Self { layer: self.layer.passing(headers)?, ..self })
     }
 
     /// Goes on under a newer directory: [`PaymentLayer::adopt`].

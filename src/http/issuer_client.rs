@@ -9,11 +9,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use reqwest::Url;
 
-use super::tls::{with_tls, without_tls};
+use super::hop::{self, Base, Hop, HopBody, HopError, Keep};
 use super::wire::{CLEARING_PATH, DIRECTORY_PATH};
 use crate::clearing::ClearingAnswer;
 use crate::protocol::{DecodeError, SignedDirectory};
@@ -29,13 +28,13 @@ const MAX_DIRECTORY: usize = (1 << 20) + 4_096;
 /// system's certificate authorities, or by being on this machine.
 #[derive(Clone)]
 pub struct IssuerClient {
-    http: reqwest::Client,
-    base: Url,
+    http: Hop,
+    base: Base,
 }
 
 impl core::fmt::Debug for IssuerClient {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("IssuerClient").field("url", &self.base.as_str()).finish_non_exhaustive()
+        f.debug_struct("IssuerClient").field("url", &self.base.to_string()).finish_non_exhaustive()
     }
 }
 
@@ -52,9 +51,9 @@ pub enum IssuerClientError {
     /// The address of plain HTTP is not one of this machine (`127.0.0.0/8`, `[::1]`).
     #[error("`{0}` is not an address of this machine")]
     NotLoopback(String),
-    /// The HTTP client cannot be set up.
-    #[error("cannot set up an HTTP client: {0}")]
-    Setup(#[source] reqwest::Error),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[source] rustls::Error),
 }
 
 /// Why the issuer gave no answer.
@@ -63,13 +62,13 @@ pub enum IssuerClientError {
 pub enum IssuerTrouble {
     /// He was not reached: he has not seen the request.
     #[error("the issuer cannot be reached: {0}")]
-    Unreached(#[source] reqwest::Error),
+    Unreached(#[source] HopError),
     /// He refused it unread, most likely because too much waits.
     #[error("the issuer refused the request unread: {0}")]
     Unread(StatusCode),
     /// The answer was lost, or did not come in time. He may have carried the request out.
     #[error("the issuer's answer was lost: {0}")]
-    Lost(#[source] reqwest::Error),
+    Lost(#[source] HopError),
     /// The answer is longer than any.
     #[error("the issuer's answer is too long")]
     TooLong,
@@ -92,11 +91,11 @@ impl IssuerClient {
     /// [`IssuerClientError`].
     pub fn secure(url: &str) -> Result<Self, IssuerClientError> {
         let base = read(url)?;
-        if base.scheme() != "https" {
+        if !base.is_https() {
             return Err(IssuerClientError::NotSecure(url.to_owned()));
         }
-        let http = with_tls(builder().https_only(true)).build().map_err(IssuerClientError::Setup)?;
-        Ok(Self { http, base })
+        let tls = hop::trusting_platform().map_err(IssuerClientError::Tls)?;
+        Ok(Self { http: hop(Some(tls)), base })
     }
 
     /// An issuer on this machine, by plain HTTP at a loopback address.
@@ -105,14 +104,12 @@ impl IssuerClient {
     /// [`IssuerClientError`].
     pub fn loopback(url: &str) -> Result<Self, IssuerClientError> {
         let base = read(url)?;
-        let host = base.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         // A name may lead anywhere.
-        let address: Option<IpAddr> = host.parse().ok();
-        if !address.is_some_and(|address| address.is_loopback()) || base.scheme() != "http" {
+        let address: Option<IpAddr> = base.host().parse().ok();
+        if !address.is_some_and(|address| address.is_loopback()) || base.is_https() {
             return Err(IssuerClientError::NotLoopback(url.to_owned()));
         }
-        let http = without_tls(builder()).build().map_err(IssuerClientError::Setup)?;
-        Ok(Self { http, base })
+        Ok(Self { http: hop(None), base })
     }
 
     /// The directory that the issuer shows. It is not verified yet.
@@ -131,7 +128,7 @@ impl IssuerClient {
     }
 
     /// Begins a request. What is not answered by 200 was not carried out.
-    async fn begin(&self, method: Method, path: &str, body: Bytes) -> Result<reqwest::Response, IssuerTrouble> {
+    async fn begin(&self, method: Method, path: &str, body: Bytes) -> Result<Response<HopBody>, IssuerTrouble> {
         let answer = self.pass(method, path, body).await?;
         match answer.status() {
             StatusCode::OK => Ok(answer),
@@ -145,38 +142,32 @@ impl IssuerClient {
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<reqwest::Response, IssuerTrouble> {
-        let url = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
-        let request =
-            self.http.request(method, url).header(header::CONTENT_TYPE, "application/octet-stream").body(body);
-        request.send().await.map_err(|error| match error.is_connect() {
-            true => IssuerTrouble::Unreached(error.without_url()),
-            false => IssuerTrouble::Lost(error.without_url()),
-        })
+    ) -> Result<Response<HopBody>, IssuerTrouble> {
+        let trouble = |error: HopError| match error.is_unsent() {
+            true => IssuerTrouble::Unreached(error),
+            false => IssuerTrouble::Lost(error),
+        };
+        let address = self.base.place(path).ok_or_else(|| trouble(HopError::target()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        self.http.send(address, method, headers, body, None).await.map_err(trouble)
     }
 }
 
 /// Each way to the issuer is the gateway's own, so that connections are kept: they say nothing of callers.
-fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
+fn hop(tls: Option<rustls::ClientConfig>) -> Hop {
+    Hop::new(tls, Keep::Idle, Duration::from_secs(5), TIMEOUT)
 }
 
-fn read(url: &str) -> Result<Url, IssuerClientError> {
-    let invalid = || IssuerClientError::Url(url.to_owned());
-    let base = Url::parse(url).map_err(|_| invalid())?;
-    let plain = base.query().is_none() && base.fragment().is_none() && base.username().is_empty();
-    if base.has_host() && plain && base.password().is_none() { Ok(base) } else { Err(invalid()) }
+fn read(url: &str) -> Result<Base, IssuerClientError> {
+    Base::read(url).ok_or_else(|| IssuerClientError::Url(url.to_owned()))
 }
 
-async fn whole(answer: reqwest::Response, max: usize) -> Result<Bytes, IssuerTrouble> {
-    let (_, mut body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+async fn whole(answer: Response<HopBody>, max: usize) -> Result<Bytes, IssuerTrouble> {
+    let mut body = answer.into_body();
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(chunk) = frame.map_err(|error| IssuerTrouble::Lost(error.without_url()))?.into_data() else { continue };
+        let Ok(chunk) = frame.map_err(IssuerTrouble::Lost)?.into_data() else { continue };
         if read.len() + chunk.len() > max {
             return Err(IssuerTrouble::TooLong);
         }

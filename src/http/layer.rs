@@ -10,11 +10,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::{BoxError, Router};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use tower::{Layer, Service, ServiceExt as _};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, Any, CorsLayer};
+
+use super::content_digest::CONTENT_DIGEST;
+use super::payment::RECEIPT_HEADER;
 
 use super::exchange::{
-    AdoptError, Adoption, Engine, Exchange, Load, Next, PaymentLayerParts, RemoteLayerParts, is_own,
+    AdoptError, Adoption, AlsoPassed, Engine, Exchange, Load, Next, PaymentLayerParts, RemoteLayerParts, is_own,
+    may_pass,
 };
 use super::pattern::RoutePattern;
 use super::pricing::Pricing;
@@ -29,7 +34,13 @@ use crate::protocol::{Directory, GatewayId};
 pub struct PaymentLayer {
     engine: Arc<Engine>,
     own: Router,
+    passed: AlsoPassed,
 }
+
+/// A header that is never passed on: it pays, names a hop, belongs to a connection, or is made anew. The operator is at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the header `{0}` cannot be passed to the service; leave it out")]
+pub struct NeverPassed(pub HeaderName);
 
 impl PaymentLayer {
     /// Starts the worker threads, and upkeep where it is given, for which it has to be called within a runtime. Upkeep ends with the
@@ -41,7 +52,7 @@ impl PaymentLayer {
     /// nobody would believe its receipts.
     pub fn start(parts: PaymentLayerParts) -> io::Result<Self> {
         let engine = Arc::new(Engine::start(parts)?);
-        Ok(Self { own: engine.own_routes(), engine })
+        Ok(Self { own: engine.own_routes(), engine, passed: AlsoPassed::default() })
     }
 
     /// The same for a gateway that shares no set with its issuer: he admits and settles, by
@@ -58,7 +69,20 @@ impl PaymentLayer {
     /// or if a call may take longer than a session; else the system's, if a thread cannot be started.
     pub fn start_remote(parts: RemoteLayerParts) -> io::Result<Self> {
         let engine = Engine::start_remote(parts)?;
-        Ok(Self { own: engine.own_routes(), engine })
+        Ok(Self { own: engine.own_routes(), engine, passed: AlsoPassed::default() })
+    }
+
+    /// The same, with further headers of requests that reach the service. By themselves only those do that say how a body is written,
+    /// which answer is wanted, and which revision of an interface is spoken: all others tell one caller from another.
+    ///
+    /// # Errors
+    /// [`NeverPassed`], of the first that no setting passes on.
+    pub fn passing(self, headers: impl IntoIterator<Item = HeaderName>) -> Result<Self, NeverPassed> {
+        let headers: Vec<HeaderName> = headers.into_iter().collect();
+        match headers.iter().find(|name| !may_pass(name)) {
+            Some(name) => Err(NeverPassed(name.clone())),
+            None => Ok(Self { passed: AlsoPassed(headers.into()), ..self }),
+        }
     }
 
     /// Goes on under a newer directory, and with other prices if there are some. No call waits for it and none is lost: one that has
@@ -118,6 +142,35 @@ impl PaymentLayer {
     }
 }
 
+/// Whether [`PaymentLayer::passing`] takes a header.
+pub fn may_be_passed(name: &HeaderName) -> bool {
+    may_pass(name)
+}
+
+/// Lets pages of any origin ask the gateway's own paths: nothing there is had by a cookie.
+fn open() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, CONTENT_DIGEST])
+        .expose_headers([RECEIPT_HEADER, header::WWW_AUTHENTICATE, header::RETRY_AFTER])
+}
+
+/// Lets pages of these origins (`https://shop.example`), or of any (`*`), call a paid service: they may send any header that a request
+/// needs, and may read the challenge of a 402 and the receipt.
+pub fn cors(origins: impl IntoIterator<Item = HeaderValue>) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins.into_iter().collect();
+    let origins = match origins.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(origins),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([RECEIPT_HEADER, header::WWW_AUTHENTICATE, header::RETRY_AFTER])
+}
+
 impl<S> Layer<S> for PaymentLayer {
     type Service = PaidService<S>;
 
@@ -152,9 +205,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let request = request.map(Body::new);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.layer.passed.clone());
         if is_own(request.uri().path()) {
-            return Box::pin(self.layer.own.clone().oneshot(request));
+            return Box::pin(open().layer(self.layer.own.clone()).oneshot(request));
         }
         let (exchange, service) = (self.layer.engine.now(), self.service.clone());
         let next: Next = Box::new(move |request| {

@@ -1,7 +1,9 @@
 //! Serving a router: HTTP/1.1 and HTTP/2, with limits on what one connection may hold up, and an orderly end.
 
 mod activity;
+mod draining;
 mod limits;
+mod noted;
 mod tls;
 
 pub use tls::{Certificates, TlsError};
@@ -29,14 +31,12 @@ use crate::pipeline::Source;
 use crate::protocol::Sender;
 use crate::quota::Shares;
 use activity::{Activity, Times};
+use draining::Draining;
 pub use limits::{ServerLimits, TrustedProxies, TrustedProxiesError};
+use noted::Noted;
 
 /// How long a connection may take to send the headers of a request; of its first one, from its beginning, whatever it sends meanwhile.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection of HTTP/2 may have no request. (Of HTTP/1 the next one's headers are waited for.)
-const IDLE: Duration = Duration::from_secs(60);
-/// How long a connection may have no request.
-const TIMES: Times = Times { first: HEADER_TIMEOUT, between: IDLE };
 /// How long a connection that never had a request may take to end.
 const ENDING: Duration = Duration::from_secs(5);
 /// How long one that had may take: what was written may still be on its way to a slow reader.
@@ -142,7 +142,8 @@ async fn accept(
     tls: Option<TlsAcceptor>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let ServerLimits { connections, connections_per_address, trusted_proxies: proxies } = limits;
+    let ServerLimits { connections, connections_per_address, trusted_proxies: proxies, idle } = limits;
+    let times = Times { first: HEADER_TIMEOUT, between: idle };
     let connections = connections.clamp(1, u32::MAX as usize).min(Semaphore::MAX_PERMITS);
     let (places, shares) = (Arc::new(Semaphore::new(connections)), Arc::new(Shares::new(connections_per_address)));
     let proxies = Arc::new(proxies);
@@ -165,11 +166,11 @@ async fn accept(
         let from = Origin { peer: Some(peer), proxies: Arc::clone(&proxies) };
         tokio::spawn(async move {
             match tls {
-                None => serve_one(stream, from, router, stopped, TIMES).await,
+                None => serve_one(stream, from, router, stopped, times).await,
                 Some(tls) => {
                     // Who takes longer holds a place for nothing.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
-                        serve_one(stream, from, router, stopped, TIMES).await;
+                        serve_one(stream, from, router, stopped, times).await;
                     }
                 }
             }
@@ -202,14 +203,21 @@ async fn serve_one(
 ) {
     let (connection, activity) = (Source::new(), Arc::new(Activity::new()));
     let seen = Arc::clone(&activity);
+    let stream = Noted { stream, activity: Arc::clone(&activity) };
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let sender = from.sender(request.headers());
         request.extensions_mut().insert(connection.clone().sent_by(sender));
-        let (answer, running) = (router.clone().oneshot(request), seen.begin());
+        let held_back = request.headers().contains_key(http::header::EXPECT);
+        let request = request.map(|body| Draining::new(body, held_back));
+        let (answer, running) = (router.clone().oneshot(request.map(axum::body::Body::new)), seen.begin());
         async move { answer.await.map(|answer| answer.map(|body| Kept { body, _kept: running })) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADERS);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(times.between.max(HEADER_TIMEOUT))
+        .max_buf_size(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -251,7 +259,7 @@ async fn accept_one(
             Some((stream, peer.ip(), place))
         }
         Err(_) => {
-            // Out of file descriptors, most likely: an immediate next try would fail as well.
+            // Out of file descriptors, most likely: an immediate next try would fail as well. It passes, and so does this.
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }

@@ -11,12 +11,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
-use reqwest::Url;
 
-use self::connects::NoteConnects;
-use super::tls::{with_tls, without_tls};
-
-mod connects;
+use super::hop::{self, Base, Hop, HopBody, HopError, Keep};
 
 /// Headers that belong to one connection and are never passed on (RFC 9110, section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -33,10 +29,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// A service that is reached over HTTP or HTTPS.
 #[derive(Clone)]
 pub struct Upstream {
-    client: reqwest::Client,
-    /// One that keeps no connections.
-    fresh: reqwest::Client,
-    base: Url,
+    client: Hop,
+    base: Base,
+    url: String,
     /// `Authorization` for the service: the operator's, never a caller's.
     authorization: Option<HeaderValue>,
     max_response: usize,
@@ -95,9 +90,12 @@ pub enum UpstreamConfigError {
     /// The API key has characters that a header cannot carry.
     #[error("the upstream's API key holds characters that no HTTP header can carry")]
     Key,
-    /// The HTTP client or its TLS cannot be set up.
-    #[error("cannot set up the HTTP client for the upstream: {0}")]
-    Client(#[source] reqwest::Error),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS for the upstream: {0}")]
+    Tls(#[source] rustls::Error),
+    /// What was given as certificate authorities is no PEM of certificates.
+    #[error("the upstream's certificate authorities must be one or more certificates in PEM")]
+    Authorities,
 }
 
 /// Why there is no answer from the upstream. The upstream, or the network to it, is at fault.
@@ -105,8 +103,8 @@ pub enum UpstreamConfigError {
 #[non_exhaustive]
 pub enum UpstreamError {
     /// No connection: the request was never sent, and no work was done.
-    #[error("the upstream cannot be reached")]
-    Unreachable(#[source] reqwest::Error),
+    #[error("the upstream cannot be reached: {0}")]
+    Unreachable(#[source] HopError),
     /// The target is no path within the service. The request was never sent.
     #[error("the request's target is not one of the upstream's")]
     Target,
@@ -115,7 +113,7 @@ pub enum UpstreamError {
     Timeout,
     /// The connection broke, or what came was no HTTP. It may have worked.
     #[error("the upstream's answer broke off")]
-    Broken(#[source] reqwest::Error),
+    Broken(#[source] HopError),
     /// The answer is longer than the limit. It worked.
     #[error("the upstream's answer is longer than {0} bytes")]
     TooLong(usize),
@@ -142,22 +140,41 @@ impl UpstreamError {
 }
 
 impl Upstream {
-    /// The service at `url`; paths of requests are appended to its path. `api_key`, if there is one, goes to it as a bearer token.
+    /// The service at `url`; targets of requests are appended to its path, byte for byte. `api_key`, if there is one, goes to it as a
+    /// bearer token.
     ///
     /// TLS is checked against the system's certificate authorities.
     ///
     /// # Errors
     /// [`UpstreamConfigError`].
     pub fn new(url: &str, api_key: Option<&str>, limits: UpstreamLimits) -> Result<Self, UpstreamConfigError> {
-        let mut base = Url::parse(url).map_err(|_| UpstreamConfigError::Url(url.to_owned()))?;
-        let plain = base.username().is_empty()
-            && base.password().is_none()
-            && base.query().is_none()
-            && base.fragment().is_none();
-        if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain {
-            return Err(UpstreamConfigError::Form(redact(&base)));
+        Self::with_tls(url, api_key, limits, || hop::trusting_platform().map_err(UpstreamConfigError::Tls))
+    }
+
+    /// The same for a service whose certificate these authorities, and no others, vouch for: one or more certificates in PEM.
+    ///
+    /// # Errors
+    /// [`UpstreamConfigError`].
+    pub fn trusting(
+        url: &str,
+        api_key: Option<&str>,
+        limits: UpstreamLimits,
+        authorities: &[u8],
+    ) -> Result<Self, UpstreamConfigError> {
+        let authorities = hop::read_authorities(authorities).ok_or(UpstreamConfigError::Authorities)?;
+        Self::with_tls(url, api_key, limits, || hop::trusting_only(authorities).map_err(UpstreamConfigError::Tls))
+    }
+
+    fn with_tls(
+        url: &str,
+        api_key: Option<&str>,
+        limits: UpstreamLimits,
+        tls: impl FnOnce() -> Result<rustls::ClientConfig, UpstreamConfigError>,
+    ) -> Result<Self, UpstreamConfigError> {
+        if !url.contains("://") {
+            return Err(UpstreamConfigError::Url(redact(url)));
         }
-        base.set_path(base.path().to_owned().trim_end_matches('/'));
+        let base = Base::read(url).ok_or_else(|| UpstreamConfigError::Form(redact(url)))?;
         let authorization = match api_key {
             None => None,
             Some(key) => {
@@ -167,20 +184,11 @@ impl Upstream {
                 Some(value)
             }
         };
-        let builder = || {
-            reqwest::Client::builder()
-                .connect_timeout(limits.connect_timeout)
-                .timeout(limits.timeout)
-                .connector_layer(NoteConnects)
-                // A redirect would carry the operator's key, or a caller's question, to a place the operator did not name.
-                .redirect(reqwest::redirect::Policy::none())
-        };
-        let build = |builder: reqwest::ClientBuilder| {
-            let builder = if base.scheme() == "https" { with_tls(builder) } else { without_tls(builder) };
-            builder.build().map_err(UpstreamConfigError::Client)
-        };
-        let (client, fresh) = (build(builder())?, build(builder().pool_max_idle_per_host(0))?);
-        Ok(Self { client, fresh, base, authorization, max_response: limits.max_response, timeout: limits.timeout })
+        // A client that only ever speaks plain HTTP needs no certificate authorities: it also starts on machines without any.
+        let tls = if base.is_https() { Some(tls()?) } else { None };
+        let client = Hop::new(tls, Keep::Idle, limits.connect_timeout, limits.timeout);
+        let url = base.to_string();
+        Ok(Self { client, base, url, authorization, max_response: limits.max_response, timeout: limits.timeout })
     }
 
     /// How long a call may take.
@@ -190,27 +198,19 @@ impl Upstream {
 
     /// The service's URL.
     pub fn url(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
-    }
-
-    /// The address of a request's `target` (path and query). None if it is no path, or leads out of the service's own.
-    fn address(&self, target: &str) -> Option<Url> {
-        let address = Url::parse(&format!("{}{target}", self.url())).ok()?;
-        let inside = address.path().strip_prefix(self.base.path().trim_end_matches('/'))?.starts_with('/');
-        let same = address.origin() == self.base.origin();
-        (target.starts_with('/') && inside && same).then_some(address)
+        &self.url
     }
 
     /// Whether a request with this target (path and query) can be sent on.
     pub fn accepts(&self, target: &str) -> bool {
-        self.address(target).is_some()
+        self.base.place(target).is_some()
     }
 
     /// Sends a request on, whose body is read whole first.
     async fn forward(self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        let url = self.address(target).ok_or(UpstreamError::Target)?;
+        let address = self.base.place(target).ok_or(UpstreamError::Target)?;
         let mut headers = end_to_end(&parts.headers);
         for name in [header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION, header::COOKIE, header::EXPECT] {
             headers.remove(name);
@@ -222,19 +222,14 @@ impl Upstream {
         // there, but which version it will be is not known yet, and over HTTP/2 what `Connection` names is taken out.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         let body = body.collect().await.map_err(|error| UpstreamError::from_service(error.into()))?.to_bytes();
-        let request = |client: &reqwest::Client| {
-            client.request(parts.method.clone(), url.clone()).headers(headers.clone()).body(body.clone()).send()
-        };
-        let (mut sent, connected) = connects::noted(request(&self.client)).await;
-        // A service closes a kept connection when it likes, which may be just when it is used.
-        if let Err(error) = &sent
-            && !connected
-            && connects::is_closed(error)
-        {
-            sent = request(&self.fresh).await;
-        }
-        let (mut parts, body) = Response::<reqwest::Body>::from(sent.map_err(classify)?).into_parts();
+        let sent = self.client.send(address, parts.method, headers, body, None).await;
+        let (mut parts, body) = sent.map_err(classify)?.into_parts();
+        // Which trailers come is said again on the next connection, by those that know it from here.
+        let said: Vec<HeaderValue> = parts.headers.get_all(header::TRAILER).iter().cloned().collect();
         parts.headers = end_to_end(&parts.headers);
+        said.into_iter().for_each(|names| {
+            parts.headers.append(header::TRAILER, names);
+        });
         Ok(Response::from_parts(parts, Body::new(Answer { body, read: 0, max: self.max_response })))
     }
 }
@@ -257,7 +252,7 @@ impl tower::Service<Request<Body>> for Upstream {
 
 /// The body of an answer.
 struct Answer {
-    body: reqwest::Body,
+    body: HopBody,
     read: usize,
     max: usize,
 }
@@ -306,22 +301,22 @@ pub(crate) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-fn classify(error: reqwest::Error) -> UpstreamError {
-    if error.is_connect() {
-        UpstreamError::Unreachable(error.without_url())
+fn classify(error: HopError) -> UpstreamError {
+    if error.is_unsent() {
+        UpstreamError::Unreachable(error)
     } else if error.is_timeout() {
         UpstreamError::Timeout
     } else {
-        UpstreamError::Broken(error.without_url())
+        UpstreamError::Broken(error)
     }
 }
 
 /// A URL for messages: a password that was put in by mistake does not belong on a screen.
-fn redact(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.to_string()
+fn redact(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or_default();
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { rest.to_owned() } else { format!("{scheme}://{rest}") }
 }
 
 #[cfg(test)]

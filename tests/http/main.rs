@@ -7,6 +7,7 @@ mod cancel;
 mod dialects;
 mod front;
 mod hang_ups;
+mod hop;
 mod house;
 mod issuer;
 mod layer;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::CACHE_CONTROL;
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use envoy_types::ext_authz::v3::pb::{
     Authorization, AuthorizationServer, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction,
@@ -16,7 +16,7 @@ use tonic::{Code, Request, Response, Status};
 use super::Door;
 use super::decision::{Allowed, CALL_HEADER, Check};
 use super::secret::SECRET_HEADER;
-use crate::http::exchange::{Exchange, OF_CALLERS};
+use crate::http::exchange::{Exchange, PASSED};
 use crate::http::payment::RECEIPT_HEADER;
 use crate::http::problem::ProblemDetails;
 
@@ -80,8 +80,9 @@ impl Authorization for ExtAuthz {
     /// A refusal is an answer too. Envoy refuses by itself whatever is none.
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let exchange = self.0.layer.now();
+        let telling = telling(request.get_ref());
         let answer = match self.decide(&exchange, request).await {
-            Ok(allowed) => answer(Code::Ok, HttpResponse::OkResponse(ok(allowed))),
+            Ok(allowed) => answer(Code::Ok, HttpResponse::OkResponse(ok(allowed, telling))),
             Err(problem) => answer(Code::PermissionDenied, HttpResponse::DeniedResponse(denied(&exchange, problem))),
         };
         Ok(Response::new(answer))
@@ -93,7 +94,27 @@ fn answer(code: Code, response: HttpResponse) -> CheckResponse {
     CheckResponse { status: Some(status), http_response: Some(response), ..CheckResponse::default() }
 }
 
-fn ok(allowed: Allowed) -> OkHttpResponse {
+/// The headers of a request that the service does not get: all but those that it needs.
+fn telling(request: &CheckRequest) -> Vec<String> {
+    let http = request.attributes.as_ref().and_then(|attributes| attributes.request.as_ref()?.http.as_ref());
+    let Some(http) = http else { return Vec::new() };
+    let lines = http.header_map.iter().flat_map(|map| map.headers.iter().map(|line| &line.key));
+    let kept = |name: &str| {
+        // Those belong to Envoy and its connection.
+        let its_own = name.starts_with(':') || ["host", "te", "transfer-encoding"].contains(&name);
+        its_own || PASSED.iter().any(|passed| *passed == name)
+    };
+    let mut names: Vec<String> =
+        lines.chain(http.headers.keys()).map(|name| name.to_ascii_lowercase()).filter(|name| !kept(name)).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// What Envoy adds by itself after it asked.
+const FORWARDED_FOR: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-request-id"];
+
+fn ok(allowed: Allowed, telling: Vec<String>) -> OkHttpResponse {
     let Allowed { call, receipt } = allowed;
     // What a caller sent under the name of what is set goes by that; what is set must not be taken out again.
     let unset = Some(CALL_HEADER).filter(|_| call.is_none());
@@ -106,11 +127,12 @@ fn ok(allowed: Allowed) -> OkHttpResponse {
     }
     OkHttpResponse {
         headers: call.iter().filter_map(|call| set(&CALL_HEADER, call)).collect(),
-        headers_to_remove: OF_CALLERS
-            .iter()
-            .chain([&SECRET_HEADER, &EXTERNAL_ADDRESS])
-            .chain(&unset)
-            .map(|name| name.as_str().to_owned())
+        headers_to_remove: telling
+            .into_iter()
+            .chain([AUTHORIZATION, SECRET_HEADER, EXTERNAL_ADDRESS].map(|name| name.as_str().to_owned()))
+            .chain(FORWARDED_FOR.map(str::to_owned))
+            .filter(|name| call.is_none() || *name != CALL_HEADER.as_str())
+            .chain(unset.map(|name| name.as_str().to_owned()))
             .collect(),
         response_headers_to_add: to_answer,
         ..OkHttpResponse::default()
@@ -185,10 +207,11 @@ mod tests {
     #[test]
     fn what_names_a_call_is_set_or_taken_out() {
         let call = Some(HeaderValue::from_static("x"));
-        let held = ok(Allowed { call, receipt: None });
+        let held = ok(Allowed { call, receipt: None }, Vec::new());
         let gone = |ok: &OkHttpResponse, name: &str| ok.headers_to_remove.iter().any(|own| own == name);
         assert!(held.headers.len() == 1 && !gone(&held, "halometer-call") && gone(&held, "authorization"));
-        let settled = ok(Allowed { call: None, receipt: Some(HeaderValue::from_static("y")) });
+        let settled =
+            ok(Allowed { call: None, receipt: Some(HeaderValue::from_static("y")) }, vec!["cookie".to_owned()]);
         assert!(settled.headers.is_empty() && gone(&settled, "halometer-call") && gone(&settled, "cookie"));
         assert_eq!(settled.response_headers_to_add.len(), 2);
     }

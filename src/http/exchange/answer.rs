@@ -1,15 +1,16 @@
 //! The service's answer: asked for, metered as it comes, and given to the caller.
 
 use axum::body::Body;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request, response};
+use hyper::body::Body as _;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout_at};
 
 use super::call::{Call, Settled};
-use super::forward::{self, Answering, Next};
-use super::inflow::{Gathered, Inflow};
+use super::forward::{self, Answering, Ending, Next};
+use super::inflow::{Gathered, Inflow, is_stream};
 use super::outflow::{Outflow, Part, tail};
 use super::problems::{unpriced, upstream_problem, upstream_refuses};
 use super::reply::Reply;
@@ -25,6 +26,10 @@ pub(super) struct Served {
     head: response::Parts,
     inflow: Inflow,
     takes_trailers: bool,
+    /// The trailers that the service said beforehand.
+    declared: Vec<HeaderName>,
+    /// The length that the service said, where it may be said again: over HTTP/1.1 either a length or trailers can be.
+    length: Option<u64>,
 }
 
 /// An answer that is over, before it is settled.
@@ -36,7 +41,7 @@ pub(super) struct Over {
 /// What is left to say to the caller.
 enum Words {
     /// All of it.
-    Whole(response::Parts, Bytes),
+    Whole(response::Parts, Bytes, Option<HeaderMap>),
     /// Nothing of it, but why.
     Problem(ProblemDetails),
     /// It was passed on, to its end or not.
@@ -71,8 +76,8 @@ impl Over {
         reply: &mut Reply,
     ) -> Result<(), ProblemDetails> {
         match self.words {
-            Words::Whole(head, body) => {
-                reply.send(Ok(whole(head, body, &settled?)));
+            Words::Whole(head, body, trailers) => {
+                reply.send(Ok(whole(head, body, trailers, &settled?)));
                 Ok(())
             }
             Words::Problem(problem) => Err(settled?.refusal(problem)),
@@ -98,12 +103,19 @@ impl Tail {
 
 /// What the service answered, with the receipt if it was a success (the scheme allows it nowhere else; after a failure the settlement
 /// is asked for).
-fn whole(mut head: response::Parts, body: Bytes, settled: &Settled) -> Response {
+fn whole(mut head: response::Parts, body: Bytes, trailers: Option<HeaderMap>, settled: &Settled) -> Response {
     if head.status.is_success() {
         head.headers.extend(settled.receipt_header().map(|receipt| (RECEIPT_HEADER, receipt)));
         head.headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
     }
-    (head.status, head.headers, body).into_response()
+    match trailers.filter(|trailers| !trailers.is_empty()) {
+        // Nothing is added: what has no type, and what has no body, stays so.
+        None => Response::from_parts(head, Body::from(body)),
+        Some(trailers) => {
+            forward::declare(&mut head.headers, trailers.keys());
+            Response::from_parts(head, Body::new(Ending(Some(body).filter(|body| !body.is_empty()), Some(trailers))))
+        }
+    }
 }
 
 impl Call {
@@ -112,6 +124,7 @@ impl Call {
         let Self { exchange, bill, entry } = self;
         let takes_trailers = forward::takes_trailers(&parts.headers);
         let mut parts = forward::head(parts);
+        let (method, one) = (parts.method.clone(), parts.version < http::Version::HTTP_2);
         // What cannot be read cannot be metered.
         parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         // It was compared, and is not that of a body which the meter changes.
@@ -129,7 +142,10 @@ impl Call {
         };
         let (mut head, body) = answer.into_parts();
         bill.meter.head(&mut head);
-        forward::answer(&mut head);
+        // A stream may lose what the meter asked for, and gain its last words.
+        let length = body.size_hint().exact().filter(|_| !(takes_trailers && one) && !is_stream(&head.headers));
+        let declared = forward::declared(&head.headers);
+        forward::answer(&method, &mut head);
         if let Some(problem) = upstream_refuses(head.status) {
             // What goes on in another protocol was no answer.
             let end = if head.status == http::StatusCode::SWITCHING_PROTOCOLS { End::Failed } else { End::Complete };
@@ -143,15 +159,20 @@ impl Call {
         }
         let idle = exchange.limits.idle_timeout;
         let inflow = Inflow { body, trailers: HeaderMap::new(), error: None, deadline, idle };
-        Ok(Served { head, inflow, takes_trailers })
+        Ok(Served { head, inflow, takes_trailers, declared, length })
     }
 
     /// Meters the answer as it comes, to its end: gathers it while it may be short, and passes it on from then.
     pub(super) async fn meter(&mut self, served: Served, reply: &mut Reply) -> Over {
         let Self { exchange, bill, entry } = self;
-        let Served { mut head, mut inflow, takes_trailers } = served;
+        let Served { mut head, mut inflow, takes_trailers, declared, length } = served;
         let here = match inflow.gather(bill, &head.headers, entry, exchange.limits.max_whole).await {
-            Gathered::Whole(body) => return Over { end: End::Complete, words: Words::Whole(head, body) },
+            Gathered::Whole(body) => {
+                let mut trailers = core::mem::take(&mut inflow.trailers);
+                forward::trailers(&mut trailers);
+                let trailers = takes_trailers.then_some(trailers);
+                return Over { end: End::Complete, words: Words::Whole(head, body, trailers) };
+            }
             Gathered::Over(end) => {
                 let problem = match inflow.error.take() {
                     Some(error) => {
@@ -170,8 +191,10 @@ impl Call {
             head.headers.append(header::CACHE_CONTROL, HeaderValue::from_static("private"));
         }
         if takes_trailers {
-            head.headers.insert(header::TRAILER, HeaderValue::from_name(RECEIPT_HEADER));
+            forward::declare(&mut head.headers, declared.iter().chain([&RECEIPT_HEADER]));
         }
+        // A service of another kind may not know it beforehand; and what has no length by its status has none.
+        head.headers.extend(length.map(|length| (header::CONTENT_LENGTH, HeaderValue::from(length))));
         let (send, outflow) = Outflow::new();
         reply.send(Ok(Response::from_parts(head, Body::new(outflow))));
         let end = match inflow.pass_on(bill, &send, entry, here).await {

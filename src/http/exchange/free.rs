@@ -22,6 +22,7 @@ pub(super) async fn pass(exchange: &Exchange, request: HttpRequest, next: Next) 
     // What is free is free at this gateway's addresses, and at no other name that leads here.
     authority(&exchange.terms.authorities, &parts).ok_or_else(other_host)?;
     let body = read_body(body, exchange.limits.max_body, exchange.limits.body_timeout).await?;
+    let method = parts.method.clone();
     let request = forward::request(forward::head(parts), body);
     let answered = match timeout(exchange.timeout(), next(request)).await {
         Ok(answered) => answered.map_err(UpstreamError::from_service),
@@ -34,7 +35,9 @@ pub(super) async fn pass(exchange: &Exchange, request: HttpRequest, next: Next) 
             return Err(upstream_problem(&error));
         }
     };
-    forward::answer(&mut parts);
+    let declared = forward::declared(&parts.headers);
+    forward::answer(&method, &mut parts);
+    forward::declare(&mut parts.headers, &declared);
     // A body holds its place as long as it lasts.
     let body = Body::new(Kept { body, _kept: place });
     match parts.status {

@@ -189,7 +189,7 @@ impl Inflow {
 }
 
 /// Whether the answer is to be passed on as it comes, however short.
-fn is_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     matches!(kind.as_str(), "text/event-stream" | "application/x-ndjson" | "application/jsonl")

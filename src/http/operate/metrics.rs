@@ -54,14 +54,21 @@ fn counters<'a>(
 
 fn calls(registry: &mut Registry, status: &Status) {
     registry.register("calls_admitted", "Calls that were admitted", counter(status.calls.admitted));
-    let refused = counters("problem", &status.calls.refused);
+    // From zero, so that the first one is an increase.
+    let mut problems: std::collections::BTreeMap<&'static str, u64> =
+        crate::protocol::Problem::ALL.iter().map(|problem| (problem.as_str(), 0)).collect();
+    problems.extend(&status.calls.refused);
+    let refused = counters("problem", &problems);
     registry.register("requests_refused", "Requests that were refused, by problem", refused);
     registry.register("proofs_verified", "Proofs that were verified, good or bad", counter(status.proofs.verified));
     let seconds: Counter<f64, AtomicU64> = Counter::default();
     seconds.inc_by(status.proofs.seconds);
     let help = "How long the verifying threads took together";
     registry.register_with_unit("proofs_verifying", help, Unit::Seconds, seconds);
-    let failures = counters("kind", &status.upstream_failures);
+    let mut kinds: std::collections::BTreeMap<&'static str, u64> =
+        super::tally::UPSTREAM_FAILURES.iter().map(|kind| (*kind, 0)).collect();
+    kinds.extend(&status.upstream_failures);
+    let failures = counters("kind", &kinds);
     registry.register("upstream_failures", "How often the service did not answer, by kind", failures);
     if status.gateway.issuer_elsewhere {
         let help = "How often the issuer did not answer, or answered what was not taken";
@@ -90,6 +97,9 @@ fn credit(registry: &mut Registry, status: &Status) {
 }
 
 fn state(registry: &mut Registry, status: &Status, ready: &Result<(), String>) {
+    let build = Family::<Labels, Number>::default();
+    build.get_or_create(&vec![("version", status.gateway.version.to_owned())]).set(1.0);
+    registry.register("build_info", "The version that runs", build);
     // These tell nothing of calls, and are as of now.
     let (is, failed) = (ready.is_ok(), ready.as_ref().is_err_and(|why| why.starts_with("the store")));
     registry.register("ready", "Whether calls are taken", gauge(f64::from(u8::from(is))));

@@ -152,10 +152,18 @@ fn picture(history: &[u64], every: u64) -> String {
         );
     }
     let span = every.saturating_mul(60);
+    // The labels are no part of what is stretched: they would be stretched too.
     format!(
-        "<section class=\"card\"><h2>Calls <span class=\"soft\">the last {}, at most {most} in {every} s</span></h2>\
-         <svg viewBox=\"0 0 600 80\" height=\"90\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"calls of each interval\">{bars}</svg></section>\n",
-        duration(span)
+        "<section class=\"card\"><h2>Calls <span class=\"soft\">in each {every} s</span></h2>\
+         <div class=\"chart\"><div class=\"axis\"><span>{}</span><span>{}</span><span>0</span></div>\
+         <svg viewBox=\"0 0 600 80\" height=\"90\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"calls of each interval\">\
+         <rect class=\"rest\" width=\"600\" height=\"1\"/><rect class=\"rest\" y=\"40\" width=\"600\" height=\"1\"/>\
+         <rect class=\"rest\" y=\"79\" width=\"600\" height=\"1\"/>{bars}</svg></div>\
+         <div class=\"times\"><span>{} ago</span><span>{} ago</span><span>now</span></div></section>\n",
+        grouped(most.into()),
+        if most > 1 { grouped((most / 2).into()) } else { String::new() },
+        duration(span),
+        duration(span / 2)
     )
 }
 
@@ -234,11 +242,12 @@ fn identity(status: &Status) -> String {
         "<div class=\"pair\"><section class=\"card\"><h2>Prices <span class=\"soft\">micro-credits a unit</span></h2><table>{prices}</table>\
          <p class=\"soft\">charge classes: {}</p></section>\n\
          <section class=\"card\"><h2>Who this is</h2><table><tr><td>gateway</td><td><code>{}</code></td></tr>\
-         <tr><td>issuer</td><td><code>{}</code></td></tr><tr><td>directory</td><td>{}</td></tr><tr><td>version</td><td>{}</td></tr>\
+         <tr><td>issuer</td><td><code>{}</code></td></tr><tr><td>root key</td><td><code>{}</code></td></tr><tr><td>directory</td><td>{}</td></tr><tr><td>version</td><td>{}</td></tr>\
          <tr><td>running for</td><td>{}</td></tr></table></section></div>\n",
         classes.join(", "),
         escape(&gateway.id),
         escape(&gateway.issuer),
+        escape(&gateway.root_key),
         gateway.directory,
         escape(gateway.version),
         duration(gateway.running_seconds)

@@ -51,6 +51,8 @@ pub struct GatewayStatus {
     pub id: String,
     /// The issuer's id.
     pub issuer: String,
+    /// The issuer's root key, which callers pin, in hexadecimal digits.
+    pub root_key: String,
     /// Whether he is elsewhere, and the set and the books with him.
     pub issuer_elsewhere: bool,
     /// Version of the program.
@@ -260,6 +262,7 @@ fn identify(sources: &Sources<'_>) -> GatewayStatus {
     GatewayStatus {
         id: id.to_string(),
         issuer: directory.issuer().to_string(),
+        root_key: hex::encode(directory.parts().root.to_bytes()),
         issuer_elsewhere: books.is_none(),
         version: env!("CARGO_PKG_VERSION"),
         directory: directory.parts().serial,

@@ -27,6 +27,9 @@ pub struct Tally {
     upkeep: Mutex<UpkeepTally>,
 }
 
+/// The kinds of failures of the service behind.
+pub(super) const UPSTREAM_FAILURES: [&str; 6] = ["unreachable", "target", "timeout", "broken", "too-long", "service"];
+
 /// What upkeep did, and how it stands.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UpkeepTally {

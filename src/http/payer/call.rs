@@ -14,6 +14,7 @@ use super::shared::{Held, Refreshed, Shared, Visit};
 use super::stream::{Left, PaidBody, Settled, Streamed};
 use super::{CallError, ClientError, Payer};
 use crate::http::content_digest::{self, CONTENT_DIGEST};
+use crate::http::hop::{HopBody, is_target};
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::SETTLEMENT_PATH;
@@ -81,6 +82,11 @@ impl Outgoing {
     pub(super) fn opening(target: &str) -> Arc<Self> {
         let (headers, body, content) = (HeaderMap::new(), Bytes::new(), ContentDigest::of(b""));
         Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true })
+    }
+
+    /// Before anything is spent: what cannot be sent byte for byte cannot be signed for.
+    pub(super) fn check_target(&self) -> Result<(), CallError> {
+        if is_target(&self.target) { Ok(()) } else { Err(CallError::Target) }
     }
 
     /// Its headers, and what everybody's requests have.
@@ -164,20 +170,21 @@ struct Driven<J: Journal + 'static> {
 /// What is still to come of an answer.
 enum Rest<J: Journal + 'static> {
     Nothing(Bytes, Settled),
-    Body(reqwest::Body, Settled),
-    BodyAndSettlement(reqwest::Body, Box<Held<J>>),
+    Body(HopBody, Settled),
+    BodyAndSettlement(HopBody, Box<Held<J>>),
 }
 
 /// What came of sending a request.
 enum Arrived {
     /// An answer of success that has begun.
-    Open(Response<reqwest::Body>),
+    Open(Response<HopBody>),
     /// Any other, whole.
     Whole(Answer),
 }
 
 impl<J: Journal + 'static> Shared<J> {
     async fn pay(self: Arc<Self>, outgoing: Arc<Outgoing>) -> Result<Streamed, CallError> {
+        outgoing.check_target()?;
         outgoing.signed(&self.terms().authority)?;
         let visit = self.enter().await;
         let driving = |held, spent| self.drive(held, &outgoing, spent);
@@ -397,7 +404,6 @@ impl<J: Journal + 'static> Shared<J> {
 
     /// Sends the request until it is answered with something else than "later"; how often it was sent.
     async fn send(&self, held: &Held<J>, outgoing: &Outgoing) -> Result<(Arrived, u32), CallError> {
-        let url = format!("{}{}", held.terms.origin, outgoing.target);
         let mut headers = outgoing.headers();
         if let Some(credential) = &held.credential {
             headers.insert(header::AUTHORIZATION, credential.clone());
@@ -407,7 +413,7 @@ impl<J: Journal + 'static> Shared<J> {
         loop {
             tries += 1;
             let last = tries == TRIES;
-            let arriving = self.arrive(held, outgoing, url.clone(), headers.clone());
+            let arriving = self.arrive(held, outgoing, headers.clone());
             match timeout(self.answer_timeout, arriving).await {
                 Ok(Ok(arrived)) => match arrived.problem() {
                     Some(Problem::Busy | Problem::StoreUnavailable) if !last => {}
@@ -423,16 +429,11 @@ impl<J: Journal + 'static> Shared<J> {
         }
     }
 
-    async fn arrive(
-        &self,
-        held: &Held<J>,
-        outgoing: &Outgoing,
-        url: String,
-        headers: HeaderMap,
-    ) -> Result<Arrived, ClientError> {
+    async fn arrive(&self, held: &Held<J>, outgoing: &Outgoing, headers: HeaderMap) -> Result<Arrived, ClientError> {
         let (method, body) = (outgoing.method.clone(), outgoing.body.clone());
         let within = self.answer_timeout.saturating_add(held.terms.longest);
-        let answer = self.client.begin(method, url, headers, body, Some(within)).await?;
+        let answer = self.client.begin(method, &held.terms.origin, &outgoing.target, headers, body, Some(within));
+        let answer = answer.await?;
         if answer.status().is_success() && !is_problem(answer.headers()) {
             return Ok(Arrived::Open(answer));
         }

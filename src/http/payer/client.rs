@@ -8,13 +8,11 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
-use crate::circuits::note::Nullifier;
-use rustls_platform_verifier::BuilderVerifierExt as _;
-
 use super::clock_off;
+use crate::circuits::note::Nullifier;
+use crate::http::hop::{self, Base, Hop, HopBody, HopError, Keep};
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
-use crate::http::tls::without_tls;
 use crate::http::wire::{
     CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, MINT_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
     SettlementAnswer, SpentCount, TRANSFER_PATH, TransferAnswer, bucket_path, read_pages, spent_path,
@@ -30,7 +28,7 @@ const MAX_OWN: usize = (1 << 20) + 4_096;
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    client: reqwest::Client,
+    hop: Hop,
     /// How services are told from others; none where they are not.
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -39,15 +37,12 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The client cannot be set up.
-    #[error("cannot set up an HTTP client: {0}")]
-    Setup(#[source] reqwest::Error),
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(#[source] rustls::Error),
     /// The request or its answer did not get through.
     #[error("{0}")]
-    Http(#[source] reqwest::Error),
+    Http(#[source] HopError),
     /// There was no answer in time.
     #[error("there was no answer in time")]
     Timeout,
@@ -74,9 +69,7 @@ pub enum ClientError {
 /// TLS against the system's certificate authorities, without tickets: a server knows by a ticket which connections are one
 /// client's, and each request has a connection of its own so that it does not.
 fn unlinked_tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = versions.with_platform_verifier()?.with_no_client_auth();
+    let mut config = hop::trusting_platform()?;
     config.resumption = rustls::client::Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -92,7 +85,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Reads the rest of an answer that has begun.
-    pub(crate) async fn read(answer: Response<reqwest::Body>, max: usize) -> Result<Self, ClientError> {
+    pub(crate) async fn read(answer: Response<HopBody>, max: usize) -> Result<Self, ClientError> {
         let (head, mut body) = answer.into_parts();
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -131,53 +124,46 @@ impl Client {
     /// A client for services that are reached over plain HTTP, such as those on this machine. It takes no proxy.
     ///
     /// # Errors
-    /// [`ClientError::Setup`].
+    /// [`ClientError::Tls`].
     pub fn plain() -> Result<Self, ClientError> {
-        let client = without_tls(unlinked(builder())).build().map_err(ClientError::Setup)?;
-        Ok(Self { client, tls: None })
+        Ok(Self { hop: sending(None, Keep::Nothing), tls: None })
     }
 
     /// A client for services anywhere: TLS is checked against the system's certificate authorities. It takes no proxy.
     ///
     /// # Errors
-    /// [`ClientError::Setup`].
+    /// [`ClientError::Tls`].
     pub fn secure() -> Result<Self, ClientError> {
         let tls = unlinked_tls().map_err(ClientError::Tls)?;
-        let client = unlinked(builder()).tls_backend_preconfigured(tls.clone());
-        let client = client.build().map_err(ClientError::Setup)?;
-        Ok(Self { client, tls: Some(Arc::new(tls)) })
+        Ok(Self { hop: sending(Some(tls.clone()), Keep::Nothing), tls: Some(Arc::new(tls)) })
     }
 
     /// A client for one session: its requests are known to be one caller's, and share connections. Over TLS it speaks HTTP/2 where
     /// the gateway does.
-    pub(crate) fn of_session(&self) -> Result<Self, ClientError> {
-        let client = match &self.tls {
-            Some(tls) => {
-                let mut tls = rustls::ClientConfig::clone(tls);
-                tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-                builder().tls_backend_preconfigured(tls)
-            }
-            None => without_tls(builder()),
-        };
-        let client = client.build().map_err(ClientError::Setup)?;
-        Ok(Self { client, tls: self.tls.clone() })
+    pub(crate) fn of_session(&self) -> Self {
+        let tls = self.tls.as_ref().map(|tls| {
+            let mut tls = rustls::ClientConfig::clone(tls);
+            tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            tls
+        });
+        Self { hop: sending(tls, Keep::Idle), tls: self.tls.clone() }
     }
 
     /// Sends a request, and comes back when its answer begins. `within` is the time for all of it, its body included.
     pub(crate) async fn begin(
         &self,
         method: Method,
-        url: String,
-        headers: HeaderMap,
+        origin: &str,
+        target: &str,
+        mut headers: HeaderMap,
         body: Bytes,
         within: Option<Duration>,
-    ) -> Result<Response<reqwest::Body>, ClientError> {
-        let request = self.client.request(method, url).headers(headers).body(body);
-        let request = match within {
-            Some(within) => request.timeout(within),
-            None => request,
-        };
-        let answer: Response<reqwest::Body> = request.send().await.map_err(ClientError::Http)?.into();
+    ) -> Result<Response<HopBody>, ClientError> {
+        let address = Base::read(origin).and_then(|base| base.place(target));
+        let address = address.ok_or_else(|| ClientError::Http(HopError::target()))?;
+        // One and the same for everybody.
+        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let answer = self.hop.send(address, method, headers, body, within).await.map_err(ClientError::Http)?;
         clock_off::note(answer.headers());
         Ok(answer)
     }
@@ -186,11 +172,11 @@ impl Client {
         &self,
         max: usize,
         method: Method,
-        url: String,
+        (origin, target): (&str, &str),
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
-        Answer::read(self.begin(method, url, headers, body, None).await?, max).await
+        Answer::read(self.begin(method, origin, target, headers, body, None).await?, max).await
     }
 
     /// The challenge of a gateway: what an unpaid request to its root is answered with.
@@ -198,7 +184,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; [`ClientError::Status`] if it asks for no payment.
     pub async fn challenge(&self, origin: &str) -> Result<Challenge, ClientError> {
-        let answer = self.get(MAX_OWN, format!("{origin}/")).await?;
+        let answer = self.get(MAX_OWN, (origin, "/")).await?;
         if !matches!(answer.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) {
             return Err(ClientError::Status(answer.status));
         }
@@ -210,7 +196,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn directory(&self, origin: &str) -> Result<SignedDirectory, ClientError> {
-        let bytes = self.get(MAX_OWN, format!("{origin}{DIRECTORY_PATH}")).await?.success()?;
+        let bytes = self.get(MAX_OWN, (origin, DIRECTORY_PATH)).await?.success()?;
         Ok(SignedDirectory::from_bytes(&bytes)?)
     }
 
@@ -219,7 +205,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. The same request can be sent again.
     pub async fn mint(&self, issuer: &str, request: &MintRequest) -> Result<MintAnswer, ClientError> {
-        let bytes = self.post(format!("{issuer}{MINT_PATH}"), request.to_bytes().to_vec()).await?;
+        let bytes = self.post((issuer, MINT_PATH), request.to_bytes().to_vec()).await?;
         Ok(MintAnswer::from_bytes(&bytes)?)
     }
 
@@ -229,7 +215,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. The same cancellation can be sent again.
     pub async fn cancel(&self, origin: &str, cancellation: Vec<u8>) -> Result<Settlement, ClientError> {
-        let bytes = self.post(format!("{origin}{CANCEL_PATH}"), cancellation).await?;
+        let bytes = self.post((origin, CANCEL_PATH), cancellation).await?;
         let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
         read_settlement(&answer.settlement)
     }
@@ -240,7 +226,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. The same transfer can be sent again. `already-spent` says that one half was cancelled: cancel both.
     pub async fn transfer(&self, origin: &str, transfer: Vec<u8>) -> Result<[Settlement; 2], ClientError> {
-        let bytes = self.post(format!("{origin}{TRANSFER_PATH}"), transfer).await?;
+        let bytes = self.post((origin, TRANSFER_PATH), transfer).await?;
         let TransferAnswer { settlements: [give, take] } = read_json(&bytes, "settlements")?;
         Ok([read_settlement(&give)?, read_settlement(&take)?])
     }
@@ -251,7 +237,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. The same rollover can be sent again.
     pub async fn rollover(&self, origin: &str, opening: Vec<u8>) -> Result<Settlement, ClientError> {
-        let bytes = self.post(format!("{origin}{ROLLOVER_PATH}"), opening).await?;
+        let bytes = self.post((origin, ROLLOVER_PATH), opening).await?;
         let answer: SettlementAnswer = read_json(&bytes, "settlement")?;
         read_settlement(&answer.settlement)
     }
@@ -262,7 +248,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. The same opening can be sent again.
     pub async fn open_session(&self, origin: &str, opening: Vec<u8>) -> Result<SessionAnswer, ClientError> {
-        let bytes = self.post(format!("{origin}{SESSION_PATH}"), opening).await?;
+        let bytes = self.post((origin, SESSION_PATH), opening).await?;
         read_json(&bytes, "session")
     }
 
@@ -271,7 +257,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]. No error says that none is.
     pub async fn spent_count(&self, origin: &str, epoch: EpochNumber) -> Result<u64, ClientError> {
-        let bytes = self.get(MAX_OWN, format!("{origin}{}", spent_path(epoch))).await?.success()?;
+        let bytes = self.get(MAX_OWN, (origin, &spent_path(epoch))).await?.success()?;
         let SpentCount { spent } = read_json(&bytes, "number of spent notes")?;
         Ok(spent)
     }
@@ -286,20 +272,15 @@ impl Client {
         epoch: EpochNumber,
         prefix: Prefix,
     ) -> Result<Vec<Nullifier>, ClientError> {
-        let answer = self.get(MAX_ANSWER, format!("{origin}{}", bucket_path(epoch, prefix))).await;
-        let answer = answer.map_err(|error| match error {
-            // The address has the prefix, which is no matter for a log.
-            ClientError::Http(error) => ClientError::Http(error.without_url()),
-            other => other,
-        });
+        let answer = self.get(MAX_ANSWER, (origin, &bucket_path(epoch, prefix))).await;
         Ok(read_pages(&answer?.success()?, prefix)?)
     }
 
-    async fn get(&self, max: usize, url: String) -> Result<Answer, ClientError> {
+    async fn get(&self, max: usize, url: (&str, &str)) -> Result<Answer, ClientError> {
         self.send_up_to(max, Method::GET, url, HeaderMap::new(), Bytes::new()).await
     }
 
-    async fn post(&self, url: String, body: Vec<u8>) -> Result<Bytes, ClientError> {
+    async fn post(&self, url: (&str, &str), body: Vec<u8>) -> Result<Bytes, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         self.send_up_to(MAX_OWN, Method::POST, url, headers, body.into()).await?.success()
@@ -307,7 +288,7 @@ impl Client {
 
     /// Asks for a settlement with a credential that was signed for this very request.
     pub(crate) async fn settlement(&self, origin: &str, credential: HeaderValue) -> Result<Settlement, ClientError> {
-        let answer = self.ask_settlement(format!("{origin}{SETTLEMENT_PATH}"), credential).await?;
+        let answer = self.ask_settlement((origin, SETTLEMENT_PATH), credential).await?;
         read_settlement(&answer.settlement)
     }
 
@@ -318,12 +299,16 @@ impl Client {
         origin: &str,
         credential: HeaderValue,
     ) -> Result<(Settlement, Option<Vec<u8>>), ClientError> {
-        let answer = self.ask_settlement(format!("{origin}{CLOSE_PATH}"), credential).await?;
+        let answer = self.ask_settlement((origin, CLOSE_PATH), credential).await?;
         let receipt = answer.receipt.as_deref().and_then(payment::decode);
         Ok((read_settlement(&answer.settlement)?, receipt))
     }
 
-    async fn ask_settlement(&self, url: String, credential: HeaderValue) -> Result<SettlementAnswer, ClientError> {
+    async fn ask_settlement(
+        &self,
+        url: (&str, &str),
+        credential: HeaderValue,
+    ) -> Result<SettlementAnswer, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, credential);
         let bytes = self.send_up_to(MAX_OWN, Method::POST, url, headers, Bytes::new()).await?.success()?;
@@ -356,18 +341,9 @@ fn read_settlement(text: &str) -> Result<Settlement, ClientError> {
     Ok(Settlement::from_bytes(&bytes)?)
 }
 
-/// What all clients have in common. A redirect would carry a payment to a place that the directory does not name.
-fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(10))
-        .timeout(Duration::from_secs(330))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-}
-
-/// No connection is kept for another request, nor shared by two that are sent at one time.
-fn unlinked(builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    builder.pool_max_idle_per_host(0).http1_only()
+/// What all clients have in common.
+fn sending(tls: Option<rustls::ClientConfig>, keep: Keep) -> Hop {
+    Hop::new(tls, keep, Duration::from_secs(10), Duration::from_secs(330))
 }
 
 #[cfg(test)]

@@ -93,6 +93,9 @@ pub enum CallError {
     /// The request cannot be signed.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The target cannot be sent byte for byte. Nothing was spent.
+    #[error("the target must begin with `/` and hold no `#`, space or control character; percent-encode these")]
+    Target,
     /// The journal failed.
     #[error("the wallet's journal refuses: {0}")]
     Journal(#[source] JournalError),
@@ -141,6 +144,11 @@ fn is_conflict(details: &ProblemDetails) -> bool {
     matches!(details.kind(), Some(Problem::DoubleSpend | Problem::AlreadySpent)) && details.settlement.is_none()
 }
 
+/// Whether a refusal is about the request itself, and would be the same for any payment.
+fn is_callers(details: &ProblemDetails) -> bool {
+    details.kind().is_none() && matches!(details.status, 408 | 411 | 413 | 414 | 415 | 417 | 426 | 431)
+}
+
 impl From<Stopped> for CallError {
     fn from(_: Stopped) -> Self {
         Self::Stopped
@@ -152,7 +160,8 @@ impl CallError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::SessionOver => Fault::Nobody,
-            Self::OutOfCredit | Self::Request(_) | Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
+            Self::OutOfCredit | Self::Request(_) | Self::Target => Fault::Caller,
+            Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
             Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::OtherDirectory | Self::Settlement(_) | Self::Unlisted | Self::Unknown => {
                 Fault::Operator
@@ -162,6 +171,8 @@ impl CallError {
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
             // The wallet was copied, or put back.
             Self::Refused(details) if is_conflict(details) => Fault::Caller,
+            // It is too long, or not written as the service reads it.
+            Self::Refused(details) if is_callers(details) => Fault::Caller,
             // A wallet checks what it sends: if it is refused all the same, its clock or the gateway's is wrong, or the gateway lies.
             Self::Refused(details) | Self::Failed { details, .. } => match details.kind().map(Problem::fault) {
                 Some(Fault::Nobody) => Fault::Nobody,
@@ -182,7 +193,8 @@ impl CallError {
             | Self::NotReady
             | Self::Unlisted
             | Self::OtherDirectory
-            | Self::Request(_) => CreditState::Untouched,
+            | Self::Request(_)
+            | Self::Target => CreditState::Untouched,
             Self::Refused(details) if is_conflict(details) => CreditState::Elsewhere,
             Self::Contradiction
             | Self::Journal(_)
@@ -216,10 +228,14 @@ impl CallError {
                 "the two are compared again by themselves; if this stays, compare the directory with others of its callers"
             }
             Self::Request(_) => "call with shorter parts",
+            Self::Target => "call with a target that is percent-encoded",
             Self::Journal(_) => "look to the disk of the wallet's file, then open the wallet again",
             Self::Refused(details) if is_conflict(details) => {
                 "another copy of this wallet has spent the note, or the gateway lies: use one copy only, and look with \
                  `halometer wallet doctor`; disputes keep what was said"
+            }
+            Self::Refused(details) if is_callers(details) => {
+                "change the request as the refusal says; the spend is cancelled by itself, and its lane comes back"
             }
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
             Self::Failed { details, .. } if details.kind() == Some(Problem::CapReached) => {

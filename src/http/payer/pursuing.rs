@@ -171,7 +171,7 @@ fn heard(answer: Result<Settlement, ClientError>) -> Heard {
             }
         }
         Err(ClientError::Status(status)) if nobody(status.as_u16()) => Heard::Nothing,
-        Err(ClientError::Http(_) | ClientError::Timeout | ClientError::Setup(_)) => Heard::Nothing,
+        Err(ClientError::Http(_) | ClientError::Timeout | ClientError::Tls(_)) => Heard::Nothing,
         Err(_) => Heard::Unusable,
     }
 }

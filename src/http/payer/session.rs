@@ -18,6 +18,7 @@ use super::receipts::receipt_in;
 use super::shared::{Held, Shared};
 use super::stream::Settled;
 use super::{CallError, Client, ClientError, Payer};
+use crate::http::hop::HopBody;
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::{CLOSE_PATH, SESSION_PATH, SessionAnswer};
@@ -57,7 +58,7 @@ pub struct SessionPaid {
 
 /// The body of an answer within a session, given as it comes.
 pub struct SessionBody {
-    body: reqwest::Body,
+    body: HopBody,
     _visit: Box<dyn Send + Sync>,
 }
 
@@ -102,7 +103,7 @@ impl<J: Journal + 'static> Shared<J> {
         if longest.is_zero() {
             return Err(CallError::SessionOver);
         }
-        let client = self.client.of_session().map_err(CallError::Unreachable)?;
+        let client = self.client.of_session();
         let outgoing = Outgoing::opening(SESSION_PATH);
         let _visit = self.enter().await;
         // It opens one session, however often it is sent.
@@ -202,10 +203,10 @@ impl<J: Journal + 'static> PaidSession<J> {
         Ok(answer.map(|body| SessionBody { body, _visit: Box::new(visit) }))
     }
 
-    async fn send(&self, outgoing: &Outgoing) -> Result<Response<reqwest::Body>, CallError> {
+    async fn send(&self, outgoing: &Outgoing) -> Result<Response<HopBody>, CallError> {
+        outgoing.check_target()?;
         let terms = &self.held.terms;
         let following = self.signer.call(&outgoing.signed(&terms.authority)?);
-        let url = format!("{}{}", terms.origin, outgoing.target);
         let mut headers = outgoing.headers();
         headers.insert(header::AUTHORIZATION, terms.credential(Payload::Following(following)));
         let (mut pause, mut sent) = (PAUSE, false);
@@ -213,9 +214,16 @@ impl<J: Journal + 'static> PaidSession<J> {
             if self.is_over() {
                 return Err(if sent { CallError::LostInSession } else { CallError::SessionOver });
             }
-            let (method, url, headers) = (outgoing.method.clone(), url.clone(), headers.clone());
+            let (method, headers) = (outgoing.method.clone(), headers.clone());
             let within = self.shared.answer_timeout.saturating_add(terms.longest);
-            let begun = self.client.begin(method, url, headers, outgoing.body.clone(), Some(within));
+            let begun = self.client.begin(
+                method,
+                &terms.origin,
+                &outgoing.target,
+                headers,
+                outgoing.body.clone(),
+                Some(within),
+            );
             match timeout(self.shared.answer_timeout, begun).await {
                 Ok(Ok(answer)) if !is_problem(answer.headers()) && !is_challenge(answer.status(), answer.headers()) => {
                     return Ok(answer);

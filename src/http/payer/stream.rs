@@ -16,6 +16,7 @@ use super::events::Event;
 use super::receipts::{settlement_in, signed_in};
 use super::shared::{Held, Shared, Visit};
 use super::{CallError, ClientError, Spent};
+use crate::http::hop::HopBody;
 use crate::wallet::{Accepted, Journal, ReceiptVerdict};
 
 /// What ends a stream of events. Clients stop reading there, before the answer's own end has come.
@@ -168,7 +169,7 @@ pub(super) enum Left<J: Journal + 'static> {
 
 /// An answer that is being passed on. Whenever this is dropped, the connection ends, and then the spend is let go of.
 struct Inflow<J: Journal + 'static> {
-    body: reqwest::Body,
+    body: HopBody,
     held: Option<Held<J>>,
     shared: Arc<Shared<J>>,
     _visit: Visit<J>,
@@ -186,7 +187,7 @@ enum End {
 
 impl<J: Journal + 'static> Shared<J> {
     /// Passes the body of an answer on, in a task of its own, and then settles what is `left`.
-    pub(super) fn passing(self: &Arc<Self>, body: reqwest::Body, visit: Visit<J>, left: Left<J>) -> PaidBody {
+    pub(super) fn passing(self: &Arc<Self>, body: HopBody, visit: Visit<J>, left: Left<J>) -> PaidBody {
         let (send, chunks) = mpsc::channel(1);
         let (tell, told) = oneshot::channel();
         let (held, outcome) = match left {

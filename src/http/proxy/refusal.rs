@@ -85,6 +85,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::Contradiction => (S::BAD_GATEWAY, "issuer_contradicts_itself", None),
         CallError::OtherDirectory => (S::BAD_GATEWAY, "other_directory", None),
         CallError::Request(_) => (S::BAD_REQUEST, "request_unsignable", None),
+        CallError::Target => (S::BAD_REQUEST, "no_path", None),
         CallError::Journal(_) => (S::INTERNAL_SERVER_ERROR, "wallet_failed", None),
         CallError::Refused(details) => refused(details),
         CallError::Failed { details, .. } => match details.kind() {

@@ -15,6 +15,8 @@ struct Use {
     since: Instant,
     /// Whether there ever was one.
     ever: bool,
+    /// Since when the head of a request is on its way.
+    head: Option<Instant>,
 }
 
 /// How long a connection may have no request.
@@ -31,7 +33,7 @@ pub(super) struct Running(Arc<Activity>);
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Use { running: 0, since: Instant::now(), ever: false }))
+        Self(Mutex::new(Use { running: 0, since: Instant::now(), ever: false, head: None }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Use> {
@@ -43,7 +45,16 @@ impl Activity {
         let mut used = self.lock();
         used.running += 1;
         used.ever = true;
+        used.head = None;
         Running(Arc::clone(self))
+    }
+
+    /// Something came. Between two requests it is the beginning of the next one's head.
+    pub(super) fn received(&self) {
+        let mut used = self.lock();
+        if used.running == 0 && used.ever {
+            used.head.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Whether there ever was a request.
@@ -63,14 +74,18 @@ impl Activity {
                 let used = self.lock();
                 match (used.running, used.ever) {
                     (0, false) => used.since + first,
-                    (0, true) => used.since + between,
+                    (0, true) => match used.head {
+                        Some(head) => (head + first).min(used.since + between),
+                        None => used.since + between,
+                    },
                     _ => Instant::now() + between,
                 }
             };
             if until <= Instant::now() {
                 return;
             }
-            sleep_until(until).await;
+            // A head that begins meanwhile may have to be here before that.
+            sleep_until(until.min(Instant::now() + first)).await;
         }
     }
 }
@@ -79,7 +94,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut used = self.0.lock();
         used.running -= 1;
-        used.since = Instant::now();
+        (used.since, used.head) = (Instant::now(), None);
     }
 }
 
@@ -108,5 +123,15 @@ mod tests {
         let over = Instant::now();
         activity.idle(TIMES).await;
         assert!(over.elapsed() >= BETWEEN);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_begins_must_end_sooner_than_idleness() {
+        const LONG: Times = Times { first: FIRST, between: Duration::from_secs(60) };
+        let activity = Arc::new(Activity::new());
+        drop(activity.begin());
+        assert!(tokio::time::timeout(3 * FIRST, activity.idle(LONG)).await.is_err(), "idle it may be");
+        activity.received();
+        assert!(tokio::time::timeout(10 * FIRST, activity.idle(LONG)).await.is_ok(), "slow it may not");
     }
 }

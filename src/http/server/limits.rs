@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 use core::str::FromStr;
+use std::time::Duration;
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -18,6 +19,9 @@ pub struct ServerLimits {
     pub connections_per_address: usize,
     /// Proxies in front, whose `X-Forwarded-For` is believed. None by default: then what that header says is nobody's word.
     pub trusted_proxies: TrustedProxies,
+    /// How long a connection may have no request. 75 seconds by default: longer than balancers keep an idle connection, most of which use
+    /// 60, so that none sends a request into one that is closed at that moment.
+    pub idle: Duration,
 }
 
 impl ServerLimits {
@@ -38,11 +42,22 @@ impl ServerLimits {
     pub fn with_trusted_proxies(self, trusted_proxies: TrustedProxies) -> Self {
         Self { trusted_proxies, ..self }
     }
+
+    /// The same with this [`idle`](Self::idle).
+    #[must_use]
+    pub fn with_idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { connections: 4_096, connections_per_address: 1_024, trusted_proxies: TrustedProxies::default() }
+        Self {
+            connections: 4_096,
+            connections_per_address: 1_024,
+            trusted_proxies: TrustedProxies::default(),
+            idle: Duration::from_secs(75),
+        }
     }
 }
 

@@ -2,11 +2,7 @@
 
 /// The authority of an origin as session signatures have it, and with the port always.
 pub fn authorities(origin: &str) -> Option<(String, String)> {
-    let url = reqwest::Url::parse(origin).ok()?;
-    let host = url.host_str()?.to_ascii_lowercase();
-    let long = format!("{host}:{}", url.port_or_known_default()?);
-    let short = url.port().map_or(host, |_| long.clone());
-    Some((short, long))
+    crate::http::hop::Base::read(origin).map(|base| base.authorities())
 }
 
 #[cfg(test)]

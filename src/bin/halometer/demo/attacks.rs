@@ -12,7 +12,7 @@ use super::error::DemoError;
 use super::figures::narrow;
 use super::report::{DoubleSpend, Refusal, Replay};
 use halometer::http::clock::now;
-use halometer::http::payer::{Client, ClientError};
+use halometer::http::payer::Client;
 use halometer::http::payment::{Challenge, Credential, Payload, RECEIPT_HEADER, Receipt};
 use halometer::http::problem::{self, ProblemDetails};
 use halometer::lifecycle::Evidence;
@@ -54,8 +54,12 @@ pub(super) async fn unpaid(stack: &Stack, body: &Bytes) -> Result<Refusal, DemoE
 }
 
 /// Sends what it is given, over plain HTTP, and knows nothing of payments.
-fn sender() -> Result<reqwest::Client, ClientError> {
-    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().map_err(ClientError::Setup)
+fn sender() -> Result<reqwest::Client, DemoError> {
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().map_err(|error| unsent(&error))
+}
+
+fn unsent(error: &reqwest::Error) -> DemoError {
+    DemoError::Attack(error.to_string())
 }
 
 impl Mallory {
@@ -207,15 +211,15 @@ async fn send(
     stack: &Stack,
     credential: Option<&HeaderValue>,
     body: &Bytes,
-) -> Result<Answered, ClientError> {
+) -> Result<Answered, DemoError> {
     let mut request = sender.post(format!("{}{COMPLETIONS}", stack.gateway_url()));
     request = request.header(header::CONTENT_TYPE, "application/json");
     if let Some(credential) = credential {
         request = request.header(header::AUTHORIZATION, credential.clone());
     }
-    let answer = request.body(body.clone()).send().await.map_err(ClientError::Http)?;
+    let answer = request.body(body.clone()).send().await.map_err(|error| unsent(&error))?;
     let (status, headers) = (answer.status(), answer.headers().clone());
-    let body = answer.bytes().await.map_err(ClientError::Http)?;
+    let body = answer.bytes().await.map_err(|error| unsent(&error))?;
     let receipt = headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok());
     let receipt = receipt.and_then(|receipt| Receipt::from_header_value(receipt).ok());
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -96,6 +96,15 @@ pub struct UpstreamConfig {
     /// Longest answer.
     #[serde(default = "thirty_two_mebibytes")]
     pub max_answer_bytes: usize,
+    /// The certificate authorities that vouch for it, in PEM, in place of the system's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Further headers of requests that reach it.
+    #[serde(default)]
+    pub pass_headers: Vec<String>,
+    /// Origins whose web pages may call it: `https://shop.example`, or `*` for any.
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
 }
 
 fn ten() -> u32 {
@@ -499,6 +508,8 @@ pub struct LimitsConfig {
     pub connections: usize,
     /// Of them, those of one address; a trusted proxy's are not limited.
     pub connections_per_address: usize,
+    /// How long a connection may have no request.
+    pub connection_idle_seconds: u32,
     /// Addresses and networks of proxies in front, whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
 }
@@ -517,6 +528,7 @@ impl Default for LimitsConfig {
             shutdown_seconds: 60,
             connections: 4_096,
             connections_per_address: 1_024,
+            connection_idle_seconds: 75,
             trusted_proxies: Vec::new(),
         }
     }

@@ -111,8 +111,13 @@ pub(super) fn run(args: &InitArgs) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What does not belong into a repository: keys, records, and what is kept of callers. The configuration does.
+const GITIGNORE: &str = "/keys/\n/store/\n/store.*\n/evidence/\n/directory*\n*.key\n*.secret\n*.pem\n";
+
 /// Last: where the configuration is, all else is.
 fn finish(dir: &Path, text: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let ignore = dir.join(".gitignore");
+    write_atomically(&ignore, GITIGNORE.as_bytes()).map_err(|error| format!("{}: {error}", ignore.display()))?;
     let file = dir.join("gateway.toml");
     write_atomically(&file, text.as_bytes()).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(file)

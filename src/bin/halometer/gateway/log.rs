@@ -21,6 +21,7 @@ use halometer::clearing::ClearingError;
 use halometer::http::issuer::IssuerObserver;
 use halometer::http::observer::Observer;
 use halometer::http::operate::Tally;
+use halometer::http::upstream::UpstreamError;
 use halometer::issuer::NoticeError;
 use halometer::lifecycle::Evidence;
 use halometer::sealed::{make_private, write_atomically};
@@ -56,12 +57,22 @@ pub(super) struct Log {
     writer: TaskPool,
     /// What was warned of last, so that it is said when it begins and not every minute.
     warned: Mutex<Vec<String>>,
+    /// When it was last told why the service cannot be reached, and why.
+    unreached: Mutex<Option<(std::time::Instant, String)>>,
 }
+
+/// How often one and the same reason is told.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Log {
     /// Evidence is kept in a directory, if there is one.
     pub(super) fn new(evidence: Option<PathBuf>) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { evidence, writer: TaskPool::start("evidence", 1, QUEUE)?, warned: Mutex::default() }))
+        Ok(Arc::new(Self {
+            evidence,
+            writer: TaskPool::start("evidence", 1, QUEUE)?,
+            warned: Mutex::default(),
+            unreached: Mutex::default(),
+        }))
     }
 }
 
@@ -80,6 +91,21 @@ impl Observer for Log {
         match trouble {
             Some(trouble) => error!("no calls are taken: {trouble}"),
             None => info!("calls are taken again"),
+        }
+    }
+
+    /// At once when it begins, and then once a minute: single failures are of single calls.
+    fn upstream_failed(&self, error: &UpstreamError) {
+        let UpstreamError::Unreachable(_) = error else { return };
+        let mut told = self.unreached.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = halometer::http::cause::chain(error);
+        let due = told.as_ref().is_none_or(|(at, before)| at.elapsed() >= AGAIN || *before != reason);
+        if due {
+            warn!(
+                reason,
+                "the service cannot be reached: look at `upstream.url` and, for a certificate, at `upstream.ca`"
+            );
+            *told = Some((std::time::Instant::now(), reason));
         }
     }
 

@@ -96,6 +96,7 @@ pub(super) async fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let serial = directory.parts().serial;
     let mut found = vec![
         format!("gateway {id}, issuer {}", directory.issuer()),
+        format!("root key {}", hex::encode(directory.parts().root.to_bytes())),
         format!("directory {serial} of the issuer names this gateway, as {origins}"),
     ];
     found.extend(exposed(config).iter().map(|path| format!("others may read {}", path.display())));
@@ -132,6 +133,9 @@ impl RemoteKeeper {
             .with_limits(start::limits(&config))
             .with_call_timeout(upstream.timeout());
         let service = GatewayService::start_remote(parts, upstream).map_err(StartError::Service)?;
+        let service = service
+            .passing(super::start::passed(&config))
+            .map_err(|error| StartError::Service(std::io::Error::other(error)))?;
         let serial = directory.parts().serial;
         Ok(Self { started: config.clone(), config, service, root, serial, priced: true, _in_use: identity.in_use })
     }

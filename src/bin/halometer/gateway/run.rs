@@ -25,6 +25,7 @@ use halometer::http::beside::Beside;
 use halometer::http::clock;
 use halometer::http::exchange::{PaymentLayerParts, UpkeepTask};
 use halometer::http::gateway::GatewayService;
+use halometer::http::layer::cors;
 use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
 use halometer::http::server::{Certificates, Listener, Server, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
@@ -52,20 +53,65 @@ pub(super) fn run(file: &Path, check: bool, json: bool, accept_clock: bool) -> O
     let mut loaded = Loaded::read(file)?;
     loaded.accept_clock = accept_clock;
     if check {
-        let found = match loaded.config.issuer.kind {
-            IssuerKind::Inside => start::check(&loaded)?,
-            IssuerKind::Remote => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(remote::check(&loaded))?
-            }
-        };
-        found.iter().for_each(|line| println!("{line}"));
-        println!("all fits");
-        return Ok(ExitCode::SUCCESS);
+        return check_all(&loaded);
     }
     log::start(loaded.config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(loaded, json))
+}
+
+/// A certificate that is spoken at an address, and the files as they were when they were looked at.
+struct Spoken {
+    certificates: Certificates,
+    tls: TlsConfig,
+    /// The chain, and the digest of the key.
+    seen: (Option<Vec<u8>>, Option<[u8; 32]>),
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    halometer::protocol::ContentDigest::of(bytes).to_bytes()
+}
+
+/// Tells what would keep it from starting, and what it would be.
+fn check_all(loaded: &Loaded) -> Outcome<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let config = &loaded.config;
+    let found = match config.issuer.kind {
+        IssuerKind::Inside => start::check(loaded)?,
+        IssuerKind::Remote => runtime.block_on(remote::check(loaded))?,
+    };
+    found.iter().for_each(|line| println!("{line}"));
+    // Where it runs already the addresses are its own.
+    let runs = found.iter().any(|line| line.starts_with(start::RUNS));
+    if !runs {
+        start::check_places(config)?;
+        let addresses = [Some(config.listen), Some(config.admin.listen), config.issuer.listen];
+        let beside = config.beside.as_ref().map(|beside| beside.listen);
+        let mut taken = Vec::new();
+        for address in addresses.into_iter().chain([beside]).flatten() {
+            taken.push(runtime.block_on(bind(address))?);
+        }
+        println!("all addresses are free to be listened on");
+    }
+    let upstream = start::upstream(config)?;
+    let reached = runtime.block_on(async {
+        let request = http::Request::get("/").body(axum::body::Body::empty()).map_err(|error| error.to_string())?;
+        let asked = tower::ServiceExt::oneshot(upstream, request);
+        let answer =
+            timeout(Duration::from_secs(config.upstream.connect_seconds.saturating_add(10).into()), asked).await;
+        let answer = answer.map_err(|_| "it did not answer in time".to_owned())?;
+        answer.map(|answer| answer.status()).map_err(|error| halometer::http::cause::chain(&error))
+    });
+    match &reached {
+        Ok(status) => println!("the service answers `GET /` with {}", status.as_u16()),
+        Err(why) => println!("`upstream.url`: the service does not answer: {why}"),
+    }
+    match (runs, reached.is_ok()) {
+        (true, _) => println!("all else fits"),
+        (false, true) => println!("all fits"),
+        (false, false) => println!("the gateway would start, and sell nothing before the service answers"),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The program while it runs.
@@ -80,7 +126,7 @@ struct Running {
     sums: Sums,
     keeping: Arc<Mutex<Keeping>>,
     /// What is spoken where, to be renewed.
-    certificates: Vec<(Certificates, TlsConfig)>,
+    certificates: Vec<Spoken>,
     file: PathBuf,
     /// As it was read last, whether it could be gone over to or not.
     seen: Vec<u8>,
@@ -111,8 +157,13 @@ impl Running {
     async fn start(loaded: Loaded, json: bool) -> Outcome<Self> {
         let config = loaded.config.clone();
         warn_of(&config);
+        raise_limit(&config);
         // Before anything is opened: an address that is taken is the commonest mistake.
         let limits = start::server_limits(&config);
+        let room = open_files()
+            .map_or(usize::MAX, |files| usize::try_from(files / 2).unwrap_or(usize::MAX).saturating_sub(256).max(16));
+        let connections = limits.connections.min(room);
+        let limits = limits.with_connections(connections);
         let listener = bind(config.listen).await?.limited(limits.clone());
         let admin = bind(config.admin.listen).await?;
         let issuer = match config.issuer.listen {
@@ -148,9 +199,13 @@ impl Running {
         )?;
         let admin = admin.serve(operations.router_with(admin_routes));
 
+        let paid = match config.upstream.cors_origins.as_slice() {
+            [] => service.router(),
+            origins => service.router().layer(cors(origins.iter().filter_map(|origin| origin.parse().ok()))),
+        };
         let gateway = match &routes {
-            Some(routes) if issuer.is_none() => front::both(service.router(), routes),
-            _ => service.router(),
+            Some(routes) if issuer.is_none() => front::both(paid, routes),
+            _ => paid,
         };
         let gateway = serve_at(listener, gateway, tls.as_ref())?;
         let issuer = issuer.zip(routes.as_ref());
@@ -174,7 +229,9 @@ impl Running {
         let servers = core::iter::once(gateway).chain(issuer).collect();
         let keeping = Arc::new(Mutex::new(keeping));
         let certificates = tls.into_iter().zip(config.tls.clone());
-        let certificates = certificates.chain(issuer_tls.into_iter().zip(config.issuer.tls.clone())).collect();
+        let certificates = certificates.chain(issuer_tls.into_iter().zip(config.issuer.tls.clone()));
+        let certificates =
+            certificates.map(|(certificates, tls)| Spoken { certificates, tls, seen: (None, None) }).collect();
         let sums = Sums::default();
         Ok(Self {
             servers,
@@ -216,6 +273,7 @@ impl Running {
                         return Err(jump);
                     }
                     self.reload(false).await;
+                    self.look_at_certificates(false).await;
                 }
                 _ = tick.tick() => {
                     if self.waits.is_some() {
@@ -278,18 +336,44 @@ impl Running {
                 return;
             }
         }
-        for (certificates, tls) in &self.certificates {
-            if let Err(error) = certificates.replace(&tls.cert, &tls.key) {
-                error!(%error, "the certificate is not exchanged");
+        self.look_at_certificates(true).await;
+    }
+
+    /// Goes over to certificates that were renewed: by themselves, whatever the state of the configuration.
+    async fn look_at_certificates(&mut self, asked: bool) {
+        for held in &mut self.certificates {
+            let (cert, key) = (held.tls.cert.clone(), held.tls.key.clone());
+            let read = tokio::task::spawn_blocking(move || {
+                (std::fs::read(cert).ok(), std::fs::read(key).ok().map(|key| digest(&key)))
+            });
+            let Ok(found) = read.await else { continue };
+            if !asked && found == held.seen {
+                continue;
             }
+            let changed = found != held.seen;
+            match held.certificates.replace(&held.tls.cert, &held.tls.key) {
+                Ok(()) if changed => info!(cert = %held.tls.cert.display(), "the certificate is renewed"),
+                Ok(()) => {}
+                // The chain and its key are two files, and one of them is written first.
+                Err(error) => {
+                    warn!(%error, "the certificate is not exchanged; the one before it stays, and the files are looked at again")
+                }
+            }
+            held.seen = found;
         }
     }
 
     /// Takes no more, and lets what runs finish: first who takes requests, last who is looked at.
     async fn finish(mut self) {
-        info!("told to end: calls that run may finish");
         self.operations.set_standing(Standing::Draining);
         let patience = Duration::from_secs(self.config.limits.shutdown_seconds.into());
+        let load = self.service.layer().load();
+        info!(
+            calls = load.requests,
+            sessions = load.sessions,
+            at_most_seconds = patience.as_secs(),
+            "told to end: calls that run may finish"
+        );
         for server in self.servers {
             server.shutdown().await;
         }
@@ -384,7 +468,8 @@ impl Made {
             .with_limits(start::limits(&config))
             .with_upkeep(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
             start::upstream(&config)?,
-        )?;
+        )?
+        .passing(start::passed(&config))?;
         let waits = prepared.waits.as_ref().map(ToString::to_string);
         if let Some(error) = &waits {
             warn!(error, "{WAITS}");
@@ -419,8 +504,39 @@ fn serve_at(listener: Listener, router: Router, certificates: Option<&Certificat
     }
 }
 
+/// Raises the limit of open files to what the system allows, and says it.
+#[cfg(unix)]
+fn open_files() -> std::io::Result<u64> {
+    rlimit::increase_nofile_limit(u64::MAX)
+}
+
+#[cfg(not(unix))]
+fn open_files() -> std::io::Result<u64> {
+    Ok(u64::MAX)
+}
+
+/// Two for each connection, and some for the store.
+fn files_needed(config: &Config) -> u64 {
+    (config.limits.connections as u64).saturating_mul(2).saturating_add(512)
+}
+
 async fn bind(address: SocketAddr) -> Outcome<Listener> {
     Listener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}").into())
+}
+
+/// Each connection, and each call to the service, is an open file: as many may be had as the system allows this process.
+fn raise_limit(config: &Config) {
+    match open_files() {
+        Ok(limit) if limit < files_needed(config) => {
+            warn!(
+                limit,
+                needed = files_needed(config),
+                "fewer files may be open than `limits.connections` needs: connections wait"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "how many files may be open cannot be asked"),
+    }
 }
 
 /// What an operator has to have read.

@@ -331,6 +331,24 @@ fn begin(
     Ok(publish::first(config, vault.root(), gateway, epoch, now)?)
 }
 
+/// How it is said that a gateway runs.
+pub(super) const RUNS: &str = "a gateway runs with these keys";
+
+/// Whether what is written can be written: where the directory is, evidence, and the store. A file is made there and taken away again.
+pub(super) fn check_places(config: &Config) -> Result<(), StartError> {
+    if config.store.kind == StoreKind::Memory || config.issuer.kind == super::config::IssuerKind::Remote {
+        return Ok(());
+    }
+    let parents = [config.issuer.directory.parent(), config.issuer.keys.parent(), Some(config.store.path.as_path())];
+    for place in parents.into_iter().flatten().filter(|place| place.is_dir()) {
+        let probe = place.join(".halometer-check");
+        let failed = |error| StartError::File(place.to_owned(), error);
+        std::fs::File::create(&probe).map_err(failed)?;
+        std::fs::remove_file(&probe).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// What is found without changing anything.
 pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let config = &loaded.config;
@@ -340,7 +358,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
     let mut found = match Vault::open(config) {
         Ok(vault) => check_records(config, &vault)?,
         Err(VaultError::Epochs(KeystoreError::InUse)) => {
-            vec!["a gateway runs with these keys: its directory and records were not looked at".to_owned()]
+            vec![format!("{RUNS}: its directory and records were not looked at")]
         }
         Err(error) => return Err(error.into()),
     };
@@ -359,7 +377,10 @@ pub(super) fn check_rim(config: &Config) -> Result<(), StartError> {
 }
 
 fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartError> {
-    let mut found = vec![format!("gateway {}, issuer {}", vault.gateway(), vault.root().issuer_id())];
+    let mut found = vec![
+        format!("gateway {}, issuer {}", vault.gateway(), vault.root().issuer_id()),
+        format!("root key {}", hex::encode(vault.root().to_bytes())),
+    ];
     if config.store.kind == StoreKind::Memory {
         return Ok(found);
     }
@@ -375,7 +396,11 @@ fn check_records(config: &Config, vault: &Vault) -> Result<Vec<String>, StartErr
         None => found.push("there is no directory yet: the first start makes it".to_owned()),
         Some(known) => {
             vault.check(&known, now)?;
-            let serial = known.parts().serial;
+            let (serial, published) = (known.parts().serial, known.parts().published);
+            if now < published {
+                let behind = published.seconds() - now.seconds();
+                found.push(format!("the clock is {behind} s behind the directory's publication: set it first"));
+            }
             found.push(match publish::next(&known, config, vault.gateway(), now) {
                 Ok(None) => format!("directory {serial} says what the configuration says"),
                 Ok(Some(next)) => format!("directory {} would follow {serial}", next.parts().serial),
@@ -418,7 +443,19 @@ pub(super) fn upstream(config: &Config) -> Result<Upstream, StartError> {
         .with_connect_timeout(Duration::from_secs(config.upstream.connect_seconds.into()))
         .with_timeout(Duration::from_secs(config.upstream.timeout_seconds.into()))
         .with_max_response(config.upstream.max_answer_bytes);
-    Ok(Upstream::new(&config.upstream.url, key.as_ref().map(|key| key.as_str()), limits)?)
+    let (url, key) = (&config.upstream.url, key.as_ref().map(|key| key.as_str()));
+    Ok(match &config.upstream.ca {
+        None => Upstream::new(url, key, limits)?,
+        Some(file) => {
+            let failed = |error| StartError::File(file.clone(), error);
+            Upstream::trusting(url, key, limits, &read_bounded(file, 1 << 20).map_err(failed)?)?
+        }
+    })
+}
+
+/// The further headers that reach the service.
+pub(super) fn passed(config: &Config) -> Vec<http::HeaderName> {
+    config.upstream.pass_headers.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 /// Who takes payment notices; none where payments are made by anybody's word.
@@ -535,6 +572,7 @@ pub(super) fn server_limits(config: &Config) -> ServerLimits {
         .with_connections(connections)
         .with_connections_per_address(connections_per_address)
         .with_trusted_proxies(trusted_proxies)
+        .with_idle(Duration::from_secs(config.limits.connection_idle_seconds.into()))
 }
 
 /// Of what gateways elsewhere ask.

@@ -196,7 +196,7 @@ impl From<ClientError> for Trouble {
             ClientError::Http(_) | ClientError::Timeout => {
                 (Fault::Nobody, "look at the address and the network, and run the command again")
             }
-            ClientError::Setup(_) => (Fault::Caller, "look to this machine's network and certificates"),
+            ClientError::Tls(_) => (Fault::Caller, "look to this machine's network and certificates"),
             _ => (Fault::Operator, "look whether the address is the right one; else tell who runs it"),
         };
         Self::new(chain(&error), fault).next(next)

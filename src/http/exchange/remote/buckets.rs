@@ -66,7 +66,7 @@ impl Buckets {
         if !matches!(answer.status().as_u16(), 200 | 400 | 404 | 503) {
             return Err(unsaid());
         }
-        let (parts, body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+        let (parts, body) = answer.into_parts();
         let passed = body.map_frame(move |frame| {
             // It is held as long as the answer lasts.
             let _ = (&place, &share);

@@ -21,6 +21,18 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), ConfigError> {
         .map_err(|error| loaded.error("upstream.url", error.to_string()))?;
     let proxies = config.limits.trusted_proxies.iter().map(String::as_str);
     TrustedProxies::new(proxies).map_err(|error| loaded.error("limits.trusted_proxies", error.to_string()))?;
+    for name in &config.upstream.pass_headers {
+        let may = name.parse().is_ok_and(|name| halometer::http::layer::may_be_passed(&name));
+        if !may {
+            let what = format!(
+                "`{name}` cannot be passed on: expected the name of a header that neither pays nor names a hop"
+            );
+            return Err(loaded.error("upstream.pass_headers", what));
+        }
+    }
+    for origin in config.upstream.cors_origins.iter().filter(|origin| *origin != "*") {
+        Origin::try_from(origin.clone()).map_err(|error| loaded.error("upstream.cors_origins", error))?;
+    }
     ranges(loaded)?;
     pricing(loaded)?;
     addresses(loaded)?;
@@ -119,6 +131,7 @@ fn ranges(loaded: &Loaded) -> Result<(), ConfigError> {
         ("upstream.timeout_seconds", upstream.timeout_seconds, 1, 86_400),
         ("limits.body_seconds", limits.body_seconds, 1, 3_600),
         ("limits.idle_seconds", limits.idle_seconds, 1, 3_600),
+        ("limits.connection_idle_seconds", limits.connection_idle_seconds, 10, 3_600),
         ("limits.shutdown_seconds", limits.shutdown_seconds, 0, 86_400),
         ("issuer.refresh_seconds", issuer.refresh_seconds, 1, 3_600),
         ("admin.every_seconds", admin.every_seconds, 1, 3_600),

@@ -105,12 +105,32 @@ impl Loaded {
     }
 }
 
-/// A message without the text that was found where none was expected.
+/// A message without the text that was found where none was expected, in words for what may be written there.
 fn without_text(message: &str) -> String {
-    match message.strip_prefix("invalid type: string \"").and_then(|rest| rest.rsplit_once("\", expected ")) {
-        Some((_, expected)) => format!("invalid type: a text, expected {expected}"),
-        None => message.to_owned(),
+    let message =
+        match message.strip_prefix("invalid type: string \"").and_then(|rest| rest.rsplit_once("\", expected ")) {
+            Some((_, expected)) => format!("invalid type: a text, expected {expected}"),
+            None => message.to_owned(),
+        };
+    if message == "invalid socket address syntax" {
+        return "expected an address and a port, as \"127.0.0.1:8400\" or \"[::1]:8400\"".to_owned();
     }
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message };
+    let words = match expected {
+        "u16" => "a whole number from 0 to 65535",
+        "u8" => "a whole number from 0 to 255",
+        "u32" => "a whole number from 0 to 4294967295",
+        "usize" | "u64" | "u128" => "a whole number, 0 or more",
+        "i32" | "i64" | "isize" => "a whole number",
+        "a boolean" => "true or false",
+        "a string" | "path string" => "a text in quotes",
+        "a sequence" => "a list, as [\"one\", \"two\"]",
+        "a map" => "a table, as { name = value }",
+        "socket address" => "an address and a port in quotes, as \"127.0.0.1:8400\"",
+        other if other.starts_with("struct ") => "a section of its own, in brackets",
+        other => other,
+    };
+    format!("{found}, expected {words}")
 }
 
 /// The number of the line that a byte is in, from 1.
@@ -336,6 +356,25 @@ root_key = "ROOT"
         ] {
             let error = wrong(&with(&text));
             assert!(error.contains(told), "{told}\n{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_said_in_words() {
+        for (text, told) in [
+            ("[limits]\nrequests = \"many\"", "expected a whole number, 0 or more"),
+            ("[limits]\nrequests = -1", "expected a whole number, 0 or more"),
+            ("[limits]\nbody_seconds = 1.5", "expected a whole number from 0 to 4294967295"),
+            ("[limits]\ntrusted_proxies = 5", "expected a list"),
+            ("[admin]\nlisten = \"nowhere\"", "expected an address and a port, as"),
+            ("[admin]\nlisten = 8401", "expected an address and a port in quotes"),
+            ("[store]\npath = 5", "expected a text in quotes"),
+        ] {
+            let error = wrong(&format!("{GOOD}{text}\n"));
+            assert!(error.contains(told), "{text}\n{error}");
+            for word in ["usize", "u32", "syntax", "struct"] {
+                assert!(!error.contains(word), "{error}");
+            }
         }
     }
 
