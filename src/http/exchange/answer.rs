@@ -143,7 +143,7 @@ impl Call {
         let (mut head, body) = answer.into_parts();
         bill.meter.head(&mut head);
         // A stream may lose what the meter asked for, and gain its last words.
-        let length = body.size_hint().exact().filter(|_| !(takes_trailers && one) && !is_stream(&head.headers));
+        let length = body.size_hint().exact().filter(|_| !(is_stream(&head.headers) || takes_trailers && one));
         let declared = forward::declared(&head.headers);
         forward::answer(&method, &mut head);
         if let Some(problem) = upstream_refuses(head.status) {
