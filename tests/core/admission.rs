@@ -75,7 +75,7 @@ fn a_gateway_that_dropped_a_class_refuses_it() {
     let mut wallet = world.funded(1);
     let paid = pay(&mut wallet, LANE0, 10, T0);
     let mut parts = directory_parts();
-    (parts.serial, parts.classes) = (2, vec![micro(5)]);
+    (parts.serial, parts.published, parts.classes) = (2, T0, vec![micro(5)]);
     let gateway = world.gateway.adopt(Directory::new(parts.clone()).unwrap(), T0).unwrap();
     let refused = gateway.open(&paid.opening, &request(), T0).unwrap_err();
     assert_eq!(refused.problem(), Problem::ClassUnknown);
@@ -95,7 +95,7 @@ fn an_old_tariff_is_accepted_for_five_minutes() {
         Tariff::new(Window { until, ..old }, prices.clone()).unwrap(),
         Tariff::new(Window { from: until, ..old }, prices).unwrap(),
     ];
-    parts.serial = 2;
+    (parts.serial, parts.published) = (2, T0);
     let directory = Directory::new(parts).unwrap();
     let signed = SignedDirectory::sign(&directory, &world.root).unwrap();
     let gateway = world.gateway.adopt(directory, T0).unwrap();

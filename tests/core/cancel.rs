@@ -141,7 +141,7 @@ fn what_no_gateway_admits_any_more_is_cancelled() {
     let paid = pay(&mut wallet, LANE0, 10, T0);
     let mut parts = directory_parts();
     let valid = parts.tariffs[0].valid();
-    (parts.serial, parts.classes) = (2, vec![micro(1)]);
+    (parts.serial, parts.published, parts.classes) = (2, T0, vec![micro(1)]);
     parts.tariffs = vec![Tariff::new(Window { until: valid.until.after(1), ..valid }, vec![]).unwrap()];
     let late = T0.after(5 * HOUR);
     let gateway = world.gateway.adopt(Directory::new(parts).unwrap(), late).unwrap();

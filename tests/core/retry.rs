@@ -37,7 +37,7 @@ fn a_retry_is_answered_even_when_admission_would_now_fail() {
     let settled = world.settle(&world.admit(&paid), 3);
     // Its window is over. And the gateway has dropped its class.
     let mut parts = directory_parts();
-    (parts.serial, parts.classes) = (2, vec![micro(1)]);
+    (parts.serial, parts.published, parts.classes) = (2, T0, vec![micro(1)]);
     let gateway = world.gateway.adopt(Directory::new(parts).unwrap(), T0.after(4 * HOUR)).unwrap();
     match gateway.open(&paid.opening, &request(), T0.after(4 * HOUR)) {
         Ok(Opened::Settled(again)) => assert_eq!(again, settled),

@@ -230,9 +230,9 @@ impl Meter for Forgetful {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counted_units_without_a_price_cost_the_whole_charge() {
+async fn counted_units_without_a_price_cost_nothing() {
     let (answer, cost) = call(&world(Forgetful, "here").await).await;
-    assert_eq!((answer.status, cost), (200, CLASS.micro()));
+    assert_eq!((answer.status, cost), (200, 0));
     let world = world(fixed("* /**", OUTPUT_TOKEN), "here").await;
     let answer = world.send("POST", TARGET, &world.host(), None, QUESTION).await;
     assert_refused(&answer, Problem::Unpaid);

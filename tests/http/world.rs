@@ -82,8 +82,9 @@ impl World {
         let directory = issuer.signed_directory();
         let root = RootSecret::from_bytes(secret);
         let mut wallet = Wallet::new(root, device, self.stack.root_key(), directory, MemoryJournal::new()).unwrap();
-        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES], now()).unwrap();
-        wallet.accept_mint(&payment, &issuer.mint(&request, self.minted.unwrap_or_else(now)).unwrap(), now()).unwrap();
+        let at = self.minted.unwrap_or_else(now);
+        let request = wallet.request_mint(payment, [Credits::from_micro(PAID / 8); LANES], at).unwrap();
+        wallet.accept_mint(&payment, &issuer.mint(&request, at).unwrap(), at).unwrap();
         Caller { wallet, keys: ProvingKeys::new() }
     }
 

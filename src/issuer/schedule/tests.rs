@@ -53,8 +53,10 @@ fn step(schedule: &Schedule, known: &Directory, now: Timestamp) -> Result<Option
         assert!(pair[1].issue.from.after(LIMITS.session_seconds.into()) < pair[0].spend.until);
     }
     // What may still serve as evidence is there.
+    // By the time that the directory says it was published at.
+    let published = known.grid().published(now);
     for epoch in known.epochs() {
-        let over = epoch.spend.until.after(schedule.0.keep.into()) <= now;
+        let over = epoch.spend.until.after(schedule.0.keep.into()) <= published;
         assert_eq!(new.epoch(epoch.number).is_none(), over);
     }
     Ok(Some((planned, new)))
@@ -286,7 +288,8 @@ fn what_cannot_be_planned_is_said() {
     let day = |n: u32| window(u64::from(n - 1) * DAY, u64::from(n) * DAY);
     let stuck = of_epochs((1..=3).map(|n| epoch(n, day(n), window(0, 10 * DAY))).collect());
     assert_eq!(weekly.next(&stuck, T0.after(3 * DAY)), Err(ScheduleError::Stuck(EpochNumber::new(3))));
-    let gone = T0.after(10 * DAY + u64::from(WEEKLY.keep));
+    // A window later: an entry leaves by the time that the directory says it was published at.
+    let gone = T0.after(10 * DAY + u64::from(WEEKLY.keep) + HOUR);
     let (planned, new) = tick(&weekly, stuck, gone).unwrap();
     assert_eq!(planned[0].pause(), Some(Window { from: T0.after(3 * DAY), until: gone }));
     assert_eq!(new.epochs().len(), 1);

@@ -274,6 +274,7 @@ mod tests {
             "listen",
             "mark",
             "hosts",
+            "publish_seconds",
             "verify_threads",
             "admissions_per_minute",
         ];

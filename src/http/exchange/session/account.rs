@@ -234,7 +234,9 @@ mod tests {
         assert_eq!(account.begin(3, None).unwrap_err(), NotBegun::CapReached);
         assert_eq!(account.begin(4, Some(&Metered::Charge)).unwrap_err(), NotBegun::CapReached);
         account.end(2, &calls(1));
-        assert!(!account.begin(5, Some(&Metered::usage([("unknown", 1)]))).unwrap().withholds(&calls(10)));
+        assert!(!account.begin(5, None).unwrap().withholds(&calls(10)));
+        // An item without a price costs nothing, and reserves nothing.
+        assert!(account.begin(7, Some(&Metered::usage([("unknown", 1)]))).is_ok());
         assert_eq!(account.begin(6, Some(&calls(1))).unwrap_err(), NotBegun::CapReached);
     }
 

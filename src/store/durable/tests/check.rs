@@ -172,7 +172,7 @@ fn check_and_open_agree_whatever_file_is_harmed() {
     drop(store);
     drop(DurableStore::open(&origin, &options()).unwrap());
     copy(&origin, &base);
-    let [refused, damaged, sound] = harm_all(&base, &path, &options());
+    let [refused, damaged, sound] = harm_all(&base, &path, &options().with_mark(path.join("mark")));
     assert!(refused > 50 && damaged > 4, "{refused} refused, {damaged} damaged, {sound} sound");
 }
 
@@ -182,7 +182,7 @@ fn check_and_open_agree_on_a_store_that_is_a_journal() {
     let (origin, base, path) = (place.path().join("origin"), place.path().join("base"), place.path().join("store"));
     drop(worked(&origin));
     copy(&origin, &base);
-    let [refused, ..] = harm_all(&base, &path, &options());
+    let [refused, ..] = harm_all(&base, &path, &options().with_mark(path.join("mark")));
     assert!(refused > 20, "{refused}");
 }
 

@@ -13,7 +13,7 @@ fn no_table_is_missing_after_a_crash() {
         u64::from(u16::from_be_bytes([noise("choice", choice)[0], noise("choice", choice)[1]])) % end
     };
     let mut path = place.path().join("0");
-    let mut opened = engine::Engine::open(&path, 1 << 20, 1).unwrap();
+    let mut opened = engine::Engine::create(&path, 1 << 20, 1).unwrap();
     let meta = opened.table("meta", TableKind::Records).unwrap();
     let mut sequence = 0_u64;
     let mut expected = std::collections::BTreeMap::from([("meta".to_owned(), 0)]);
