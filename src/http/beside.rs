@@ -22,7 +22,7 @@
 //! [`Beside::own_paths`] is for callers: the directory, settlements, cancels. The proxy sends `/.well-known/halometer/` there.
 //!
 //! A call with a fixed price is settled before it is let through, and its receipt goes with the answer where the proxy can put it there.
-//! Any other is *held*: the service gets a handle in the header [`CALL_HEADER`], and whoever knows the cost reports it. What is not
+//! Any other is *held*: the service gets a handle in the header [`CALL_HEADER`], and the party that knows the cost reports it. What is not
 //! reported in time is settled at what is set for that, and that is in the record before the call is let through, so that a crash changes
 //! nothing about it. A held call cannot be cancelled, as nobody here can stop its work: its cancel waits for the report.
 //!

@@ -3,12 +3,12 @@
 //! | route | what |
 //! | --- | --- |
 //! | `GET /.well-known/halometer/directory` | the issuer's signed directory |
-//! | `POST /.well-known/halometer/settlement` | the settlement of a spend, for whoever holds its session key |
+//! | `POST /.well-known/halometer/settlement` | the settlement of a spend, for the holder of its session key |
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation), to its settlement |
 //! | `POST /.well-known/halometer/transfer` | the bytes of a [`Transfer`](crate::protocol::Transfer), to both settlements |
 //! | `POST /.well-known/halometer/rollover` | the bytes of an [`Opening`](crate::protocol::Opening) that rolls over, to its settlement |
 //! | `POST /.well-known/halometer/session` | the bytes of an [`Opening`](crate::protocol::Opening), to a [`SessionAnswer`](super::wire::SessionAnswer) |
-//! | `POST /.well-known/halometer/close` | the settlement of a session, which ends with it, for whoever holds its session key |
+//! | `POST /.well-known/halometer/close` | the settlement of a session, which ends with it, for the holder of its session key |
 //! | `GET /.well-known/halometer/openapi.json` | the [description](super::openapi) of these routes |
 //! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`SPENT_PATH`](super::wire::SPENT_PATH) |
 //! | anything else | the service behind it, for a payment |
@@ -18,7 +18,7 @@
 //! on, its answer is metered, and its spend is settled. So whatever the caller does, a spend that was admitted is settled.
 //!
 //! A short answer is kept until it is whole and settled, and has its receipt in a header. A stream, or what is long or takes long, is
-//! passed on as it comes: it has its receipt in a trailer for who takes trailers, and its settlement can be fetched. Who hangs up on it
+//! passed on as it comes: it has its receipt in a trailer, if the client accepts trailers, and its settlement can be fetched. Hanging up on it
 //! stops it. [`layer`](super::layer) does the same around any other service.
 
 use std::io;

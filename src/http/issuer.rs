@@ -86,7 +86,7 @@ pub struct IssuerService {
     places: Arc<Semaphore>,
     shares: Arc<Shares>,
     spent: Option<SpentBuckets>,
-    /// Held by whoever goes on under a newer directory.
+    /// Held by the task that goes on under a newer directory.
     adopting: Arc<Mutex<()>>,
 }
 
@@ -173,7 +173,7 @@ impl IssuerService {
         let desk = self.desk.as_deref().map(|door| door.desk.get().adopt(Arc::clone(&issuer), now())).transpose()?;
         let clearing = self.clearing.as_deref().map(|house| house.clearing.get().adopt(Arc::clone(&issuer), now()));
         let clearing = clearing.transpose()?;
-        // Whoever is told of the new directory finds all that it takes: so the directory comes last.
+        // Published last: readers of the new directory must find everything it names.
         if let (Some(door), Some(desk)) = (&self.desk, desk) {
             door.desk.set(Arc::new(desk));
         }
@@ -193,7 +193,7 @@ impl IssuerService {
         routes.fallback(ProblemDetails::not_found)
     }
 
-    /// The routes for everybody, without clearing, for who puts that at an address which only his gateways reach.
+    /// The routes for everybody, without clearing: put that at an address which only your gateways reach.
     pub fn callers_router(&self) -> Router {
         let spent = self.spent.as_ref().map(|spent| spent.router()).unwrap_or_default();
         Router::new()

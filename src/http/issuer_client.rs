@@ -1,4 +1,4 @@
-//! Gateways that share no set with their issuer: what they are made of, and how they reach him.
+//! Gateways that share no set with their issuer: what they are made of, and how they reach it.
 //!
 //! [`PaymentLayer::start_remote`](super::layer::PaymentLayer::start_remote) and
 //! [`GatewayService::start_remote`](super::gateway::GatewayService::start_remote) take them; [`clearing`](crate::clearing) says who does
@@ -24,7 +24,7 @@ const MAX_DIRECTORY: usize = (1 << 20) + 4_096;
 
 /// Reaches an issuer. Cheap to clone.
 ///
-/// Whoever can forge the issuer's answers makes a gateway serve what is not paid, so that he has to be authenticated: by TLS against the
+/// An attacker that can forge the issuer's answers makes a gateway serve unpaid calls. So the issuer must be authenticated: by TLS against the
 /// system's certificate authorities, or by being on this machine.
 #[derive(Clone)]
 pub struct IssuerClient {
@@ -46,7 +46,7 @@ pub enum IssuerClientError {
     #[error("`{0}` is no address of an issuer")]
     Url(String),
     /// The address is not `https`, so that nobody knows who answers.
-    #[error("`{0}` is not https: whoever stands between could have unpaid calls served")]
+    #[error("`{0}` must use https: a man in the middle could get unpaid calls served")]
     NotSecure(String),
     /// The address of plain HTTP is not one of this machine (`127.0.0.0/8`, `[::1]`).
     #[error("`{0}` is not an address of this machine")]
@@ -60,13 +60,13 @@ pub enum IssuerClientError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IssuerTrouble {
-    /// He was not reached: he has not seen the request.
+    /// It was not reached and has not seen the request.
     #[error("the issuer cannot be reached: {0}")]
     Unreached(#[source] HopError),
-    /// He refused it unread, most likely because too much waits.
+    /// It refused the request unread, most likely because too much waits.
     #[error("the issuer refused the request unread: {0}")]
     Unread(StatusCode),
-    /// The answer was lost, or did not come in time. He may have carried the request out.
+    /// The answer was lost, or did not come in time. The issuer may have carried the request out.
     #[error("the issuer's answer was lost: {0}")]
     Lost(#[source] HopError),
     /// The answer is longer than any.

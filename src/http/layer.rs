@@ -55,14 +55,14 @@ impl PaymentLayer {
         Ok(Self { own: engine.own_routes(), engine, passed: AlsoPassed::default() })
     }
 
-    /// The same for a gateway that shares no set with its issuer: he admits and settles, by
+    /// The same for a gateway that shares no set with its issuer, which admits and settles, by
     /// [`clearing`](crate::clearing). To be called within a runtime. It fetches newer directories by itself and goes on under them, until
     /// the last clone of the layer is gone.
     ///
-    /// Nothing is served before the issuer has admitted it, so that each call waits for him once before it is served, and once more
-    /// before its answer is complete. What he does not answer is asked again. Where he cannot be reached calls are refused as
-    /// `store-unavailable`; a call that was served meanwhile is settled when he is back, or after its lease at what was metered. It moves
-    /// no credit between lanes (404), and passes on what he says of spent notes.
+    /// Nothing is served before the issuer has admitted it, so that each call waits for it once before it is served, and once more
+    /// before its answer is complete. What it does not answer is asked again. Where it cannot be reached calls are refused as
+    /// `store-unavailable`; a call that was served meanwhile is settled when it is back, or after its lease at what was metered. It moves
+    /// no credit between lanes (404), and passes on what it says of spent notes.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if the directory is not signed by the pinned root key, does not name the gateway with this key,
@@ -135,7 +135,7 @@ impl PaymentLayer {
     }
 
     /// Waits until no admitted call is worked on any more. To be called after the server took its last request. For settlements by an
-    /// issuer elsewhere it waits 20 seconds at most, and says how many he has not made: he makes those after their lease, at what was
+    /// remote issuer it waits 20 seconds at most, and says how many are not made: the issuer makes those after their lease, at what was
     /// metered last. 0 where the set is at hand.
     pub async fn drain(&self) -> usize {
         self.engine.drain().await

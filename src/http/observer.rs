@@ -1,4 +1,4 @@
-//! Who is told what happens at a gateway.
+//! The observer: it is told what happens at a gateway.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@
 //! | `GET /healthz` | 200 as long as the process answers |
 //! | `GET /readyz` | 200 while calls are taken: not while it starts or drains, and not while the store fails, an issuer elsewhere does not answer or does not clear for this gateway, or no epoch issues |
 //!
-//! **Numbers are taken at intervals, and never in between.** Whoever reads exact sums twice within a second learns when a call was
+//! **Numbers are taken at intervals, and never in between.** Exact sums, read twice within a second, reveal when a call was
 //! made and what it cost; who may see the numbers, and where they are kept for how long, is decided by others than who may see the
 //! calls. So all who ask within an interval ([`OperateParts::every`], a minute) are given one and the same set of numbers, and sums
 //! over all callers are all there is: nothing has a label for a caller, a path or a size.
@@ -228,7 +228,7 @@ impl Inner {
     }
 }
 
-/// Whoever asks has to mean this address.
+/// A request must mean this address.
 async fn guard(State(operations): State<Operations>, request: Request, next: Next) -> Response {
     if !is_meant(request.uri(), request.headers(), &operations.0.hosts) {
         let detail = "this address is not to be asked for by that name: see `hosts` of the configuration";

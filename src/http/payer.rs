@@ -67,7 +67,7 @@ pub struct PayerParts {
     pub client: Client,
     /// By which windows are told apart.
     pub clock: Clock,
-    /// Who is told what happens.
+    /// The observer: it is told what happens.
     pub observer: Arc<dyn PayerObserver>,
     /// How long a call waits for its answer. After that its settlement is pursued without it.
     pub answer_timeout: Duration,
@@ -332,7 +332,7 @@ impl<J: Journal + 'static> Drop for Background<J> {
     }
 }
 
-/// A gateway that shows this caller another challenge or another directory than the pinned one would be marking him; unless it is
+/// A gateway that shows this caller another challenge or another directory than the pinned one would be marking the caller; unless it is
 /// a newer one, signed by the issuer, that leaves every epoch as it was.
 async fn check_gateway<J: Journal + 'static>(
     keeper: &Keeper<J>,

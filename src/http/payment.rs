@@ -8,7 +8,7 @@
 //!
 //! The scheme is meant for challenges that are made for one request and echoed by its credential. For an anonymous caller
 //! that echo would be a tag. So halometer's [`Challenge`] is a function of the signed directory and of nothing else: the same
-//! for every caller, and the caller computes it himself instead of repeating what he was sent. Its `id` is a hash of its other
+//! for every caller, and the caller computes it instead of repeating what was sent. Its `id` is a hash of its other
 //! parameters, which is all the binding that is needed, because the spend is bound to issuer, gateway, tariff and session by
 //! its context.
 

@@ -197,7 +197,7 @@ pub trait Meter: Send {
     /// What was metered so far: what the call comes to if everything stops here.
     fn metered(&self) -> Metered;
 
-    /// What the body ends with: after a whole answer what was held back, after another what tells its reader, in a form that he
+    /// What the body ends with: after a whole answer what was held back, after another what tells its reader, in a form that it
     /// understands. None, the default for what is not whole, if there is no such form: then the answer is broken off. It is asked for
     /// before [`end`](Self::end), of answers whose head was passed on, and of whole ones.
     fn last_words(&mut self, end: End) -> Option<Bytes> {

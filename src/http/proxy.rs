@@ -5,7 +5,7 @@
 //! client <--the answer, as the service gave it-- proxy <-- ... --'
 //! ```
 //!
-//! It is for one wallet and whoever may use it: it asks for no password. So it is to listen on loopback; requests that a browser
+//! It is for one wallet, and asks for no password. So it must listen on loopback; requests that a browser
 //! makes for a web page, and names that only lead here, are refused.
 //!
 //! What reaches the gateway of a request is its method, path, query and body as they are, and of its headers `Content-Type`,

@@ -22,7 +22,7 @@ const SHORT: usize = 64 << 10;
 pub(super) fn authority(authorities: &[(String, String)], parts: &Parts) -> Option<String> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
-    // Whoever stands in front might look at the other one.
+    // A proxy in front might look at the other one.
     if hosts.next().is_some() {
         return None;
     }

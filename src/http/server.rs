@@ -168,7 +168,7 @@ async fn accept(
             match tls {
                 None => serve_one(stream, from, router, stopped, times).await,
                 Some(tls) => {
-                    // Who takes longer holds a place for nothing.
+                    // A slower client holds a place for nothing.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
                         serve_one(stream, from, router, stopped, times).await;
                     }
@@ -232,7 +232,7 @@ async fn serve_one(
             serving.as_mut().graceful_shutdown();
             let _ = serving.await;
         }
-        // Who sends nothing, or not enough to be one of the two protocols, holds a place for nothing: no timer of theirs runs yet.
+        // A client that sends nothing, or not enough to be one of the two protocols, holds a place for nothing: no timer of theirs runs yet.
         () = activity.idle(times) => {
             serving.as_mut().graceful_shutdown();
             let patience = if activity.was_used() { LINGERING } else { ENDING };

@@ -8,7 +8,7 @@
 //! An answer in pages is a run of pages, each behind the number of its nullifiers (4 bytes), of 32 bytes each and in ascending
 //! order, and ends with a page of none. So one that breaks off is never taken for a shorter one.
 //!
-//! Nobody has to say who he is. What wallets ask is cheap, and no quota is charged for it: all that ask the same are answered by one
+//! No question names its caller. What wallets ask is cheap, and no quota is charged for it: all that ask the same are answered by one
 //! read, and a body is kept until something else of its partition is spent. Only what is much longer than a wallet's bucket is read
 //! page by page, by few at a time and within a rate, each sender by itself.
 
@@ -49,7 +49,7 @@ const PAGE: usize = 1_024;
 const PLACES: usize = 64;
 /// Of one sender.
 const PLACES_EACH: usize = 16;
-/// How long whoever asked may take to read his answer.
+/// How long a reader may take over an answer.
 const READING: Duration = Duration::from_secs(120);
 /// Buckets that would be longer than this, by estimate, are refused where more bits may be told: 8 MiB.
 const MAX_BUCKET: u64 = Prefix::MAX_BUCKET;
@@ -176,7 +176,7 @@ impl Inner {
         self.shares.take(sender).ok_or_else(busy)
     }
 
-    /// For what is read page by page, and takes as long as whoever asked takes to read it.
+    /// For what is read page by page, and takes as long as its reader.
     fn enter(&self, sender: Sender) -> Result<OwnedSemaphorePermit, ProblemDetails> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         self.rate.take(sender, now()).ok_or_else(busy)?.used();
@@ -286,7 +286,7 @@ impl Inner {
         let (send, receive) = mpsc::channel(1);
         let inner = Arc::clone(self);
         tokio::spawn(async move {
-            // Whoever does not read gives the place to somebody else.
+            // A reader that does not read gives the place to another.
             let _ = tokio::time::timeout(READING, inner.feed(epoch, prefix, first, &send)).await;
             drop((place, share));
         });

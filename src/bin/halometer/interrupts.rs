@@ -1,4 +1,4 @@
-//! Whoever wants the program to end.
+//! Signals that ask the program to end.
 
 use std::io;
 

@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8402")]
     pub listen: SocketAddr,
 
-    /// Listen where other machines can connect, too. Whoever can connect can spend the wallet's credit, and reads along on the way.
+    /// Listen where other machines can connect, too. Anyone that can connect can spend the wallet's credit, and reads along on the way.
     #[arg(long)]
     pub allow_others: bool,
 
@@ -60,7 +60,7 @@ pub struct Args {
     pub pass_headers: Vec<HeaderName>,
 }
 
-/// Who uses the wallet.
+/// The user of the wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Use {
     /// One person with one assistant.
@@ -130,7 +130,7 @@ fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Resu
         "class": class.to_string(),
     });
     if args.allow_others {
-        eprintln!("halometer: whoever can connect to {url} can spend this wallet's credit");
+        eprintln!("halometer: anyone that can connect to {url} can spend this wallet's credit");
     }
     let lines = [
         format!("base URL for clients of OpenAI's API: {base}"),

@@ -81,7 +81,7 @@ pub(super) fn open(path: &Path, mark: Option<PathBuf>) -> Result<DurableStore, O
     }
 }
 
-/// Whoever looks at a store may have its mark anywhere: without a name it is the one beside the directory, or else the one inside.
+/// The mark of a store may be anywhere: without a name it is the one beside the directory, or else the one inside.
 fn options(path: &Path, mark: Option<PathBuf>) -> StoreOptions {
     let usual = [StoreOptions::mark_beside(path), path.join("mark")];
     let mark = mark.or_else(|| usual.into_iter().find(|mark| mark.exists()));

@@ -14,7 +14,7 @@ use crate::http::exchange::{Asked, Decided, Exchange, decide};
 use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
 
-/// The header by which a call is reported. The proxy sets it for whoever serves the call, and takes out what a caller sent under this
+/// The header by which a call is reported. The proxy sets it for the service, and takes out what a caller sent under this
 /// name.
 pub const CALL_HEADER: HeaderName = HeaderName::from_static("halometer-call");
 
@@ -32,7 +32,7 @@ pub(super) struct Check {
 /// What the proxy may send on.
 #[derive(Debug, Default)]
 pub(super) struct Allowed {
-    /// For whoever serves the call, to report it.
+    /// For the service, to report the call.
     pub(super) call: Option<HeaderValue>,
     /// For the caller.
     pub(super) receipt: Option<HeaderValue>,
@@ -57,7 +57,7 @@ impl Check {
 }
 
 impl Door {
-    /// Decides. In a task of its own: whoever does not wait for it is not charged.
+    /// Decides. In a task of its own: a caller that does not wait for it is not charged.
     pub(super) async fn decide(
         self: &Arc<Self>,
         exchange: &Arc<Exchange>,

@@ -24,7 +24,7 @@ use crate::http::problem::ProblemDetails;
 const BODY: &str = "halometer-body";
 /// What Envoy says of a body that it sends a part of.
 const PARTIAL: &str = "x-envoy-auth-partial-body";
-/// The caller's, as Envoy sees him.
+/// The caller's, as Envoy sees it.
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 /// Room beside the body in a message, bytes.
 const REST: usize = 256 << 10;

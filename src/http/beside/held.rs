@@ -14,7 +14,7 @@ use crate::http::pricing::Metered;
 use crate::http::problem::ProblemDetails;
 use crate::protocol::Credits;
 
-/// Names a held call to whoever serves it. Random: it says nothing of the spend, and nobody can guess it.
+/// Names a held call to the service. Random: it says nothing of the spend, and nobody can guess it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Handle([u8; 16]);
 
@@ -185,7 +185,7 @@ impl Holding {
         let by = self.said.take().map(|(said, _)| said);
         let state = settled.clone().map(|settled| State::Settled(by, settled));
         self.held.settled(self.handle, state);
-        // After it is in the table: whoever is told may say it again.
+        // After it is in the table: the service may say it again at once.
         if let (Some(answer), Some(settled)) = (waiting, settled) {
             let _ = answer.send(Ok(settled));
         }

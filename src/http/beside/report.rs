@@ -53,7 +53,7 @@ pub struct CallSettled {
     /// caller asks for the settlement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
-    /// Whether the charge does not cover what was reported. Who has not answered yet keeps his answer back.
+    /// Whether the charge does not cover what was reported. A service that has not answered yet keeps its answer back.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub withheld: bool,
 }

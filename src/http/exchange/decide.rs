@@ -24,7 +24,7 @@ use crate::protocol::{ContentDigest, Credits, Problem};
 
 /// A request that is asked about.
 pub(in crate::http) struct Asked {
-    /// As its caller sent it; its body, if whoever asks brings it.
+    /// As its caller sent it; its body, if the proxy that asks brings it.
     pub(in crate::http) request: HttpRequest,
     /// Whether the body is that of the request. If not, its digest is what the caller says it is.
     pub(in crate::http) has_body: bool,
@@ -142,7 +142,7 @@ impl HeldCall {
         }
     }
 
-    /// How long it may be held, and still be settled by whoever admitted it.
+    /// How long it may be held, and still be settled by the process that admitted it.
     pub(in crate::http) fn longest(&self) -> Duration {
         longest(self.call.exchange.ledger.lease())
     }

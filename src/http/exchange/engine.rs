@@ -25,7 +25,7 @@ pub(in crate::http) struct Engine {
     exchange: Current<Exchange>,
     /// The same issuer as in there, for what belongs to no request.
     issuer: Option<Arc<Current<Issuer>>>,
-    /// Held by whoever exchanges it.
+    /// Held while it is exchanged.
     adopting: Mutex<()>,
     /// Upkeep, or the fetching of directories.
     task: Option<AbortHandle>,
@@ -55,7 +55,7 @@ impl Engine {
     pub(in crate::http) fn adopt(&self, next: Adoption) -> Result<(), AdoptError> {
         let _adopting = self.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         let next = self.now().succeed(next)?;
-        // Whoever is told of the new directory finds all that it takes: so they come last who tell it.
+        // Published last: readers of the new directory must find everything it names.
         if let (Ledger::Local(local), Some(issuer)) = (&next.ledger, &self.issuer) {
             local.publish();
             issuer.set(Arc::clone(&local.issuer));

@@ -25,7 +25,7 @@ use crate::pipeline::Source;
 use crate::protocol::{Credits, Directory, Following, GatewayId, Problem, Settlement, SpendKey};
 use crate::workers::WorkError;
 
-/// Who has the set.
+/// The holder of the set.
 #[derive(Clone)]
 pub(super) enum Ledger {
     Local(Local),

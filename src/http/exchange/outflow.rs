@@ -80,7 +80,7 @@ pub(super) async fn room<'a>(
     tokio::select! {
         biased;
         () = entry.stopped() => Err(End::Cancelled),
-        // Who does not read any more is as good as gone.
+        // A reader that does not read any more is as good as gone.
         room = timeout_at(until, send.reserve()) => room.ok().and_then(Result::ok).ok_or(End::Gone),
     }
 }

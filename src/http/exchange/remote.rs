@@ -88,7 +88,7 @@ impl Remote {
     }
 
     /// What keeps calls from being taken, as far as it was found when the issuer was last asked: once in each interval at least, and
-    /// after each request that he left unanswered or refused.
+    /// after each request that the issuer left unanswered or refused.
     pub(super) fn trouble(&self) -> Option<&'static str> {
         self.link.trouble()
     }
@@ -145,7 +145,7 @@ impl Remote {
     /// Has the issuer admit a spend. Not to be dropped before it is done.
     pub(super) async fn admit(&self, spend: RemoteSpend, source: &Source) -> Result<Found<RemoteHeld>, ProblemDetails> {
         let link = &self.link;
-        // The issuer pays for each proof that does not hold: whoever sent one waits for the others who did.
+        // The issuer pays for each proof that does not hold: a sender of one waits for the others.
         let _suspect = match source.is_suspect() {
             true => link.suspects.acquire().await.ok(),
             false => None,
@@ -191,7 +191,7 @@ impl Remote {
         }
     }
 
-    /// Goes on cancelling what nobody serves, as long as the issuer leaves it to this gateway; then he settles it himself, at nothing.
+    /// Goes on cancelling what nobody serves, as long as the issuer leaves it to this gateway; then the issuer settles it, at nothing.
     fn pursue_withdrawal(&self, spend: Arc<Mutex<RemoteSpend>>, place: Place) {
         let (link, within) = (Arc::clone(&self.link), self.pursuit());
         tokio::spawn(async move {

@@ -12,7 +12,7 @@ use crate::protocol::SpendKey;
 /// How long a cancel waits for work to stop and to be settled, a few tries included. After that it is in progress still.
 const STOPPING: Duration = Duration::from_secs(20);
 
-/// Who works on which spend, or is about to. Several may be entered for one spend: all but one of them find that another has it.
+/// Which task works on which spend, or is about to. Several may be entered for one spend: all but one of them find that another has it.
 #[derive(Default)]
 pub(super) struct Running(Mutex<HashMap<SpendKey, Arc<watch::Sender<bool>>>>);
 
@@ -38,7 +38,7 @@ impl Running {
         Entry { running: Arc::clone(self), key, stop: Some(stop) }
     }
 
-    /// Tells whoever works on a spend to stop. None if nobody does.
+    /// Tells the task that works on a spend to stop. None if nobody does.
     pub(super) fn stop(&self, key: &SpendKey) -> Option<Stopping> {
         let work = Arc::clone(self.table().get(key)?);
         work.send_replace(true);

@@ -40,7 +40,7 @@ use account::{Account, NotBegun};
 
 /// How often what the calls came to is written down. It is what a crash can make a session cheaper by.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long whoever closes a session waits for its calls to end and for its settlement. After that he asks for it.
+/// How long a caller that closes a session waits for its calls to end and for its settlement. After that it asks for it.
 const CLOSING: Duration = Duration::from_secs(20);
 /// How long calls may take to end once they are stopped.
 const STOPPING: Duration = Duration::from_secs(5);
@@ -143,7 +143,7 @@ impl Session {
         ([(header::CACHE_CONTROL, "no-store")], axum::Json(answer)).into_response()
     }
 
-    /// Whether a request is of whoever holds the session's key.
+    /// Whether a request is of the holder of the session's key.
     fn is_signed(&self, following: &Following, signed: &Signed) -> Result<bool, ProblemDetails> {
         signed.with(|request| following.session == self.public && following.verify(request))
     }
@@ -294,7 +294,7 @@ async fn check_signature(
     if valid { Ok(()) } else { Err(untold(&FetchError::SessionSignature)) }
 }
 
-/// A session that is seen to. Whatever becomes of whoever sees to it, nothing is done for a session that nobody does.
+/// A session that is seen to. Whatever becomes of the task that sees to it, nothing is done for a session that nobody does.
 struct Kept {
     session: Arc<Session>,
     entry: Entry,
@@ -317,7 +317,7 @@ impl Kept {
             let account = session.account();
             (account.so_far(), account.units())
         };
-        // What cannot be settled is by whoever sweeps after its lease, at what was written down.
+        // What cannot be settled is settled by upkeep after its lease, at what was written down.
         if let Ok(settlement) = session.spend.settle(cost).await {
             // What counts is what the set holds, which another may have settled.
             let cost = session.spend.charge().checked_sub(settlement.refund).unwrap_or(Credits::ZERO);

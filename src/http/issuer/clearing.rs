@@ -125,7 +125,7 @@ impl ClearingHouse {
     }
 }
 
-/// Tells the operator what only he is to know, and leaves the bytes.
+/// Tells the operator what nobody else may know, and leaves the bytes.
 fn report(observer: &dyn IssuerObserver, answered: Answered) -> Vec<u8> {
     let Answered { bytes, outcome } = answered;
     match outcome {

@@ -42,7 +42,7 @@ impl DeskDoor {
         };
         let authorities = origins.iter().map(read).collect::<io::Result<Vec<_>>>()?;
         if authorities.is_empty() {
-            let what = "without an origin of the issuer's own, no session signature is for him";
+            let what = "without an origin of the issuer's own, no session signature is for it";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let (looks, cancels) = (TaskPool::start("desk", 1, QUEUE)?, TaskPool::start("desk-cancel", 1, QUEUE)?);

@@ -1,4 +1,4 @@
-//! Notices of payments, from whoever is paid.
+//! Notices of payments, from the party that is paid.
 
 use std::io;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl IssuerService {
     }
 }
 
-/// The one signature of a request. With two, whoever stands in front might look at the other one.
+/// The one signature of a request. With two, a proxy in front might look at the other one.
 fn signature(headers: &HeaderMap) -> Result<String, ProblemDetails> {
     let mut values = headers.get_all(NOTICE_SIGNATURE).iter();
     let refusal = |detail| Err(ProblemDetails::plain(StatusCode::BAD_REQUEST, detail));

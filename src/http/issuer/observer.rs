@@ -1,4 +1,4 @@
-//! Who is told what happens at an issuer.
+//! The observer: it is told what happens at an issuer.
 
 use std::time::Duration;
 

@@ -105,7 +105,7 @@ fn each(status: &Status) -> String {
 fn credits(status: &Status) -> String {
     let Some(credits) = &status.credits else {
         if status.gateway.issuer_elsewhere {
-            return "<section class=\"card\"><h2>Credit</h2><p>The issuer is elsewhere, and the books are his.</p></section>\n".to_owned();
+            return "<section class=\"card\"><h2>Credit</h2><p>The issuer is remote, and the books are there.</p></section>\n".to_owned();
         }
         let why = escape(status.books_trouble.as_deref().unwrap_or("unknown"));
         return format!(

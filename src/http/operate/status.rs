@@ -53,7 +53,7 @@ pub struct GatewayStatus {
     pub issuer: String,
     /// The issuer's root key, which callers pin, in hexadecimal digits.
     pub root_key: String,
-    /// Whether he is elsewhere, and the set and the books with him.
+    /// Whether it is remote, and the set and the books with it.
     pub issuer_elsewhere: bool,
     /// Version of the program.
     pub version: &'static str,

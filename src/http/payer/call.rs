@@ -140,7 +140,7 @@ impl<J: Journal + 'static> Payer<J> {
     /// taken.
     ///
     /// An answer of success whose settlement does not come with its head is settled when its body is over, by the trailer or by
-    /// asking. Whoever drops the body before that hangs up: the work is stopped, and the spend pursued until it is settled. Answers
+    /// asking. Dropping the body before that hangs up: the work is stopped, and the spend pursued until it is settled. Answers
     /// of failure are read whole before this returns, up to 64 MiB.
     ///
     /// # Errors

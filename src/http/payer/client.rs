@@ -24,7 +24,7 @@ pub(super) const MAX_ANSWER: usize = 64 << 20;
 /// Longest answer that is read of a gateway's or issuer's own, but for buckets: a directory's length, and some.
 const MAX_OWN: usize = (1 << 20) + 4_096;
 
-/// Sends requests, each over a connection of its own: whoever saw two calls come over one would know that they are one caller's.
+/// Sends requests, each over a connection of its own: two calls over one connection would be known to be one caller's.
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {

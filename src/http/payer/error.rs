@@ -125,7 +125,7 @@ pub enum CallError {
     /// There is no answer and no settlement, after several tries.
     #[error("the gateway cannot be reached: {0}")]
     Unreachable(#[source] ClientError),
-    /// The answer was not read to its end: whoever asked has hung up.
+    /// The answer was not read to its end: the caller hung up.
     #[error("the answer was not read to its end")]
     HungUp,
     /// The settlement is under an epoch that the wallet's directory does not have, and the gateway shows no newer one.
@@ -156,7 +156,7 @@ impl From<Stopped> for CallError {
 }
 
 impl CallError {
-    /// Who is at fault.
+    /// The party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::SessionOver => Fault::Nobody,
@@ -166,7 +166,7 @@ impl CallError {
             Self::Contradiction | Self::OtherDirectory | Self::Settlement(_) | Self::Unlisted | Self::Unknown => {
                 Fault::Operator
             }
-            // He offered too little.
+            // The charge was too small.
             Self::Withheld(_) => Fault::Caller,
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
             // The wallet was copied, or put back.
@@ -262,13 +262,13 @@ impl CallError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FundError {
-    /// No request could be made. The caller is at fault, or his disk.
+    /// No request could be made. The caller is at fault, or the caller's disk.
     #[error("the wallet cannot request the mint: {0}")]
     Request(#[from] PaymentError),
     /// The issuer could not be asked, or refuses.
     #[error("the issuer does not mint: {0}")]
     Client(#[from] ClientError),
-    /// The issuer's answer is refused: it is at fault, or whoever stands between.
+    /// The issuer's answer is refused: it is at fault, or a man in the middle.
     #[error("the wallet refuses what was minted: {0}")]
     Mint(#[from] AcceptMintError),
     /// The payer was shut down.

@@ -63,7 +63,7 @@ impl<J: Journal + 'static> Keeper<J> {
             if !(only_if_wanted && reply.is_closed())
                 && let Some(done) = on(&wallet, work)
             {
-                // Whoever hung up meanwhile: what was done is dropped here, and lets go of what it holds.
+                // For a caller that hung up meanwhile: what was done is dropped here, and lets go of what it holds.
                 let _ = reply.send(done);
             }
         };

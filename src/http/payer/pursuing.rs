@@ -150,7 +150,7 @@ fn message<J: Journal>(wallet: &mut Wallet<J>, key: &SpendKey, step: PursuitStep
     Some((terms, message))
 }
 
-/// What an answer comes to. That nobody could be reached is no word of the gateway's, whoever says so.
+/// What an answer comes to. That nobody could be reached is no word of the gateway's, even if a proxy says so.
 fn heard(answer: Result<Settlement, ClientError>) -> Heard {
     let nobody = |status: u16| {
         let nobody = [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];

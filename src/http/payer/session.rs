@@ -25,7 +25,7 @@ use crate::http::wire::{CLOSE_PATH, SESSION_PATH, SessionAnswer};
 use crate::protocol::{Credits, Problem};
 use crate::wallet::{Journal, SessionSigner};
 
-/// A session that is open: calls with it cost no proof and no spend of their own, and are linkable to each other. Whoever wants them
+/// A session that is open: calls with it cost no proof and no spend of their own, and are linkable to each other. A caller that wants them
 /// unlinkable makes them by [`Payer::call`].
 ///
 /// It is worth what is left of its charge. It ends when it is [closed](Self::close), or by the gateway when its time is over;
@@ -185,7 +185,7 @@ impl<J: Journal + 'static> PaidSession<J> {
         Ok(SessionPaid { status: head.status, headers: head.headers, body: body.to_bytes(), cost })
     }
 
-    /// The same, with the answer given as it comes. Its receipt is in the head or in the trailers. Whoever drops the body hangs up.
+    /// The same, with the answer given as it comes. Its receipt is in the head or in the trailers. Dropping the body hangs up.
     ///
     /// # Errors
     /// As of [`call`](Self::call).

@@ -37,7 +37,7 @@ pub(super) struct Shared<J: Journal + 'static> {
     pub(super) answer_timeout: Duration,
     observer: Arc<dyn PayerObserver>,
     terms: Mutex<Arc<Terms>>,
-    /// Whose turn it is to take a spend: whoever waited longest.
+    /// Whose turn it is to take a spend: the call that waited longest.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Read by calls while they last, written by transfers and rollovers.
     pub(super) traffic: Arc<RwLock<()>>,
@@ -355,7 +355,7 @@ impl<J: Journal + 'static> Drop for Visit<J> {
     }
 }
 
-/// A spend that is pinned, and driven by whoever has this. When it is dropped before the spend is settled, for whatever reason and
+/// A spend that is pinned, and driven by the holder of this. When it is dropped before the spend is settled, for whatever reason and
 /// wherever its owner was, the spend is pursued.
 pub(super) struct Held<J: Journal + 'static> {
     shared: Arc<Shared<J>>,

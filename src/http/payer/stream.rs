@@ -52,8 +52,8 @@ pub struct Settled {
 
 /// The body of an answer, given as it comes: one chunk waits at a time, so that who takes slowly slows the gateway down.
 ///
-/// Once it is over, [`settled`](Self::settled) says what it came to. Whoever drops it before it is over hangs up: the gateway is told
-/// to stop by the end of the connection, and the spend is pursued until it is settled. Whoever drops it after that has nothing to
+/// Once it is over, [`settled`](Self::settled) says what it came to. Dropping it before it is over hangs up: the gateway is told
+/// to stop by the end of the connection, and the spend is pursued until it is settled. Dropping it after that leaves nothing to
 /// do: the settlement is taken all the same.
 #[derive(Debug)]
 pub struct PaidBody {
@@ -230,7 +230,7 @@ impl<J: Journal + 'static> Inflow<J> {
         if let Err(CallError::Refused(details)) = &settled {
             shared.tell(&Event::CallRefused(details.kind()));
         }
-        // Whoever does not care what it came to has dropped the other end.
+        // A caller that does not care what it came to has dropped the other end.
         let _ = tell.send(settled);
     }
 

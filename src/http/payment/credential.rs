@@ -10,7 +10,7 @@ pub const MAX_HEADER_LINE: usize = 8 * 1024;
 
 /// A credential: what a request pays with.
 ///
-/// Whoever holds the bytes of an opening can tell the gateway what it has seen, so they are never printed.
+/// A holder of the bytes of an opening can tell the gateway what it has seen, so they are never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The challenge that is answered.

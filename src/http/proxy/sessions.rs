@@ -40,7 +40,7 @@ struct Slot<J: Journal + 'static> {
     used: Mutex<Instant>,
 }
 
-/// A session, as long as anybody uses it. Whoever is last closes it.
+/// A session, as long as anybody uses it. The last user closes it.
 pub(super) struct Using<J: Journal + 'static>(Option<Arc<Open<J>>>);
 
 struct Open<J: Journal + 'static> {

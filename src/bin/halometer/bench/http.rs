@@ -156,7 +156,7 @@ impl Shop {
     }
 }
 
-/// Whoever pays.
+/// The payer.
 struct Caller {
     wallet: Wallet<MemoryJournal>,
 }

@@ -240,7 +240,7 @@ impl Display for Report {
         writeln!(f, "{:<30}{:>12}{:>12}", "Time", "median", "worst")?;
         for (name, spread, note) in [
             ("prove, in the background", self.times.prove, format!("one core each, {} at a time", self.provers)),
-            ("authorise, online", self.times.authorise, "all that paying costs the caller while he waits".to_owned()),
+            ("authorise, online", self.times.authorise, "all that paying costs the caller while it waits".to_owned()),
             ("verify, at the gateway", self.times.verify, "each one's share of its batch".to_owned()),
             ("whole call", self.times.call, format!("{} of them in {:.1} s", self.answered, self.seconds)),
         ] {

@@ -242,7 +242,7 @@ struct Tally {
     failed: usize,
     failures: BTreeSet<String>,
     money: Money,
-    /// The cost of the calls by the tariff, computed by the caller from what he was sent.
+    /// The cost of the calls by the tariff, computed by the caller from what it was sent.
     priced: u64,
     tokens: Tokens,
     authorising: Vec<Duration>,

@@ -28,7 +28,7 @@ pub struct Config {
     /// Where calls are taken.
     #[serde(default = "default_listen")]
     pub listen: SocketAddr,
-    /// As callers know it: session signatures are over the host of one of these. The issuer's directory says them if he is elsewhere.
+    /// As callers know it: session signatures are over the host of one of these. The issuer's directory says them if it is remote.
     #[serde(default)]
     pub origins: Vec<Origin>,
     /// Requests that cost nothing.
@@ -39,7 +39,7 @@ pub struct Config {
     /// What is counted.
     #[serde(default)]
     pub pricing: PricingConfig,
-    /// What it costs, by item. The issuer's directory says it if he is elsewhere.
+    /// What it costs, by item. The issuer's directory says it if it is remote.
     #[serde(default)]
     pub prices: BTreeMap<String, PriceConfig>,
     /// What else the issuer's directory says.
@@ -262,7 +262,7 @@ pub enum IssuerKind {
     /// In this process.
     #[default]
     Inside,
-    /// Elsewhere: he has the set, admits and settles.
+    /// Remote: it has the set, admits and settles.
     Remote,
 }
 
@@ -278,11 +278,11 @@ pub struct IssuerConfig {
     pub origins: Vec<Origin>,
     /// TLS on that address; none if it is left out.
     pub tls: Option<TlsConfig>,
-    /// Gateways elsewhere that he clears for.
+    /// Remote gateways that it clears for.
     pub clearing: Vec<ClearingConfig>,
-    /// Of `remote`: where he is.
+    /// Of `remote`: where it is.
     pub url: Option<String>,
-    /// Of `remote`: his root key, pinned.
+    /// Of `remote`: its root key, pinned.
     pub root_key: Option<Root>,
     /// Of `remote`: how often it is asked for a newer directory.
     pub refresh_seconds: u32,
@@ -374,7 +374,7 @@ pub struct PaymentsConfig {
     pub keys: BTreeMap<String, NoticeKeyConfig>,
 }
 
-/// The key of a sender of notices: a shared secret, or his public key.
+/// The key of a sender of notices: a shared secret, or its public key.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a key, as { hmac_sha256 = { file = \"PATH\" } } or { ed25519 = \"HEX\" }")]
 pub struct NoticeKeyConfig {

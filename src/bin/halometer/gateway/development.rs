@@ -21,7 +21,7 @@ use halometer::store::PaymentBook;
 /// Where it is said that somebody has paid, at the operator's address.
 pub(super) const PAY_PATH: &str = "/development/payments";
 
-/// What was paid by a book: whoever writes into it has seen to it that it was.
+/// What was paid by a book: its writer has seen to it that it was.
 pub(super) struct Booked(pub(super) Arc<dyn PaymentBook>);
 
 impl PaymentSource for Booked {

@@ -13,7 +13,7 @@ use halometer::http::wire::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
 /// The issuer's paths that are none of a gateway's.
 const OF_ISSUER: [&str; 3] = [MINT_PATH, NOTICE_PATH, CLEARING_PATH];
 
-/// Routes that are exchanged while they are served. Who has begun under one ends under it.
+/// Routes that are exchanged while they are served. A request that began under one ends under it.
 #[derive(Clone)]
 pub(super) struct Exchanged(Arc<RwLock<Router>>);
 

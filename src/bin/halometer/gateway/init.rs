@@ -43,7 +43,7 @@ pub struct InitArgs {
     pub origin: Option<String>,
 
     /// Seal the keys with the passphrase in this environment variable, now and at each start. Without it they are sealed with a key
-    /// file beside them, so that the gateway starts unattended: whoever reads that directory has them.
+    /// file beside them, so that the gateway starts unattended: a reader of that directory has them.
     #[arg(long, value_name = "NAME")]
     pub passphrase_env: Option<String>,
 
@@ -60,7 +60,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "URL", requires = "root_key")]
     pub issuer: Option<String>,
 
-    /// His root key, 64 hexadecimal digits: his directory is believed under this key only.
+    /// The issuer's root key, 64 hexadecimal digits: its directory is believed under this key only.
     #[arg(long, value_name = "HEX", requires = "issuer")]
     pub root_key: Option<String>,
 }
@@ -207,7 +207,7 @@ fn tell_remote(args: &InitArgs, identity: &GatewayIdentity, file: &Path) {
     let (dir, file) = (args.dir.display(), file.display());
     println!("made {dir}: a key, and {file}");
     println!();
-    println!("Have the issuer's operator add this to his configuration:");
+    println!("Have the issuer's operator add this to the issuer's configuration:");
     println!();
     println!("[[issuer.clearing]]");
     println!("id = \"{}\"", identity.id);

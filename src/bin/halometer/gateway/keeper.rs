@@ -250,7 +250,7 @@ impl Keeper {
     }
 }
 
-/// What the issuer works with, besides his directory.
+/// What the issuer works with, besides its directory.
 struct House<'a> {
     started: &'a Config,
     gateway: &'a Gateway,

@@ -53,7 +53,7 @@ pub(super) fn start(config: LogConfig) {
 /// Logs what the operator has to know of what a gateway tells, and keeps evidence.
 pub(super) struct Log {
     evidence: Option<PathBuf>,
-    /// Writes evidence: whoever tells of it does not wait for a disk.
+    /// Writes evidence: the task that tells of it does not wait for a disk.
     writer: TaskPool,
     /// What was warned of last, so that it is said when it begins and not every minute.
     warned: Mutex<Vec<String>>,
@@ -78,7 +78,7 @@ impl Log {
 
 fn keep(place: &Path, evidence: &Evidence) -> io::Result<()> {
     make_private(place)?;
-    // Whoever spends one note a hundred times has one file.
+    // A note that is spent a hundred times has one file.
     let path = place.join(format!("{}.evidence", hex::encode(&evidence.account().to_bytes()[..8])));
     if !path.exists() && std::fs::read_dir(place)?.count() < MOST_EVIDENCE {
         write_atomically(&path, &evidence.to_bytes())?;
@@ -148,7 +148,7 @@ impl Observer for Log {
     }
 }
 
-/// The same of what an issuer tells, which is counted with what his gateway tells.
+/// The same of what an issuer tells, which is counted with what its gateway tells.
 pub(super) struct IssuerLog {
     tally: Arc<Tally>,
     /// Requests of gateways elsewhere that were refused for a reason of theirs, and the last one.
@@ -167,7 +167,7 @@ impl IssuerLog {
 
 impl IssuerObserver for IssuerLog {
     fn notice_refused(&self, error: &NoticeError) {
-        // All else may be anybody's junk, as often as he likes.
+        // All else may be anybody's junk, as often as they like.
         match error {
             NoticeError::Conflict { .. } => {
                 error!("a payment was noticed with two amounts; the first stays, and somebody has to look into it");

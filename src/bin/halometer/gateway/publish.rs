@@ -212,7 +212,7 @@ fn texts(origins: &[Origin]) -> Vec<String> {
 
 fn grid(config: &Config, known: Option<u32>) -> Result<Grid, PublishError> {
     let step = config.directory.grid_seconds;
-    // Whoever tries things out does not wait an hour for each; an issuer who is paid does not get to mark callers.
+    // Trying things out must not wait an hour for each; an issuer that is paid does not get to mark callers.
     let usual = if config.issuer.payments.kind == PaymentsKind::Development { 1 } else { step };
     let publication = match (config.directory.publish_seconds, known) {
         (Some(wished), Some(known)) if wished != known => return Err(PublishError::Publication { known }),

@@ -35,7 +35,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// Asks the issuer for his directory, for so long, and looks whether this gateway can serve under it.
+    /// Asks the issuer for its directory, for so long, and looks whether this gateway can serve under it.
     async fn ask(config: &Config, (id, key): (GatewayId, GatewayKey), patience: Duration) -> Result<Self, StartError> {
         let issuer = issuer_client(config.issuer.url.as_deref().unwrap_or_default())?;
         let root = config.issuer.root_key.ok_or(StartError::NoRootKey)?.0;
@@ -80,7 +80,7 @@ async fn ask(issuer: &IssuerClient, patience: Duration) -> Result<SignedDirector
             return Err(StartError::IssuerAway(trouble));
         }
         if !core::mem::replace(&mut told, true) {
-            warn!(error = chain(&trouble), "the issuer does not show his directory; he is asked again");
+            warn!(error = chain(&trouble), "the issuer does not show its directory; it is asked again");
         }
         sleep(PAUSE).await;
     }

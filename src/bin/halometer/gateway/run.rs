@@ -258,7 +258,7 @@ impl Running {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         };
-        // An issuer elsewhere publishes when he likes.
+        // A remote issuer publishes when it likes.
         let ticks = if self.config.issuer.kind == IssuerKind::Remote { WATCH } else { TICK };
         let (mut watch, mut tick, mut tell) = (every(WATCH), every(ticks), every(TELL));
         loop {
@@ -392,7 +392,7 @@ impl Running {
             Ok(left) => {
                 warn!(
                     left,
-                    "the issuer did not answer for so many spends: he settles them after their lease, at what he was told last"
+                    "the issuer did not answer for so many spends: it settles them after their lease, at what it was told last"
                 )
             }
             Err(_) => warn!("calls still run: they are cut short, and settled after their lease"),
@@ -403,7 +403,7 @@ impl Running {
     }
 }
 
-/// Who sees to what changes.
+/// What sees to changes.
 enum Keeping {
     Inside(Box<Keeper>),
     Remote(Box<RemoteKeeper>),
@@ -441,9 +441,9 @@ impl Keeping {
 struct Made {
     service: GatewayService,
     keeping: Keeping,
-    /// The issuer's, if he is inside.
+    /// The issuer's, if it is inside.
     routes: Option<Exchanged>,
-    /// What is at the operator's address besides what he looks at.
+    /// What is at the operator's address besides what an operator looks at.
     admin_routes: Router,
     root: RootKey,
     /// Why prices of the configuration are not published yet.
@@ -546,7 +546,7 @@ fn warn_of(config: &Config) {
     }
     if config.issuer.payments.kind == PaymentsKind::Development {
         warn!(
-            "issuer.payments.kind = \"development\": whoever reaches the operator's address makes credit for nothing"
+            "issuer.payments.kind = \"development\": anyone that reaches the operator's address makes credit for nothing"
         );
     }
     let issuer = config.issuer.listen.map(|listen| (listen, &config.issuer.tls));
@@ -560,7 +560,7 @@ fn warn_of(config: &Config) {
         warn!(listen = %beside.listen, "the address for the proxy is not on loopback: what goes there is not encrypted");
     }
     if !config.admin.listen.ip().is_loopback() {
-        warn!("the operator's address is not on loopback: whoever reaches it sees the sums");
+        warn!("the operator's address is not on loopback: anyone that reaches it sees the sums");
     }
     vault::exposed(config).iter().for_each(|path| warn!(path = %path.display(), "others may read a secret"));
 }

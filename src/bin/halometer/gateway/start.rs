@@ -119,15 +119,15 @@ pub(super) enum StartError {
     /// The root key of an issuer elsewhere is not said.
     #[error("`issuer.root_key` is not said")]
     NoRootKey,
-    /// An issuer elsewhere did not show his directory.
+    /// A remote issuer did not show its directory.
     #[error("`issuer.url`: {0}")]
     IssuerAway(#[source] IssuerTrouble),
-    /// The directory of an issuer elsewhere is not his, by the pinned root key.
+    /// The directory of a remote issuer is not signed by the pinned root key.
     #[error("the issuer's directory: {0}")]
     IssuerDirectory(#[source] DirectoryError),
     /// An issuer elsewhere does not know this gateway.
     #[error(
-        "the issuer's directory does not name gateway {id} with the key {key}: his operator has to add it to `issuer.clearing`"
+        "the issuer's directory does not name gateway {id} with the key {key}: the issuer's operator must add it to `issuer.clearing`"
     )]
     NotNamed {
         /// The gateway's id.
@@ -458,7 +458,7 @@ pub(super) fn passed(config: &Config) -> Vec<http::HeaderName> {
     config.upstream.pass_headers.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
-/// Who takes payment notices; none where payments are made by anybody's word.
+/// What takes payment notices; none where payments are made by anybody's word.
 pub(super) fn notices(config: &Config, book: &Arc<dyn PaymentBook>) -> Result<Option<Arc<PaymentNotices>>, StartError> {
     let keys = &config.issuer.payments.keys;
     if keys.is_empty() {

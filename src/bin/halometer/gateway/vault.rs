@@ -212,7 +212,7 @@ impl GatewayIdentity {
         Self::open(keys, unlock)
     }
 
-    /// Who it is, for whoever only looks.
+    /// The gateway's identity, to look at.
     pub(super) fn look(keys: &Path, unlock: &Unlock) -> Result<(GatewayId, GatewayKey), VaultError> {
         let (id, key) = read_gateway(&keys.join("gateway.key"), &lock(unlock)?)?;
         Ok((id, key.public_key()))

@@ -86,7 +86,7 @@ pub(super) fn run(place: &Place, args: &NewArgs) -> Outcome {
         gateways.iter().map(|gateway| format!("  gateway    {} at {}", gateway.id, gateway.origins.join(", "))),
     );
     lines.push(
-        "Whoever else uses this issuer should see the same digest: compare it with what others publish.".to_owned(),
+        "Everyone that uses this issuer should see the same digest: compare it with what others publish.".to_owned(),
     );
     if directory.grid().is_for_development() {
         lines.push(super::DEVELOPMENT.to_owned());

@@ -36,7 +36,7 @@ pub struct CancelArgs {
     #[arg(long, value_name = "ID")]
     pub gateway: Option<GatewayId>,
 
-    /// Ask the issuer himself, once, for what was sent to a gateway that is gone: he settles what no gateway works on. He learns that who
+    /// Ask the issuer, once, for what was sent to a gateway that is gone: it settles what no gateway works on. It learns that the party that
     /// asks from this address, now, has spent there; and of several lanes that they are one caller's. So name one lane, or say --all.
     #[arg(long, conflicts_with = "gateway")]
     pub at_issuer: bool,
@@ -129,10 +129,10 @@ fn at_gateways(
     Ok((wanted.iter().map(row).collect(), events))
 }
 
-/// Cancels at the issuer's, once. What a gateway still works on he leaves to it.
+/// Cancels at the issuer's, once. What a gateway still works on is left to it.
 async fn at_issuer(mut wallet: Wallet<FileJournal>, url: Option<&str>, wanted: &[LaneId]) -> Result<Vec<Row>, Trouble> {
     let issuer = Issuer::of(url, &wallet)?;
-    // He settles under the epoch that issues, which may have come since.
+    // The issuer settles under the epoch that issues, which may have come since.
     go_over(&mut wallet, &issuer.directory().await?)?;
     let mut rows = Vec::new();
     for lane in wanted {

@@ -19,7 +19,7 @@ use halometer::wallet::file::FileJournal;
 #[derive(Clone, Debug, clap::Args)]
 pub struct FundArgs {
     /// The payment: its id, 64 hexadecimal digits, or the reference that the issuer knows it under; - reads either from standard
-    /// input. Until the payment is minted, whoever knows it can take it, so that - is the way on a machine with other users.
+    /// input. Until the payment is minted, anyone that knows it can take it, so that - is the way on a machine with other users.
     #[arg(value_name = "PAYMENT")]
     pub payment: String,
 

@@ -29,7 +29,7 @@ const COPIED: &str = "use the wallet where it was last, and move it with export 
                       again, `halometer wallet doctor --adopt`";
 
 impl Trouble {
-    /// Of the wallet's owner, or his machine; nothing was sent.
+    /// Of the wallet's owner, or the owner's machine; nothing was sent.
     pub(crate) fn yours(what: impl Into<String>) -> Self {
         Self::new(what, Fault::Caller)
     }

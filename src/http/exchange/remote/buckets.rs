@@ -24,7 +24,7 @@ const PLACES: usize = 64;
 /// Of one sender.
 const PLACES_EACH: usize = 16;
 
-/// Passes questions on to the issuer, and his answers back as they come. An answer that breaks off there breaks off here.
+/// Passes questions on to the issuer, and its answers back as they come. An answer that breaks off there breaks off here.
 pub(super) struct Buckets {
     issuer: IssuerClient,
     places: Arc<Semaphore>,
@@ -62,7 +62,7 @@ impl Buckets {
         }
         let unsaid = || ProblemDetails::new(Problem::StoreUnavailable, "the issuer does not say which notes are spent");
         let answer = self.issuer.pass(Method::GET, path, Bytes::new()).await.map_err(|_| unsaid())?;
-        // What would ask for a payment, or lead elsewhere, is not his to say here.
+        // What would ask for a payment, or lead elsewhere, is not the issuer's to say here.
         if !matches!(answer.status().as_u16(), 200 | 400 | 404 | 503) {
             return Err(unsaid());
         }

@@ -1,4 +1,4 @@
-//! Asking an issuer elsewhere, again and again until he answers.
+//! Asking a remote issuer, again and again until it answers.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,9 +38,9 @@ pub(in crate::http::exchange) struct IssuerLink {
     pub(super) suspects: Semaphore,
     pub(super) buckets: Arc<Buckets>,
     pub(super) stale: Notify,
-    /// What is wrong with the directory that the issuer showed when he was last asked, or that he showed none.
+    /// What is wrong with the directory that the issuer showed when it was last asked, or that it showed none.
     pub(super) trouble: Mutex<Option<&'static str>>,
-    /// When he last said that he does not clear for this gateway.
+    /// When it last said that it does not clear for this gateway.
     pub(super) refused: Mutex<Option<Instant>>,
     pub(super) observer: Arc<dyn Observer>,
 }
@@ -110,7 +110,7 @@ impl IssuerLink {
         self.stale.notified().await;
     }
 
-    /// What came of asking the issuer for his directory.
+    /// What came of asking the issuer for its directory.
     pub(in crate::http::exchange) fn set_trouble(&self, trouble: Option<&'static str>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
@@ -119,7 +119,7 @@ impl IssuerLink {
     pub(super) fn trouble(&self) -> Option<&'static str> {
         let of_directory = *self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who is out of service is asked nothing, and would stay so: after a while it is tried again.
+        // An issuer that is out of service is asked nothing, and would stay so: after a while it is tried again.
         let refused = refused.is_some_and(|at| at.elapsed() < REFUSED);
         of_directory.or(refused.then_some("the issuer does not clear for this gateway"))
     }
@@ -146,7 +146,7 @@ impl IssuerLink {
         loop {
             match timeout(end.saturating_duration_since(Instant::now()), self.once(spend, ask)).await {
                 Ok(Ok(Progress::Refused(problem))) if may_pass(problem) => {}
-                // What was served is to be settled. Whoever runs one of the two can mend this, and then it is.
+                // What was served must be settled. The operator of either party can mend this, and then it is.
                 Ok(Ok(progress)) if matches!(ask, Ask::Settle(_)) && refuses_gateway(&progress) => {}
                 Ok(Ok(progress)) => return Ok((progress, lost)),
                 Ok(Err(Failed::Undone)) => {}
@@ -174,7 +174,7 @@ impl IssuerLink {
         };
         let envelope = self.run(write).await.map_err(|_| Failed::Undone)?.map_err(|_| Failed::Never)?;
         let answer = self.issuer.clear(envelope).await.map_err(|trouble| {
-            // Whether he is away altogether is found out by the directory.
+            // Whether it is away altogether is found out by the directory.
             self.stale.notify_one();
             self.complain(&chain(&trouble));
             if trouble.is_undone() { Failed::Undone } else { Failed::Lost }

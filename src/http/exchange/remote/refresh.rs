@@ -48,8 +48,8 @@ async fn look(link: &IssuerLink, root: RootKey, adopt: &Adopt) -> Option<&'stati
     // A signature and a thousand entries: not on an async thread.
     let verified = link.run(move || signed.verify(&root).ok().map(|directory| (signed, directory))).await;
     let Ok(Some((signed, directory))) = verified else {
-        link.complain("the issuer shows a directory that his root key did not sign");
-        return Some("the issuer's directory is not signed by his root key");
+        link.complain("the issuer shows a directory that its root key did not sign");
+        return Some("the issuer's directory is not signed by its root key");
     };
     if directory.digest() == link.gateway().directory().digest() {
         return None;

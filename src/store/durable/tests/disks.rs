@@ -109,7 +109,11 @@ fn a_full_disk_loses_nothing_that_was_answered() {
         let path = place.path().join(blocks.to_string());
         copy(&base, &path);
         let mut shell = Command::new("sh");
-        shell.env(ROOM, (blocks * 512).to_string()).args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]).arg(std::env::current_exe().unwrap()).args(ARGUMENTS);
+        shell
+            .env(ROOM, (blocks * 512).to_string())
+            .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(ARGUMENTS);
         let output = shell.env(PLACE, &path).output().unwrap();
         let (answers, failed) = answers(&output);
         assert!(failed || answers.contains_key("done"));

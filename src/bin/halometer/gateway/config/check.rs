@@ -75,7 +75,7 @@ fn few(loaded: &Loaded, key: &str, origins: &[Origin]) -> Result<(), ConfigError
     if (1..=16).contains(&origins.len()) { Ok(()) } else { Err(loaded.error(key, "expected 1 to 16 origins")) }
 }
 
-/// An issuer elsewhere: what he says in his directory is not said here, so that nobody believes it to count.
+/// A remote issuer: what it says in its directory is not said here, so that nobody believes it to count.
 fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
     let Config { origins, prices, directory, issuer, store, quotas, upkeep, limits, .. } = &loaded.config;
     let url = issuer.url.as_deref().ok_or_else(|| {
@@ -108,7 +108,7 @@ fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
         ("issuer.schedule", issuer.schedule != plain.schedule),
         ("issuer.payments", issuer.payments != plain.payments),
     ];
-    none_said(loaded, &of_issuer, "is the issuer's to say, and he is elsewhere: leave it out")
+    none_said(loaded, &of_issuer, "is the issuer's to say, and the issuer is remote: leave it out")
 }
 
 /// Refuses the first of these keys that is said.

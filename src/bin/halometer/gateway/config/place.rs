@@ -20,7 +20,7 @@ pub struct Loaded {
     text: String,
 }
 
-/// Why a configuration is none. Whoever wrote it is at fault.
+/// Why a configuration is none. Its author is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     file: PathBuf,
