@@ -69,6 +69,9 @@ impl HopError {
 pub(crate) enum Keep {
     /// Idle ones do.
     Idle,
+    /// Idle ones do, and a request that finds one closed is sent once more, over a new one. For a service, which closes
+    /// connections when it likes; never for a request that is signed to be carried out once.
+    IdleAgain,
     /// None does: each request has a connection of its own, that it shares with no other.
     #[cfg(feature = "client")]
     Nothing,
@@ -78,8 +81,8 @@ pub(crate) enum Keep {
 #[derive(Clone, Debug)]
 pub(crate) struct Hop {
     kept: Client<Connector, Full<Bytes>>,
-    /// Asks over a new connection.
-    fresh: Client<Connector, Full<Bytes>>,
+    /// Asks once more, over a new connection.
+    fresh: Option<Client<Connector, Full<Bytes>>>,
     timeout: Duration,
 }
 
@@ -97,16 +100,17 @@ impl Hop {
                 .build(connector.clone())
         };
         let kept = client(match keep {
-            Keep::Idle => 1_024,
+            Keep::Idle | Keep::IdleAgain => 1_024,
             #[cfg(feature = "client")]
             Keep::Nothing => 0,
         });
-        Self { kept, fresh: client(0), timeout }
+        let fresh = matches!(keep, Keep::IdleAgain).then(|| client(0));
+        Self { kept, fresh, timeout }
     }
 
     /// Sends a request, and comes back when its answer begins. `within` is the time for all of it, its body included.
     ///
-    /// A request that found a kept connection closed before anything was answered is sent once more, over a new one.
+    /// With [`Keep::IdleAgain`] a request that found a kept connection closed before anything was answered is sent once more.
     pub(crate) async fn send(
         &self,
         uri: http::Uri,
@@ -124,11 +128,11 @@ impl Hop {
         };
         let mut first = request();
         let connection = capture_connection(&mut first);
-        let answer = match timeout_at(deadline, self.kept.request(first)).await {
-            Ok(Err(error)) if was_stale(&error, &connection) => {
-                timeout_at(deadline, self.fresh.request(request())).await
+        let answer = match (timeout_at(deadline, self.kept.request(first)).await, &self.fresh) {
+            (Ok(Err(error)), Some(fresh)) if was_stale(&error, &connection) => {
+                timeout_at(deadline, fresh.request(request())).await
             }
-            answer => answer,
+            (answer, _) => answer,
         };
         let answer = match answer {
             Ok(Ok(answer)) => answer,

@@ -186,7 +186,7 @@ impl Upstream {
         };
         // A client that only ever speaks plain HTTP needs no certificate authorities: it also starts on machines without any.
         let tls = if base.is_https() { Some(tls()?) } else { None };
-        let client = Hop::new(tls, Keep::Idle, limits.connect_timeout, limits.timeout);
+        let client = Hop::new(tls, Keep::IdleAgain, limits.connect_timeout, limits.timeout);
         let url = base.to_string();
         Ok(Self { client, base, url, authorization, max_response: limits.max_response, timeout: limits.timeout })
     }

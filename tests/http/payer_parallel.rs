@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 
 use crate::front::{Act, behind};
 use crate::payer_hostile::{TestPayer, ask, dust_settles, impatient, started, until};
-use crate::world::{PAID, World, lane};
+use crate::world::{PAID, TARGET, World, lane};
 
 const USAGE: &str = r#"{"usage":{"prompt_tokens":10,"completion_tokens":10}}"#;
 
@@ -25,7 +25,8 @@ async fn fifty_calls_on_eight_lanes_get_their_turns_in_order() {
     let arrived = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&arrived);
     let service = Router::new().fallback(move |body: Bytes| {
-        seen.lock().unwrap().push(body[0]);
+        let question: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        seen.lock().unwrap().push(question["user"].as_str().unwrap().parse::<u8>().unwrap());
         async { USAGE }
     });
     let world = World::selling(service).await;
@@ -34,7 +35,8 @@ async fn fifty_calls_on_eight_lanes_get_their_turns_in_order() {
     let calls: Vec<_> = (0..50_u8)
         .map(|index| {
             let payer = payer.clone();
-            let call = async move { payer.call(Method::POST, "/", HeaderMap::new(), vec![index].into()).await };
+            let question = format!(r#"{{"user":"{index}"}}"#);
+            let call = async move { payer.call(Method::POST, TARGET, HeaderMap::new(), question.into()).await };
             tokio::spawn(call)
         })
         .collect();
