@@ -162,7 +162,9 @@ impl Stack {
     pub async fn start(options: StackOptions) -> Result<Self, StackError> {
         let StackOptions { upstream, limits, adjust, records, upkeep_every, quotas, listen: address, free, pricing } =
             options;
-        let pricing = pricing.unwrap_or_else(|| Box::new(TokenPricing::new()));
+        // The chat service has a list of its models, too.
+        let models = "GET /v1/models".parse().ok();
+        let pricing = pricing.unwrap_or_else(|| Box::new(TokenPricing::new().and_sells(models)));
         let (chat, upstream) = match upstream {
             Some(service) => (None, service),
             None => {

@@ -603,6 +603,7 @@ fn killing_it_under_load_loses_nothing() {
 #[test]
 fn every_lane_is_usable_soon_after_a_kill_and_a_restart() {
     let house = House::new();
+    house.edit(|text| text.replace("# sold = [\"dialects", "sold = [\"everything\", \"dialects"));
     let mut gateway = house.start();
     let payer = gateway.payer();
     // Each lane has a call under way that will never be settled by the process that took it.
@@ -632,6 +633,7 @@ fn every_lane_is_usable_soon_after_a_kill_and_a_restart() {
 #[test]
 fn told_to_end_it_finishes_what_runs_and_told_twice_it_does_not() {
     let house = House::new();
+    house.edit(|text| text.replace("# sold = [\"dialects", "sold = [\"everything\", \"dialects"));
     let mut gateway = house.start();
     let payer = gateway.payer();
     let slow = |payer: &Payer<MemoryJournal>| {
@@ -687,6 +689,7 @@ fn mistakes_end_it_before_it_begins_and_say_where_they_are() {
     let missing = halometer(&["gateway", "--config", &house.config()]);
     assert!(said(&missing).contains("there is no store at"), "{}", said(&missing));
     std::fs::rename(other.path("shop/store"), text("shop/store")).unwrap();
+    std::fs::rename(other.path("shop/store.mark"), text("shop/store.mark")).unwrap();
     let foreign = halometer(&["gateway", "--config", &house.config()]);
     assert!(said(&foreign).contains("the store is that of gateway"), "{}", said(&foreign));
 }

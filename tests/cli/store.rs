@@ -95,13 +95,13 @@ fn prices_that_changed_too_often_do_not_keep_a_gateway_down() {
             text.replace(&line, &format!("output_token = {{ credits = {credits} }}"))
         });
     };
-    for credits in 9..=15 {
+    for credits in 9..=16 {
         dearer(credits);
         // A window of publication each.
         std::thread::sleep(std::time::Duration::from_millis(1_100));
         stop(house.start());
     }
-    dearer(16);
+    dearer(17);
     let config = house.config();
     let checked = halometer(&["gateway", "--config", &config, "--check"]);
     let told = String::from_utf8(checked.stdout.clone()).unwrap();

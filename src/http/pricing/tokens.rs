@@ -121,6 +121,16 @@ impl TokenPricing {
         Self { sold: Sold::Routes(routes.into_iter().collect()), ..self }
     }
 
+    /// Sells these routes beside those that it sells already.
+    #[must_use]
+    pub fn and_sells(self, more: impl IntoIterator<Item = RoutePattern>) -> Self {
+        let sold = match self.sold {
+            Sold::Routes(routes) => Sold::Routes(routes.iter().cloned().chain(more).collect()),
+            Sold::Everything => Sold::Everything,
+        };
+        Self { sold, ..self }
+    }
+
     /// Sells every path, of dialects that are not known too. What such a service does now and answers later or elsewhere (batches, files,
     /// background work) is sold for the length of a receipt.
     #[must_use]

@@ -99,6 +99,10 @@ pub(super) async fn check(loaded: &Loaded) -> Result<Vec<String>, StartError> {
         format!("root key {}", hex::encode(directory.parts().root.to_bytes())),
         format!("directory {serial} of the issuer names this gateway, as {origins}"),
     ];
+    match with_key(config, GatewayIdentity::open).await {
+        Err(StartError::Vault(VaultError::InUse(_))) => found.push(start::RUNS.to_owned()),
+        other => drop(other?),
+    }
     found.extend(exposed(config).iter().map(|path| format!("others may read {}", path.display())));
     Ok(found)
 }
