@@ -277,13 +277,18 @@ impl Run {
         let now = self.clock(gateway);
         let epochs: Vec<_> = sent.halves.iter().map(|half| half.key.epoch).collect();
         let roll = || issuing(now).is_some_and(|issuing| issuing != index(epochs[0]));
-        if !epochs.iter().all(|epoch| spendable(*epoch, now)) {
-            // Of the halves of a transfer one is checked whole, then the other.
-            let expired = spendable(epochs[0], now) && !in_window(sent.not_after, now);
-            return Some(if expired { Problem::Expired } else { Problem::UnknownEpoch });
-        }
-        if !in_window(sent.not_after, now) {
-            return Some(Problem::Expired);
+        // Of the halves of a transfer one is checked whole, then the other.
+        for epoch in &epochs {
+            if !spendable(*epoch, now) {
+                return Some(Problem::UnknownEpoch);
+            }
+            // What is admitted must be settled, and that takes an epoch that issues.
+            if issuing(now).is_none() {
+                return Some(Problem::StoreUnavailable);
+            }
+            if !in_window(sent.not_after, now) {
+                return Some(Problem::Expired);
+            }
         }
         (sent.kind == Kind::Rollover && !roll()).then_some(Problem::Malformed)
     }
@@ -351,7 +356,11 @@ impl Run {
         let kind = self.sent[sent].kind;
         let Half { key, charge, cancel } = &self.sent[sent].halves[half];
         let (half, at, now) = ((*key, *charge), &self.gateways[gateway], self.clock(gateway));
-        let terms = (!spendable(key.epoch, now)).then_some(Problem::UnknownEpoch);
+        let terms = match (spendable(key.epoch, now), issuing(now)) {
+            (false, _) => Some(Problem::UnknownEpoch),
+            (true, None) => Some(Problem::StoreUnavailable),
+            (true, Some(_)) => None,
+        };
         let expected = self.expected(key, terms, gateway);
         let cancelled = at.screen_cancel(cancel, &errand(), now).and_then(|(keys, screened)| {
             let opened = match screened {

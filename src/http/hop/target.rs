@@ -24,7 +24,9 @@ impl Base {
         let mut authority: Authority = host.to_ascii_lowercase().parse().ok()?;
         let named = !authority.host().is_empty() && !host.contains('@') && !host.ends_with(':');
         let port = authority.port_u16();
-        if !named || (authority.port().is_some() && port.is_none()) {
+        // What stands behind the host is a port, and nothing else.
+        let behind = host.len() > authority.host().len();
+        if !named || (behind && port.is_none()) {
             return None;
         }
         let usual = if scheme == Scheme::HTTP { 80 } else { 443 };

@@ -250,8 +250,6 @@ fn mark_to_check(path: &Path, options: &StoreOptions) -> (Option<PathBuf>, MarkS
         Some(mark) => (Some(mark.clone()), standing(mark)),
         None if beside.exists() => (Some(beside), MarkStanding::Apart),
         None if inside.exists() => (Some(inside), MarkStanding::Inside),
-        // It would not open without the mark beside it.
-        None if !options.allow_mark_inside => (Some(beside), MarkStanding::Apart),
         None => (None, MarkStanding::None),
     }
 }

@@ -154,7 +154,11 @@ impl DurableStore {
                 LoadError::Keys(what) => OpenError::Damaged { path: files.keys.clone(), what },
                 LoadError::Engine(error) => engine_error(error, &files.database),
                 LoadError::Decode(error) => damaged(&error.to_string()),
-                LoadError::Missing(what) => rehearsed.lost(files, what),
+                LoadError::Missing(what) => match rehearsed.flaws.first() {
+                    // A table of another in its place: the files tell more than what is missing in them.
+                    Some((_, flaw)) => OpenError::Damaged { path: flaw.path.clone(), what: flaw.what.clone() },
+                    None => rehearsed.lost(files, what),
+                },
                 LoadError::Io(error) => failed(error),
             })?;
             damage.extend(rehearsed.damage_of(&state));

@@ -263,6 +263,7 @@ mod tests {
         let examples = [
             "free",
             "api_key",
+            "ca",
             "kind",
             "sold",
             "routes",
@@ -274,6 +275,7 @@ mod tests {
             "listen",
             "mark",
             "hosts",
+            "trusted_proxies",
             "publish_seconds",
             "verify_threads",
             "admissions_per_minute",

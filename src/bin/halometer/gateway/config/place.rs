@@ -212,7 +212,7 @@ kind = "development"
             (
                 "url = \"http://127.0.0.1:9000\"",
                 "url = \"ftp://a\"",
-                "line 4, `upstream.url`: `ftp://a/` must begin with http",
+                "line 4, `upstream.url`: `ftp://a` must begin with http",
             ),
             ("[\"https://api.example.org\"]", "[]", "line 2, `origins`: expected 1 to 16 origins"),
             (
