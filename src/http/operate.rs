@@ -57,7 +57,7 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct OperateParts {
     /// The gateway that is looked at.
     pub layer: PaymentLayer,
-    /// What it has told: the [`Observer`](super::observer::Observer) of that gateway.
+    /// What it has told: the [`Observer`] of that gateway.
     pub tally: Arc<Tally>,
     /// How often the numbers are taken; a minute is right, and a second is the least.
     pub every: Duration,
