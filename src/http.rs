@@ -37,6 +37,7 @@
 pub mod beside;
 pub mod cause;
 pub mod clock;
+#[cfg(feature = "server")]
 mod coding;
 mod content_digest;
 #[cfg(feature = "server")]

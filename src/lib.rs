@@ -21,7 +21,8 @@
 //! // In the background, before any call: the proof that a note covers the charge.
 //! let lane = wallet.lanes_to_prove(&gateway.id(), charge, now)[0];
 //! let job = wallet.plan(lane, &gateway.id(), charge, now)?;
-//! let ready = job.prove(&ProvingKeys::new().of(&job.epoch_key()), &mut rng)?;
+//! let key = ProvingKeys::new().of(&job.epoch_key());
+//! let ready = job.prove(&key, &mut rng)?;
 //!
 //! // The call. The wallet signs the request; the gateway verifies the proof and records the nullifier.
 //! let request = Request::new("api.example.org", "POST", "/v1/images", ContentDigest::of(b"a cat"))?;

@@ -20,7 +20,7 @@ pub use memory_payment_book::MemoryPaymentBook;
 pub use memory_spent_set::MemorySpentSet;
 pub use mint_book::{MintBook, MintOutcome, MintRecord, MintTotals};
 pub use payment_book::{PaymentBook, PaymentOutcome};
-#[cfg(feature = "http")]
+#[cfg(any(feature = "client", feature = "server", feature = "durable"))]
 pub(crate) use pulse::span;
 pub use pulse::{Beat, ClockJump, Look, Pulse};
 pub use record::{Lease, PartitionPhase, Record, RecordEvidence, RecordKey, RecordState, Totals};
