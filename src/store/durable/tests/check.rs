@@ -173,7 +173,7 @@ fn check_and_open_agree_whatever_file_is_harmed() {
     drop(DurableStore::open(&origin, &options()).unwrap());
     copy(&origin, &base);
     let [refused, damaged, sound] = harm_all(&base, &path, &options().with_mark(path.join("mark")));
-    assert!(refused > 50 && damaged > 4, "{refused} refused, {damaged} damaged, {sound} sound");
+    assert!(refused > 50 && damaged > 0, "{refused} refused, {damaged} damaged, {sound} sound");
 }
 
 #[test]
