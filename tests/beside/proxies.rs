@@ -229,8 +229,10 @@ async fn envoy_may_keep_bodies_to_itself() {
         return;
     }
     let world = World::new(Options { service_reports: false, ..Options::default() }).await;
+    let body_settings =
+        ["with_request_body", "max_request_bytes", "allow_partial_message", "pack_as_bytes", "halometer-body"];
     let change = |text: String| {
-        let kept = |line: &&str| !line.contains("with_request_body") && !line.contains("halometer-body");
+        let kept = |line: &&str| !body_settings.iter().any(|setting| line.contains(setting));
         text.lines().filter(kept).collect::<Vec<_>>().join("\n")
     };
     let _proxy = Kind::Envoy.start_with(&world, change).unwrap();
