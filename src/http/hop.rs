@@ -2,7 +2,7 @@
 //!
 //! No URL library stands between the caller's signature and the socket: a target is what follows the authority, and is sent as it is
 //! or refused. No environment variable leads a request elsewhere, and no redirect is followed. Every connection goes the one
-//! [`Way`](way::Way) that its [`Hop`] was made with.
+//! way that its sender was made with: straight, or through a proxy.
 
 mod connect;
 #[cfg(feature = "client")]
@@ -69,7 +69,7 @@ impl HopError {
 
     /// Whether a SOCKS5 proxy gave no connection. Nothing was sent past it.
     #[cfg(feature = "client")]
-    pub fn is_proxys(&self) -> bool {
+    pub fn is_of_proxy(&self) -> bool {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&self.0);
         while let Some(error) = cause {
             // An I/O error shows what it was made of, and hides it among its sources.

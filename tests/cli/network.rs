@@ -1,5 +1,6 @@
 //! `halometer wallet` and `halometer proxy` through a SOCKS5 proxy, and what the program says at a terminal.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,10 +52,46 @@ fn every_command_goes_through_the_proxy_alone() {
     // Without --socks5 the names lead nowhere, and with a proxy that is gone nothing is tried.
     let lost = owner.fails("w", &["call", CHAT, "-d", QUESTION, "--timeout", "5"]);
     assert_eq!(lost["credit"], "untouched", "{lost}");
+    assert!(lost["error"].as_str().unwrap().contains("through Tor alone"), "it is not even looked up: {lost}");
     socks.is(Mood::Refuses);
     let refused = owner.fails("w", &[&["call", CHAT, "-d", QUESTION][..], &through].concat());
     assert!(refused["error"].as_str().unwrap().contains("the SOCKS5 proxy at"), "{refused}");
     assert!(refused["next"].as_str().unwrap().contains("nothing is ever sent past it"), "{refused}");
+}
+
+#[test]
+fn programs_behind_the_local_proxy_are_on_circuits_too() {
+    let (stack, socks) = hidden();
+    let owner = Owner::new();
+    let (issuer, address) = (format!("http://{ISSUER}"), socks.address());
+    let through = ["--socks5", &address];
+    owner.json("w", &[&["new", "--issuer", &issuer, "--root-key", &root_key(&stack)][..], &through].concat(), 0);
+    let payment = stack.pay(Credits::from_micro(160_000)).unwrap().to_string();
+    owner.json("w", &[&["fund", &payment, "160000"][..], &through].concat(), 0);
+    socks.forget();
+    let mut proxy = Command::new(env!("CARGO_BIN_EXE_halometer"));
+    proxy.args(["proxy", "--json", "--wallet", &owner.text("w"), "--seats", &owner.text("seats")]).args(through);
+    proxy.args(["--passphrase-file", &owner.text("passphrase"), "--listen", "127.0.0.1:0"]);
+    let mut running = proxy.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(running.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let url = format!("{}{CHAT}", told["url"].as_str().unwrap());
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+    for _ in 0..3 {
+        // Over one connection of the program's.
+        let asking = client.post(&url).header("content-type", "application/json").body(QUESTION).send();
+        assert_eq!(RUNTIME.block_on(asking).unwrap().status(), 200);
+    }
+    assert!(Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(0));
+    let asked = socks.asked();
+    assert_eq!(asked.iter().filter(|asked| asked.line.contains(CHAT)).count(), 3);
+    assert!(asked.iter().all(|asked| asked.is_name && asked.host == GATEWAY), "{asked:?}");
+    let mut users: Vec<_> = asked.iter().map(|asked| &asked.user).collect();
+    users.sort_unstable();
+    users.dedup();
+    assert_eq!(users.len(), asked.len(), "{asked:?}");
 }
 
 #[test]
@@ -139,6 +176,8 @@ fn a_wrong_issuer_is_called_none() {
 fn files_that_are_missing_are_named() {
     let owner = Owner::new();
     let missing = owner.text("missing");
+    let (other, passphrase) = (owner.text("other"), owner.text("passphrase"));
+    let root = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
     let key = ["--key-file", &missing];
     for (args, name) in [
         (vec!["wallet", "balance", "--wallet", &missing], "a wallet"),
@@ -147,7 +186,12 @@ fn files_that_are_missing_are_named() {
         (vec!["proxy", "--wallet", &missing], "a proxy's wallet"),
         (vec!["gateway", "--config", &missing], "a configuration"),
         (vec!["gateway", "leak-budget", "--config", &missing], "a configuration to look at"),
+        (vec!["gateway", "leak-budget", "--config", &missing, "--store", &missing], "a configuration before its store"),
         (vec!["store", "stats", &missing], "a store"),
+        (vec!["wallet", "doctor", "--wallet", &missing], "a wallet to look over"),
+        (vec!["wallet", "import", &missing, "--wallet", &other, "--passphrase-file", &passphrase], "a bundle"),
+        (vec!["evidence", "mint", &missing, "--root-key", root], "a statement"),
+        (vec!["evidence", "dispute", &missing, "--root-key", root], "a dispute"),
     ] {
         let run = Command::new(env!("CARGO_BIN_EXE_halometer")).args(&args).stdin(Stdio::null()).output().unwrap();
         assert_eq!(code(&run), 2, "{name}: {run:?}");
@@ -179,6 +223,27 @@ fn ctrl_c_says_what_becomes_of_the_credit() {
     assert!(said(&sent).contains("charged once") && said(&sent).contains("wallet cancel"), "{}", said(&sent));
     assert_eq!(owner.json("w", &["cancel"], 0).as_array().unwrap().len(), 1);
     assert_eq!(owner.total("w"), 32_000 - u64::try_from(stack.books().unwrap().charged).unwrap());
+}
+
+#[test]
+fn ctrl_c_before_anything_is_sent_says_untouched() {
+    // Where the gateway should be, somebody listens and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let origin = format!("http://{}", silent.local_addr().unwrap());
+    let (came, coming) = std::sync::mpsc::channel();
+    std::thread::spawn(move || silent.incoming().for_each(|stream| came.send(stream).unwrap()));
+    let adjust = move |parts: &mut DirectoryParts| parts.gateways[0].origins = vec![origin];
+    let stack = start(StackOptions { adjust: Some(Box::new(adjust)), ..StackOptions::default() });
+    let owner = Owner::new();
+    owner.fund(&stack, "w", 32_000);
+    let mut call = Command::new(env!("CARGO_BIN_EXE_halometer"));
+    call.args(["wallet", "call", CHAT, "-d", QUESTION, "--json", "--wallet", &owner.text("w")]);
+    call.args(["--seats", &owner.text("seats"), "--passphrase-file", &owner.text("passphrase")]);
+    let call = call.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _held = coming.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(Command::new("kill").args(["-INT", &call.id().to_string()]).status().unwrap().success());
+    let ended = call.wait_with_output().unwrap();
+    assert_eq!((code(&ended), &json(&ended)["credit"]), (130, &"untouched".into()), "{ended:?}");
 }
 
 #[test]
@@ -285,7 +350,7 @@ fn a_store_says_what_its_calls_told() {
     assert_eq!(code(&output), 0, "{output:?}");
     let told = json(&output);
     assert_eq!((&told["together"]["calls"], &told["callers"]), (&4.into(), &2.into()), "{told}");
-    assert_eq!(told["records_erased"], 0);
+    assert_eq!((&told["records_erased"], &told["other_spends"]), (&0.into(), &0.into()));
     let text = super::halometer(&args);
     assert!(String::from_utf8(text.stdout).unwrap().contains("at one time: a window has"));
 }

@@ -107,7 +107,7 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
         let server = listener.serve(proxy.router());
         introduce(args, &server.url(), gateway, class)?;
         interrupts.next().await;
-        eprintln!("halometer: calls that are under way may finish");
+        eprintln!("halometer: calls that are under way may finish; what is cut short is charged once, and settled at the next use");
         let finishing = async {
             server.shutdown().await;
             proxy.drain(DRAIN).await;

@@ -9,6 +9,7 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 #[cfg(feature = "client")]
 use hyper_util::client::legacy::connect::proxy::SocksV5;
+#[cfg(feature = "client")]
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
@@ -99,6 +100,10 @@ impl Way {
     /// Connects to the server of an address.
     pub(super) async fn reach(self, uri: Uri) -> io::Result<TcpStream> {
         match self {
+            // To look such a name up would tell a resolver of it, in vain (RFC 7686).
+            Self::Straight if is_onion(&uri) => Err(io::Error::other(
+                "a .onion address is reached through Tor alone: name its SOCKS5 proxy, which is mostly 127.0.0.1:9050",
+            )),
             Self::Straight => Ok(connector().oneshot(uri).await.map_err(io::Error::other)?.into_inner()),
             #[cfg(feature = "client")]
             Self::Through(proxy, isolation) => {
@@ -118,6 +123,11 @@ impl Way {
             }
         }
     }
+}
+
+fn is_onion(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_end_matches('.');
+    host.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("onion"))
 }
 
 /// Looks names up and connects. For the server itself on the straight way, for the proxy on the other.
@@ -151,6 +161,15 @@ mod tests {
             let named_uri = with_port(&address.parse().unwrap()).unwrap();
             assert_eq!(named_uri.authority().unwrap().as_str(), named);
         }
+    }
+
+    #[tokio::test]
+    async fn no_name_of_tors_is_looked_up_here() {
+        for address in ["http://a.onion/", "https://b.a.ONION:8443/x", "http://a.onion./"] {
+            let refused = Way::Straight.reach(address.parse().unwrap()).await.unwrap_err();
+            assert!(refused.to_string().contains("through Tor alone"), "{address}: {refused}");
+        }
+        assert!(!is_onion(&"http://onion.example/".parse().unwrap()));
     }
 
     #[test]

@@ -364,7 +364,7 @@ pub(super) struct Held<J: Journal + 'static> {
     key: SpendKey,
     settled: AtomicBool,
     /// What it is sent with: on a circuit that no other spend has.
-    pub(super) client: Client,
+    pub(super) client: Box<Client>,
     pub(super) terms: Arc<Terms>,
     /// What pays, where it is for a call.
     pub(super) credential: Option<HeaderValue>,
@@ -389,7 +389,7 @@ impl<J: Journal + 'static> core::fmt::Debug for Shared<J> {
 impl<J: Journal + 'static> Held<J> {
     pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>) -> Self {
         let (shared, settled) = (Arc::clone(shared), AtomicBool::new(false));
-        let client = shared.client.of_spend();
+        let client = Box::new(shared.client.of_spend());
         Self { shared, key, settled, client, terms, credential: None, opening: Vec::new(), spend: None }
     }
 

@@ -107,13 +107,12 @@ impl Offered {
         let both = Grid::GRACE + Grid::EARLY;
         let accepted = share(both, self.grid.step().into());
         let published = share(Grid::GRACE, self.grid.lifetime());
-        let of = |values: u64, what: &str| (most(values), format!("{values} {what}"));
+        let of = |values: u64, what: &str| (most(values), format!("{what}: {values}"));
         BTreeMap::from([
             ("class", of(self.classes, "charge classes")),
             ("epoch", of(self.epochs, "epochs spendable at a time")),
             ("gateway", of(self.gateways, "gateways")),
             ("tariff", of(self.tariffs, "tariffs at a time")),
-            ("kind", of(3, "kinds: call, transfer, rollover")),
             ("window", (accepted, format!("two windows accepted for {both} s in {}", self.grid.step()))),
             ("directory", (published, format!("two directories for {} s in {}", Grid::GRACE, self.grid.lifetime()))),
         ])
@@ -209,6 +208,7 @@ fn to_json(lines: &[Line], together: Option<&Told>, total: f64, callers: Option<
         "crowd_left": callers.map(|callers| left(callers, total)),
         "calls_per_window": windows(traffic).map(|(least, median)| json!({ "least": least, "median": median })),
         "bucket_crowd": Prefix::CROWD,
+        "other_spends": traffic.others,
         "records_erased": traffic.erased,
     })
 }
@@ -235,7 +235,7 @@ fn to_text(
                 let rarest = told.rarest.as_ref().map(|(value, calls)| format!("; rarest {value}, {calls} calls"));
                 format!("{} values in {} calls{}", told.values, told.calls, rarest.unwrap_or_default())
             }
-            (None, Some((_, why))) => format!("no calls counted; at most, as {why}"),
+            (None, Some((_, why))) => format!("no calls counted; at most, by {why}"),
             (None, None) => String::new(),
         };
         let worst = line.told.as_ref().map_or_else(|| "-".to_owned(), |told| format!("{:.2}", told.worst));
@@ -256,6 +256,9 @@ fn to_text(
         text.push(format!("at one time: a window has {median} calls (median), {least} at least; no crowd is larger"));
     }
     text.push(format!("buckets: a wallet that asks hides among {} spends to come, or is told all", Prefix::CROWD));
+    if traffic.others > 0 {
+        text.push(format!("not counted: {} transfers and rollovers, which are no calls", traffic.others));
+    }
     if traffic.erased > 0 {
         text.push(format!("not counted: {} records whose evidence is erased", traffic.erased));
     }

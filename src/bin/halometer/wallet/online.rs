@@ -1,6 +1,7 @@
 //! The other parties: the issuer, and a payer that runs for as long as the command does.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub(super) const ISSUER: &str = "issuer-url";
 /// How often it is looked whether something has come.
 const LOOK: Duration = Duration::from_millis(25);
 
+/// Whether this process has begun anything that credit may depend on: a payer runs, or an issuer was asked for more than its directory.
+static BEGUN: AtomicBool = AtomicBool::new(false);
 /// How long work that was interrupted may take to say how far it came.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -42,10 +45,12 @@ pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Trouble> {
         // What can say how far it came has heard it as well. Twice means at once.
         tokio::select! {
             biased;
-            done = &mut work => Ok(done),
-            () = interrupts.next() => Err(Trouble::interrupted(CreditState::Safe)),
-            () = tokio::time::sleep(LAST_WORD) => Err(Trouble::interrupted(CreditState::Safe)),
+            done = &mut work => return Ok(done),
+            () = interrupts.next() => {}
+            () = tokio::time::sleep(LAST_WORD) => {}
         }
+        let begun = BEGUN.load(Ordering::Relaxed);
+        Err(Trouble::interrupted(if begun { CreditState::Safe } else { CreditState::Untouched }))
     });
     // A name that is being looked up is not waited for.
     runtime.shutdown_background();
@@ -94,7 +99,9 @@ impl Issuer {
         &self.url
     }
 
+    /// For what is more than a question.
     pub(super) fn client(&self) -> &Client {
+        BEGUN.store(true, Ordering::Relaxed);
         &self.client
     }
 
@@ -109,7 +116,7 @@ impl Issuer {
         let url = &self.url;
         let why = match &error {
             // It was not asked.
-            ClientError::Http(cause) if cause.is_proxys() => return error.into(),
+            ClientError::Http(cause) if cause.is_of_proxy() => return error.into(),
             ClientError::Http(cause) if cause.is_unsent() => error.to_string(),
             ClientError::Problem(details) if details.kind().is_none() => {
                 format!("what answers there is none ({})", details.status)
@@ -239,6 +246,7 @@ impl Online {
         let parts = timed(PayerParts::new(gateway, policy, client)).with_observer(Arc::clone(&told) as _);
         progress::say("comparing the directory with the gateway's");
         let payer = Payer::start(wallet, parts).await?;
+        BEGUN.store(true, Ordering::Relaxed);
         progress::say("making a proof");
         Ok(Self { payer, told })
     }

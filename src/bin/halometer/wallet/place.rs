@@ -53,6 +53,17 @@ impl Place {
         }
     }
 
+    /// The wallet's file, which is there: it is looked for before anybody is asked for a passphrase.
+    pub(super) fn existing(&self) -> Result<WalletFile, Trouble> {
+        let file = self.file()?;
+        if file.path().exists() {
+            return Ok(file);
+        }
+        let missing = halometer::wallet::file::WalletFileError::Missing;
+        let what = format!("{}: {missing}", file.path().display());
+        Err(Trouble::from(missing).what_is(what))
+    }
+
     /// Where a new file is to be: its directory is made if nobody said where.
     pub(super) fn new_file(&self) -> Result<WalletFile, Trouble> {
         let file = self.file()?;
@@ -86,13 +97,7 @@ impl Place {
 
     /// Opens it.
     pub(crate) fn open(&self) -> Result<Wallet<FileJournal>, Trouble> {
-        let file = self.file()?;
-        // Before anybody is asked for a passphrase.
-        if !file.path().exists() {
-            let missing = halometer::wallet::file::WalletFileError::Missing;
-            let what = format!("{}: {missing}", file.path().display());
-            return Err(Trouble::from(missing).what_is(what));
-        }
+        let file = self.existing()?;
         Ok(file.open(&self.lock()?)?)
     }
 

@@ -48,8 +48,8 @@ impl Trouble {
         let next = match credit {
             CreditState::Untouched => "run the command again; nothing was begun",
             _ => {
-                "the next command that talks to the gateway or the issuer finishes what was begun, and it is charged once; \
-                 `halometer wallet lanes` shows what is awaited, `halometer wallet cancel` gets it back now"
+                "the next call finishes what was begun, and it is charged once; `halometer wallet lanes` shows what is awaited, \
+                 `halometer wallet cancel` gets it back now; a `fund` is run again as it was, and the credit comes once"
             }
         };
         Self { code: INTERRUPTED, ..Self::yours("interrupted").credit(credit).next(next) }
@@ -215,7 +215,7 @@ impl From<ClientError> for Trouble {
                 let fault = details.kind().map_or(Fault::Operator, halometer::protocol::Problem::fault);
                 (fault, "look at what is said, and run the command again")
             }
-            ClientError::Http(error) if error.is_proxys() => {
+            ClientError::Http(error) if error.is_of_proxy() => {
                 (Fault::Caller, "start the proxy, Tor for instance, or correct --socks5; nothing is ever sent past it")
             }
             ClientError::Http(_) | ClientError::Timeout => {

@@ -25,6 +25,8 @@ pub(super) struct Traffic {
     pub(super) callers: Option<u64>,
     /// The calls of each window.
     pub(super) windows: Vec<u64>,
+    /// Transfers and rollovers, which are no calls.
+    pub(super) others: u64,
     /// Records whose public part is erased, which could not be counted.
     pub(super) erased: u64,
 }
@@ -74,14 +76,13 @@ impl Traffic {
     }
 
     fn count(&mut self, spend: &Spend, windows: &mut BTreeMap<u64, u64>) {
-        let kind = match spend.purpose {
-            Purpose::Session => "call",
-            Purpose::Rollover => "rollover",
-            _ => "transfer",
-        };
+        // A transfer or a rollover is no call, and has a crowd of its own.
+        if spend.purpose != Purpose::Session {
+            self.others += 1;
+            return;
+        }
         let tariff = spend.tariff.to_string();
         let seen = [
-            ("kind", kind.to_owned()),
             ("class", spend.charge.to_string()),
             ("epoch", spend.epoch.to_string()),
             ("gateway", spend.gateway.to_string()),
@@ -90,10 +91,7 @@ impl Traffic {
         let mut together = String::new();
         for (name, value) in seen {
             together.extend([&value, " "]);
-            // A transfer's amount is no class, and a rollover has none.
-            if name != "class" || kind == "call" {
-                *self.choices.entry(name.to_owned()).or_default().entry(value).or_default() += 1;
-            }
+            *self.choices.entry(name.to_owned()).or_default().entry(value).or_default() += 1;
         }
         *self.together.entry(together).or_default() += 1;
         *windows.entry(spend.not_after.seconds()).or_default() += 1;
