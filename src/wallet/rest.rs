@@ -1,7 +1,8 @@
 //! The rest of fresh credit: how long after its mint it is first used.
 //!
-//! The issuer knows who had a payment minted, and when. A call that follows at once, under the epoch of that mint, is likely the same
-//! caller's. So the first use of each payment waits: for the time of the policy, and for as much again as chance adds to it.
+//! The issuer knows which caller had a payment minted, and when. A call that follows at once, under the epoch of that mint, is
+//! likely the same caller's. So the first use of each payment waits: for the time of the policy, and for as much again as chance
+//! adds to it.
 
 use super::lane::{Lane, LaneId};
 use super::note::Note;

@@ -31,7 +31,7 @@ pub struct LeakArgs {
     #[arg(long, value_name = "HEX", requires = "directory")]
     pub root_key: Option<Digest>,
 
-    /// Count the calls in this store, or this backup of one. A gateway that uses it has to be stopped.
+    /// Count the calls in this store, or this backup of one. A gateway that uses it must be stopped.
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
 
