@@ -39,6 +39,7 @@ mod questions;
 mod ready;
 mod receipt;
 mod refused;
+mod rest;
 mod root_secret;
 mod transfer;
 
@@ -86,6 +87,8 @@ pub struct Wallet<J = MemoryJournal> {
     uncertain: BTreeSet<LaneId>,
     /// Until then no note that came from the journal is spent.
     quarantined_until: Option<Timestamp>,
+    /// How long fresh credit rests.
+    rest_seconds: u32,
     journal: J,
 }
 

@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -55,7 +56,9 @@ use super::openapi::openapi;
 use super::problem::ProblemDetails;
 use super::requests::{read_body, sender};
 use super::spent::SpentBuckets;
-use super::wire::{CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, SETTLEMENT_PATH};
+use super::wire::{
+    CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, SETTLEMENT_PATH, pad_answer,
+};
 use crate::clearing::{Clearing, Desk};
 use crate::gateway::{GatewayError, Rate};
 use crate::issuer::{Issuer, PaymentNotices};
@@ -206,6 +209,7 @@ impl IssuerService {
             .with_state(self.clone())
             .merge(spent)
             .method_not_allowed_fallback(ProblemDetails::method_not_allowed)
+            .layer(from_fn(pad_answer))
     }
 
     /// The route for gateways that share no set: [`CLEARING_PATH`].

@@ -47,6 +47,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::clock::Clock;
+pub use super::hop::{Socks5, Socks5Error};
 use super::payment::Challenge;
 use crate::protocol::{Credits, DirectoryError, GatewayId, LANES, PaymentId, Timestamp};
 use crate::wallet::{Journal, LaneStatus, OpenError, Policy, Wallet};
@@ -130,8 +131,9 @@ impl<J: Journal + 'static> Payer<J> {
     ///
     /// # Errors
     /// [`PayerError`]. The wallet is dropped then; what it has in its journal stays there.
-    pub async fn start(wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
+    pub async fn start(mut wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
         let PayerParts { gateway, policy, client, clock, observer, answer_timeout } = parts;
+        wallet.let_rest(policy.rest_seconds);
         let keeper = Keeper::start(wallet).map_err(PayerError::Threads)?;
         let terms = check_gateway(&keeper, &client, gateway, policy.class, clock.now()).await?;
         let epochs = keeper.ask(|wallet| shared::numbers(wallet.directory())).await?;
@@ -152,7 +154,7 @@ impl<J: Journal + 'static> Payer<J> {
     /// amounts it can be called as often as it takes; the lanes are opened once.
     ///
     /// The issuer learns who pays. So `client` should not come from the address that calls come from, and the first call should not
-    /// follow at once.
+    /// follow at once. If calls go through a proxy, so does this, on a circuit of its own; a `client` with a proxy keeps it.
     ///
     /// # Errors
     /// [`FundError`].
@@ -164,6 +166,10 @@ impl<J: Journal + 'static> Payer<J> {
         amounts: [Credits; LANES],
     ) -> Result<(), FundError> {
         let shared = &self.0.shared;
+        let client = &match shared.client.proxy() {
+            Some(proxy) if client.proxy().is_none() => client.clone().through(proxy.clone())?,
+            _ => client.clone(),
+        };
         let now = shared.clock.now();
         let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts, now)).await??;
         let issuer = issuer.trim_end_matches('/');

@@ -2,6 +2,7 @@
 
 mod answers;
 mod authority;
+pub(in crate::http) mod padding;
 mod pages;
 mod paths;
 
@@ -9,6 +10,9 @@ mod paths;
 pub(in crate::http) use answers::settled_answer;
 pub use answers::{SessionAnswer, SettlementAnswer, SpentCount, TransferAnswer};
 pub use authority::authorities;
+#[cfg(feature = "server")]
+pub(in crate::http) use padding::pad_answer;
+pub use padding::{ANSWER_SIZES, LENGTH_HEADER, PADDING_HEADER, REQUEST_SIZES};
 #[cfg(any(feature = "client", test))]
 pub(in crate::http) use pages::read_pages;
 #[cfg(feature = "server")]

@@ -4,7 +4,10 @@ mod elsewhere;
 mod gateway;
 #[cfg(unix)]
 mod guides;
+mod network;
 mod proxy;
+#[path = "../http/socks_server.rs"]
+mod socks_server;
 mod store;
 mod wallet;
 

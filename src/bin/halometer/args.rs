@@ -52,6 +52,10 @@ pub enum Command {
     /// address can spend the wallet's credit: it is on loopback unless you say otherwise. The first Ctrl-C, or SIGTERM, lets what is under
     /// way finish; the second does not.
     Proxy(super::proxy::Args),
+    /// Print what lets a shell complete commands and options: bash, elvish, fish, powershell or zsh.
+    Completions(super::documents::CompletionsArgs),
+    /// Write a manual page for each command.
+    Manuals(super::documents::ManualsArgs),
 }
 
 /// The arguments of `halometer demo`.

@@ -100,6 +100,8 @@ pub enum Action {
 
 /// More than two spends have.
 const MAX_LENGTH: usize = 64 << 10;
+/// More than a statement has.
+const LONGEST_STATEMENT: usize = 2 * MintStatement::LENGTH;
 /// More than two directories in hexadecimal digits.
 const MAX_DISPUTE: usize = 8 << 20;
 
@@ -138,14 +140,16 @@ fn root(root_key: &Digest) -> Result<RootKey, Box<dyn std::error::Error>> {
     Ok(RootKey::from_bytes(&root_key.to_bytes()).ok_or("the root key is no Ed25519 key")?)
 }
 
-fn statement(file: &Path, root: &RootKey) -> Result<MintStatement, Box<dyn std::error::Error>> {
-    let statement = MintStatement::from_bytes(&read(file, MintStatement::LENGTH)?)?;
+fn statement(bytes: &[u8], root: &RootKey) -> Result<MintStatement, Box<dyn std::error::Error>> {
+    let statement = MintStatement::from_bytes(bytes)?;
     statement.verify(root)?;
     Ok(statement)
 }
 
 fn mint(file: &Path, root_key: &Digest, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let statement = match statement(file, &root(root_key)?) {
+    // A file that is not there says nothing of the issuer.
+    let bytes = read(file, LONGEST_STATEMENT)?;
+    let statement = match statement(&bytes, &root(root_key)?) {
         Ok(statement) => statement,
         Err(error) => {
             match json {
@@ -189,7 +193,8 @@ fn verify(
     json: bool,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let directory = published.read()?;
-    let mint = mint.map(|mint| statement(mint, &directory.parts().root)).transpose()?;
+    let mint = mint.map(|mint| read(mint, LONGEST_STATEMENT)).transpose()?;
+    let mint = mint.map(|mint| statement(&mint, &directory.parts().root)).transpose()?;
     let bytes = read(file, MAX_LENGTH)?;
     match Evidence::from_bytes(&bytes, &directory) {
         Ok(evidence) => {

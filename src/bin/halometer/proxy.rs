@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::interrupts::Interrupts;
 use super::wallet::Place;
-use super::wallet::online::{client, look_for, news, smallest_class};
+use super::wallet::network::{client, rested, timed};
+use super::wallet::online::{look_for, news, smallest_class};
 use super::wallet::say::say;
 use super::wallet::trouble::Trouble;
 use halometer::http::payer::{Event, Payer, PayerParts};
@@ -72,6 +73,7 @@ pub enum Use {
 /// Does it, until it is interrupted.
 pub fn run(args: &Args) -> ExitCode {
     let json = args.place.json;
+    args.place.network.establish();
     serve(args).unwrap_or_else(|trouble| trouble.tell(json))
 }
 
@@ -89,8 +91,8 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
     };
     let origins = directory.parts().gateways.iter().flat_map(|gateway| &gateway.origins);
     let client = client(origins.map(String::as_str))?;
-    let policy = Policy { session_seconds: args.session_seconds, ..policy(args.policy, class) };
-    let parts = PayerParts::new(gateway, policy, client).with_observer(Arc::new(tell));
+    let policy = rested(Policy { session_seconds: args.session_seconds, ..policy(args.policy, class) });
+    let parts = timed(PayerParts::new(gateway, policy, client)).with_observer(Arc::new(tell));
     let options = ProxyOptions::default().with_pass_headers(args.pass_headers.clone()).with_any_host(args.allow_others);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::yours(format!("cannot start threads: {error}")))?;
@@ -105,7 +107,7 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
         let server = listener.serve(proxy.router());
         introduce(args, &server.url(), gateway, class)?;
         interrupts.next().await;
-        eprintln!("halometer: calls that are under way may finish");
+        eprintln!("halometer: calls that are under way may finish; what is cut short is charged once, and settled at the next use");
         let finishing = async {
             server.shutdown().await;
             proxy.drain(DRAIN).await;

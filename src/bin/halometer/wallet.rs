@@ -9,8 +9,10 @@ mod doctor;
 mod fund;
 mod history;
 mod look;
+pub(super) mod network;
 pub(super) mod online;
 mod place;
+mod progress;
 pub(super) mod say;
 mod travel;
 pub(super) mod trouble;
@@ -94,6 +96,8 @@ pub enum Action {
 /// Does it, and says what went wrong.
 pub fn run(args: &Args) -> ExitCode {
     let place = &args.place;
+    place.network.establish();
+    progress::allow(place.json);
     let outcome = match &args.action {
         Action::New(args) => birth::run(place, args),
         Action::Fund(args) => fund::run(place, args),

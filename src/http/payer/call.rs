@@ -315,6 +315,7 @@ impl<J: Journal + 'static> Shared<J> {
             _ => false,
         });
         let able = !wallet.lanes_to_prove(&self.gateway, class, now).is_empty();
+        let resting = wallet.resting_until(class, now);
         let (prover_failed, unlisted, unasked) = {
             let state = self.state();
             (state.prover_failed, state.unlisted, state.unasked)
@@ -323,6 +324,7 @@ impl<J: Journal + 'static> Shared<J> {
             _ if unlisted => Err(CallError::Unlisted),
             _ if able && prover_failed => Err(CallError::Prover),
             _ if able || on_its_way => Ok(()),
+            _ if resting.is_some() => Err(resting.map_or(CallError::OutOfCredit, CallError::Resting)),
             Some(until) if unchecked => Err(CallError::Quarantined(until)),
             None if unchecked && unasked => Err(CallError::Unchecked),
             None if unchecked => Ok(()),
@@ -432,7 +434,7 @@ impl<J: Journal + 'static> Shared<J> {
     async fn arrive(&self, held: &Held<J>, outgoing: &Outgoing, headers: HeaderMap) -> Result<Arrived, ClientError> {
         let (method, body) = (outgoing.method.clone(), outgoing.body.clone());
         let within = self.answer_timeout.saturating_add(held.terms.longest);
-        let answer = self.client.begin(method, &held.terms.origin, &outgoing.target, headers, body, Some(within));
+        let answer = held.client.begin(method, &held.terms.origin, &outgoing.target, headers, body, Some(within));
         let answer = answer.await?;
         if answer.status().is_success() && !is_problem(answer.headers()) {
             return Ok(Arrived::Open(answer));
@@ -453,7 +455,7 @@ impl<J: Journal + 'static> Shared<J> {
                 Ok::<_, CallError>(terms.credential(Payload::Following(following)))
             });
             let credential = asking.await??;
-            let error = match self.errand(self.client.settlement(&held.terms.origin, credential)).await {
+            let error = match self.errand(held.client.settlement(&held.terms.origin, credential)).await {
                 Ok(settlement) => return Ok(settlement),
                 Err(error) => error,
             };

@@ -75,6 +75,9 @@ pub enum CallError {
     /// The wallet was put back or moved, and spends of before may still arrive somewhere.
     #[error("the wallet was put back or moved: its notes are not spent before {} (Unix time)", .0.seconds())]
     Quarantined(Timestamp),
+    /// Only fresh credit could pay, and by the policy it rests after its mint.
+    #[error("the wallet's credit is fresh: by its policy it is not used before {} (Unix time)", .0.seconds())]
+    Resting(Timestamp),
     /// Proofs cannot be made.
     #[error("the wallet cannot make proofs")]
     Prover,
@@ -162,7 +165,12 @@ impl CallError {
             Self::SessionOver => Fault::Nobody,
             Self::OutOfCredit | Self::Request(_) | Self::Target => Fault::Caller,
             Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
-            Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
+            Self::Unchecked
+            | Self::Quarantined(_)
+            | Self::Resting(_)
+            | Self::Spread
+            | Self::NotReady
+            | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::OtherDirectory | Self::Settlement(_) | Self::Unlisted | Self::Unknown => {
                 Fault::Operator
             }
@@ -189,6 +197,7 @@ impl CallError {
             | Self::Spread
             | Self::Unchecked
             | Self::Quarantined(_)
+            | Self::Resting(_)
             | Self::Prover
             | Self::NotReady
             | Self::Unlisted
@@ -218,6 +227,7 @@ impl CallError {
             Self::Spread => "the credit is gathered in quiet times, where the policy allows it; or use a smaller class",
             Self::Unchecked => "it is asked again by itself; call again later",
             Self::Quarantined(_) => "nothing can be done but to wait",
+            Self::Resting(_) => "wait, or use a policy with a shorter rest; a call now would be close to its mint",
             Self::Prover => "it is tried again by itself; look to the machine's memory and processor",
             Self::NotReady => "call again later; spends that are on their way are pursued",
             Self::Unlisted => "newer directories are looked for by themselves; pay another gateway, or class",

@@ -103,19 +103,20 @@ impl<J: Journal + 'static> Shared<J> {
         if longest.is_zero() {
             return Err(CallError::SessionOver);
         }
-        let client = self.client.of_session();
         let outgoing = Outgoing::opening(SESSION_PATH);
         let _visit = self.enter().await;
         // It opens one session, however often it is sent.
         let opening = |held: Held<J>, _| {
-            let (shared, client) = (&self, &client);
+            let shared = &self;
             async move {
+                // For each spend another one: a second spend is not to be known by the connection or circuit of the first.
+                let client = shared.client.of_session();
                 let open = || client.open_session(&held.terms.origin, held.opening.clone());
                 let answer = shared.persist(open).await?;
-                Ok((held, answer))
+                Ok((held, client, answer))
             }
         };
-        let (held, SessionAnswer { seconds, .. }) = self.with_spend(&outgoing, opening).await?;
+        let (held, client, SessionAnswer { seconds, .. }) = self.with_spend(&outgoing, opening).await?;
         let key = held.key();
         let signer = self.keeper.ask(move |wallet| wallet.session(&key)).await?;
         let signer = signer.map_err(|_| CallError::SessionOver)?;

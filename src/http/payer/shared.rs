@@ -20,8 +20,9 @@ use crate::http::clock::Clock;
 use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
 use crate::wallet::{Journal, LaneId, OpenError, Policy, SpendTerms, Wallet};
 
-/// How long anything but a call may take to be answered.
+/// How long anything but a call may take to be answered, straight and through a proxy.
 const ERRAND: Duration = Duration::from_secs(30);
+const ERRAND_THROUGH: Duration = Duration::from_secs(90);
 /// How long a call holds back for a transfer that is under way, so that the two are not seen at one moment.
 const HOLD_BACK: Duration = Duration::from_secs(5);
 /// How many times of proofs are kept.
@@ -208,7 +209,8 @@ impl<J: Journal + 'static> Shared<J> {
         &self,
         asked: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        let timeout = ERRAND.min(self.answer_timeout);
+        let longest = if self.client.proxy().is_some() { ERRAND_THROUGH } else { ERRAND };
+        let timeout = longest.min(self.answer_timeout);
         tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ClientError::Timeout))
     }
 
@@ -361,6 +363,8 @@ pub(super) struct Held<J: Journal + 'static> {
     shared: Arc<Shared<J>>,
     key: SpendKey,
     settled: AtomicBool,
+    /// What it is sent with: on a circuit that no other spend has.
+    pub(super) client: Box<Client>,
     pub(super) terms: Arc<Terms>,
     /// What pays, where it is for a call.
     pub(super) credential: Option<HeaderValue>,
@@ -385,7 +389,8 @@ impl<J: Journal + 'static> core::fmt::Debug for Shared<J> {
 impl<J: Journal + 'static> Held<J> {
     pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>) -> Self {
         let (shared, settled) = (Arc::clone(shared), AtomicBool::new(false));
-        Self { shared, key, settled, terms, credential: None, opening: Vec::new(), spend: None }
+        let client = Box::new(shared.client.of_spend());
+        Self { shared, key, settled, client, terms, credential: None, opening: Vec::new(), spend: None }
     }
 
     pub(super) fn key(&self) -> SpendKey {

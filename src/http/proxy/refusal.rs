@@ -9,7 +9,7 @@ use super::COST_HEADER;
 use crate::http::clock::now;
 use crate::http::payer::{CallError, ClientError, CreditState};
 use crate::http::problem::ProblemDetails;
-use crate::protocol::{Credits, Fault, Problem};
+use crate::protocol::{Credits, Fault, Problem, Timestamp};
 
 /// What clients look at before they send a request again by themselves, which would be paid for again.
 const SHOULD_RETRY: &str = "x-should-retry";
@@ -74,10 +74,8 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::OutOfCredit => (S::PAYMENT_REQUIRED, "out_of_credit", None),
         CallError::Spread => (S::PAYMENT_REQUIRED, "credit_spread", None),
         CallError::Unchecked => (S::SERVICE_UNAVAILABLE, "unchecked", Some(5)),
-        CallError::Quarantined(until) => {
-            let wait = until.seconds().saturating_sub(now().seconds()).max(1);
-            (S::SERVICE_UNAVAILABLE, "quarantined", Some(u32::try_from(wait).unwrap_or(u32::MAX)))
-        }
+        CallError::Quarantined(until) => (S::SERVICE_UNAVAILABLE, "quarantined", Some(seconds_to(*until))),
+        CallError::Resting(until) => (S::SERVICE_UNAVAILABLE, "credit_resting", Some(seconds_to(*until))),
         CallError::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", Some(SOON)),
         CallError::Prover => (S::SERVICE_UNAVAILABLE, "prover_failed", Some(5)),
         CallError::Stopped => (S::SERVICE_UNAVAILABLE, "stopped", None),
@@ -102,6 +100,10 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::HungUp => (S::BAD_REQUEST, "hung_up", None),
         CallError::Settlement(_) => (S::BAD_GATEWAY, "gateway_cheats", None),
     }
+}
+
+fn seconds_to(until: Timestamp) -> u32 {
+    u32::try_from(until.seconds().saturating_sub(now().seconds()).max(1)).unwrap_or(u32::MAX)
 }
 
 fn refused(details: &ProblemDetails) -> (StatusCode, &'static str, Option<u32>) {

@@ -80,10 +80,7 @@ struct Findings {
 }
 
 pub(super) fn run(place: &Place, args: &DoctorArgs) -> Outcome {
-    let file = place.file()?;
-    if !file.path().exists() {
-        return Err(WalletFileError::Missing.into());
-    }
+    let file = place.existing()?;
     let lock = place.lock()?;
     let mut findings = Findings::default();
     let mut report = match file.check(Some(&lock)) {
