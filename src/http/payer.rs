@@ -34,7 +34,7 @@ mod terms;
 
 pub use call::{Paid, Spent};
 pub use client::{Client, ClientError};
-pub use clock_off::{ClockOff, clock_off};
+pub use clock_off::{ClockOff, clock_off, clocks_off};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
@@ -295,6 +295,7 @@ impl<J: Journal + 'static> Shared<J> {
             waiting_calls: self.waiting(),
             quarantined_until: wallet.quarantined_until().filter(|until| self.clock.now() < *until),
             contradicted: self.state().contradicted,
+            set_lost: self.state().set_lost,
             serial: wallet.directory().parts().serial,
             ..Status::default()
         };

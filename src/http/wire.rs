@@ -10,7 +10,7 @@ pub(in crate::http) use answers::settled_answer;
 pub use answers::{SessionAnswer, SettlementAnswer, SpentCount, TransferAnswer};
 pub use authority::authorities;
 #[cfg(any(feature = "client", test))]
-pub(in crate::http) use pages::read_pages;
+pub use pages::read_pages;
 #[cfg(feature = "server")]
 pub(in crate::http) use pages::write_page;
 pub use paths::{
