@@ -440,6 +440,7 @@ async fn what_the_issuer_refuses_is_not_served() {
     assert_eq!(here.key.nullifier, there.key.nullifier);
     assert_refused(&town.ask(&there).await, Problem::DoubleSpend);
     assert_eq!(town.house.told.evidence.lock().unwrap().len(), 1);
+    assert_eq!(*town.house.told.conflicts.lock().unwrap(), 1, "what clearing refuses counts at the issuer");
     let (there, here) = (copy.pay(5, REMOTE, &host), caller.pay(5, LOCAL, "local.example.org"));
     receipt(&town.ask(&there).await);
     let named = local.open(&here.opening, &request, now()).unwrap_err();
