@@ -288,14 +288,18 @@ impl<J: Journal + 'static> Background<J> {
 
 impl<J: Journal + 'static> Shared<J> {
     fn status(&self, wallet: &Wallet<J>) -> Status {
+        let (contradicted, set_lost) = {
+            let state = self.state();
+            (state.contradicted, state.set_lost)
+        };
         let mut status = Status {
             balance: wallet.balance(),
             ready: wallet.ready(&self.gateway, self.policy.class, self.clock.now()),
             proving: self.proving().len(),
             waiting_calls: self.waiting(),
             quarantined_until: wallet.quarantined_until().filter(|until| self.clock.now() < *until),
-            contradicted: self.state().contradicted,
-            set_lost: self.state().set_lost,
+            contradicted,
+            set_lost,
             serial: wallet.directory().parts().serial,
             ..Status::default()
         };

@@ -10,12 +10,16 @@ enum Harm {
     Remove,
     Truncate,
     Flip,
+    /// A byte near the beginning, where tables have their rows.
+    FlipRow,
     Zero,
     /// For the next file of its kind.
     Swap,
 }
 
-const HARMS: [Harm; 5] = [Harm::Remove, Harm::Truncate, Harm::Flip, Harm::Zero, Harm::Swap];
+const HARMS: [Harm; 6] = [Harm::Remove, Harm::Truncate, Harm::Flip, Harm::FlipRow, Harm::Zero, Harm::Swap];
+/// Where that is.
+const ROW: usize = 64;
 
 /// All files under a directory and what is in them.
 fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -84,6 +88,11 @@ fn harm(path: &Path, all: &[PathBuf], at: usize, how: Harm) -> Option<Vec<PathBu
             let mut bytes = bytes.clone();
             let at = bytes.len() / 2;
             *bytes.get_mut(at)? ^= 0x10;
+            bytes
+        }
+        Harm::FlipRow => {
+            let mut bytes = bytes.clone();
+            *bytes.get_mut(ROW)? ^= 0x10;
             bytes
         }
         Harm::Zero => vec![0; bytes.len()],
@@ -184,7 +193,14 @@ fn check_and_open_agree_whatever_file_is_harmed() {
     drop(DurableStore::open(&origin, &options()).unwrap());
     copy(&origin, &base);
     let Came { refused, damaged, sound } = harm_all(&base, &path, &options().with_mark(path.join("mark")));
-    assert!(refused.len() > 50 && damaged.len() > 200, "{refused:#?}\n{damaged:#?}\n{sound:#?}");
+    assert!(refused.len() > 50, "{}", refused.len());
+    // A store opens without what is damaged if only rows of a partition are: of its records, of its evidence, of the blobs behind that. The
+    // engine opens no database that has a table whose own description is damaged, and that is most of a table as small as these: its
+    // second half, so that a flip in the middle, zeros and a cut leave nothing to open. The rehearsal refuses what the engine would
+    // refuse, and nothing else. So each file with rows of a partition, and none other, has a harm that the store opens with.
+    let files = |harm: &str| damaged.iter().filter(|what| what.starts_with(harm)).count();
+    assert!(files("FlipRow") > 4, "{damaged:#?}\n{sound:#?}");
+    assert!(damaged.iter().all(|what| what.starts_with("Flip") && what.contains("keyspaces")), "{damaged:#?}");
 }
 
 #[test]
