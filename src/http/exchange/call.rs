@@ -114,9 +114,13 @@ pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Nex
 
 /// A refusal, with the time after which to ask again.
 fn timed(exchange: &Exchange, problem: ProblemDetails, opening: &[u8]) -> ProblemDetails {
+    // Nothing is read again for other refusals, of which there may be many.
+    if problem.kind() != Some(Problem::InProgress) {
+        return problem;
+    }
     match ParsedSpend::parse(opening, exchange.directory()) {
-        Ok(parsed) if problem.kind() == Some(Problem::InProgress) => exchange.running.timed(problem, &parsed.key()),
-        _ => problem,
+        Ok(parsed) => exchange.running.timed(problem, &parsed.key()),
+        Err(_) => problem,
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) async fn cancel(exchange: Arc<Exchange>, request: HttpRequest) -> Res
             let (signed, bytes) = (received.signed_bare(), received.body.clone());
             let settlement = exchange.ledger.cancel(bytes.clone(), signed, &source, &exchange.running).await;
             let settlement = settlement.map_err(|problem| {
+                if problem.kind() != Some(Problem::InProgress) {
+                    return problem;
+                }
                 let key = ParsedSpend::parse_cancellation(&bytes, exchange.directory()).map(|parsed| parsed.key());
                 key.map_or(problem.clone(), |key| exchange.running.timed(problem, &key))
             })?;
