@@ -78,7 +78,6 @@ async fn a_note_spent_twice_is_refused_and_names_its_payment() {
     }
     first.wallet.release(&key_again);
     assert_eq!(world.stack.conflicts(), 2);
-    let charged = world.charged();
 
     let evidence = world.stack.evidence();
     let read = Evidence::from_bytes(&evidence[0].to_bytes(), world.stack.gateway().directory()).unwrap();
