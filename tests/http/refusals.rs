@@ -213,21 +213,21 @@ async fn what_is_free_is_free_under_the_gateways_own_names_only() {
     let world = World::selling_with(service, StackOptions { free, ..StackOptions::default() }).await;
     let own = world.host();
     let own_upper = own.to_ascii_uppercase();
-    for (host, status) in [
-        (own.as_str(), 200),
-        (own_upper.as_str(), 200),
-        ("other.example", 400),
-        ("127.0.0.1", 400),
-        ("127.0.0.1:1", 400),
-        ("", 400),
+    for (host, is_free) in [
+        (own.as_str(), true),
+        (own_upper.as_str(), true),
+        ("other.example", false),
+        ("127.0.0.1", false),
+        ("127.0.0.1:1", false),
+        ("", false),
     ] {
         let answer = world.send("GET", "/free/page", host, None, "").await;
-        assert_eq!(answer.status, status, "{host}: {answer:?}");
-        assert_eq!(answer.body == b"free", status == 200, "{host}");
+        assert_eq!((answer.status == 200, answer.body == b"free"), (is_free, is_free), "{host}: {answer:?}");
     }
+    assert_refused(&world.send("GET", "/free/page", "other.example", None, "").await, Problem::WrongGateway);
     // Two names are one too many: a proxy in front might look at the other one.
     let two = format!("GET /free/page HTTP/1.1\r\nHost: {own}\r\nHost: other.example\r\nConnection: close\r\n\r\n");
-    assert_eq!(world.raw(two.as_bytes()).await.map(|answer| answer.status), Some(400));
+    assert!(world.raw(two.as_bytes()).await.is_none_or(|answer| answer.status != 200 && answer.body != b"free"));
     // And what is not free is asked to be paid for, or refused, as everywhere.
     assert_eq!(world.send("GET", "/paid", &own, None, "").await.status, 402);
 }
