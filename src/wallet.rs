@@ -27,6 +27,7 @@ mod gather;
 mod hedged;
 mod journal;
 mod lane;
+mod lost;
 mod memo;
 mod note;
 mod opening;
@@ -48,8 +49,11 @@ pub use authorise::{AuthoriseError, Authorised, NotInFlight, SessionSigner};
 pub use balance::Balance;
 pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote, NotShown};
 pub use gather::Suggestion;
-pub use journal::{Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved};
+pub use journal::{
+    Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved, SpendSummary,
+};
 pub use lane::{LaneId, LaneStatus};
+pub use lost::{AnswerTime, Expected};
 pub use memo::MemoContents;
 pub use opening::OpenError;
 pub use payment::{AcceptMintError, PaymentError};

@@ -34,7 +34,7 @@ mod terms;
 
 pub use call::{Paid, Spent};
 pub use client::{Client, ClientError};
-pub use clock_off::{ClockOff, clock_off};
+pub use clock_off::{ClockOff, clock_off, clocks_off};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
@@ -294,13 +294,18 @@ impl<J: Journal + 'static> Background<J> {
 
 impl<J: Journal + 'static> Shared<J> {
     fn status(&self, wallet: &Wallet<J>) -> Status {
+        let (contradicted, set_lost) = {
+            let state = self.state();
+            (state.contradicted, state.set_lost)
+        };
         let mut status = Status {
             balance: wallet.balance(),
             ready: wallet.ready(&self.gateway, self.policy.class, self.clock.now()),
             proving: self.proving().len(),
             waiting_calls: self.waiting(),
             quarantined_until: wallet.quarantined_until().filter(|until| self.clock.now() < *until),
-            contradicted: self.state().contradicted,
+            contradicted,
+            set_lost,
             serial: wallet.directory().parts().serial,
             ..Status::default()
         };

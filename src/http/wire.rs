@@ -14,7 +14,7 @@ pub use authority::authorities;
 pub(in crate::http) use padding::pad_answer;
 pub use padding::{ANSWER_SIZES, LENGTH_HEADER, PADDING_HEADER, REQUEST_SIZES};
 #[cfg(any(feature = "client", test))]
-pub(in crate::http) use pages::read_pages;
+pub use pages::read_pages;
 #[cfg(feature = "server")]
 pub(in crate::http) use pages::write_page;
 pub use paths::{

@@ -7,7 +7,8 @@ use halometer_circuits::note::Nullifier;
 use super::LaneId;
 use super::dispute::Dispute;
 use crate::protocol::{
-    ContentDigest, Credits, LANES, MintResponse, MintSeal, PaymentId, Settlement, SignedDirectory, SpendKey, Timestamp,
+    ContentDigest, Credits, GatewayId, LANES, MintResponse, MintSeal, PaymentId, Settlement, SignedDirectory, Spend,
+    SpendKey, Timestamp,
 };
 
 /// An entry of the journal: a note, the one spend of it, and its settlement once there is one.
@@ -61,6 +62,49 @@ pub struct OutcomeNote {
     pub settled_at: Timestamp,
     /// The gateway's signed receipt, if it gave one.
     pub receipt: Option<Vec<u8>>,
+}
+
+/// A spend of the journal, in short.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SpendSummary {
+    /// The spend.
+    pub key: SpendKey,
+    /// The lane of the note.
+    pub lane: LaneId,
+    /// Index of the note in its lane.
+    pub index: u64,
+    /// The gateway that it was made out to; none where the bytes of the spend do not say it.
+    pub gateway: Option<GatewayId>,
+    /// When it was pinned.
+    pub pinned_at: Timestamp,
+    /// Whether there is a settlement.
+    pub settled: bool,
+    /// When that was taken, where it was written down.
+    pub settled_at: Option<Timestamp>,
+    /// Whether there is a receipt.
+    pub receipt: bool,
+}
+
+impl core::fmt::Debug for SpendSummary {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SpendSummary").field("lane", &self.lane).finish_non_exhaustive()
+    }
+}
+
+impl SpendSummary {
+    /// Of an entry, which may lack the proof of its spend.
+    pub fn of(entry: &JournalEntry) -> Self {
+        Self {
+            key: entry.key,
+            lane: entry.lane,
+            index: entry.index,
+            gateway: Spend::gateway_in(&entry.spend),
+            pinned_at: entry.pinned_at,
+            settled: entry.settlement.is_some(),
+            settled_at: entry.outcome.as_ref().map(|outcome| outcome.settled_at),
+            receipt: entry.outcome.as_ref().is_some_and(|outcome| outcome.receipt.is_some()),
+        }
+    }
 }
 
 /// A payment, from before it is first requested.
@@ -175,6 +219,14 @@ pub trait Journal: Send {
     /// # Errors
     /// [`JournalError::Failed`].
     fn history(&self, limit: usize) -> Result<Vec<JournalEntry>, JournalError>;
+
+    /// All entries in short, in any order. A journal that can tell this without reading proofs should.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    fn summaries(&self) -> Result<Vec<SpendSummary>, JournalError> {
+        Ok(self.history(usize::MAX)?.iter().map(SpendSummary::of).collect())
+    }
 }
 
 /// Why the journal refused.

@@ -12,6 +12,7 @@ mod double_spend;
 mod epochs;
 mod journal;
 mod linkability;
+mod lost;
 mod mint;
 mod naming;
 mod one_call;

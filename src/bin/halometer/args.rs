@@ -33,6 +33,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure on this machine: proving, verifying, and what is built on them.
     Bench(super::bench::Args),
+    /// Predict what so many calls a second need of cores, sets, disks and money, and how long calls take, from measured costs.
+    Simulate(super::simulate::Args),
     /// Run a paid API: a gateway in front of a service, with the issuer inside. `gateway init DIR --upstream URL` makes all it needs.
     ///
     /// SIGHUP, or a change of the file, has it take up other prices, classes, routes and keys of payment notices. The first SIGTERM or Ctrl-C

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::published::Published;
+use halometer::http::wire::read_pages;
 use halometer::lifecycle::Evidence;
 use halometer::protocol::{Digest, Directory, MintStatement, RootKey, SignedDirectory};
-use halometer::wallet::Dispute;
+use halometer::wallet::{Dispute, NotShown};
 
 /// The arguments of `halometer evidence`.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,11 +83,15 @@ pub enum Action {
     /// Verify what a wallet has against a gateway or an issuer: a file of `halometer wallet disputes`.
     ///
     /// Needs nothing but the file and the issuer's root key. The exit code is 0 if the file shows what it claims, and 1 if it does
-    /// not, or if the claim rests on the wallet's word.
+    /// not, or if the claim rests on the wallet's word. That a gateway's set lost a spend, its own answer must show.
     Dispute {
         /// The dispute.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+
+        /// For a spend that a set lost: what the gateway answers when you ask it for the path that the command names without this.
+        #[arg(long, value_name = "FILE")]
+        answer: Option<PathBuf>,
 
         /// The issuer's root key, 64 hexadecimal digits, from a place that you trust.
         #[arg(long, value_name = "HEX")]
@@ -104,6 +109,8 @@ const MAX_LENGTH: usize = 64 << 10;
 const LONGEST_STATEMENT: usize = 2 * MintStatement::LENGTH;
 /// More than two directories in hexadecimal digits.
 const MAX_DISPUTE: usize = 8 << 20;
+/// More than a gateway answers with.
+const MAX_BUCKET: usize = 64 << 20;
 
 /// Does it.
 ///
@@ -114,7 +121,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Action::Verify { file, published, mint, json } => verify(file, published, mint.as_deref(), *json),
         Action::Mint { file, root_key, json } => mint(file, root_key, *json),
         Action::Directories { first, second, root_key, json } => directories([first, second], root_key, *json),
-        Action::Dispute { file, root_key, json } => dispute(file, root_key, *json),
+        Action::Dispute { file, answer, root_key, json } => dispute(file, answer.as_deref(), root_key, *json),
     }
 }
 
@@ -123,10 +130,22 @@ fn read(file: &Path, limit: usize) -> Result<Vec<u8>, Box<dyn std::error::Error>
     Ok(bytes.map_err(|error| format!("{}: {error}", file.display()))?.to_vec())
 }
 
-fn dispute(file: &Path, root_key: &Digest, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let root = RootKey::from_bytes(&root_key.to_bytes()).ok_or("the root key is no Ed25519 key")?;
+fn dispute(
+    file: &Path,
+    answer: Option<&Path>,
+    root_key: &Digest,
+    json: bool,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let root = root(root_key)?;
     let dispute = Dispute::from_json(&String::from_utf8(read(file, MAX_DISPUTE)?)?)?;
-    let verdict = dispute.verify(&root);
+    let verdict = match (dispute.verify(&root), answer) {
+        (Err(NotShown::Ask { prefix, .. }), Some(answer)) => {
+            let spent = read_pages(&read(answer, MAX_BUCKET)?, prefix);
+            let spent = spent.map_err(|error| format!("{}: no answer for {prefix}: {error}", answer.display()))?;
+            dispute.verify_lost(&root, prefix, &spent)
+        }
+        (verdict, _) => verdict,
+    };
     let why = verdict.as_ref().err().map(ToString::to_string);
     match (json, &why) {
         (true, _) => println!("{}", json!({ "kind": dispute.kind, "shown": why.is_none(), "why": why })),

@@ -42,6 +42,7 @@ pub mod issuer;
 pub mod prompts;
 pub mod proxy;
 pub mod published;
+pub mod simulate;
 pub mod store;
 pub mod wallet;
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match parsed.command {
         args::Command::Demo(args) => demo::run(&args),
         args::Command::Bench(args) => bench::run(args),
+        args::Command::Simulate(args) => simulate::run(&args),
         args::Command::Gateway(args) => gateway::run(&args),
         args::Command::Store(args) => store::run(&args),
         args::Command::Issuer(args) => issuer::run(&args),

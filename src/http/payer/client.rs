@@ -95,6 +95,22 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+/// The spent nullifiers of a prefix.
+pub(super) struct SpentAnswer {
+    pub(super) spent: Vec<Nullifier>,
+    /// For how long something on the way may have kept it, seconds.
+    pub(super) age: u64,
+    /// Whether something on the way says that it did.
+    pub(super) kept: bool,
+}
+
+/// For how long an answer was kept on the way, as caches say it (RFC 9111, section 5.1). What says something that is no number may
+/// have kept it for ever.
+fn kept_for(headers: &HeaderMap) -> u64 {
+    let ages = headers.get_all(header::AGE).iter();
+    ages.map(|age| age.to_str().ok().and_then(|age| age.trim().parse().ok()).unwrap_or(u64::MAX)).max().unwrap_or(0)
+}
+
 impl Answer {
     /// Reads the rest of an answer that has begun.
     pub(crate) async fn read(answer: Response<HopBody>, max: usize) -> Result<Self, ClientError> {
@@ -218,7 +234,7 @@ impl Client {
         // One and the same for everybody.
         headers.entry(header::ACCEPT).or_insert(ANY);
         let answer = self.hop.send(address, method, headers, body, within).await.map_err(ClientError::Http)?;
-        clock_off::note(answer.headers());
+        clock_off::note(origin, answer.headers());
         Ok(answer)
     }
 
@@ -335,6 +351,27 @@ impl Client {
     ) -> Result<Vec<Nullifier>, ClientError> {
         let answer = self.get(MAX_ANSWER, (origin, &bucket_path(epoch, prefix))).await;
         Ok(read_pages(&answer?.success()?, prefix)?)
+    }
+
+    /// The same, with the time for which something on the way may have kept the answer. `fresh` asks in a way that nothing on the way
+    /// can have kept an answer to.
+    pub(super) async fn spent_answer(
+        &self,
+        origin: &str,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        fresh: bool,
+    ) -> Result<SpentAnswer, ClientError> {
+        let mut path = bucket_path(epoch, prefix);
+        // One and the same for everybody, but for a number of chance.
+        let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))]);
+        if fresh {
+            path = format!("{path}?again={:016x}", rand::random::<u64>());
+        }
+        let answer = self.send_up_to(MAX_ANSWER, Method::GET, (origin, &path), headers, Bytes::new()).await?;
+        let (age, kept) = (clock_off::age(&answer.headers), kept_for(&answer.headers));
+        let spent = read_pages(&answer.success()?, prefix)?;
+        Ok(SpentAnswer { spent, age: age.max(kept), kept: kept > 0 })
     }
 
     async fn get(&self, max: usize, url: (&str, &str)) -> Result<Answer, ClientError> {

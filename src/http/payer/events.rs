@@ -108,6 +108,8 @@ pub struct Status {
     pub quarantined_until: Option<Timestamp>,
     /// Whether the issuer was found to show different callers different directories. Then no call is made any more.
     pub contradicted: bool,
+    /// Whether the gateway's set was found to lack spends that it settled for this wallet: it was put back, or lost records.
+    pub set_lost: bool,
     /// Serial number of the directory.
     pub serial: u64,
 }

@@ -78,6 +78,8 @@ pub(super) struct State {
     pub(super) disagrees: bool,
     /// The gateway showed no challenge when it was last to be compared.
     pub(super) uncompared: bool,
+    /// The gateway's set was found to lack spends that it settled.
+    pub(super) set_lost: bool,
     /// The epochs of the wallet's directory.
     pub(super) epochs: Vec<EpochNumber>,
 }
@@ -107,6 +109,7 @@ impl<J: Journal + 'static> Shared<J> {
             contradicted: false,
             disagrees: false,
             uncompared: false,
+            set_lost: false,
             epochs,
         };
         Self {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::say::{self, CannotSay};
 use halometer::http::cause::chain;
-use halometer::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped, clock_off};
+use halometer::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped, clocks_off};
 use halometer::protocol::{DirectoryError, Fault};
 use halometer::wallet::file::WalletFileError;
 use halometer::wallet::{AcceptMintError, JournalError, OpenError, PaymentError};
@@ -95,8 +95,10 @@ impl Trouble {
                 "credit": credit_name(credit),
                 "next": next,
             });
-            if let (Some(off), Some(fields)) = (clock_off(), value.as_object_mut()) {
+            let most = clocks_off().into_iter().max_by_key(|off| off.ahead_seconds().unsigned_abs());
+            if let (Some(off), Some(fields)) = (most, value.as_object_mut()) {
                 fields.insert("clock_ahead_seconds".to_owned(), off.ahead_seconds().into());
+                fields.insert("clock_of".to_owned(), off.origin().into());
             }
             if let (CreditState::Spent(accepted), Some(fields)) = (credit, value.as_object_mut()) {
                 fields.insert("charge".to_owned(), say::amount(accepted.charge));
@@ -106,7 +108,7 @@ impl Trouble {
             let _ = say::say(true, &value, []);
         }
         eprintln!("halometer: {what}");
-        if let Some(off) = clock_off() {
+        for off in clocks_off() {
             eprintln!("  clock:   {off}: put the wrong one right, which may be all that is wrong");
         }
         eprintln!("  fault:   {}", fault_words(*fault));
