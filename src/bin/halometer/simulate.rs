@@ -74,7 +74,7 @@ fn milliseconds(text: &str) -> Result<f64, String> {
 /// Does it.
 ///
 /// # Errors
-/// What the user is to be told, as text.
+/// What to tell the user, as text.
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let costs = match &args.figures {
         Some(file) => {

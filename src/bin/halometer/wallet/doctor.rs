@@ -26,7 +26,7 @@ const PATIENCE_TO_ROLL: Duration = Duration::from_secs(60);
 /// How long it takes, most likely, to ask about notes that are not to be spent yet: nothing says when it is done.
 const TO_ASK: Duration = Duration::from_secs(3);
 /// What to do with a dispute.
-const EVIDENCE: &str = "`halometer wallet disputes --save DIR` has the evidence; take it to who runs it";
+const EVIDENCE: &str = "`halometer wallet disputes --save DIR` has the evidence; take it to the operator";
 /// What has to be typed.
 const SENTENCE: &str = "no other copy";
 
