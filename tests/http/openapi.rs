@@ -14,6 +14,7 @@ use halometer::http::wire::{
     CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, TRANSFER_PATH,
 };
 use halometer::http::wire::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
+use halometer::http::wire::{RESTORE_CHANGE_PATH, RESTORE_MEMO_PATH, RESTORE_MINTS_PATH};
 use halometer::http::wire::{SPENT_PATH, bucket_path, spent_path};
 use halometer::protocol::*;
 use serde_json::Value;
@@ -215,6 +216,9 @@ fn routes(source: &str) -> BTreeSet<String> {
         ("MINT_PATH", MINT_PATH),
         ("NOTICE_PATH", NOTICE_PATH),
         ("CLEARING_PATH", CLEARING_PATH),
+        ("RESTORE_MINTS_PATH", RESTORE_MINTS_PATH),
+        ("RESTORE_MEMO_PATH", RESTORE_MEMO_PATH),
+        ("RESTORE_CHANGE_PATH", RESTORE_CHANGE_PATH),
         ("&format!(\"{SPENT_PATH}/{{epoch}}\")", "/.well-known/halometer/spent/{epoch}"),
         (
             "&format!(\"{SPENT_PATH}/{{epoch}}/{{bits}}/{{value}}\")",
