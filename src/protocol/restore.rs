@@ -218,3 +218,65 @@ impl ChangeQuery {
         Ok(Self { spend, code: MemoCode::from_bytes(reader.array()?) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(byte: u8) -> AccountId {
+        Option::from(AccountId::from_bytes(&[byte; 32])).unwrap()
+    }
+
+    #[test]
+    fn questions_have_one_encoding() {
+        let query = AccountQuery::new((1..4).map(account).collect()).unwrap();
+        let bytes = query.to_bytes();
+        assert_eq!(AccountQuery::from_bytes(&bytes), Ok(query));
+        for length in 0..bytes.len() {
+            let fits = length > 1 && (length - 1) % 32 == 0;
+            assert_eq!(AccountQuery::from_bytes(&bytes[..length]).is_ok(), fits, "{length}");
+        }
+        assert!(AccountQuery::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+        let many = [&[1][..], &[1; 32 * (AccountQuery::MOST + 1)]].concat();
+        assert!(AccountQuery::from_bytes(&many).is_err());
+
+        let nullifier = Option::from(Nullifier::from_bytes(&[5; 32])).unwrap();
+        let spend = MemoQuery { epoch: EpochNumber::new(7), nullifier };
+        assert_eq!(MemoQuery::from_bytes(&spend.to_bytes()), Ok(spend));
+        let change = ChangeQuery { spend, code: MemoCode::from_bytes([9; 32]) };
+        let read = ChangeQuery::from_bytes(&change.to_bytes()).unwrap();
+        assert_eq!((read.spend, read.code.as_bytes()), (spend, &[9; 32]));
+        assert_eq!(change.to_bytes().len(), ChangeQuery::LENGTH);
+        assert!(
+            MemoQuery::from_bytes(&change.to_bytes()).is_err() && ChangeQuery::from_bytes(&spend.to_bytes()).is_err()
+        );
+        assert!(!format!("{change:?} {spend:?}").contains("05"), "nothing that is printed names a nullifier");
+    }
+
+    #[test]
+    fn an_answer_has_as_many_parts_as_the_question() {
+        let none = MintsFound(vec![None, None]);
+        let bytes = none.to_bytes();
+        assert_eq!(MintsFound::from_bytes(&bytes, 2), Ok(none));
+        for accounts in [0, 1, 3] {
+            assert!(MintsFound::from_bytes(&bytes, accounts).is_err(), "{accounts}");
+        }
+        assert!(MintsFound::from_bytes(&[1, 2, 0], 2).is_err());
+    }
+
+    #[test]
+    fn only_the_code_of_a_memo_reads_it() {
+        let nullifier = Option::from(Nullifier::from_bytes(&[5; 32])).unwrap();
+        let spend = MemoQuery { epoch: EpochNumber::new(7), nullifier };
+        let code = MemoCode::from_bytes([9; 32]);
+        let mut memo = [0; Memo::LENGTH];
+        memo[..MemoCode::NONCE].copy_from_slice(&code.nonce());
+        let query = ChangeQuery { spend, code };
+        assert!(query.reads(&Memo::from_bytes(memo)));
+        for byte in 0..MemoCode::NONCE {
+            let mut other = memo;
+            other[byte] ^= 1;
+            assert!(!query.reads(&Memo::from_bytes(other)), "{byte}");
+        }
+    }
+}

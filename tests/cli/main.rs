@@ -5,6 +5,7 @@ mod gateway;
 #[cfg(unix)]
 mod guides;
 mod proxy;
+mod restore;
 mod store;
 mod wallet;
 

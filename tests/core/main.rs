@@ -19,6 +19,7 @@ mod pipeline;
 mod receipts;
 mod refused;
 mod restarts;
+mod restore;
 mod retry;
 mod rollover;
 mod settlement;

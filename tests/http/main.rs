@@ -27,6 +27,7 @@ mod receipts;
 mod refusals;
 mod reload;
 mod remote;
+mod restore;
 mod sessions;
 mod spent;
 mod streams;

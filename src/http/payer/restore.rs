@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::{Client, ClientError};
+use crate::circuits::note::Nullifier;
 use crate::http::wire::{RESTORE_CHANGE_PATH, RESTORE_MEMO_PATH, RESTORE_MINTS_PATH};
 use crate::protocol::{
     AccountQuery, ChangeQuery, DecodeError, EpochNumber, Memo, MemoQuery, MintsFound, Problem, Settlement,
@@ -83,16 +84,119 @@ fn problem(error: &ClientError) -> Option<Problem> {
     }
 }
 
-fn status(error: &ClientError) -> Option<u16> {
+/// The status of a refusal. What has none was no answer.
+fn refused(error: &ClientError) -> Option<u16> {
     match error {
-        ClientError::Problem(details) => Some(details.status),
+        ClientError::Problem(details) => Some(details.status).filter(|status| *status < 500),
         _ => None,
+    }
+}
+
+/// The parties that are asked about what is spent, and those that do not answer any more.
+struct Parties<'a> {
+    client: &'a Client,
+    asked: Vec<&'a str>,
+    silent: Vec<String>,
+    trouble: Option<RestoreTrouble>,
+}
+
+impl<'a> Parties<'a> {
+    /// Does not ask a party again, and remembers why.
+    fn drop_out(&mut self, party: &str, error: ClientError) {
+        self.asked.retain(|asked| *asked != party);
+        self.silent.push(party.to_owned());
+        self.trouble = Some(RestoreTrouble::Client { party: party.to_owned(), error });
+    }
+
+    /// An error once nobody is left.
+    fn answered<T>(&mut self, answer: Option<T>) -> Result<Option<T>, RestoreTrouble> {
+        match (answer, self.asked.is_empty(), self.trouble.take()) {
+            (None, true, Some(trouble)) => Err(trouble),
+            (answer, _, trouble) => {
+                self.trouble = trouble;
+                Ok(answer)
+            }
+        }
+    }
+
+    /// The most that any says; none if all say that the records are gone.
+    async fn count(&mut self, epoch: EpochNumber) -> Result<Option<u64>, RestoreTrouble> {
+        let mut most = None;
+        for party in self.asked.clone() {
+            match patiently(|| self.client.spent_count(party, epoch)).await {
+                Ok(spent) => most = most.max(Some(spent)),
+                Err(error) if problem(&error) == Some(Problem::UnknownEpoch) => {}
+                Err(error) => self.drop_out(party, error),
+            }
+        }
+        self.answered(most)
+    }
+
+    /// What any says to be spent.
+    async fn spent(&mut self, question: &Question) -> Result<Vec<Nullifier>, RestoreTrouble> {
+        let mut all = None;
+        for party in self.asked.clone() {
+            match patiently(|| self.client.spent_bucket(party, question.epoch, question.prefix)).await {
+                Ok(spent) => all.get_or_insert_with(Vec::new).extend(spent),
+                Err(error) if problem(&error) == Some(Problem::UnknownEpoch) => {}
+                Err(error) => self.drop_out(party, error),
+            }
+        }
+        Ok(self.answered(all)?.unwrap_or_default())
+    }
+
+    /// From the first that has the right one.
+    async fn memo(&mut self, restore: &mut Restore, query: &MemoQuery) -> Result<(), RestoreTrouble> {
+        for party in self.asked.clone() {
+            match patiently(|| self.client.memo(party, query)).await {
+                Ok(memo) if restore.memo(Some(&memo)).is_ok() => return Ok(()),
+                // Not the one that this wallet sealed, or none.
+                Ok(_) => {}
+                Err(error) if refused(&error).is_some() => {}
+                Err(error) => self.drop_out(party, error),
+            }
+        }
+        self.answered::<()>(None)?;
+        Ok(restore.contested()?)
+    }
+
+    /// From the first that has the right one. While one says that the spend is being worked on, it is waited for.
+    async fn change(
+        &mut self,
+        restore: &mut Restore,
+        query: &ChangeQuery,
+        patience: Duration,
+    ) -> Result<(), RestoreTrouble> {
+        let end = tokio::time::Instant::now() + patience;
+        loop {
+            let (mut running, mut untold) = (false, false);
+            for party in self.asked.clone() {
+                match patiently(|| self.client.change(party, query)).await {
+                    Ok(settlement) if restore.change(ChangeTold::Settled(settlement.clone())).is_ok() => return Ok(()),
+                    Ok(_) => {}
+                    Err(error) if problem(&error) == Some(Problem::InProgress) => running = true,
+                    Err(error) if refused(&error) == Some(403) => untold = true,
+                    Err(error) if refused(&error).is_some() => {}
+                    Err(error) => self.drop_out(party, error),
+                }
+            }
+            self.answered::<()>(None)?;
+            if running && tokio::time::Instant::now() < end {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                continue;
+            }
+            return Ok(match (running, untold) {
+                (true, _) => restore.change(ChangeTold::Running)?,
+                (false, true) => restore.change(ChangeTold::Untold)?,
+                (false, false) => restore.contested()?,
+            });
+        }
     }
 }
 
 impl RestoreFrom {
     /// Asks until all is known, and tells of each step. Interrupted at any point, by dropping it too, it can be begun again: nothing is
-    /// written and nothing spent meanwhile.
+    /// written and nothing spent meanwhile. Gives the parties that did not answer: a spend that the others hide is not found.
     ///
     /// # Errors
     /// [`RestoreTrouble`].
@@ -101,110 +205,24 @@ impl RestoreFrom {
         client: &Client,
         restore: &mut Restore,
         mut step: impl FnMut(&Restore),
-    ) -> Result<(), RestoreTrouble> {
+    ) -> Result<Vec<String>, RestoreTrouble> {
+        let all = core::iter::once(&self.issuer).chain(&self.gateways).map(String::as_str);
+        let mut parties = Parties { client, asked: all.collect(), silent: Vec::new(), trouble: None };
         while let Some(question) = restore.question()? {
             match question {
                 RestoreQuestion::Mints(query) => {
                     let found = patiently(|| client.mints(&self.issuer, &query)).await;
-                    restore.minted(found.map_err(|error| self.trouble(&self.issuer, error))?)?;
+                    let trouble = |error| RestoreTrouble::Client { party: self.issuer.clone(), error };
+                    restore.minted(found.map_err(trouble)?)?;
                 }
-                RestoreQuestion::Count(epoch) => restore.counted(self.count(client, epoch).await?)?,
-                RestoreQuestion::Bucket(question) => restore.bucket(self.spent(client, &question).await?)?,
-                RestoreQuestion::Memo(query) => self.memo(client, restore, &query).await?,
-                RestoreQuestion::Change(query) => self.change(client, restore, &query).await?,
+                RestoreQuestion::Count(epoch) => restore.counted(parties.count(epoch).await?)?,
+                RestoreQuestion::Bucket(question) => restore.bucket(parties.spent(&question).await?)?,
+                RestoreQuestion::Memo(query) => parties.memo(restore, &query).await?,
+                RestoreQuestion::Change(query) => parties.change(restore, &query, self.patience).await?,
             }
             step(restore);
         }
-        Ok(())
-    }
-
-    fn trouble(&self, party: &str, error: ClientError) -> RestoreTrouble {
-        RestoreTrouble::Client { party: party.to_owned(), error }
-    }
-
-    /// The issuer, then the gateways.
-    fn parties(&self) -> impl Iterator<Item = &str> {
-        core::iter::once(self.issuer.as_str()).chain(self.gateways.iter().map(String::as_str))
-    }
-
-    /// The most that any says; none if all say that the records are gone.
-    async fn count(&self, client: &Client, epoch: EpochNumber) -> Result<Option<u64>, RestoreTrouble> {
-        let (mut most, mut gone, mut trouble) = (None, false, None);
-        for party in self.parties() {
-            match patiently(|| client.spent_count(party, epoch)).await {
-                Ok(spent) => most = most.max(Some(spent)),
-                Err(error) if problem(&error) == Some(Problem::UnknownEpoch) => gone = true,
-                Err(error) => trouble = Some(self.trouble(party, error)),
-            }
-        }
-        match (most, trouble) {
-            (None, Some(trouble)) if !gone => Err(trouble),
-            _ => Ok(most),
-        }
-    }
-
-    /// What any says to be spent.
-    async fn spent(
-        &self,
-        client: &Client,
-        question: &Question,
-    ) -> Result<Vec<crate::circuits::note::Nullifier>, RestoreTrouble> {
-        let (mut all, mut trouble) = (None, None);
-        for party in self.parties() {
-            match patiently(|| client.spent_bucket(party, question.epoch, question.prefix)).await {
-                Ok(spent) => all.get_or_insert_with(Vec::new).extend(spent),
-                Err(error) => trouble = Some(self.trouble(party, error)),
-            }
-        }
-        match (all, trouble) {
-            (Some(all), _) => Ok(all),
-            (None, Some(trouble)) => Err(trouble),
-            (None, None) => Ok(Vec::new()),
-        }
-    }
-
-    /// From the first that has the right one.
-    async fn memo(&self, client: &Client, restore: &mut Restore, query: &MemoQuery) -> Result<(), RestoreTrouble> {
-        let mut trouble = None;
-        for party in self.parties() {
-            match patiently(|| client.memo(party, query)).await {
-                Ok(memo) => match restore.memo(Some(&memo)) {
-                    Ok(()) => return Ok(()),
-                    Err(refused) => trouble = Some(refused.into()),
-                },
-                Err(error) => trouble = trouble.or(Some(self.trouble(party, error))),
-            }
-        }
-        Err(trouble.unwrap_or(RestoreTrouble::Refused(RestoreError::Memo)))
-    }
-
-    /// From the first that has the right one. While one says that the spend is being worked on, it is waited for.
-    async fn change(&self, client: &Client, restore: &mut Restore, query: &ChangeQuery) -> Result<(), RestoreTrouble> {
-        let end = tokio::time::Instant::now() + self.patience;
-        loop {
-            let (mut running, mut untold, mut trouble) = (false, false, None);
-            for party in self.parties() {
-                match patiently(|| client.change(party, query)).await {
-                    Ok(settlement) => match restore.change(ChangeTold::Settled(settlement)) {
-                        Ok(()) => return Ok(()),
-                        Err(refused) => trouble = Some(refused.into()),
-                    },
-                    Err(error) if problem(&error) == Some(Problem::InProgress) => running = true,
-                    Err(error) if status(&error) == Some(403) => untold = true,
-                    Err(error) => trouble = trouble.or(Some(self.trouble(party, error))),
-                }
-            }
-            let told = match trouble {
-                _ if running && tokio::time::Instant::now() < end => {
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                    continue;
-                }
-                _ if running => ChangeTold::Running,
-                _ if untold => ChangeTold::Untold,
-                trouble => return Err(trouble.unwrap_or(RestoreTrouble::Refused(RestoreError::Change))),
-            };
-            return Ok(restore.change(told)?);
-        }
+        Ok(parties.silent)
     }
 }
 

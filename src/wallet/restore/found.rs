@@ -45,6 +45,9 @@ pub enum LaneFound {
         /// What it has whatever the spend costs.
         rest: Credits,
     },
+    /// Its last spend is said to be there, and no party has a memo or settlement of it that holds. Perhaps a gateway keeps back a spend
+    /// that it was sent. Nothing of the lane is spent: that could reveal the account.
+    Contested,
     /// Its last spend was made by an earlier release, and its settlement is told to the device alone that made it.
     Untold {
         /// What it had whatever the spend cost.
@@ -60,6 +63,7 @@ impl core::fmt::Debug for LaneFound {
             Self::Change { .. } => "Change",
             Self::Void { .. } => "Void",
             Self::Running { .. } => "Running",
+            Self::Contested => "Contested",
             Self::Untold { .. } => "Untold",
         })
     }

@@ -175,6 +175,21 @@ impl Restore {
         Ok(())
     }
 
+    /// Goes on with the next lane, in the place of an answer to [`RestoreQuestion::Memo`] or [`RestoreQuestion::Change`]: every party was
+    /// asked, and none has one that holds. The lane is left alone.
+    ///
+    /// # Errors
+    /// [`RestoreError::NotAsked`].
+    pub fn contested(&mut self) -> Result<(), RestoreError> {
+        let (Some(RestoreQuestion::Memo(_) | RestoreQuestion::Change(_)), Stage::Memo(_) | Stage::Change(..)) =
+            (&self.asked, &self.lanes.stage)
+        else {
+            return Err(RestoreError::NotAsked);
+        };
+        self.conclude(LaneFound::Contested);
+        Ok(())
+    }
+
     /// Takes the answer to [`RestoreQuestion::Change`].
     ///
     /// # Errors

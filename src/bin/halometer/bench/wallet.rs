@@ -50,7 +50,7 @@ pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path
     }
     progress.start("memory", 1);
     figures.number("wallet_rss_mb", runtime.block_on(memory(&place))?);
-    Ok(())
+    runtime.block_on(super::restore::measure(figures, progress, &place))
 }
 
 fn lock() -> Outcome<Lock> {
@@ -188,6 +188,9 @@ async fn memory(place: &Place) -> Outcome<f64> {
 
 /// That other process: makes a proof for every lane, and then another.
 pub(super) fn resident(path: PathBuf) -> Outcome<()> {
+    if super::restore::is_meant(&path) {
+        return super::restore::resident(&path);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let payer = payer(&wallet_file(&path)).await?;

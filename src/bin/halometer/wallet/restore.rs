@@ -75,10 +75,11 @@ pub(super) fn run(place: &Place, args: &RestoreArgs) -> Outcome {
         confirm()?;
     }
     let lock = place.new_lock()?;
-    let restored = block_on(find(&issuer, root_key, root, args))??;
-    let value = found(&restored, &file.path().display().to_string());
-    let lines = lines(&restored, &file.path().display().to_string());
-    let whole = restored.lanes().iter().all(|lane| lost(&lane.found).is_zero());
+    let (restored, silent) = block_on(find(&issuer, root_key, root, args))??;
+    let path = file.path().display().to_string();
+    let (value, lines) = (found(&restored, &silent, &path), lines(&restored, &silent, &path));
+    let is_lost = |found: &LaneFound| matches!(found, LaneFound::Contested) || !lost(found).is_zero();
+    let whole = !restored.lanes().iter().any(|lane| is_lost(&lane.found));
     let wallet = file.restore(&lock, restored, &mut UnwrapErr(SysRng))?;
     wallet.journal().put_note(ISSUER, issuer.url())?;
     say(place.json, &value, lines)?;
@@ -86,7 +87,12 @@ pub(super) fn run(place: &Place, args: &RestoreArgs) -> Outcome {
 }
 
 /// Asks until all is known. Nothing is written: whatever ends it, it can be begun again.
-async fn find(issuer: &Issuer, pinned: RootKey, root: RootSecret, args: &RestoreArgs) -> Result<Restored, Trouble> {
+async fn find(
+    issuer: &Issuer,
+    pinned: RootKey,
+    root: RootSecret,
+    args: &RestoreArgs,
+) -> Result<(Restored, Vec<String>), Trouble> {
     let shown = issuer.directory().await?;
     let directory = shown.verify(&pinned).map_err(OpenError::from)?;
     directory.check_current(now()).map_err(OpenError::from)?;
@@ -109,8 +115,8 @@ async fn find(issuer: &Issuer, pinned: RootKey, root: RootSecret, args: &Restore
     if watched {
         eprintln!();
     }
-    outcome?;
-    Ok(restore.finish(now(), &mut UnwrapErr(SysRng))?)
+    let silent = outcome?;
+    Ok((restore.finish(now(), &mut UnwrapErr(SysRng))?, silent))
 }
 
 fn words(file: Option<&Path>) -> Result<Zeroizing<String>, Trouble> {
@@ -180,6 +186,7 @@ const fn state(found: &LaneFound) -> &'static str {
         LaneFound::Void { .. } => "void",
         LaneFound::Running { .. } => "running",
         LaneFound::Untold { .. } => "untold",
+        LaneFound::Contested => "contested",
         _ => "unknown",
     }
 }
@@ -189,7 +196,7 @@ fn sum(restored: &Restored, of: &str) -> u128 {
     lanes.map(|lane| u128::from(lane.found.available().micro()) + u128::from(lost(&lane.found).micro())).sum()
 }
 
-fn found(restored: &Restored, path: &str) -> Value {
+fn found(restored: &Restored, silent: &[String], path: &str) -> Value {
     let lanes = restored.lanes().iter().map(|lane| {
         json!({
             "lane": lane.lane.to_string(),
@@ -206,11 +213,12 @@ fn found(restored: &Restored, path: &str) -> Value {
         "running": sum(restored, "running").to_string(),
         "untold": sum(restored, "untold").to_string(),
         "held_until": restored.held_until().seconds(),
+        "silent": silent,
         "lanes": lanes.collect::<Vec<_>>(),
     })
 }
 
-fn lines(restored: &Restored, path: &str) -> Vec<String> {
+fn lines(restored: &Restored, silent: &[String], path: &str) -> Vec<String> {
     let mut lines = vec![
         format!(
             "{path} is the wallet now: {} payments, worth {} micro-credits",
@@ -235,6 +243,15 @@ fn lines(restored: &Restored, path: &str) -> Vec<String> {
         "and more are in calls that are still being worked on: restore again, into another file, when they are over",
     );
     more("untold", "and more cannot be had: an earlier release made the last spends of their lanes");
+    let contested = restored.lanes().iter().filter(|lane| matches!(lane.found, LaneFound::Contested)).count();
+    if contested > 0 {
+        lines.push(format!(
+            "{contested} lanes are left alone: their last notes are said to be spent, and nobody has what came of it"
+        ));
+    }
+    for party in silent {
+        lines.push(format!("{party} did not answer: a spend that the others hide would not have been found"));
+    }
     lines
 }
 
