@@ -41,8 +41,9 @@ const QUESTION: &[u8] = br#"{"model":"m","messages":[{"role":"user","content":"W
 pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path) -> Outcome<()> {
     let place = Place::new(dir)?;
     figures.samples("fsync_ms", super::disk::fsync(&place, progress)?);
-    past(figures, progress, &place)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(super::restore::measure(figures, progress, &place))?;
+    past(figures, progress, &place)?;
     for (name, lanes) in [("wallet_calls_per_second_1_lane", 1), ("wallet_calls_per_second_8_lanes", LANES)] {
         progress.start(name, 1);
         figures.number(name, runtime.block_on(calls(&place, lanes))?);
@@ -50,7 +51,7 @@ pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path
     }
     progress.start("memory", 1);
     figures.number("wallet_rss_mb", runtime.block_on(memory(&place))?);
-    runtime.block_on(super::restore::measure(figures, progress, &place))
+    Ok(())
 }
 
 fn lock() -> Outcome<Lock> {
