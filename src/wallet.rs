@@ -31,6 +31,7 @@ mod lost;
 mod memo;
 mod note;
 mod opening;
+mod origin;
 mod payment;
 mod plan;
 mod policy;
@@ -41,8 +42,11 @@ mod ready;
 mod receipt;
 mod refused;
 mod rest;
+mod restore;
 mod root_secret;
 mod transfer;
+#[cfg(feature = "durable")]
+mod words;
 
 pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight, SessionSigner};
@@ -56,6 +60,7 @@ pub use lane::{LaneId, LaneStatus};
 pub use lost::{AnswerTime, Expected};
 pub use memo::MemoContents;
 pub use opening::OpenError;
+pub use origin::{LaneOrigin, PaymentOrigin};
 pub use payment::{AcceptMintError, PaymentError};
 pub use plan::{JobError, PlanError, ProofJob};
 pub use policy::Policy;
@@ -65,14 +70,22 @@ pub use questions::Question;
 pub use ready::ReadySpend;
 pub use receipt::ReceiptVerdict;
 pub use refused::SpendTerms;
+#[cfg(any(test, feature = "testing"))]
+pub use restore::past::Past;
+pub use restore::{
+    ChangeTold, LaneFound, LaneReport, Restorability, Restore, RestoreError, RestoreOptions, RestoreQuestion, Restored,
+};
 pub use root_secret::RootSecret;
 pub use transfer::AuthorisedTransfer;
+#[cfg(feature = "durable")]
+pub use words::WordsError;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::{DeviceId, Directory, EpochNumber, IssuerId, PaymentId, RootKey, SignedDirectory, Timestamp};
 use lane::Lane;
 use payment::Payment;
+use root_secret::PaymentPath;
 
 /// A wallet for one issuer. Holds secrets: not `Clone`, not printed, wiped on drop.
 pub struct Wallet<J = MemoryJournal> {
@@ -82,6 +95,8 @@ pub struct Wallet<J = MemoryJournal> {
     signed: SignedDirectory,
     directory: Directory,
     payments: BTreeMap<PaymentId, Payment>,
+    /// By number, whose keys the payments have that another device was funded with, and until when they are held.
+    elsewhere: BTreeMap<u64, (PaymentPath, Timestamp)>,
     lanes: BTreeMap<LaneId, Lane>,
     ready: Vec<ReadySpend>,
     /// Whether the journal was empty: then no copy of this wallet can have spent what comes into being now.

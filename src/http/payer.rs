@@ -27,6 +27,7 @@ mod prover;
 mod pursuing;
 mod quiet;
 mod receipts;
+mod restore;
 mod session;
 mod shared;
 mod stream;
@@ -38,6 +39,7 @@ pub use clock_off::{ClockOff, clock_off, clocks_off};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
+pub use restore::{RestoreFrom, RestoreTrouble};
 pub use session::{PaidSession, SessionBody, SessionPaid};
 pub use stream::{PaidBody, Settled, Streamed};
 

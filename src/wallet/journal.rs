@@ -6,6 +6,7 @@ use halometer_circuits::note::Nullifier;
 
 use super::LaneId;
 use super::dispute::Dispute;
+use super::origin::PaymentOrigin;
 use crate::protocol::{
     ContentDigest, Credits, GatewayId, LANES, MintResponse, MintSeal, PaymentId, Settlement, SignedDirectory, Spend,
     SpendKey, Timestamp,
@@ -122,6 +123,9 @@ pub struct PaymentEntry {
     pub minted: Option<MintResponse>,
     /// The issuer's seal on it; none in what an earlier release wrote.
     pub seal: Option<MintSeal>,
+    /// Whose keys it has and where its lanes begin, in a wallet that was restored; none where they are the wallet's own and begin
+    /// with the mint.
+    pub origin: Option<Box<PaymentOrigin>>,
 }
 
 /// Without the payment's id, which is worth the payment until it is minted.
@@ -375,7 +379,8 @@ pub(super) fn check_payment<'a>(
 ) -> Result<(), JournalError> {
     for other in known {
         let same = (other.number == payment.number, other.payment == payment.payment);
-        let kept = other.amounts == payment.amounts && (other.minted.is_none() || other.minted == payment.minted);
+        let minted = other.minted.is_none() || other.minted == payment.minted;
+        let kept = (&other.amounts, &other.origin) == (&payment.amounts, &payment.origin) && minted;
         match same {
             (false, false) => {}
             (true, true) if kept => {}

@@ -285,8 +285,8 @@ impl<J: Journal> Wallet<J> {
         let hidden = Zeroizing::new(witness.change_value(charge.micro()).map_err(|_| PlanError::Balance(charge))?);
         let change = witness.change(charge.micro()).map_err(|_| PlanError::Balance(charge))?;
         let contents = MemoContents {
-            device: self.device,
-            payment: lane.payment,
+            device: place.payment.device,
+            payment: place.payment.payment,
             lane: lane.lane,
             index: next,
             hidden: Credits::from_micro(*hidden),

@@ -6,6 +6,7 @@ mod gateway;
 mod guides;
 mod network;
 mod proxy;
+mod restore;
 #[path = "../http/socks_server.rs"]
 mod socks_server;
 mod store;

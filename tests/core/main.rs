@@ -20,6 +20,7 @@ mod pipeline;
 mod receipts;
 mod refused;
 mod restarts;
+mod restore;
 mod retry;
 mod rollover;
 mod settlement;

@@ -30,6 +30,7 @@ mod receipts;
 mod refusals;
 mod reload;
 mod remote;
+mod restore;
 mod sessions;
 mod socks;
 mod socks_server;

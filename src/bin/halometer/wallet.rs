@@ -13,9 +13,11 @@ pub(super) mod network;
 pub(super) mod online;
 mod place;
 mod progress;
+mod restore;
 pub(super) mod say;
 mod travel;
 pub(super) mod trouble;
+mod words;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,7 @@ pub use doctor::DoctorArgs;
 pub use fund::FundArgs;
 pub use history::HistoryArgs;
 pub use place::Place;
+pub use restore::RestoreArgs;
 pub use travel::{ExportArgs, ImportArgs};
 
 use trouble::Trouble;
@@ -59,6 +62,14 @@ pub enum Action {
     ///
     /// Fetches the issuer's directory and goes by it only if the root key has signed it. Nothing is ever overwritten.
     New(NewArgs),
+    /// Show the root secret as 24 words, from which `restore` makes the wallet again. Asks nobody.
+    Words,
+    /// Make the wallet again from its 24 words, when its file is lost.
+    ///
+    /// Asks the issuer which payments are the words', and issuer and gateways how far each lane was spent; believes what is signed. You
+    /// state that the lost wallet will never run again. For some hours nothing of before is spent. Interrupted at any point it can be
+    /// run again. The exit code is 1 if something was not brought back.
+    Restore(RestoreArgs),
     /// Turn a payment into credit.
     ///
     /// Interrupted at any point it can be run again, with the same payment and amount: the credit comes once. Talks to the issuer,
@@ -100,6 +111,8 @@ pub fn run(args: &Args) -> ExitCode {
     progress::allow(place.json);
     let outcome = match &args.action {
         Action::New(args) => birth::run(place, args),
+        Action::Words => words::run(place),
+        Action::Restore(args) => restore::run(place, args),
         Action::Fund(args) => fund::run(place, args),
         Action::Balance => look::balance(place),
         Action::Lanes => look::lanes(place),

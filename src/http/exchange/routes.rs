@@ -14,8 +14,8 @@ use super::{Exchange, errands, session};
 use crate::http::openapi::openapi;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::{
-    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, OPENAPI_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SPENT_PATH,
-    TRANSFER_PATH, pad_answer,
+    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, OPENAPI_PATH, RESTORE_CHANGE_PATH, RESTORE_MEMO_PATH, ROLLOVER_PATH,
+    SESSION_PATH, SETTLEMENT_PATH, SPENT_PATH, TRANSFER_PATH, pad_answer,
 };
 
 impl Engine {
@@ -48,6 +48,8 @@ pub(in crate::http) fn is_own(path: &str) -> bool {
         ROLLOVER_PATH,
         SESSION_PATH,
         CLOSE_PATH,
+        RESTORE_MEMO_PATH,
+        RESTORE_CHANGE_PATH,
     ];
     // An epoch, or a bucket of one.
     let spent = path.strip_prefix(SPENT_PATH).is_some_and(|rest| matches!(rest.matches('/').count(), 1 | 3));

@@ -310,24 +310,31 @@ impl<J: Journal + 'static> Shared<J> {
             }
             _ => false,
         });
-        let unchecked = wallet.lanes().any(|(_, status)| match status {
-            LaneStatus::Unchecked { value, epoch } => enough(value.micro()) && wallet.is_spendable(epoch, now),
-            _ => false,
-        });
+        // In a restored wallet the notes of before are held, and those of its own payments are not.
+        let doubtful: Vec<_> = wallet
+            .lanes()
+            .filter(|(_, status)| match status {
+                LaneStatus::Unchecked { value, epoch } => enough(value.micro()) && wallet.is_spendable(*epoch, now),
+                _ => false,
+            })
+            .map(|(lane, _)| wallet.held_until(lane, now))
+            .collect();
+        let unchecked = doubtful.contains(&None);
+        let held = doubtful.into_iter().flatten().min();
         let able = !wallet.lanes_to_prove(&self.gateway, class, now).is_empty();
         let resting = wallet.resting_until(class, now);
         let (prover_failed, unlisted, unasked) = {
             let state = self.state();
             (state.prover_failed, state.unlisted, state.unasked)
         };
-        match wallet.quarantined_until().filter(|until| now < *until) {
+        match held {
             _ if unlisted => Err(CallError::Unlisted),
             _ if able && prover_failed => Err(CallError::Prover),
             _ if able || on_its_way => Ok(()),
             _ if resting.is_some() => Err(resting.map_or(CallError::OutOfCredit, CallError::Resting)),
-            Some(until) if unchecked => Err(CallError::Quarantined(until)),
-            None if unchecked && unasked => Err(CallError::Unchecked),
-            None if unchecked => Ok(()),
+            _ if unchecked && unasked => Err(CallError::Unchecked),
+            _ if unchecked => Ok(()),
+            Some(until) => Err(CallError::Quarantined(until)),
             _ if wallet.suggest_transfer(&self.policy, now).is_some() => Err(CallError::Spread),
             _ => Err(CallError::OutOfCredit),
         }

@@ -374,11 +374,11 @@ impl Client {
         Ok(SpentAnswer { spent, age: age.max(kept), kept: kept > 0 })
     }
 
-    async fn get(&self, max: usize, url: (&str, &str)) -> Result<Answer, ClientError> {
+    pub(super) async fn get(&self, max: usize, url: (&str, &str)) -> Result<Answer, ClientError> {
         self.send_up_to(max, Method::GET, url, HeaderMap::new(), Bytes::new()).await
     }
 
-    async fn post(&self, url: (&str, &str), body: Vec<u8>) -> Result<Bytes, ClientError> {
+    pub(super) async fn post(&self, url: (&str, &str), body: Vec<u8>) -> Result<Bytes, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         self.send_up_to(MAX_OWN, Method::POST, url, headers, body.into()).await?.success()

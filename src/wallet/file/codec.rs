@@ -4,15 +4,18 @@
 use halometer_circuits::note::{ContextHash, Nullifier};
 use halometer_circuits::proof::Proof;
 
-use super::super::{JournalEntry, LaneId, OutcomeNote, PaymentEntry, RequestNote};
+use super::super::{JournalEntry, LaneId, LaneOrigin, OutcomeNote, PaymentEntry, PaymentOrigin, RequestNote};
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{
-    ContentDigest, Credits, EpochNumber, LANES, MintResponse, MintSeal, PaymentId, Settlement, SpendKey, Timestamp,
+    ContentDigest, Credits, DeviceId, EpochNumber, LANES, MintResponse, MintSeal, PaymentId, Settlement, SpendKey,
+    Timestamp,
 };
 
 const VERSION: u8 = 1;
 /// Of payments, since they have the time of their request and the issuer's seal. The first version is read still.
 const PAYMENT_VERSION: u8 = 2;
+/// Of payments of a restored wallet, which say where they came from. All others are written as before.
+const RESTORED_VERSION: u8 = 3;
 
 /// A spend as it is kept: without its proof, which stands in a table of its own so that a change of the rest does not write it
 /// again, and so that it can go.
@@ -90,8 +93,8 @@ impl SpendRow {
 }
 
 pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
-    let PaymentEntry { number, payment, amounts, requested_at, minted, seal } = entry;
-    let mut out = vec![PAYMENT_VERSION];
+    let PaymentEntry { number, payment, amounts, requested_at, minted, seal, origin } = entry;
+    let mut out = vec![if origin.is_some() { RESTORED_VERSION } else { PAYMENT_VERSION }];
     out.extend_from_slice(&number.to_be_bytes());
     out.extend_from_slice(payment.as_bytes());
     for amount in amounts {
@@ -109,13 +112,54 @@ pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
     if let Some(seal) = seal {
         out.extend_from_slice(&seal.to_bytes());
     }
+    if let Some(origin) = origin {
+        put_origin(&mut out, origin);
+    }
     out
+}
+
+fn put_origin(out: &mut Vec<u8>, origin: &PaymentOrigin) {
+    let PaymentOrigin { device, number, held_until, lanes } = origin;
+    out.extend_from_slice(device.as_bytes());
+    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(&held_until.seconds().to_be_bytes());
+    for lane in lanes {
+        match lane {
+            LaneOrigin::Mint => out.push(0),
+            LaneOrigin::Change { index, hidden, settlement } => {
+                out.push(1);
+                out.extend_from_slice(&index.to_be_bytes());
+                out.extend_from_slice(&hidden.micro().to_be_bytes());
+                out.extend_from_slice(&settlement.to_bytes());
+            }
+            LaneOrigin::Closed => out.push(2),
+        }
+    }
+}
+
+fn origin_of(reader: &mut Reader<'_>) -> Result<PaymentOrigin, DecodeError> {
+    let (device, number) = (DeviceId::from_bytes(reader.array()?), reader.u64()?);
+    let held_until = Timestamp::from_seconds(reader.u64()?);
+    let mut lanes = [const { LaneOrigin::Mint }; LANES];
+    for lane in &mut lanes {
+        *lane = match reader.u8()? {
+            0 => LaneOrigin::Mint,
+            1 => LaneOrigin::Change {
+                index: reader.u64()?,
+                hidden: Credits::from_micro(reader.u64()?),
+                settlement: Settlement::from_bytes(reader.take(Settlement::LENGTH)?)?,
+            },
+            2 => LaneOrigin::Closed,
+            _ => return Err(DecodeError::Field("origin of a lane")),
+        };
+    }
+    Ok(PaymentOrigin { device, number, held_until, lanes })
 }
 
 pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.u8()?;
-    if !(VERSION..=PAYMENT_VERSION).contains(&version) {
+    if !(VERSION..=RESTORED_VERSION).contains(&version) {
         return Err(DecodeError::Version(version));
     }
     let (number, payment) = (reader.u64()?, PaymentId::from_bytes(reader.array()?));
@@ -124,14 +168,15 @@ pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeErr
         *amount = Credits::from_micro(reader.u64()?);
     }
     // The first version had neither the time nor the seal.
-    let newer = version == PAYMENT_VERSION;
+    let newer = version >= PAYMENT_VERSION;
     let requested_at =
         if newer { optional(&mut reader, |reader| reader.u64().map(Timestamp::from_seconds))? } else { None };
     let minted = optional(&mut reader, |reader| MintResponse::from_bytes(reader.take(MintResponse::LENGTH)?))?;
     let seal = |reader: &mut Reader<'_>| MintSeal::from_bytes(reader.take(MintSeal::LENGTH)?);
     let seal = if newer { optional(&mut reader, seal)? } else { None };
+    let origin = if version == RESTORED_VERSION { Some(Box::new(origin_of(&mut reader)?)) } else { None };
     reader.finish()?;
-    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal })
+    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal, origin })
 }
 
 /// What is known of the lanes of a payment.

@@ -188,6 +188,7 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
         let what = format!("the epoch of {ended} lanes is over: their credit cannot be spent any more");
         findings.found.push(Finding::new(what, Fault::Caller, "ask the issuer whether it makes up for that"));
     }
+    restorable(wallet, findings)?;
     let parts = directory.parts();
     findings.facts.push(format!(
         "directory number {} of {} UTC, digest {}",
@@ -206,8 +207,36 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
     Ok(())
 }
 
+/// What the wallet's words would bring back.
+fn restorable(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Trouble> {
+    let restorability = wallet.restorability(now())?;
+    if let Some(device) = restorability.device {
+        let what = super::words::of_an_earlier_release(device);
+        findings.found.push(Finding::new(
+            what,
+            Fault::Nobody,
+            "write it down beside the words: `halometer wallet words`",
+        ));
+    }
+    if !restorability.lanes.is_empty() {
+        let what = format!(
+            "the words do not bring back {} lanes: their last spends are told no more",
+            restorability.lanes.len()
+        );
+        findings.found.push(Finding::new(
+            what,
+            Fault::Nobody,
+            "their next spends mend it; keep a backup of the file until then",
+        ));
+    }
+    if restorability.is_whole() {
+        findings.facts.push("its 24 words bring all of it back: `halometer wallet words` shows them".to_owned());
+    }
+    Ok(())
+}
+
 fn quarantine(until: Timestamp) -> Finding {
-    let what = format!("the wallet was adopted: nothing of it is spent before {} UTC", utc(until));
+    let what = format!("the wallet was adopted or restored: nothing of before is spent before {} UTC", utc(until));
     Finding::new(what, Fault::Nobody, "wait; spends that another copy has sent may still arrive")
 }
 

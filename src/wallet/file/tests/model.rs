@@ -137,6 +137,7 @@ proptest! {
                         requested_at: (amount % 2 == 0).then_some(T0),
                         minted,
                         seal: None,
+                        origin: None,
                     };
                     prop_assert_eq!(answer(file.put_payment(&payment)), answer(model.put_payment(&payment)));
                 }
