@@ -20,6 +20,7 @@
 mod accept;
 mod authorise;
 mod balance;
+mod budget;
 mod dispute;
 #[cfg(feature = "durable")]
 pub mod file;
@@ -40,11 +41,13 @@ mod ready;
 mod receipt;
 mod refused;
 mod root_secret;
+mod spending;
 mod transfer;
 
 pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight, SessionSigner};
 pub use balance::Balance;
+pub use budget::{Budget, BudgetError};
 pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote, NotShown};
 pub use gather::Suggestion;
 pub use journal::{Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved};
@@ -61,6 +64,7 @@ pub use ready::ReadySpend;
 pub use receipt::ReceiptVerdict;
 pub use refused::SpendTerms;
 pub use root_secret::RootSecret;
+pub use spending::{Spending, Spent};
 pub use transfer::AuthorisedTransfer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +90,8 @@ pub struct Wallet<J = MemoryJournal> {
     uncertain: BTreeSet<LaneId>,
     /// Until then no note that came from the journal is spent.
     quarantined_until: Option<Timestamp>,
+    /// Sums over the journal, once somebody has asked for them.
+    spending: Option<Spending>,
     journal: J,
 }
 

@@ -62,6 +62,7 @@ impl<J: Journal> Wallet<J> {
             fresh: saved.directory.is_none(),
             uncertain: BTreeSet::new(),
             quarantined_until: saved.quarantined_until,
+            spending: None,
             journal,
         };
         match &saved.directory {

@@ -44,7 +44,7 @@ pub enum Command {
     Issuer(super::issuer::Args),
     /// Check, offline, that somebody spent a note twice.
     Evidence(super::evidence::Args),
-    /// Hold credit and pay for calls: new, fund, balance, lanes, call, history, cancel, export, import, doctor, disputes.
+    /// Hold credit and pay for calls: new, fund, balance, lanes, call, history, key, cancel, export, import, doctor, disputes.
     Wallet(super::wallet::Args),
     /// Let unchanged programs call a paid API: listen on this machine, and pay for whatever is asked.
     ///

@@ -37,6 +37,7 @@ pub mod evidence;
 pub mod gateway;
 mod interrupts;
 pub mod issuer;
+mod keyfile;
 pub mod prompts;
 pub mod proxy;
 pub mod published;

@@ -32,7 +32,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         settlement: None,
         outcome: None,
     };
-    let note = RequestNote { method: "POST".into(), target: "/v1/chat".into(), content: ContentDigest::of(b"{}") };
+    let note = RequestNote {
+        method: "POST".into(),
+        target: "/v1/chat".into(),
+        content: ContentDigest::of(b"{}"),
+        budget: None,
+    };
     let full = JournalEntry {
         request: Some(note),
         settlement: Some(SAMPLES.settlement.clone()),
