@@ -181,4 +181,20 @@ impl<J: Journal> Wallet<J> {
         }
         Ok(())
     }
+
+    /// The largest charge that a budget allows now, if it has a cap: where a class is chosen for each call, none above it is of use.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn budget_ceiling(&mut self, budget: &Budget, now: Timestamp) -> Result<Option<Credits>, JournalError> {
+        let spending = self.spending()?;
+        let today = spending.on(spending.day(now), Some(&budget.name)).all();
+        let ever = spending.total(Some(&budget.name)).all();
+        let left = |cap: Credits, spent: u128| {
+            Credits::from_micro(cap.micro().saturating_sub(u64::try_from(spent).unwrap_or(u64::MAX)))
+        };
+        let caps =
+            [budget.per_call, budget.per_day.map(|cap| left(cap, today)), budget.total.map(|cap| left(cap, ever))];
+        Ok(caps.into_iter().flatten().min())
+    }
 }

@@ -4,6 +4,7 @@ mod elsewhere;
 mod gateway;
 #[cfg(unix)]
 mod guides;
+mod keys;
 mod proxy;
 mod store;
 mod wallet;

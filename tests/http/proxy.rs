@@ -66,7 +66,7 @@ pub(crate) fn json() -> HeaderMap {
     HeaderMap::from_iter([(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"))])
 }
 
-async fn read(answer: reqwest::Response) -> (StatusCode, Value) {
+pub(crate) async fn read(answer: reqwest::Response) -> (StatusCode, Value) {
     let status = answer.status();
     (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
 }
