@@ -12,7 +12,7 @@ fn micro(value: &Value) -> u64 {
     value.as_str().unwrap_or_else(|| panic!("{value}")).parse().unwrap()
 }
 
-fn ask(proxy: &Proxy, key: &str) -> (u16, Value) {
+pub(super) fn ask(proxy: &Proxy, key: &str) -> (u16, Value) {
     let url = format!("{}{CHAT}", proxy.url("url"));
     let asking = async {
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?;
@@ -24,7 +24,7 @@ fn ask(proxy: &Proxy, key: &str) -> (u16, Value) {
     (status, serde_json::from_slice(&body).unwrap())
 }
 
-fn new(owner: &Owner, name: &str, args: &[&str]) -> String {
+pub(super) fn new(owner: &Owner, name: &str, args: &[&str]) -> String {
     let keys = owner.text("keys.toml");
     let made = halometer(&[&["wallet", "key", "new", "--keys", &keys, "--name", name], args].concat());
     assert_eq!(code(&made), 0, "{made:?}");

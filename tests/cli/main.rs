@@ -5,6 +5,7 @@ mod gateway;
 #[cfg(unix)]
 mod guides;
 mod keys;
+mod page;
 mod proxy;
 mod store;
 mod wallet;

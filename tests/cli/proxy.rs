@@ -87,7 +87,7 @@ fn try_run(command: &mut Command) -> Option<Output> {
 
 /// Says why something cannot be tested here.
 #[allow(clippy::print_stderr)]
-fn skip(why: &str) -> Option<PathBuf> {
+pub(super) fn skip(why: &str) -> Option<PathBuf> {
     eprintln!("SKIPPED: {why}");
     None
 }

@@ -105,7 +105,7 @@ pub(crate) fn is_model(text: &str) -> bool {
     (1..=256).contains(&text.len()) && text.strip_suffix('*').unwrap_or(text).chars().all(plain)
 }
 
-/// A key that is to be added.
+/// A key to add.
 pub(crate) struct New<'a> {
     pub(crate) name: &'a str,
     pub(crate) hash: KeyHash,

@@ -112,14 +112,14 @@ fn identity(view: &View) -> String {
                 when(epoch.spendable_until)
             ),
         };
-        format!("<tr><td>epoch {}</td><td>{what}</td></tr>", epoch.number)
+        format!("<tr><td>epoch {}</td><td class=\"text\">{what}</td></tr>", epoch.number)
     };
     let epochs: String = view.epochs.iter().map(epoch).collect();
     format!(
         "<section class=\"card\"><h2>Where it pays</h2><table>\
-         <tr><td>gateway</td><td>{reached}, at {}<br><code>{}</code></td></tr>\
+         <tr><td>gateway</td><td class=\"text\">{reached}, at {}<br><code>{}</code></td></tr>\
          <tr><td>class of a call</td><td>{}</td></tr>\
-         <tr><td>clock of this machine</td><td>{}</td></tr>\
+         <tr><td>clock of this machine</td><td class=\"text\">{}</td></tr>\
          {epochs}<tr><td>directory</td><td>number {}</td></tr></table></section>\n",
         escape(&view.origin),
         escape(&view.gateway.to_string()),

@@ -39,17 +39,23 @@ fn row(entry: &JournalEntry) -> Option<String> {
     let cost = match refund {
         _ if !call => "0".to_owned(),
         None => "<span class=\"note\">not settled yet</span>".to_owned(),
-        Some(refund) if refund == Credits::ZERO => {
-            format!(
-                "{charge}<br><span class=\"note\">all of the class: withheld or cut short, if it was too small</span>"
-            )
-        }
         Some(refund) => grouped(spend.charge.micro().saturating_sub(refund.micro()).into()),
     };
     let key = request.filter(|_| call).map_or_else(String::new, |request| name(request.budget.as_deref()));
+    // The gateway keeps an answer that costs more than the class, and with it the whole charge.
+    let whole = match refund {
+        Some(Credits::ZERO) if call => {
+            "<br><span class=\"note\">took its whole class: most likely withheld, or cut short, as the class was too small</span>"
+        }
+        _ => "",
+    };
+    let beside =
+        if call { format!("<span class=\"narrow soft\"><br>{key}, class {charge}</span>") } else { String::new() };
+    let at = when(entry.pinned_at);
+    let (year, rest) = at.trim_end_matches(" UTC").split_at_checked(5).unwrap_or(("", &at));
     Some(format!(
-        "<tr><td class=\"time\">{}</td><td class=\"left\">{what}</td><td class=\"wide\">{key}</td><td class=\"wide\">{charge}</td><td>{cost}</td></tr>",
-        when(entry.pinned_at).trim_end_matches(" UTC"),
+        "<tr><td><span class=\"wide\">{year}</span>{rest}</td><td class=\"text left\">{what}{beside}{whole}</td>\
+         <td class=\"wide\">{key}</td><td class=\"wide\">{charge}</td><td>{cost}</td></tr>",
     ))
 }
 

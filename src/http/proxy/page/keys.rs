@@ -19,7 +19,7 @@ pub(super) fn section(view: &View, keys: &KeysView) -> String {
         };
         let calls = grouped(key.total.calls.into());
         format!(
-            "<tr><td>{}{}</td><td>{}</td><td>{}</td><td class=\"wide\">{}</td><td class=\"wide\">{calls}</td></tr>",
+            "<tr><td class=\"text\">{}{}</td><td class=\"used\">{}</td><td class=\"used\">{}</td><td class=\"wide\">{}</td><td class=\"wide\">{calls}</td></tr>",
             escape(&budget.name),
             if state.is_empty() { state } else { format!("<br><span class=\"soft\">{state}</span>") },
             used(&key.today, budget.per_day),
@@ -28,7 +28,7 @@ pub(super) fn section(view: &View, keys: &KeysView) -> String {
         )
     };
     let rows: String = match keys.is_empty() {
-        true => "<tr><td class=\"soft\">none: no request is taken; `halometer wallet key new` makes one</td></tr>"
+        true => "<tr><td class=\"text soft\">none: no request is taken; `halometer wallet key new` makes one</td></tr>"
             .to_owned(),
         false => keys.iter().map(row).collect(),
     };
@@ -43,7 +43,7 @@ fn used(spent: &Spent, cap: Option<Credits>) -> String {
         None => grouped(spent.all()),
         Some(cap) => {
             let whole = u128::from(cap.micro());
-            let drawn = bar(&[("k0", spent.cost), ("held", spent.reserved)], whole, "used of the cap");
+            let drawn = bar(&[("k0", spent.cost), ("k6", spent.reserved)], whole, "used of the cap");
             format!("{} <span class=\"soft\">of {}</span>{drawn}", grouped(spent.all()), grouped(whole))
         }
     }

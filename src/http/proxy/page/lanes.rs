@@ -90,7 +90,7 @@ pub(super) fn balance(view: &View) -> String {
         ("lost", "frozen: spent by a copy of the wallet", frozen),
     ];
     let row = |(class, name, sum): &(&str, &str, u128)| {
-        format!("<tr><td>{}{name}</td><td>{}</td></tr>", swatch(class), grouped(*sum))
+        format!("<tr><td class=\"text\">{}{name}</td><td>{}</td></tr>", swatch(class), grouped(*sum))
     };
     // What is never there in a healthy wallet is shown only if it is there.
     let shown = parts.iter().enumerate().filter(|(index, (.., sum))| [0, 1, 2, 4].contains(index) || *sum > 0);
@@ -100,7 +100,10 @@ pub(super) fn balance(view: &View) -> String {
     let disputed = match view.status.balance.disputed {
         0 => String::new(),
         sum => {
-            format!("<tr><td class=\"soft\">of these disputed, and asked for still</td><td>{}</td></tr>", grouped(sum))
+            format!(
+                "<tr><td class=\"text soft\">of these disputed, and asked for still</td><td>{}</td></tr>",
+                grouped(sum)
+            )
         }
     };
     format!("<section class=\"card\"><h2>Credit</h2>{drawn}<br><table>{rows}{disputed}</table></section>\n")
