@@ -302,7 +302,7 @@ fn no_key(why: NoKey) -> Refusal {
         NoKey::Unknown => ("invalid_api_key", "the request's key is none of this proxy"),
         NoKey::Revoked => ("key_revoked", "the request's key was taken back"),
     };
-    let next = "send one key that `halometer wallet key new` printed, as bearer token or in `x-api-key`";
+    let next = "send one key that `halometer wallet key new` printed, as bearer token or in `x-api-key`, and not in the address";
     Refusal::request(StatusCode::UNAUTHORIZED, code, message, next)
 }
 

@@ -36,7 +36,7 @@ fn charged(stack: &Stack) -> u64 {
 }
 
 fn until(what: &str, reached: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(120);
     while !reached() {
         assert!(Instant::now() < end, "{what}");
         std::thread::sleep(Duration::from_millis(100));

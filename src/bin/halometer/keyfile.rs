@@ -1,13 +1,11 @@
 //! The file of local keys: TOML that its owner may edit, with hashes and no keys in it.
 
-use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
 use halometer::http::pattern::RoutePattern;
 use halometer::http::proxy::{KeyHash, KeyRule, Keys};
 use halometer::protocol::{Credits, Timestamp};
-use halometer::sealed::{read_bounded, try_lock, write_atomically};
+use halometer::sealed::{read_bounded, write_atomically};
 use halometer::wallet::Budget;
 use serde::Deserialize;
 use toml::Spanned;
@@ -17,6 +15,9 @@ use super::wallet::trouble::Trouble;
 
 /// The longest file of keys, bytes.
 const LONGEST: usize = 1 << 20;
+/// How often a lock is tried for, a tenth of a second each time.
+#[cfg(unix)]
+const PATIENCE: usize = 50;
 /// The largest cap: TOML has no larger numbers.
 pub(crate) const LARGEST: u64 = i64::MAX as u64;
 const HEAD: &str = "# Keys for `halometer proxy --keys`, made by `halometer wallet key new`. They are hashed: what a program sends is not in here.\n\
@@ -184,14 +185,7 @@ pub(crate) fn revoke(path: &Path, name: &str) -> Result<(), Trouble> {
 
 /// Changes a file, one program at a time.
 fn change(path: &Path, make: bool, change: impl FnOnce(String) -> Result<String, Trouble>) -> Result<(), Trouble> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = File::open(parent).map_err(|error| Trouble::disk(parent, &error))?;
-    for _ in 0..50 {
-        if try_lock(&directory).is_ok() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let _lock = lock(path)?;
     let bytes = match read_bounded(path, LONGEST) {
         Err(error) if make && error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(_) => read(path)?.1,
@@ -203,6 +197,25 @@ fn change(path: &Path, make: bool, change: impl FnOnce(String) -> Result<String,
     // What is written can be read.
     parse(path, after.as_bytes())?;
     write_atomically(path, after.as_bytes()).map_err(|error| Trouble::disk(path, &error))
+}
+
+/// Held while a file is changed. What is locked is its directory: the file itself is replaced.
+#[cfg(unix)]
+fn lock(path: &Path) -> Result<std::fs::File, Trouble> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = std::fs::File::open(parent).map_err(|error| Trouble::disk(parent, &error))?;
+    for _ in 0..PATIENCE {
+        // It waits for a moment by itself.
+        if halometer::sealed::try_lock(&directory).is_ok() {
+            return Ok(directory);
+        }
+    }
+    Err(Trouble::yours(format!("another program changes {}", path.display())).next("run the command again"))
+}
+
+#[cfg(not(unix))]
+fn lock(_: &Path) -> Result<(), Trouble> {
+    Ok(())
 }
 
 /// The instant that a date means, UTC unless it says otherwise. A day alone is included.

@@ -154,7 +154,7 @@ async fn watch(proxy: Proxy<FileJournal>, path: PathBuf, mut known: Vec<u8>, cla
         let Ok(read) = tokio::task::spawn_blocking(move || keyfile::read(&looked)).await else { continue };
         match read {
             Ok((keys, text)) if text != known || !readable => {
-                eprintln!("halometer: {} keys are gone by now", keys.rules().len());
+                eprintln!("halometer: the file of keys has changed: {} keys from now on", keys.rules().len());
                 tell_useless(&keys, class);
                 proxy.set_keys(Ok(keys));
                 (known, readable) = (text, true);

@@ -47,6 +47,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         }),
         ..bare.clone()
     };
+    let counted = JournalEntry {
+        request: full.request.clone().map(|note| RequestNote { budget: Some("agent".into()), ..note }),
+        ..full.clone()
+    };
     let payment = |minted: Option<MintResponse>| PaymentEntry {
         number: 3,
         payment: PaymentId::from_bytes([1; 32]),
@@ -65,6 +69,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![
         SpendRow::split(bare).0.to_bytes(),
         SpendRow::split(full).0.to_bytes(),
+        SpendRow::split(counted).0.to_bytes(),
         codec::payment_to_bytes(&payment(None)),
         codec::payment_to_bytes(&payment(Some(SAMPLES.minted.clone()))),
         frontier.to_bytes(),
