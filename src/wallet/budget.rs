@@ -59,8 +59,8 @@ impl Budget {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BudgetError {
-    /// One call may be charged less than the class.
-    #[error("the charge of {charge} micro-credits is above the cap of {cap} a call of key `{name}`")]
+    /// No call may be charged so much: it is above the cap of a call, or of a whole day.
+    #[error("the charge of {charge} micro-credits is above the cap of {cap}, a call or a day, of key `{name}`")]
     PerCall {
         /// The budget.
         name: String,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::proxy::Proxy;
+use super::proxy::{Proxy, python};
 use super::wallet::{CHAT, Owner, QUESTION, RUNTIME, mute, start};
 use super::{code, halometer, json, said};
 use halometer::testing::stack::{Stack, StackOptions};
@@ -172,4 +172,34 @@ fn a_file_of_keys_that_is_not_there_ends_the_proxy_at_once() {
     let owner = Owner::new();
     let refused = halometer(&["proxy", "--wallet", &owner.text("w"), "--keys", &owner.text("none.toml")]);
     assert!(code(&refused) == 2 && said(&refused).contains("no file of keys"), "{refused:?}");
+}
+
+const CAPPED: &str = r#"
+import openai, sys
+client = openai.OpenAI(base_url=sys.argv[1], api_key=sys.argv[2])
+def ask(model):
+    try:
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "hello"}])
+        return "fine"
+    except openai.APIStatusError as error:
+        return f"{type(error).__name__} {error.status_code} {error.code}"
+print(ask("parrot-1"), ask("dear"), ask("parrot-1"), sep="\n")
+"#;
+
+#[test]
+fn the_openai_python_client_reads_what_its_key_is_refused() {
+    let Some(python) = python() else { return };
+    let (owner, stack) = (Owner::new(), start(StackOptions::default()));
+    owner.fund(&stack, "w", 64_000);
+    let agent = new(&owner, "agent", &["--per-day", "4001", "--models", "parrot-1"]);
+    let proxy = Proxy::start(&owner, "w", &["--keys", &owner.text("keys.toml")]);
+    let began = Instant::now();
+    let mut command = std::process::Command::new(&python);
+    command.args(["-c", CAPPED, proxy.url("base_url"), &agent]).env("NO_PROXY", "*");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines, ["fine", "APIStatusError 402 key_model", "RateLimitError 429 key_day_cap"], "{output:?}");
+    assert!(began.elapsed() < Duration::from_secs(90), "it does not try again for hours");
+    proxy.end();
 }

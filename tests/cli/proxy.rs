@@ -93,7 +93,7 @@ pub(super) fn skip(why: &str) -> Option<PathBuf> {
 }
 
 /// Python with the client. None, and a word on why, if there is no Python, or nowhere to get the client from.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     let place = tools("openai-python");
     let python = place.join("bin/python");
     let wanted = PYTHON_CLIENT.split("==").nth(1).unwrap();

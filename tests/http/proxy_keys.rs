@@ -166,7 +166,7 @@ async fn refusals_are_in_the_dialect_of_the_client() {
         (402, &402.into(), &"RESOURCE_EXHAUSTED".into())
     );
     let (status, body) = ask("/api/chat", "x-api-key").await;
-    assert!(status == 402 && body["error"].as_str().is_some_and(|text| text.contains("cap of 1")), "{body}");
+    assert!(status == 402 && body["error"].as_str().is_some_and(|text| text.contains("cap of 1,")), "{body}");
     let (status, body) = ask(TARGET, "api-key").await;
     assert_eq!((status, &body["error"]["type"]), (402, &"insufficient_quota".into()));
     assert_eq!((world.charged(), world.held()), (0, 0));

@@ -48,8 +48,8 @@ pub enum Command {
     Wallet(super::wallet::Args),
     /// Let unchanged programs call a paid API: listen on this machine, and pay for whatever is asked.
     ///
-    /// Point a client of OpenAI's API at the base URL that is printed; its API key is ignored, and goes nowhere. Anyone that can reach the
-    /// address can spend the wallet's credit: it is on loopback unless you say otherwise. The first Ctrl-C, or SIGTERM, lets what is under
+    /// Point a client of OpenAI's API at the base URL that is printed; its API key goes nowhere. Anyone that can reach the
+    /// address can spend the wallet's credit, unless you give keys with budgets by --keys: it is on loopback unless you say otherwise. The first Ctrl-C, or SIGTERM, lets what is under
     /// way finish; the second does not.
     Proxy(super::proxy::Args),
 }

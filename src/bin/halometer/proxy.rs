@@ -195,7 +195,11 @@ fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Resu
         "gateway": gateway.to_string(),
         "class": class.to_string(),
     });
-    if args.allow_others && args.keys.is_none() {
+    if args.allow_others && args.keys.is_some() {
+        eprintln!(
+            "halometer: anyone that can connect to {url} can look at this wallet's page, and spends with a key only"
+        );
+    } else if args.allow_others {
         eprintln!("halometer: anyone that can connect to {url} can spend this wallet's credit");
     }
     let lines = [
