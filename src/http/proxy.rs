@@ -167,7 +167,7 @@ struct Passage<J: Journal + 'static> {
     keys: RwLock<Keyring>,
 }
 
-/// Who may spend.
+/// The requests that may spend.
 enum Keyring {
     /// Anyone.
     Open,

@@ -66,7 +66,7 @@ impl Refusal {
         Self { message, ..Self::request(status, code, "", next) }
     }
 
-    /// The same, for who may try again after so many seconds.
+    /// The same, for a client that may try again after so many seconds.
     pub(super) fn passing(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
