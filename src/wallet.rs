@@ -20,6 +20,7 @@
 mod accept;
 mod authorise;
 mod balance;
+mod budget;
 mod dispute;
 #[cfg(feature = "durable")]
 pub mod file;
@@ -44,6 +45,7 @@ mod refused;
 mod rest;
 mod restore;
 mod root_secret;
+mod spending;
 mod transfer;
 #[cfg(feature = "durable")]
 mod words;
@@ -51,6 +53,7 @@ mod words;
 pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight, SessionSigner};
 pub use balance::Balance;
+pub use budget::{Budget, BudgetError};
 pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote, NotShown};
 pub use gather::Suggestion;
 pub use journal::{
@@ -76,6 +79,7 @@ pub use restore::{
     ChangeTold, LaneFound, LaneReport, Restorability, Restore, RestoreError, RestoreOptions, RestoreQuestion, Restored,
 };
 pub use root_secret::RootSecret;
+pub use spending::{Spending, Spent};
 pub use transfer::AuthorisedTransfer;
 #[cfg(feature = "durable")]
 pub use words::WordsError;
@@ -108,6 +112,8 @@ pub struct Wallet<J = MemoryJournal> {
     quarantined_until: Option<Timestamp>,
     /// How long fresh credit rests.
     rest_seconds: u32,
+    /// Sums over the journal, once somebody has asked for them.
+    spending: Option<Spending>,
     journal: J,
 }
 

@@ -48,6 +48,8 @@ pub struct RequestNote {
     pub target: String,
     /// Digest of its body, which a receipt speaks of.
     pub content: ContentDigest,
+    /// The name of the [`Budget`](super::Budget) that it counts for.
+    pub budget: Option<String>,
 }
 
 impl core::fmt::Debug for RequestNote {
@@ -230,6 +232,15 @@ pub trait Journal: Send {
     /// [`JournalError::Failed`].
     fn summaries(&self) -> Result<Vec<SpendSummary>, JournalError> {
         Ok(self.history(usize::MAX)?.iter().map(SpendSummary::of).collect())
+    }
+
+    /// Shows all entries in the order in which they were pinned. Their spends may lack the proof at their end.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    fn visit(&self, see: &mut dyn FnMut(&JournalEntry)) -> Result<(), JournalError> {
+        self.history(usize::MAX)?.iter().rev().for_each(see);
+        Ok(())
     }
 }
 

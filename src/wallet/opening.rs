@@ -65,6 +65,7 @@ impl<J: Journal> Wallet<J> {
             uncertain: BTreeSet::new(),
             quarantined_until: saved.quarantined_until,
             rest_seconds: 0,
+            spending: None,
             journal,
         };
         match &saved.directory {

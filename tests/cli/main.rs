@@ -4,7 +4,9 @@ mod elsewhere;
 mod gateway;
 #[cfg(unix)]
 mod guides;
+mod keys;
 mod network;
+mod page;
 mod proxy;
 mod restore;
 #[path = "../http/socks_server.rs"]

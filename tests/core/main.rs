@@ -3,6 +3,7 @@
 
 mod admission;
 mod audit;
+mod budgets;
 mod cancel;
 mod clearing;
 mod desk;

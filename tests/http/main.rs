@@ -25,6 +25,8 @@ mod payer_sessions;
 mod payment_scheme;
 mod prices;
 mod proxy;
+mod proxy_keys;
+mod proxy_page;
 mod proxy_streams;
 mod receipts;
 mod refusals;

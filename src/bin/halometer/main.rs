@@ -39,6 +39,7 @@ mod examples;
 pub mod gateway;
 mod interrupts;
 pub mod issuer;
+mod keyfile;
 pub mod prompts;
 pub mod proxy;
 pub mod published;

@@ -8,6 +8,7 @@ mod disputes;
 mod doctor;
 mod fund;
 mod history;
+mod key;
 mod look;
 pub(super) mod network;
 pub(super) mod online;
@@ -28,6 +29,7 @@ pub use disputes::DisputesArgs;
 pub use doctor::DoctorArgs;
 pub use fund::FundArgs;
 pub use history::HistoryArgs;
+pub use key::KeyArgs;
 pub use place::Place;
 pub use restore::RestoreArgs;
 pub use travel::{ExportArgs, ImportArgs};
@@ -86,6 +88,10 @@ pub enum Action {
     Call(CallArgs),
     /// List what was spent, newest first. Asks nobody: this is in the wallet's file alone.
     History(HistoryArgs),
+    /// Give programs keys for `halometer proxy --keys`, each with a budget of its own: new, list, revoke.
+    ///
+    /// A key lets its user spend some of the wallet's credit through the proxy, and nothing else. Asks nobody, and opens no wallet.
+    Key(KeyArgs),
     /// Get back what is in flight: ask for its settlement, or cancel it.
     ///
     /// The exit code is 0 if everything was settled, and 1 if something is still awaited.
@@ -118,6 +124,7 @@ pub fn run(args: &Args) -> ExitCode {
         Action::Lanes => look::lanes(place),
         Action::Call(args) => call::run(place, args),
         Action::History(args) => history::run(place, args),
+        Action::Key(args) => key::run(place, args),
         Action::Cancel(args) => cancel::run(place, args),
         Action::Export(args) => travel::export(place, args),
         Action::Import(args) => travel::import(place, args),

@@ -36,6 +36,10 @@ pub enum Event {
     LaneFrozen(LaneId),
     /// Whether notes from the wallet's file were spent elsewhere could not be asked; it will be asked again.
     QuestionsFailed,
+    /// The gateway cannot be reached. It is looked for until it is there; calls are refused meanwhile.
+    GatewayAway,
+    /// The gateway is there again.
+    GatewayThere,
     /// A newer directory is gone by.
     DirectoryAdopted {
         /// Its serial number.

@@ -38,6 +38,10 @@ pub(super) struct Shared<J: Journal + 'static> {
     pub(super) answer_timeout: Duration,
     observer: Arc<dyn PayerObserver>,
     terms: Mutex<Arc<Terms>>,
+    /// Held while the gateway is looked for.
+    pub(super) meeting: tokio::sync::Mutex<()>,
+    /// The gateway went out of sight.
+    pub(super) missed: Notify,
     /// Whose turn it is to take a spend: the call that waited longest.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Read by calls while they last, written by transfers and rollovers.
@@ -80,6 +84,10 @@ pub(super) struct State {
     pub(super) uncompared: bool,
     /// The gateway's set was found to lack spends that it settled.
     pub(super) set_lost: bool,
+    /// Why the gateway could not be reached, since it was last looked for. None while it is there.
+    pub(super) away: Option<Box<str>>,
+    /// When it was last looked for.
+    pub(super) looked: Option<Instant>,
     /// The epochs of the wallet's directory.
     pub(super) epochs: Vec<EpochNumber>,
 }
@@ -110,6 +118,8 @@ impl<J: Journal + 'static> Shared<J> {
             disagrees: false,
             uncompared: false,
             set_lost: false,
+            away: None,
+            looked: None,
             epochs,
         };
         Self {
@@ -122,6 +132,8 @@ impl<J: Journal + 'static> Shared<J> {
             answer_timeout,
             observer,
             terms: Mutex::new(Arc::new(terms)),
+            meeting: tokio::sync::Mutex::new(()),
+            missed: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             traffic: Arc::default(),
             proving: Mutex::default(),

@@ -12,6 +12,8 @@ use crate::protocol::{
 };
 
 const VERSION: u8 = 1;
+/// Of spends that count for a budget. All others are as the first version has them.
+const BUDGET_VERSION: u8 = 2;
 /// Of payments, since they have the time of their request and the issuer's seal. The first version is read still.
 const PAYMENT_VERSION: u8 = 2;
 /// Of payments of a restored wallet, which say where they came from. All others are written as before.
@@ -35,7 +37,8 @@ impl SpendRow {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let JournalEntry { key, lane, index, spend, pinned_at, request, settlement, outcome } = &self.entry;
-        let mut out = vec![VERSION];
+        let budget = request.as_ref().and_then(|request| request.budget.as_deref());
+        let mut out = vec![if budget.is_some() { BUDGET_VERSION } else { VERSION }];
         out.extend_from_slice(&key.epoch.number().to_be_bytes());
         out.extend_from_slice(&key.nullifier.to_bytes());
         out.extend_from_slice(&key.context.to_bytes());
@@ -46,10 +49,13 @@ impl SpendRow {
         out.push(self.proof.into());
         put_bytes(&mut out, spend);
         out.push(request.is_some().into());
-        if let Some(RequestNote { method, target, content }) = request {
+        if let Some(RequestNote { method, target, content, budget }) = request {
             put_bytes(&mut out, method.as_bytes());
             put_bytes(&mut out, target.as_bytes());
             out.extend_from_slice(&content.to_bytes());
+            if let Some(budget) = budget {
+                put_bytes(&mut out, budget.as_bytes());
+            }
         }
         out.push(settlement.is_some().into());
         if let Some(settlement) = settlement {
@@ -67,7 +73,11 @@ impl SpendRow {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = versioned(bytes)?;
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8()?;
+        if !(VERSION..=BUDGET_VERSION).contains(&version) {
+            return Err(DecodeError::Version(version));
+        }
         let key = SpendKey {
             epoch: EpochNumber::new(reader.u32()?),
             nullifier: reader.canonical("nullifier", Nullifier::from_bytes)?,
@@ -80,8 +90,14 @@ impl SpendRow {
         let spend = bytes_of(&mut reader)?.to_vec();
         let request = optional(&mut reader, |reader| {
             let (method, target) = (text(reader)?, text(reader)?);
-            Ok(RequestNote { method, target, content: ContentDigest::from_bytes(reader.array()?) })
+            let content = ContentDigest::from_bytes(reader.array()?);
+            let budget = if version == BUDGET_VERSION { Some(text(reader)?) } else { None };
+            Ok(RequestNote { method, target, content, budget })
         })?;
+        // What is read is written again as it was.
+        if version == BUDGET_VERSION && request.is_none() {
+            return Err(DecodeError::Field("budget"));
+        }
         let settlement = optional(&mut reader, |reader| Settlement::from_bytes(reader.take(Settlement::LENGTH)?))?;
         let outcome = optional(&mut reader, |reader| {
             let settled_at = Timestamp::from_seconds(reader.u64()?);

@@ -32,7 +32,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         settlement: None,
         outcome: None,
     };
-    let note = RequestNote { method: "POST".into(), target: "/v1/chat".into(), content: ContentDigest::of(b"{}") };
+    let note = RequestNote {
+        method: "POST".into(),
+        target: "/v1/chat".into(),
+        content: ContentDigest::of(b"{}"),
+        budget: None,
+    };
     let full = JournalEntry {
         request: Some(note),
         settlement: Some(SAMPLES.settlement.clone()),
@@ -41,6 +46,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             receipt: Some(SAMPLES.receipt.clone()),
         }),
         ..bare.clone()
+    };
+    let counted = JournalEntry {
+        request: full.request.clone().map(|note| RequestNote { budget: Some("agent".into()), ..note }),
+        ..full.clone()
     };
     let payment = |minted: Option<MintResponse>| PaymentEntry {
         number: 3,
@@ -70,6 +79,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![
         SpendRow::split(bare).0.to_bytes(),
         SpendRow::split(full).0.to_bytes(),
+        SpendRow::split(counted).0.to_bytes(),
         codec::payment_to_bytes(&payment(None)),
         codec::payment_to_bytes(&payment(Some(SAMPLES.minted.clone()))),
         codec::payment_to_bytes(&restored),

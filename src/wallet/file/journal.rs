@@ -301,6 +301,15 @@ impl Journal for FileJournal {
             Ok(summaries)
         })
     }
+
+    fn visit(&self, see: &mut dyn FnMut(&JournalEntry)) -> Result<(), JournalError> {
+        self.read(|view| {
+            view.values(Table::Spends, false, |_, bytes| {
+                see(&read_row(bytes)?.entry);
+                Ok(true)
+            })
+        })
+    }
 }
 
 impl From<WalletFileError> for JournalError {

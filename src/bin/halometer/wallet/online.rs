@@ -307,6 +307,10 @@ pub(crate) fn news(events: &[Event]) -> Vec<String> {
                 "it could not be asked whether a copy of this wallet spent its notes; they are not spent before"
                     .to_owned()
             }
+            Event::GatewayAway => {
+                "the gateway cannot be reached: it is looked for, and calls are refused meanwhile".to_owned()
+            }
+            Event::GatewayThere => "the gateway is there".to_owned(),
             Event::DirectoryAdopted { serial } => format!("the issuer's directory number {serial} is gone by now"),
             Event::RolledOver(lane) => format!("lane {lane} was rolled over into the epoch that issues"),
             Event::EpochEnds { lane, at } => {

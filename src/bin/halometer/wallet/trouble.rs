@@ -61,7 +61,7 @@ impl Trouble {
     }
 
     /// A file or directory that cannot be read or written.
-    pub(super) fn disk(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn disk(path: &Path, error: &io::Error) -> Self {
         Self::yours(format!("{}: {error}", path.display())).next(DISK)
     }
 
@@ -73,7 +73,7 @@ impl Trouble {
         Self { credit, ..self }
     }
 
-    pub(super) fn what(&self) -> &str {
+    pub(crate) fn what(&self) -> &str {
         &self.what
     }
 
