@@ -185,11 +185,12 @@ impl<'a> Parties<'a> {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 continue;
             }
-            return Ok(match (running, untold) {
+            match (running, untold) {
                 (true, _) => restore.change(ChangeTold::Running)?,
                 (false, true) => restore.change(ChangeTold::Untold)?,
                 (false, false) => restore.contested()?,
-            });
+            }
+            return Ok(());
         }
     }
 }

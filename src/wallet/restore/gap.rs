@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use super::found::FoundPayment;
 use super::{Restore, RestoreError, RestoreQuestion};
-use crate::protocol::{
-    AccountQuery, CLOCK_TOLERANCE, DeviceId, LANES, MintFound, MintStatement, MintsFound, PaymentId,
-};
+use crate::protocol::{AccountQuery, CLOCK_TOLERANCE, DeviceId, MintFound, MintStatement, MintsFound, PaymentId};
 use crate::wallet::root_secret::{NotePath, PaymentPath};
 
 /// So many payments in a row that were never minted end a device: the number of a payment is used up when it is first asked for.
@@ -141,10 +139,10 @@ impl Restore {
         if entry.issue.from > self.now.after(CLOCK_TOLERANCE) {
             return Err(RestoreError::WrongEpoch(epoch));
         }
-        for lane in 0..LANES {
-            let note = self.root.note(&NotePath { payment: *path, lane: lane as u32, index: 0 });
-            let leaf = account.commit(&note, 0).leaf(amounts[lane].micro());
-            if !entry.key.verify(&leaf, &answer.response.signatures[lane]) {
+        for ((lane, amount), signature) in (0..).zip(&amounts).zip(&answer.response.signatures) {
+            let note = self.root.note(&NotePath { payment: *path, lane, index: 0 });
+            let leaf = account.commit(&note, 0).leaf(amount.micro());
+            if !entry.key.verify(&leaf, signature) {
                 return Err(RestoreError::Mint(epoch));
             }
         }
