@@ -18,6 +18,7 @@ mod one_call;
 mod pipeline;
 mod receipts;
 mod refused;
+mod replica_book;
 mod restarts;
 mod retry;
 mod rollover;

@@ -27,6 +27,7 @@ mod receipts;
 mod refusals;
 mod reload;
 mod remote;
+mod replicas;
 mod sessions;
 mod spent;
 mod streams;

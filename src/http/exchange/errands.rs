@@ -6,7 +6,8 @@ use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 
 use super::Exchange;
-use super::found::{Errand, Screening};
+use super::found::{CancelOutcome, Errand, Screening};
+use super::pass::pass;
 use super::received::Received;
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
@@ -39,8 +40,10 @@ pub(super) async fn cancel(exchange: Arc<Exchange>, request: HttpRequest) -> Res
     exchange
         .apart(|exchange| async move {
             let (signed, bytes) = (received.signed_bare(), received.body.clone());
-            let settlement = exchange.ledger.cancel(bytes, signed, &source, &exchange.running).await?;
-            Ok(settled_answer(&settlement, None))
+            match exchange.ledger.cancel(bytes, signed, &source, &exchange.running).await? {
+                CancelOutcome::Settled(settlement) => Ok(settled_answer(&settlement, None)),
+                CancelOutcome::Elsewhere(lease) => pass(&exchange, &lease, received).await,
+            }
         })
         .await
 }

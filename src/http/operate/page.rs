@@ -85,6 +85,7 @@ fn body(status: &Status, history: &[u64]) -> String {
     out += &counts("The service behind did not answer", "by kind", &status.upstream_failures);
     out += &more(status);
     out += "</div>\n";
+    out += &status.replicas.as_ref().map(super::ReplicasStatus::card).unwrap_or_default();
     out += &epochs(&status.epochs, nothing(status));
     out += &identity(status);
     out
@@ -255,7 +256,7 @@ fn identity(status: &Status) -> String {
 }
 
 /// With a thin space after each three digits.
-fn grouped(number: u128) -> String {
+pub(super) fn grouped(number: u128) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 2);
     for (index, digit) in digits.chars().enumerate() {
@@ -282,7 +283,7 @@ fn utc(seconds: u64) -> String {
     format!("{} UTC", text.rsplit_once(':').map_or(text.as_str(), |(minute, _)| minute).replace('T', " "))
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::replicas::ReplicasStatus;
 use super::tally::Tally;
 use crate::http::clock::now;
 use crate::http::exchange::Load;
+use crate::http::peers::Peers;
 use crate::issuer::{Books, Issuer};
 use crate::protocol::{Directory, EpochNumber, GatewayId};
 use crate::store::{PartitionPhase, SpentSet};
@@ -41,6 +43,8 @@ pub struct Status {
     pub conflicts: u64,
     /// Upkeep.
     pub upkeep: UpkeepStatus,
+    /// The processes that share the set; none where this one is alone.
+    pub replicas: Option<ReplicasStatus>,
 }
 
 /// The gateway and its directory.
@@ -201,6 +205,7 @@ pub(super) struct Sources<'a> {
     pub(super) every: Duration,
     pub(super) running: Duration,
     pub(super) ready: Result<(), String>,
+    pub(super) peers: Option<Peers>,
 }
 
 impl Status {
@@ -251,6 +256,7 @@ impl Status {
                 failures: upkeep.failures,
                 warnings: upkeep.warnings,
             },
+            replicas: sources.peers.as_ref().map(|peers| ReplicasStatus::of(peers.view())),
         }
     }
 }
