@@ -149,7 +149,89 @@ fn decode(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::gateway::config::{Config, Loaded, Unlock};
+    use crate::gateway::publish;
+    use halometer::http::clock::now;
+    use halometer::http::peers::PeersParts;
+    use halometer::issuer::Schedule;
+    use halometer::protocol::{EpochNumber, Limits, OwnerId};
+    use halometer::store::{MemoryReplicaBook, ReplicaBook};
+
+    /// The keys of one machine: those of the first one as they were at its beginning.
+    fn vault(place: &Path, of: Option<&Path>) -> Vault {
+        let unlock = place.join("unlock.key");
+        std::fs::write(&unlock, [7; 32]).unwrap();
+        let Some(of) = of else { return Vault::create(place, &Unlock::KeyFile(unlock)).unwrap() };
+        for name in ["root.key", "gateway.key", "epochs.key"] {
+            std::fs::copy(of.join(name), place.join(name)).unwrap();
+        }
+        Vault::open(&config(place, &unlock)).unwrap()
+    }
+
+    const CONFIG: &str = "origins = [\"http://a\"]\n[upstream]\nurl = \"http://b\"\n[pricing]\nkind = \"routes\"\n\
+         routes = [{ route = \"* /**\", item = \"call\" }]\n[prices]\ncall = { credits = 1 }\n";
+
+    fn config(keys: &Path, unlock: &Path) -> Config {
+        let issuer = format!("[issuer]\nkeys = {keys:?}\nunlock = {{ key_file = {unlock:?} }}\n");
+        let text = format!("{CONFIG}{issuer}[issuer.payments]\nkind = \"development\"");
+        Loaded::parse(Path::new("gateway.toml"), &text).unwrap().config
+    }
+
+    async fn member(owner: u8, book: &Arc<MemoryReplicaBook>) -> (Peers, Shared) {
+        let book = Arc::clone(book) as Arc<dyn ReplicaBook>;
+        let peers = Peers::start(PeersParts::new(OwnerId::from_bytes([owner; 16]), book, format!("a:{owner}"))).await;
+        let peers = peers.unwrap();
+        (peers.clone(), Shared::new(peers))
+    }
+
+    #[tokio::test]
+    async fn all_go_over_to_what_the_leader_published_and_no_more() {
+        let (place, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut vault_1 = vault(place.path(), None);
+        let mut vault_2 = vault(other.path(), Some(place.path()));
+        let book = Arc::new(MemoryReplicaBook::new());
+        let ((one, mut shared_1), (_two, mut shared_2)) = (member(1, &book).await, member(2, &book).await);
+        assert!(shared_1.leads() && !shared_2.leads());
+        // The first directory: made by the one that leads, and waited for by the other one.
+        let (config, now) = (config(place.path(), &place.path().join("unlock.key")), now());
+        assert!(shared_1.join(None, &mut vault_1).unwrap().is_none() && !shared_1.has_any());
+        let limits = Limits { session_seconds: config.directory.session_seconds };
+        let schedule = Schedule::new(config.issuer.schedule.parts(), limits).unwrap();
+        let epoch = schedule.first(vault_1.add(EpochNumber::new(1)).unwrap(), now);
+        let gateway = (vault_1.gateway(), vault_1.gateway_key().unwrap().public_key());
+        let first = publish::first(&config, vault_1.root(), gateway, epoch, now).unwrap();
+        assert!(vault_2.check(&first, now).is_err(), "it has no key of the epoch yet");
+        let root = vault_1.root_key().unwrap();
+        assert!(matches!(shared_2.publish(&first, &root, &vault_2), Err(SharedError::NotLeading)));
+        shared_1.publish(&first, &root, &vault_1).unwrap();
+        shared_1.publish(&first, &root, &vault_1).unwrap();
+        assert_eq!(shared_2.join(None, &mut vault_2).unwrap().as_ref(), Some(&first));
+        vault_2.check(&first, now).unwrap();
+        assert_eq!(shared_1.latest(Some(&first), &mut vault_1).unwrap(), None, "it is known");
+        // The leader is replaced while it is about to publish the next one.
+        let second = publish::again(&first, now.after(7_200)).unwrap();
+        one.drain().await.unwrap();
+        assert!(matches!(shared_1.publish(&second, &root, &vault_1), Err(SharedError::NotLeading)));
+        for _ in 0..200 {
+            if shared_2.leads() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let other_second = publish::again(&first, now.after(10_800)).unwrap();
+        shared_2.publish(&other_second, &root, &vault_2).unwrap();
+        assert_eq!(shared_1.latest(Some(&first), &mut vault_1).unwrap(), Some(other_second.clone()));
+        assert_eq!(shared_2.latest(Some(&first), &mut vault_2).unwrap(), Some(other_second));
+        // A machine that knows more than the book has is told so.
+        let third = publish::again(&second, now.after(14_400)).unwrap();
+        let (_three, mut shared_3) = member(3, &book).await;
+        let refused = shared_3.join(Some(third), &mut vault_1);
+        assert!(matches!(refused, Err(SharedError::SetBack { own: 3, shared: 2 })), "{refused:?}");
+    }
 
     #[test]
     fn what_is_published_is_read_as_it_was_written() {

@@ -322,7 +322,7 @@ fn pricing(loaded: &Loaded) -> Result<(), ConfigError> {
 }
 
 fn addresses(loaded: &Loaded) -> Result<(), ConfigError> {
-    let Config { listen, admin, issuer, beside, .. } = &loaded.config;
+    let Config { listen, admin, issuer, beside, cluster, .. } = &loaded.config;
     if !admin.listen.ip().is_loopback() && !admin.allow_others {
         let what = format!(
             "{} is no address of loopback: others could look; if they may, say allow_others = true",
@@ -338,6 +338,13 @@ fn addresses(loaded: &Loaded) -> Result<(), ConfigError> {
         let others = [Some(listen), Some(&admin.listen), issuer.listen.as_ref()];
         if others.into_iter().flatten().any(|other| same(&beside.listen, other)) {
             return Err(loaded.error("beside.listen", "is an address that others reach: expected one of its own"));
+        }
+    }
+    if let Some(cluster) = cluster {
+        let beside = beside.as_ref().map(|beside| &beside.listen);
+        let others = [Some(listen), Some(&admin.listen), issuer.listen.as_ref(), beside];
+        if others.into_iter().flatten().any(|other| same(&cluster.listen, other)) {
+            return Err(loaded.error("cluster.listen", "is an address that others reach: expected one of its own"));
         }
     }
     match &issuer.listen {

@@ -278,6 +278,26 @@ kind = "development"
                 "[issuer.schedule]\nahead_seconds = 0\n[issuer.payments]",
                 "line 10, `issuer.schedule`: the epochs",
             ),
+            (
+                "[issuer.payments]",
+                "[cluster]\n[issuer.payments]",
+                "line 10, `cluster`: needs a store that several processes share",
+            ),
+            (
+                "[issuer.payments]",
+                "[store]\nkind = \"memory\"\n[cluster]\nlisten = \"0.0.0.0:1\"\n[issuer.payments]",
+                "line 13, `cluster.listen`: is reached at no address of its own",
+            ),
+            (
+                "[issuer.payments]",
+                "[store]\nkind = \"memory\"\n[cluster]\nlisten = \"127.0.0.1:8400\"\n[issuer.payments]",
+                "line 13, `cluster.listen`: is an address that others reach",
+            ),
+            (
+                "[issuer.payments]",
+                "[store]\nkind = \"memory\"\n[cluster]\naddress = \"a:1\"\naddress_env = \"A\"\n[issuer.payments]",
+                "line 14, `cluster.address_env`: is said beside `cluster.address`",
+            ),
             ("[prices]", "[prices", "line 7"),
         ] {
             assert!(GOOD.contains(from), "{from}");
