@@ -151,6 +151,8 @@ struct Membership {
     hops: Mutex<HashMap<ReplicaKey, Hop>>,
     leading: Mutex<Option<Leading>>,
     draining: AtomicBool,
+    /// Held while it gives a sign of life, and while it leaves: whether it has left.
+    left: Mutex<bool>,
     counts: Counts,
 }
 
@@ -204,6 +206,7 @@ impl Peers {
             hops: Mutex::default(),
             leading: Mutex::default(),
             draining: AtomicBool::new(false),
+            left: Mutex::new(false),
             counts: Counts::default(),
             parts,
         }));
@@ -266,9 +269,8 @@ impl Peers {
     /// Failures of the book; the others find out by its silence.
     pub async fn withdraw(&self) -> Result<(), StoreError> {
         self.0.draining.store(true, Ordering::Relaxed);
-        self.beat().await?;
-        let (book, owner) = (Arc::clone(self.book()), self.owner());
-        self.ask(move || book.withdraw(&owner)).await
+        let membership = Arc::clone(&self.0);
+        self.ask(move || membership.leave()).await
     }
 
     /// Gives a sign of life, sees to the lease of the leader, and reads the book.
@@ -338,6 +340,10 @@ impl Membership {
     /// On a thread: the book is asked.
     fn beat(&self) -> Result<(), StoreError> {
         let PeersParts { owner, book, address, lease_seconds, may_lead, .. } = &self.parts;
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if *left {
+            return self.read();
+        }
         let draining = self.draining.load(Ordering::Relaxed);
         let replica = Replica {
             owner: *owner,
@@ -349,10 +355,7 @@ impl Membership {
         };
         book.announce(&replica, now())?;
         if draining || !may_lead {
-            let held = self.leading().take();
-            if let Some(held) = held {
-                book.release_lease(&held.lease)?;
-            }
+            self.give_back()?;
         } else {
             let asked = Instant::now();
             let claim = book.take_lease(LeaseName::LEADER, *owner, *lease_seconds, now())?;
@@ -364,6 +367,22 @@ impl Membership {
             }
         }
         self.read()
+    }
+
+    /// On a thread: the book is asked. After this no sign of life is given any more, not even one that is on its way.
+    fn leave(&self) -> Result<(), StoreError> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = true;
+        self.give_back()?;
+        self.parts.book.withdraw(&self.parts.owner)
+    }
+
+    fn give_back(&self) -> Result<(), StoreError> {
+        let held = self.leading().take();
+        match held {
+            Some(held) => self.parts.book.release_lease(&held.lease).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// On a thread: the book is asked.
@@ -439,8 +458,11 @@ mod tests {
         let view = two.view();
         assert_eq!(view.replicas.iter().map(|replica| replica.draining).collect::<Vec<_>>(), [true, false]);
         one.withdraw().await.unwrap();
+        // It does not come back by a sign of life.
+        one.beat().await.unwrap();
         two.beat().await.unwrap();
         assert_eq!(two.view().replicas.len(), 1);
+        assert_eq!(two.leads().map(|lease| lease.term), Some(2));
     }
 
     #[tokio::test]

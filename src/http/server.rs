@@ -48,6 +48,9 @@ const ENDING: Duration = Duration::from_secs(5);
 const LINGERING: Duration = Duration::from_secs(300);
 /// Largest buffer for the headers of an HTTP/1 request, bytes: room for one credential of 8 KiB and as much again.
 const MAX_HEADERS: usize = 24 << 10;
+/// How long a connection of another replica may have no request: longer than that one keeps it for the next, so that it never sends a
+/// request into one that is closed at that moment.
+const REPLICA_IDLE: Duration = Duration::from_secs(600);
 /// How long requests in flight may take to finish at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -97,7 +100,8 @@ impl Listener {
 
     /// Serves `router` to the other replicas of this gateway, and to nobody else: [`peers`](super::peers). The limits on one address do
     /// not count.
-    pub fn serve_peers(self, router: Router, peers: &Peers) -> Server {
+    pub fn serve_peers(mut self, router: Router, peers: &Peers) -> Server {
+        self.limits.idle = self.limits.idle.max(REPLICA_IDLE);
         self.serve_with(router, Door::Replicas(peers.acceptor(), peers.clone()))
     }
 

@@ -638,6 +638,20 @@ impl Default for ClusterConfig {
 }
 
 impl Config {
+    /// As which replica it runs; none where the store is one process's. Over one that several may share it is always one: by its lease
+    /// no two publish and do upkeep, whatever their configurations say. Without `[cluster]` others can reach it on this machine only.
+    pub(super) fn replica(&self) -> Option<ClusterConfig> {
+        let alone =
+            ClusterConfig { listen: (Ipv4Addr::LOCALHOST, 0).into(), notice_seconds: 0, ..ClusterConfig::default() };
+        match (&self.cluster, self.store.kind) {
+            (Some(cluster), _) => Some(cluster.clone()),
+            (None, StoreKind::Durable | StoreKind::Memory) => None,
+            // All kinds that there may be besides.
+            #[allow(unreachable_patterns)]
+            (None, _) => Some(alone),
+        }
+    }
+
     /// How long calls are held that another proxy serves, seconds; 0 if there is none.
     pub(super) fn hold_seconds(&self) -> u32 {
         let longest = self.upstream.timeout_seconds.saturating_add(30);

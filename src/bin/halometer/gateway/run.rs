@@ -181,7 +181,7 @@ impl Running {
             Some(beside) => Some(bind(beside.listen).await?.limited(of_proxy)),
             None => None,
         };
-        let replicas = match &config.cluster {
+        let replicas = match &config.replica() {
             Some(cluster) => Some(bind(cluster.listen).await?),
             None => None,
         };
@@ -397,7 +397,7 @@ impl Running {
                 warn!(%error, "the other replicas are not told: they find out by themselves");
             }
             // Balancers have to notice first that this replica takes no more.
-            let notice = self.config.cluster.as_ref().map_or(0, |cluster| cluster.notice_seconds);
+            let notice = self.config.replica().map_or(0, |cluster| cluster.notice_seconds);
             tokio::time::sleep(Duration::from_secs(notice.into())).await;
         }
         for server in self.servers {
@@ -505,9 +505,9 @@ impl Made {
         let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
         let (loaded, opened) =
             tokio::task::spawn_blocking(move || start::open(&loaded).map(|opened| (loaded, opened))).await??;
-        let peers = match (&config.cluster, replicas, &opened.records.replicas) {
+        let peers = match (config.replica(), replicas, &opened.records.replicas) {
             (Some(cluster), Some(bound), Some(book)) => {
-                let address = start::own_address(cluster, bound)?;
+                let address = start::own_address(&cluster, bound)?;
                 Some(Peers::start(PeersParts::new(owner, Arc::clone(book), address)).await?)
             }
             _ => None,
