@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
-use super::page::{escape, grouped};
+use crate::http::html::{escape, grouped};
 use crate::http::peers::PeersView;
 
 /// The processes that share the set, as this one knows them.

@@ -1,6 +1,6 @@
 //! Passing a request on to the replica that has its session.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use super::{Peers, base};
-use crate::http::hop::{Hop, HopError, Keep};
+use crate::http::hop::{Hop, HopError, Keep, Way};
 use crate::http::upstream::end_to_end;
 use crate::protocol::{OwnerId, Sender};
 use crate::store::Replica;
@@ -111,7 +111,7 @@ impl Peers {
         }
         let tls = self.0.identity.client(replica.key).ok()?;
         // A request that is lost is not sent again by itself: its caller knows better than this replica.
-        let hop = Hop::new(Some(tls), Keep::Idle, CONNECT, Duration::from_secs(300));
+        let hop = Hop::new(Way::Straight, Some(Arc::new(tls)), Keep::Idle, CONNECT, Duration::from_secs(300));
         hops.insert(replica.key, hop.clone());
         Some(hop)
     }
