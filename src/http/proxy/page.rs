@@ -91,8 +91,8 @@ fn cards(view: &View, under_way: usize) -> String {
 }
 
 fn identity(view: &View) -> String {
-    let clock =
-        crate::http::payer::clock_off().map_or_else(|| "as that of the gateway".to_owned(), |off| off.to_string());
+    let clock = crate::http::payer::clock_off(&view.origin)
+        .map_or_else(|| "as that of the gateway".to_owned(), |off| off.to_string());
     let reached = view.away.as_ref().map_or("there", |_| "cannot be reached");
     let epoch = |epoch: &crate::http::payer::EpochView| {
         let left = |until: Timestamp| duration(until.seconds().saturating_sub(view.now.seconds()));

@@ -4,7 +4,7 @@ use super::super::local::KeysView;
 use super::lanes::Sums;
 use super::when;
 use crate::http::html::{escape, grouped};
-use crate::http::payer::{View, clock_off};
+use crate::http::payer::{View, clocks_off};
 use crate::wallet::LaneStatus;
 
 /// Something that is not as it should be.
@@ -78,7 +78,7 @@ pub(super) fn look(view: &View, keys: &KeysView) -> Vec<Finding> {
         );
     }
     let mut warn = |what: String, next| found.push(Finding { what, next, stops: false });
-    if let Some(off) = clock_off() {
+    for off in clocks_off() {
         warn(
             format!("{off}: spends may be refused as expired, and epochs look over that are not"),
             "put this machine's clock right; if it is right, tell the operator",
