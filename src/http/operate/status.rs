@@ -305,6 +305,7 @@ impl Status {
             issuer_failures: 0,
             double_spends: tally.double_spends(),
             conflicts: tally.conflicts(),
+            replicas: None,
             latencies: tally.latencies(),
             upkeep: UpkeepStatus { rounds: 0, settled: 0, erased: 0, failures: 0, warnings: Vec::new() },
         }
