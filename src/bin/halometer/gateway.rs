@@ -11,6 +11,7 @@ mod log;
 mod publish;
 mod remote;
 mod run;
+mod shared;
 mod start;
 mod vault;
 

@@ -24,6 +24,9 @@ pub(super) fn text(status: &Status, ready: &Result<(), String>) -> Result<String
     calls(&mut registry, status);
     credit(&mut registry, status);
     state(&mut registry, status, ready);
+    if let Some(replicas) = &status.replicas {
+        replicas.register(&mut registry);
+    }
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)

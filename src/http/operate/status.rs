@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::latency::Latencies;
+use super::replicas::ReplicasStatus;
 use super::tally::Tally;
 use crate::http::clock::now;
 use crate::http::exchange::Load;
+use crate::http::peers::Peers;
 use crate::issuer::{Books, Issuer};
 use crate::protocol::{Directory, EpochNumber, GatewayId};
 use crate::store::{PartitionPhase, SpentSet};
@@ -45,6 +47,8 @@ pub struct Status {
     /// How long admissions, calls and batches took: for the metrics only.
     #[serde(skip)]
     pub(super) latencies: [Latencies; 3],
+    /// The processes that share the set; none where this one is alone.
+    pub replicas: Option<ReplicasStatus>,
 }
 
 /// The gateway and its directory.
@@ -205,6 +209,7 @@ pub(super) struct Sources<'a> {
     pub(super) every: Duration,
     pub(super) running: Duration,
     pub(super) ready: Result<(), String>,
+    pub(super) peers: Option<Peers>,
 }
 
 impl Status {
@@ -256,6 +261,7 @@ impl Status {
                 failures: upkeep.failures,
                 warnings: upkeep.warnings,
             },
+            replicas: sources.peers.as_ref().map(|peers| ReplicasStatus::of(peers.view())),
         }
     }
 }
@@ -299,6 +305,7 @@ impl Status {
             issuer_failures: 0,
             double_spends: tally.double_spends(),
             conflicts: tally.conflicts(),
+            replicas: None,
             latencies: tally.latencies(),
             upkeep: UpkeepStatus { rounds: 0, settled: 0, erased: 0, failures: 0, warnings: Vec::new() },
         }

@@ -19,6 +19,7 @@ use super::front::{self, Exchanged};
 use super::keeper::{Keeper, ReloadError};
 use super::log::{self, IssuerLog, Log, Sums};
 use super::remote::{self, RemoteKeeper};
+use super::shared::Shared;
 use super::{development, start, vault};
 use crate::interrupts::Interrupts;
 use halometer::http::beside::Beside;
@@ -27,6 +28,7 @@ use halometer::http::exchange::{PaymentLayerParts, UpkeepTask};
 use halometer::http::gateway::GatewayService;
 use halometer::http::layer::cors;
 use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
+use halometer::http::peers::{Peers, PeersParts};
 use halometer::http::server::{Certificates, Listener, Server, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
 use halometer::store::ClockJump;
@@ -87,8 +89,9 @@ fn check_all(loaded: &Loaded) -> Outcome<ExitCode> {
         start::check_places(config)?;
         let addresses = [Some(config.listen), Some(config.admin.listen), config.issuer.listen];
         let beside = config.beside.as_ref().map(|beside| beside.listen);
+        let replicas = config.cluster.as_ref().map(|cluster| cluster.listen);
         let mut taken = Vec::new();
-        for address in addresses.into_iter().chain([beside]).flatten() {
+        for address in addresses.into_iter().chain([beside, replicas]).flatten() {
             taken.push(runtime.block_on(bind(address))?);
         }
         println!("all addresses are free to be listened on");
@@ -120,6 +123,8 @@ struct Running {
     admin: Server,
     service: GatewayService,
     beside: Option<(Beside, Server)>,
+    /// The other replicas, and where they come in.
+    replicas: Option<(Peers, Server)>,
     operations: Operations,
     tally: Arc<Tally>,
     clearing: Arc<IssuerLog>,
@@ -176,6 +181,10 @@ impl Running {
             Some(beside) => Some(bind(beside.listen).await?.limited(of_proxy)),
             None => None,
         };
+        let replicas = match &config.replica() {
+            Some(cluster) => Some(bind(cluster.listen).await?),
+            None => None,
+        };
         let tls = config.tls.as_ref().map(certificates).transpose()?;
         let issuer_tls = config.issuer.tls.as_ref().map(certificates).transpose()?;
         let (seen, file) = (std::fs::read(&loaded.file)?, loaded.file.clone());
@@ -185,12 +194,19 @@ impl Running {
         let tally = Arc::new(Tally::new(log as _));
         let clearing = Arc::new(IssuerLog::new(Arc::clone(&tally)));
         let Made { service, keeping, routes, admin_routes, root, waits } = match config.issuer.kind {
-            IssuerKind::Inside => Made::inside(loaded, &tally, Arc::clone(&clearing)).await?,
+            IssuerKind::Inside => {
+                let replicas = replicas.as_ref().map(Listener::address);
+                Made::inside(loaded, &tally, Arc::clone(&clearing), replicas).await?
+            }
             IssuerKind::Remote => Made::remote(config.clone(), &tally).await?,
         };
         let beside = start::beside(&config, service.layer())?.zip(inner).map(|(beside, listener)| {
             let server = listener.serve(beside.router());
             (beside, server)
+        });
+        let replicas = service.layer().peers().zip(replicas).map(|(peers, listener)| {
+            let server = listener.serve_peers(service.router(), &peers);
+            (peers, server)
         });
         let operations = Operations::start(
             OperateParts::new(service.layer().clone(), Arc::clone(&tally))
@@ -238,6 +254,7 @@ impl Running {
             admin,
             service,
             beside,
+            replicas,
             operations,
             tally,
             clearing,
@@ -258,8 +275,9 @@ impl Running {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         };
-        // A remote issuer publishes when it likes.
-        let ticks = if self.config.issuer.kind == IssuerKind::Remote { WATCH } else { TICK };
+        // A remote issuer publishes when it likes, and so does a replica that leads.
+        let others = self.config.issuer.kind == IssuerKind::Remote || self.replicas.is_some();
+        let ticks = if others { WATCH } else { TICK };
         let (mut watch, mut tick, mut tell) = (every(WATCH), every(ticks), every(TELL));
         loop {
             tokio::select! {
@@ -374,8 +392,28 @@ impl Running {
             at_most_seconds = patience.as_secs(),
             "told to end: calls that run may finish"
         );
+        if let Some((peers, _)) = &self.replicas {
+            if let Err(error) = peers.drain().await {
+                warn!(%error, "the other replicas are not told: they find out by themselves");
+            }
+            // Balancers have to notice first that this replica takes no more.
+            let notice = self.config.replica().map_or(0, |cluster| cluster.notice_seconds);
+            tokio::time::sleep(Duration::from_secs(notice.into())).await;
+        }
         for server in self.servers {
             server.shutdown().await;
+        }
+        if let Some((peers, _)) = &self.replicas {
+            // What follows the sessions that are open is passed on from the others, as long as there are some.
+            let view = peers.view();
+            let others = view.replicas.iter().any(|replica| replica.owner != view.owner && !replica.draining);
+            let layer = self.service.layer();
+            let closed = async {
+                while others && layer.load().sessions > 0 {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            };
+            let _ = timeout(patience, closed).await;
         }
         let more = if self.config.issuer.kind == IssuerKind::Remote { CLEARING } else { Duration::ZERO };
         let drained = match &self.beside {
@@ -396,6 +434,12 @@ impl Running {
                 )
             }
             Err(_) => warn!("calls still run: they are cut short, and settled after their lease"),
+        }
+        if let Some((peers, inner)) = self.replicas {
+            if let Err(error) = peers.withdraw().await {
+                warn!(%error, "this replica stays in the book: the others find out by its silence");
+            }
+            inner.shutdown().await;
         }
         self.sums.tell(&self.tally, &self.clearing);
         self.admin.shutdown().await;
@@ -452,9 +496,24 @@ struct Made {
 
 impl Made {
     /// With the issuer.
-    async fn inside(loaded: Loaded, tally: &Arc<Tally>, log: Arc<IssuerLog>) -> Outcome<Self> {
+    async fn inside(
+        loaded: Loaded,
+        tally: &Arc<Tally>,
+        log: Arc<IssuerLog>,
+        replicas: Option<SocketAddr>,
+    ) -> Outcome<Self> {
         let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
-        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
+        let (loaded, opened) =
+            tokio::task::spawn_blocking(move || start::open(&loaded).map(|opened| (loaded, opened))).await??;
+        let peers = match (config.replica(), replicas, &opened.records.replicas) {
+            (Some(cluster), Some(bound), Some(book)) => {
+                let address = start::own_address(&cluster, bound)?;
+                Some(Peers::start(PeersParts::new(owner, Arc::clone(book), address)).await?)
+            }
+            _ => None,
+        };
+        let shared = peers.clone().map(Shared::new);
+        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner, opened, shared)).await??;
         let every = Duration::from_secs(config.upkeep.every_seconds.into());
         let service = GatewayService::start(
             PaymentLayerParts::new(
@@ -466,7 +525,8 @@ impl Made {
             .with_free(start::free(&config))
             .with_observer(Arc::clone(tally) as _)
             .with_limits(start::limits(&config))
-            .with_upkeep(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
+            .with_upkeep(UpkeepTask { upkeep: start::upkeep(&config, owner), every })
+            .with_peers(peers),
             start::upstream(&config)?,
         )?
         .passing(start::passed(&config))?;
