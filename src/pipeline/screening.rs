@@ -15,7 +15,7 @@ use crate::workers::{WorkError, WorkerLimits, WorkerPool};
 /// How many openings are checked together at most. More gain little, and wait for each other.
 const BATCH: usize = 32;
 
-/// How many batches are checked signature by signature after one had a bad signature: whoever sends bad ones makes others' work
+/// How many batches are checked signature by signature after one had a bad signature: a sender of bad ones makes others' work
 /// dearer by a few per cent at most.
 const WARY: usize = 64;
 
