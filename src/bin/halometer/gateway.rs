@@ -10,6 +10,7 @@ mod leak;
 mod log;
 mod publish;
 mod remote;
+mod replica;
 mod run;
 mod shared;
 mod start;

@@ -72,7 +72,7 @@ pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Nex
         Paying::Opening(opening) => Priced::Spend(opening, signed, exchange.meter(&received)?),
         Paying::Following(following) => {
             match session::reserve(&exchange, *following, &received, signed).await? {
-                Reserved::Call(call) => Priced::Reserved(call),
+                Reserved::Call(call) => Priced::Reserved(*call),
                 // Not in a task of its own: it ends when its caller hangs up, as it does at the owner.
                 Reserved::NotHere(found) => return elsewhere(&exchange, found, received).await,
             }

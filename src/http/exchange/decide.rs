@@ -101,7 +101,7 @@ pub(in crate::http) async fn decide(
             Call::admit(exchange, *screened.fresh().await?, &Source::new(), meter).await?
         }
         Paying::Following(following) => match session::reserve(&exchange, *following, &received, signed).await? {
-            Reserved::Call(call) => call,
+            Reserved::Call(call) => *call,
             // The proxy that asks serves the call: there is nothing here to pass on.
             Reserved::NotHere(found) => return Err(found.into_problem()),
         },

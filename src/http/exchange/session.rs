@@ -234,7 +234,7 @@ async fn opened_again(exchange: &Exchange, received: Received, found: Found<Held
 /// What becomes of a further call of a session.
 pub(super) enum Reserved {
     /// It is let in.
-    Call(Call),
+    Call(Box<Call>),
     /// The session is not in the table of this process.
     NotHere(Elsewhere),
 }
@@ -257,7 +257,7 @@ pub(super) async fn reserve(
     let part = Part { session: Arc::clone(&session), number, ended: false };
     let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
     let entry = exchange.running.enter(session.key);
-    Ok(Reserved::Call(Call { exchange: Arc::clone(&session.exchange), bill, entry }))
+    Ok(Reserved::Call(Box::new(Call { exchange: Arc::clone(&session.exchange), bill, entry })))
 }
 
 /// Closes a session, and answers with its settlement.

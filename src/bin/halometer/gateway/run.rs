@@ -19,6 +19,7 @@ use super::front::{self, Exchanged};
 use super::keeper::{Keeper, ReloadError};
 use super::log::{self, IssuerLog, Log, Sums};
 use super::remote::{self, RemoteKeeper};
+use super::replica::{self, Door};
 use super::shared::Shared;
 use super::{development, start, vault};
 use crate::interrupts::Interrupts;
@@ -28,7 +29,6 @@ use halometer::http::exchange::{PaymentLayerParts, UpkeepTask};
 use halometer::http::gateway::GatewayService;
 use halometer::http::layer::cors;
 use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
-use halometer::http::peers::{Peers, PeersParts};
 use halometer::http::server::{Certificates, Listener, Server, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
 use halometer::store::ClockJump;
@@ -123,8 +123,7 @@ struct Running {
     admin: Server,
     service: GatewayService,
     beside: Option<(Beside, Server)>,
-    /// The other replicas, and where they come in.
-    replicas: Option<(Peers, Server)>,
+    door: Option<Door>,
     operations: Operations,
     tally: Arc<Tally>,
     clearing: Arc<IssuerLog>,
@@ -204,10 +203,7 @@ impl Running {
             let server = listener.serve(beside.router());
             (beside, server)
         });
-        let replicas = service.layer().peers().zip(replicas).map(|(peers, listener)| {
-            let server = listener.serve_peers(service.router(), &peers);
-            (peers, server)
-        });
+        let door = Door::open(&service, replicas);
         let operations = Operations::start(
             OperateParts::new(service.layer().clone(), Arc::clone(&tally))
                 .with_every(Duration::from_secs(config.admin.every_seconds.into()))
@@ -254,7 +250,7 @@ impl Running {
             admin,
             service,
             beside,
-            replicas,
+            door,
             operations,
             tally,
             clearing,
@@ -276,7 +272,7 @@ impl Running {
             interval
         };
         // A remote issuer publishes when it likes, and so does a replica that leads.
-        let others = self.config.issuer.kind == IssuerKind::Remote || self.replicas.is_some();
+        let others = self.config.issuer.kind == IssuerKind::Remote || self.door.is_some();
         let ticks = if others { WATCH } else { TICK };
         let (mut watch, mut tick, mut tell) = (every(WATCH), every(ticks), every(TELL));
         loop {
@@ -392,28 +388,16 @@ impl Running {
             at_most_seconds = patience.as_secs(),
             "told to end: calls that run may finish"
         );
-        if let Some((peers, _)) = &self.replicas {
-            if let Err(error) = peers.drain().await {
-                warn!(%error, "the other replicas are not told: they find out by themselves");
-            }
+        if let Some(door) = &self.door {
             // Balancers have to notice first that this replica takes no more.
             let notice = self.config.replica().map_or(0, |cluster| cluster.notice_seconds);
-            tokio::time::sleep(Duration::from_secs(notice.into())).await;
+            door.drain(Duration::from_secs(notice.into())).await;
         }
         for server in self.servers {
             server.shutdown().await;
         }
-        if let Some((peers, _)) = &self.replicas {
-            // What follows the sessions that are open is passed on from the others, as long as there are some.
-            let view = peers.view();
-            let others = view.replicas.iter().any(|replica| replica.owner != view.owner && !replica.draining);
-            let layer = self.service.layer();
-            let closed = async {
-                while others && layer.load().sessions > 0 {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-            };
-            let _ = timeout(patience, closed).await;
+        if let Some(door) = &self.door {
+            door.outlast_sessions(self.service.layer(), patience).await;
         }
         let more = if self.config.issuer.kind == IssuerKind::Remote { CLEARING } else { Duration::ZERO };
         let drained = match &self.beside {
@@ -435,11 +419,8 @@ impl Running {
             }
             Err(_) => warn!("calls still run: they are cut short, and settled after their lease"),
         }
-        if let Some((peers, inner)) = self.replicas {
-            if let Err(error) = peers.withdraw().await {
-                warn!(%error, "this replica stays in the book: the others find out by its silence");
-            }
-            inner.shutdown().await;
+        if let Some(door) = self.door {
+            door.leave().await;
         }
         self.sums.tell(&self.tally, &self.clearing);
         self.admin.shutdown().await;
@@ -505,13 +486,7 @@ impl Made {
         let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
         let (loaded, opened) =
             tokio::task::spawn_blocking(move || start::open(&loaded).map(|opened| (loaded, opened))).await??;
-        let peers = match (config.replica(), replicas, &opened.records.replicas) {
-            (Some(cluster), Some(bound), Some(book)) => {
-                let address = start::own_address(&cluster, bound)?;
-                Some(Peers::start(PeersParts::new(owner, Arc::clone(book), address)).await?)
-            }
-            _ => None,
-        };
+        let peers = replica::join(&config, replicas, owner, &opened.records).await?;
         let shared = peers.clone().map(Shared::new);
         let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner, opened, shared)).await??;
         let every = Duration::from_secs(config.upkeep.every_seconds.into());

@@ -1,7 +1,6 @@
 //! From a configuration to a gateway and an issuer.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -9,8 +8,8 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::config::{
-    BesideConfig, ClusterConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PerKind, PricingConfig, PricingKind,
-    RouteConfig, Sold, StoreConfig, StoreKind, VocabularyKind,
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PerKind, PricingConfig, PricingKind, RouteConfig, Sold,
+    StoreConfig, StoreKind, VocabularyKind,
 };
 use super::development::Booked;
 use super::due::{Due, DueError, due};
@@ -367,20 +366,6 @@ fn settle_left(
         tracing::warn!(epoch = %failure.epoch, error = %failure.error, "a spend that was left open is not settled yet");
     }
     Ok(())
-}
-
-/// Where the other replicas reach this one, which is bound there.
-pub(super) fn own_address(cluster: &ClusterConfig, bound: SocketAddr) -> Result<String, StartError> {
-    let said = match (&cluster.address, &cluster.address_env) {
-        (Some(address), _) => address.clone(),
-        (None, Some(name)) => std::env::var(name).map_err(|_| VaultError::SecretEnv(name.clone()))?,
-        (None, None) => return Ok(bound.to_string()),
-    };
-    Ok(match said.parse::<IpAddr>() {
-        Ok(address) => SocketAddr::new(address, bound.port()).to_string(),
-        Err(_) if !said.contains(':') => format!("{said}:{}", bound.port()),
-        Err(_) => said,
-    })
 }
 
 /// The first directory: of an issuer that never had one.
