@@ -390,9 +390,9 @@ fn a_hidden_last_spend_is_seen_before_a_second_share() {
         assert_eq!(ask(&world, &mut wallet, until), [LANE0], "{count}: any honest party says it");
         assert!(matches!(wallet.plan(LANE0, &GATEWAY, micro(10), until), Err(PlanError::Frozen(_))));
     }
-    for at in 0..4 {
+    for (at, note) in spent.iter().take(4).enumerate() {
         // One before others: what is left does not hold together, or is the same.
-        let hidden = HashSet::from([spent[at]]);
+        let hidden = HashSet::from([*note]);
         match run(&world, begin(&world, &RestoreOptions::default(), LATER), &hidden) {
             Err(RestoreError::Hidden) => {}
             Ok(restore) => {
@@ -418,11 +418,10 @@ fn no_false_memo_settlement_or_bucket_is_believed() {
     let records = world.set.scan(EPOCH[0], None, usize::MAX).unwrap();
     while let Some(question) = restore.question().unwrap() {
         match question {
-            RestoreQuestion::Count(epoch) => {
-                if epoch == EPOCH[0] {
-                    assert_eq!(restore.counted(None), Err(RestoreError::Gone(epoch)), "it can be spent in");
-                }
+            RestoreQuestion::Count(epoch) if epoch == EPOCH[0] => {
+                assert_eq!(restore.counted(None), Err(RestoreError::Gone(epoch)), "it can be spent in");
             }
+            RestoreQuestion::Count(_) => {}
             RestoreQuestion::Bucket(question) => {
                 // Nullifiers that nobody has spent are in nobody's way.
                 let more = (1..9).filter_map(|byte| Option::<Nullifier>::from(Nullifier::from_bytes(&[byte; 32])));

@@ -46,7 +46,7 @@ impl LocalKey {
         rng.fill_bytes(&mut *bytes);
         let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + RANDOM));
         text.push_str(PREFIX);
-        URL_SAFE_NO_PAD.encode_string(&*bytes, &mut text);
+        URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
         Self(text)
     }
 

@@ -149,7 +149,7 @@ fn bar(parts: &[(&str, u128)], whole: u128, label: &str) -> String {
     );
     let mut at = 0;
     for (class, part) in parts {
-        let wide = if whole == 0 { 0 } else { part.saturating_mul(1_000) / whole };
+        let wide = part.saturating_mul(1_000).checked_div(whole).unwrap_or(0);
         // What is there can be seen.
         let wide = wide.max(u128::from(*part > 0) * 4).min(1_000_u128.saturating_sub(at));
         if wide > 0 {
