@@ -33,7 +33,7 @@ pub(crate) use bytes::digest;
 pub use bytes::{DeviceId, Digest, GatewayId, IssuerId, OwnerId, PaymentId};
 pub use codec::DecodeError;
 pub use context::{Context, Purpose};
-pub use credits::Credits;
+pub use credits::{Credits, grouped};
 pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
 pub(crate) use ed25519::SIGNATURE;
 pub use ed25519::{

@@ -80,6 +80,9 @@ pub struct ProblemDetails {
     /// Whether the call was worked on, and its answer is kept back because it costs more than can be paid.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub withheld: bool,
+    /// What was paid, micro-credits as text: to a mint request whose lanes add up to another amount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<Box<str>>,
     /// Seconds after which the same request may be sent again: `Retry-After`, in which it travels.
     #[serde(skip)]
     pub retry_after: Option<u32>,
@@ -100,6 +103,7 @@ impl ProblemDetails {
             settlement: None,
             receipt: None,
             withheld: false,
+            paid: None,
             retry_after: retry_after(problem),
         }
     }
@@ -114,6 +118,7 @@ impl ProblemDetails {
             settlement: None,
             receipt: None,
             withheld: false,
+            paid: None,
             retry_after: None,
         }
     }

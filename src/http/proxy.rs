@@ -37,7 +37,7 @@ use http::{HeaderName, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 
-use super::payer::Payer;
+use super::payer::{CallError, Payer};
 use crate::wallet::Journal;
 use outgoing::Outgoing;
 use refusal::Refusal;
@@ -206,6 +206,10 @@ impl<J: Journal + 'static> Passage<J> {
             return Ok(passing::session_answer(answer, (place, session)));
         }
         let streamed = self.payer.stream(method, &target, headers, body).await?;
+        if streamed.unsettled {
+            // A program might ask again by itself, and pay twice.
+            return Err(streamed.body.settled().await.err().unwrap_or(CallError::Stopped).into());
+        }
         Ok(passing::answer(streamed, place))
     }
 }

@@ -158,9 +158,10 @@ impl<J: Journal> Wallet<J> {
                 let ids = (0..).map(|lane| LaneId { payment: number, lane });
                 self.lanes.extend(ids.zip(notes).map(|(id, note)| (id, Lane::Idle(note))));
             }
-            let PaymentEntry { amounts, requested_at, minted, seal, .. } = payment;
+            let PaymentEntry { amounts, requested_at, minted, seal, earlier, forgotten, .. } = payment;
             let disputed = minted.is_none() && disputes.iter().any(|dispute| dispute.is_of_mint(&payment.payment));
-            let known = Payment { number, amounts, requested_at, minted, seal, disputed, ours: false };
+            let known =
+                Payment { number, amounts, requested_at, minted, seal, disputed, earlier, forgotten, ours: false };
             if self.payments.insert(payment.payment, known).is_some() {
                 return Err(OpenError::Damaged("a payment is there twice"));
             }

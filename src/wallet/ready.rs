@@ -1,5 +1,7 @@
 //! Spends that are ready to be sent.
 
+use std::collections::BTreeSet;
+
 use halometer_circuits::note::ContextHash;
 use rand_core::{CryptoRng, Rng};
 use zeroize::Zeroizing;
@@ -80,6 +82,12 @@ impl<J: Journal> Wallet<J> {
     /// Number of ready spends for a gateway and class.
     pub fn ready(&self, gateway: &GatewayId, class: Credits, now: Timestamp) -> usize {
         self.ready.iter().filter(|ready| self.suits(ready, gateway, class, now)).count()
+    }
+
+    /// Number of lanes that have a ready spend for a gateway, of whatever class.
+    pub fn lanes_ready(&self, gateway: &GatewayId, now: Timestamp) -> usize {
+        let current = |ready: &&ReadySpend| ready.spend.gateway == *gateway && self.is_current(ready, now);
+        self.ready.iter().filter(current).map(|ready| ready.lane).collect::<BTreeSet<_>>().len()
     }
 
     /// Throws away the ready spends that cannot be used any more: those of an earlier window, or of a tariff or class that is

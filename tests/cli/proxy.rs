@@ -17,14 +17,14 @@ const PYTHON_CLIENT: &str = "openai==2.8.0";
 const NODE_CLIENT: &str = "openai@6.9.0";
 
 /// A running proxy.
-struct Proxy {
+pub(super) struct Proxy {
     child: Child,
-    told: Value,
+    pub(super) told: Value,
     _out: BufReader<ChildStdout>,
 }
 
 impl Proxy {
-    fn start(owner: &Owner, wallet: &str, args: &[&str]) -> Self {
+    pub(super) fn start(owner: &Owner, wallet: &str, args: &[&str]) -> Self {
         let mut child = command(owner, wallet, args).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -46,7 +46,7 @@ impl Proxy {
     }
 
     /// As a service manager ends it.
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         assert_eq!(self.child.wait().unwrap().code(), Some(0));

@@ -16,6 +16,7 @@ mod linkability;
 mod once;
 mod openapi;
 mod payer;
+mod payer_charge;
 mod payer_hostile;
 mod payer_parallel;
 mod payer_sessions;

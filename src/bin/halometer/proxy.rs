@@ -10,9 +10,13 @@ use serde_json::json;
 
 use super::interrupts::Interrupts;
 use super::wallet::Place;
-use super::wallet::online::{client, look_for, news, smallest_class};
+use super::wallet::class::ClassArgs;
+#[cfg(unix)]
+use super::wallet::neighbour::Neighbour;
+use super::wallet::online::{client, look_for, news};
 use super::wallet::say::say;
 use super::wallet::trouble::Trouble;
+use halometer::http::estimate::TokenEstimator;
 use halometer::http::payer::{Event, Payer, PayerParts};
 use halometer::http::proxy::{Proxy, ProxyError, ProxyOptions, STATUS_PATH};
 use halometer::http::server::Listener;
@@ -33,10 +37,9 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     pub gateway: Option<GatewayId>,
 
-    /// The charge class: what a call may cost at most, micro-credits; what it does not cost comes back. Without it the smallest. It is
-    /// visible: use one class for all calls.
-    #[arg(long, value_name = "N")]
-    pub class: Option<u64>,
+    /// What a call may cost at most.
+    #[command(flatten)]
+    pub class: ClassArgs,
 
     /// Where to listen; with port 0, at a free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8402")]
@@ -83,14 +86,13 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
     let mut wallet = args.place.open()?;
     let gateway = look_for(&mut wallet, args.gateway, None)?;
     let directory = wallet.directory();
-    let class = match args.class {
-        Some(class) => Credits::from_micro(class),
-        None => smallest_class(directory)?,
-    };
     let origins = directory.parts().gateways.iter().flat_map(|gateway| &gateway.origins);
     let client = client(origins.map(String::as_str))?;
-    let policy = Policy { session_seconds: args.session_seconds, ..policy(args.policy, class) };
-    let parts = PayerParts::new(gateway, policy, client).with_observer(Arc::new(tell));
+    let policy = args.class.apply(policy(args.policy), directory)?;
+    let policy = Policy { session_seconds: args.session_seconds, ..policy };
+    let parts =
+        PayerParts::new(gateway, policy, client).with_observer(Arc::new(tell)).with_estimator(Arc::new(TokenEstimator));
+    let file = args.place.file()?;
     let options = ProxyOptions::default().with_pass_headers(args.pass_headers.clone()).with_any_host(args.allow_others);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::yours(format!("cannot start threads: {error}")))?;
@@ -103,7 +105,13 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
         let payer = Payer::start(wallet, parts).await?;
         let proxy = Proxy::new(payer.clone(), options)?;
         let server = listener.serve(proxy.router());
-        introduce(args, &server.url(), gateway, class)?;
+        #[cfg(unix)]
+        let _neighbour = Neighbour::start(file.path(), payer.clone())
+            .inspect_err(|error| {
+                eprintln!("halometer: `halometer wallet history` and its like get no answer while this runs: {error}");
+            })
+            .ok();
+        introduce(args, &server.url(), gateway, &policy)?;
         interrupts.next().await;
         eprintln!("halometer: calls that are under way may finish");
         let finishing = async {
@@ -120,14 +128,15 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
     })
 }
 
-fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Result<(), Trouble> {
+fn introduce(args: &Args, url: &str, gateway: GatewayId, policy: &Policy) -> Result<(), Trouble> {
     let (base, status) = (format!("{url}/v1"), format!("{url}{STATUS_PATH}"));
     let value = json!({
         "url": url,
         "base_url": base,
         "status_url": status,
         "gateway": gateway.to_string(),
-        "class": class.to_string(),
+        "class": policy.class.to_string(),
+        "class_is": if policy.choose { "at-most" } else { "exact" },
     });
     if args.allow_others {
         eprintln!("halometer: anyone that can connect to {url} can spend this wallet's credit");
@@ -135,12 +144,14 @@ fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Resu
     let lines = [
         format!("base URL for clients of OpenAI's API: {base}"),
         format!("how the wallet is doing:              {status}"),
-        format!("gateway {gateway}, at most {class} micro-credits a call; Ctrl-C ends it"),
+        format!("gateway {gateway}, at most {} micro-credits a call; Ctrl-C ends it", policy.class.grouped()),
     ];
     Ok(say(args.place.json, &value, lines)?)
 }
 
-fn policy(used: Use, class: Credits) -> Policy {
+/// Its class is yet to be said.
+fn policy(used: Use) -> Policy {
+    let class = Credits::ZERO;
     match used {
         Use::Personal => Policy::personal(class),
         Use::Agent => {

@@ -4,14 +4,20 @@
 mod birth;
 mod call;
 mod cancel;
+pub(super) mod class;
 mod disputes;
 mod doctor;
 mod fund;
 mod history;
 mod look;
+pub(super) mod neighbour;
 pub(super) mod online;
+mod payments;
 mod place;
+mod prices;
+mod reports;
 pub(super) mod say;
+mod split;
 mod travel;
 pub(super) mod trouble;
 
@@ -24,6 +30,7 @@ pub use disputes::DisputesArgs;
 pub use doctor::DoctorArgs;
 pub use fund::FundArgs;
 pub use history::HistoryArgs;
+pub use payments::PaymentsArgs;
 pub use place::Place;
 pub use travel::{ExportArgs, ImportArgs};
 
@@ -62,16 +69,20 @@ pub enum Action {
     /// Interrupted at any point it can be run again, with the same payment and amount: the credit comes once. Talks to the issuer,
     /// which knows who pays, and to no gateway; it is well not to make the first call at once.
     Fund(FundArgs),
-    /// Say what the wallet is worth. Asks nobody.
+    /// List the payments, and forget one that the issuer refuses.
+    Payments(PaymentsArgs),
+    /// Say what the wallet is worth. Asks nobody, or the proxy that has the wallet open.
     Balance,
-    /// Say what each lane is worth and does. Asks nobody.
+    /// Say what each lane is worth and does. Asks nobody, or the proxy that has the wallet open.
     Lanes,
+    /// Say what calls cost: the tariff, a typical call, the charge classes. Asks nobody, or the proxy that has the wallet open.
+    Prices,
     /// Make a request to a gateway and pay for it.
     ///
     /// The answer's body goes to standard output, what it cost to standard error. The exit code is 0 for an answer of success, 1
     /// if the call was paid for and the answer is another or was lost, and 2 after an error.
     Call(CallArgs),
-    /// List what was spent, newest first. Asks nobody: this is in the wallet's file alone.
+    /// List what was spent, newest first. Asks nobody, or the proxy that has the wallet open: this is in the wallet's file alone.
     History(HistoryArgs),
     /// Get back what is in flight: ask for its settlement, or cancel it.
     ///
@@ -97,8 +108,10 @@ pub fn run(args: &Args) -> ExitCode {
     let outcome = match &args.action {
         Action::New(args) => birth::run(place, args),
         Action::Fund(args) => fund::run(place, args),
+        Action::Payments(args) => payments::run(place, args),
         Action::Balance => look::balance(place),
         Action::Lanes => look::lanes(place),
+        Action::Prices => prices::run(place),
         Action::Call(args) => call::run(place, args),
         Action::History(args) => history::run(place, args),
         Action::Cancel(args) => cancel::run(place, args),

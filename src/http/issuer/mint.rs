@@ -28,7 +28,10 @@ impl IssuerService {
 
 /// An issuer has no challenge to put beside a 402, so that what is wrong with a request has other statuses here.
 fn mint_problem(error: &MintError) -> ProblemDetails {
-    let details = ProblemDetails::new(error.problem(), error.to_string());
+    let mut details = ProblemDetails::new(error.problem(), error.to_string());
+    if let MintError::Amount { paid } = error {
+        details.paid = Some(paid.to_string().into());
+    }
     match error.problem() {
         Problem::Unpaid => details.with_status(StatusCode::NOT_FOUND),
         Problem::Malformed => details.with_status(StatusCode::BAD_REQUEST),

@@ -35,6 +35,8 @@ pub struct Streamed {
     pub body: PaidBody,
     /// What it came to, if that is known already.
     pub settled: Option<Settled>,
+    /// Whether the body is whole, and what it came to is asked for still, by itself: [`PaidBody::settled`] says why.
+    pub unsettled: bool,
     /// How long it took up to here.
     pub spent: Spent,
     /// Length of the `Authorization` header line, bytes.
@@ -64,7 +66,7 @@ pub struct PaidBody {
 
 #[derive(Debug)]
 enum Outcome {
-    Known(Settled),
+    Known(Result<Settled, Box<CallError>>),
     Awaited(oneshot::Receiver<Result<Settled, CallError>>),
 }
 
@@ -76,12 +78,12 @@ enum Part {
 }
 
 impl PaidBody {
-    pub(super) fn of_whole(body: Bytes, settled: Settled) -> Self {
+    pub(super) fn of_whole(body: Bytes, settled: Result<Settled, CallError>) -> Self {
         let (send, chunks) = mpsc::channel(2);
         // There is room for both.
         let _ = send.try_send(Part::Chunk(body));
         let _ = send.try_send(Part::Done);
-        Self { chunks, over: false, outcome: Outcome::Known(settled) }
+        Self { chunks, over: false, outcome: Outcome::Known(settled.map_err(Box::new)) }
     }
 
     /// The next chunk; none when the answer is whole.
@@ -101,7 +103,7 @@ impl PaidBody {
         let Self { chunks, over, outcome } = self;
         drop(chunks);
         match outcome {
-            Outcome::Known(settled) => Ok(settled),
+            Outcome::Known(settled) => settled.map_err(|error| *error),
             Outcome::Awaited(settling) => match settling.await {
                 Ok(outcome) => outcome,
                 Err(_) if over => Err(CallError::Stopped),
@@ -191,7 +193,7 @@ impl<J: Journal + 'static> Shared<J> {
         let (send, chunks) = mpsc::channel(1);
         let (tell, told) = oneshot::channel();
         let (held, outcome) = match left {
-            Left::Nothing(settled) => (None, Outcome::Known(settled)),
+            Left::Nothing(settled) => (None, Outcome::Known(Ok(settled))),
             Left::Settlement(held) => (Some(held), Outcome::Awaited(told)),
         };
         let mut stop = self.stop.subscribe();

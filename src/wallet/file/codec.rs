@@ -12,7 +12,9 @@ use crate::protocol::{
 
 const VERSION: u8 = 1;
 /// Of payments, since they have the time of their request and the issuer's seal. The first version is read still.
-const PAYMENT_VERSION: u8 = 2;
+const PAYMENT_VERSION: u8 = 3;
+/// The version before there were other amounts. It is read still.
+const PAYMENT_SEALED: u8 = 2;
 
 /// A spend as it is kept: without its proof, which stands in a table of its own so that a change of the rest does not write it
 /// again, and so that it can go.
@@ -90,7 +92,7 @@ impl SpendRow {
 }
 
 pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
-    let PaymentEntry { number, payment, amounts, requested_at, minted, seal } = entry;
+    let PaymentEntry { number, payment, amounts, requested_at, minted, seal, earlier, forgotten } = entry;
     let mut out = vec![PAYMENT_VERSION];
     out.extend_from_slice(&number.to_be_bytes());
     out.extend_from_slice(payment.as_bytes());
@@ -109,6 +111,12 @@ pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
     if let Some(seal) = seal {
         out.extend_from_slice(&seal.to_bytes());
     }
+    out.push((*forgotten).into());
+    // There are few: the wallet sees to it.
+    out.extend_from_slice(&u32::try_from(earlier.len()).unwrap_or(u32::MAX).to_be_bytes());
+    for amount in earlier.iter().flatten() {
+        out.extend_from_slice(&amount.micro().to_be_bytes());
+    }
     out
 }
 
@@ -119,19 +127,31 @@ pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeErr
         return Err(DecodeError::Version(version));
     }
     let (number, payment) = (reader.u64()?, PaymentId::from_bytes(reader.array()?));
-    let mut amounts = [Credits::ZERO; LANES];
-    for amount in &mut amounts {
-        *amount = Credits::from_micro(reader.u64()?);
-    }
+    let amounts = amounts_of(&mut reader)?;
     // The first version had neither the time nor the seal.
-    let newer = version == PAYMENT_VERSION;
+    let newer = version >= PAYMENT_SEALED;
     let requested_at =
         if newer { optional(&mut reader, |reader| reader.u64().map(Timestamp::from_seconds))? } else { None };
     let minted = optional(&mut reader, |reader| MintResponse::from_bytes(reader.take(MintResponse::LENGTH)?))?;
     let seal = |reader: &mut Reader<'_>| MintSeal::from_bytes(reader.take(MintSeal::LENGTH)?);
     let seal = if newer { optional(&mut reader, seal)? } else { None };
+    let (mut forgotten, mut earlier) = (false, Vec::new());
+    if version == PAYMENT_VERSION {
+        forgotten = flag(&mut reader)?;
+        for _ in 0..reader.u32()? {
+            earlier.push(amounts_of(&mut reader)?);
+        }
+    }
     reader.finish()?;
-    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal })
+    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal, earlier, forgotten })
+}
+
+fn amounts_of(reader: &mut Reader<'_>) -> Result<[Credits; LANES], DecodeError> {
+    let mut amounts = [Credits::ZERO; LANES];
+    for amount in &mut amounts {
+        *amount = Credits::from_micro(reader.u64()?);
+    }
+    Ok(amounts)
 }
 
 /// What is known of the lanes of a payment.

@@ -48,6 +48,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         amounts: sixty_and_forty(),
         requested_at: minted.is_some().then(|| Timestamp::from_seconds(1_700_000_000)),
         seal: minted.is_some().then_some(SAMPLES.answer.seal),
+        earlier: minted.iter().map(|_| sixty_and_forty()).collect(),
+        forgotten: minted.is_none(),
         minted,
     };
     let mut frontier = Frontier { payment: 3, lanes: Vec::new() };

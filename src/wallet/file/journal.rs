@@ -288,6 +288,14 @@ impl Journal for FileJournal {
             Ok(history)
         })
     }
+
+    fn remember(&mut self, name: &str, text: &str) -> Result<(), JournalError> {
+        self.put_note(name, text)
+    }
+
+    fn remembered(&self, name: &str) -> Result<Option<String>, JournalError> {
+        self.note(name)
+    }
 }
 
 impl From<WalletFileError> for JournalError {

@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use super::say::{amount, say, utc};
+use super::neighbour::{self, Question};
+use super::reports::SpendReport;
+use super::say::say;
 use super::{Outcome, Place};
-use halometer::protocol::{Credits, Purpose, Spend};
-use halometer::wallet::{Journal as _, JournalEntry};
 
 /// The arguments of `halometer wallet history`.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,84 +16,10 @@ pub struct HistoryArgs {
 }
 
 pub(super) fn run(place: &Place, args: &HistoryArgs) -> Outcome {
-    let wallet = place.open()?;
-    let rows: Vec<Row> = wallet.journal().history(args.limit)?.iter().map(Row::of).collect();
-    let value: Vec<Value> = rows.iter().map(Row::to_json).collect();
-    let lines = core::iter::once(format!("{:19}  {:>12} {:>12}  {:9} what", "time (UTC)", "charge", "cost", "state"));
-    say(place.json, &value.into(), lines.chain(rows.iter().map(Row::to_line)))?;
+    let rows = match neighbour::ask::<Vec<SpendReport>>(place, &Question::History(args.limit))? {
+        Some(rows) => rows,
+        None => SpendReport::newest(&place.open()?, args.limit)?,
+    };
+    say(place.json, &serde_json::to_value(&rows).unwrap_or_default(), SpendReport::lines(&rows))?;
     Ok(ExitCode::SUCCESS)
-}
-
-struct Row {
-    at: halometer::protocol::Timestamp,
-    kind: &'static str,
-    method: Option<String>,
-    target: Option<String>,
-    lane: String,
-    gateway: Option<String>,
-    charge: Option<Credits>,
-    cost: Option<Credits>,
-    settled: bool,
-    receipt: bool,
-}
-
-impl Row {
-    fn of(entry: &JournalEntry) -> Self {
-        // A pruned spend lacks its proof, which is its end and of no matter here.
-        let mut bytes = entry.spend.clone();
-        bytes.resize(Spend::LENGTH.max(bytes.len()), 0);
-        let spend = Spend::from_bytes(&bytes).ok();
-        let kind = match spend.as_ref().map(|spend| &spend.purpose) {
-            Some(Purpose::Transfer { .. }) => "transfer",
-            Some(Purpose::Rollover) => "rollover",
-            _ => "call",
-        };
-        let charge = spend.as_ref().map(|spend| spend.charge);
-        // What a transfer takes from one lane it brings to another.
-        let cost = entry.settlement.as_ref().and_then(|settlement| match kind {
-            "call" => charge?.checked_sub(settlement.refund),
-            _ => Some(Credits::ZERO),
-        });
-        Self {
-            at: entry.pinned_at,
-            kind,
-            method: entry.request.as_ref().map(|request| request.method.clone()).filter(|_| kind == "call"),
-            target: entry.request.as_ref().map(|request| request.target.clone()).filter(|_| kind == "call"),
-            lane: entry.lane.to_string(),
-            gateway: spend.as_ref().map(|spend| spend.gateway.to_string()),
-            charge,
-            cost,
-            settled: entry.settlement.is_some(),
-            receipt: entry.outcome.as_ref().is_some_and(|outcome| outcome.receipt.is_some()),
-        }
-    }
-
-    const fn state(&self) -> &'static str {
-        if self.settled { "settled" } else { "awaiting" }
-    }
-
-    fn to_json(&self) -> Value {
-        json!({
-            "at": self.at.seconds(),
-            "kind": self.kind,
-            "method": self.method,
-            "target": self.target,
-            "lane": self.lane,
-            "gateway": self.gateway,
-            "charge": self.charge.map(amount),
-            "cost": self.cost.map(amount),
-            "state": self.state(),
-            "receipt": self.receipt,
-        })
-    }
-
-    fn to_line(&self) -> String {
-        let number = |credits: Option<Credits>| credits.map_or_else(|| "-".to_owned(), |credits| credits.to_string());
-        let what = match (&self.method, &self.target) {
-            (Some(method), Some(target)) => format!("{method} {target}"),
-            _ => self.kind.to_owned(),
-        };
-        let (at, state) = (utc(self.at), self.state());
-        format!("{at}  {:>12} {:>12}  {state:9} {what}", number(self.charge), number(self.cost))
-    }
 }
