@@ -5,7 +5,7 @@ use halometer::testing::stack::StackOptions;
 use serde_json::Value;
 
 use super::proxy::Proxy;
-use super::wallet::{CHAT, Owner, QUESTION, root_key, start};
+use super::wallet::{CHAT, Owner, QUESTION, RUNTIME, root_key, start};
 use super::{code, said};
 
 fn new(owner: &Owner, stack: &halometer::testing::stack::Stack) {
@@ -137,4 +137,30 @@ fn a_second_gateway_of_the_issuer_breaks_nobody() {
     let proxy = Proxy::start(&owner, "w", &[]);
     assert_eq!(proxy.told["gateway"], gateway);
     proxy.end();
+}
+
+#[test]
+fn a_withheld_answer_is_told_as_what_it_is() {
+    use halometer::http::server::Listener;
+    use halometer::testing::stack::UpstreamOptions;
+    // A thousand tokens at 8 micro-credits, whatever was asked for.
+    let service = axum::Router::new().fallback(|| async {
+        r#"{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":0,"completion_tokens":1000}}"#
+    });
+    let server = RUNTIME.block_on(async { Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap().serve(service) });
+    let upstream = Some(UpstreamOptions { url: server.url(), api_key: None });
+    let stack = start(StackOptions { upstream, ..StackOptions::default() });
+    let owner = Owner::new();
+    owner.fund(&stack, "w", 160_000);
+    let told = "class 4,000 was too small for this answer; 4,000 were kept; calls of this kind now use 16,000";
+    let lost = owner.run("w", &["call", CHAT, "-d", QUESTION]);
+    assert_eq!(code(&lost), 1, "{lost:?}");
+    assert_eq!(said(&lost).matches(told).count(), 1, "{}", said(&lost));
+    assert!(out(&owner.run("w", &["history"])).contains(told), "{}", out(&owner.run("w", &["history"])));
+    let history = owner.json("w", &["history"], 0);
+    assert_eq!((&history[0]["too_small"], &history[0]["now"]), (&true.into(), &"16000".into()), "{history}");
+    // The next command knows it.
+    let answer = owner.json("w", &["call", CHAT, "-d", QUESTION], 0);
+    assert_eq!((&answer["charge"], &answer["cost"]), (&"16000".into(), &"8000".into()), "{answer}");
+    assert_eq!(owner.json("w", &["history"], 0)[0]["too_small"], false);
 }

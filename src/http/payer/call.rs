@@ -210,8 +210,8 @@ impl<J: Journal + 'static> Shared<J> {
         let wanted = self.wanted(outgoing).await?;
         for first in [true, false] {
             let held = self.hold(outgoing, &wanted, &mut spent).await?;
-            let (spend, class) = (held.spend, held.class);
-            let explained = |error| self.explained(error, wanted.kind.as_deref(), class);
+            let spend = held.spend;
+            let explained = |error| self.explained(error, wanted.kind.as_deref());
             let details = match attempt(held, spent).await.map_err(explained) {
                 Err(CallError::Refused(details)) => details,
                 outcome => return outcome,
@@ -314,7 +314,7 @@ impl<J: Journal + 'static> Shared<J> {
                 Ok(authorised) => {
                     let mut held = Held::new(self, authorised.key, Arc::clone(&terms));
                     held.spend = wallet.terms_of(&authorised.key);
-                    (held.kind, held.class) = (wanted.kind, Some(class));
+                    held.kind = wanted.kind;
                     match outgoing.bare {
                         true => held.opening = authorised.opening,
                         false => held.credential = Some(terms.credential(Payload::Opening(authorised.opening))),

@@ -234,22 +234,14 @@ impl<J: Journal + 'static> Shared<J> {
         larger.iter().copied().find(|larger| *larger >= likely).or(larger.last().copied())
     }
 
-    /// What a refusal or a loss says about the class, in the error.
-    pub(super) fn explained(&self, error: CallError, kind: Option<&str>, class: Option<Credits>) -> CallError {
+    /// What a loss says about the class, in the error. Without a settlement it is a word of the gateway's, and changes nothing.
+    pub(super) fn explained(&self, error: CallError, kind: Option<&str>) -> CallError {
         match error {
             CallError::Failed { details, accepted } if details.kind() == Some(Problem::CapReached) => {
-                // Learned when it was settled, unless nothing was kept.
                 let now = self.too_small(kind, accepted.charge);
                 let small = TooSmall { class: accepted.charge, kept: accepted.cost, now };
-                CallError::TooSmall { small, accepted: Some(accepted), details }
+                CallError::TooSmall { small, accepted, details }
             }
-            CallError::Refused(details) if details.kind() == Some(Problem::CapReached) => match class {
-                Some(class) => {
-                    let small = TooSmall { class, kept: Credits::ZERO, now: self.too_small(kind, class) };
-                    CallError::TooSmall { small, accepted: None, details }
-                }
-                None => CallError::Refused(details),
-            },
             error => error,
         }
     }

@@ -140,8 +140,8 @@ pub enum CallError {
     TooSmall {
         /// The class, what was kept of it, and what comes next.
         small: TooSmall,
-        /// What the call came to, if it is settled.
-        accepted: Option<Accepted>,
+        /// What the call came to.
+        accepted: Accepted,
         /// What the gateway says.
         details: Box<ProblemDetails>,
     },
@@ -241,9 +241,9 @@ impl CallError {
             | Self::SessionOver
             | Self::HungUp
             | Self::Stopped => CreditState::Safe,
-            Self::TooSmall { accepted: None, .. } => CreditState::Safe,
-            Self::TooSmall { accepted: Some(accepted), .. } => CreditState::Spent(*accepted),
-            Self::Failed { accepted, .. } | Self::Lost(accepted) => CreditState::Spent(*accepted),
+            Self::Failed { accepted, .. } | Self::TooSmall { accepted, .. } | Self::Lost(accepted) => {
+                CreditState::Spent(*accepted)
+            }
             Self::Settlement(_) => CreditState::Disputed,
         }
     }

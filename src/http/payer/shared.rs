@@ -18,9 +18,7 @@ use super::prover::Provers;
 use super::terms::{NoTerms, Terms};
 use super::{CallError, Client, ClientError};
 use crate::http::clock::Clock;
-use crate::protocol::{
-    Credits, Directory, DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp,
-};
+use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
 use crate::wallet::{Journal, LaneId, OpenError, Policy, SpendTerms, Wallet};
 
 /// How long anything but a call may take to be answered.
@@ -392,9 +390,8 @@ pub(super) struct Held<J: Journal + 'static> {
     pub(super) opening: Vec<u8>,
     /// Its terms, by which it is judged whether it had to be refused.
     pub(super) spend: Option<SpendTerms>,
-    /// The kind of its call, and its class.
+    /// The kind of its call.
     pub(super) kind: Option<String>,
-    pub(super) class: Option<Credits>,
     /// Whether its settlement was there before the answer's body, which is whole then.
     pub(super) whole: bool,
 }
@@ -423,7 +420,6 @@ impl<J: Journal + 'static> Held<J> {
             opening: Vec::new(),
             spend: None,
             kind: None,
-            class: None,
             whole: false,
         }
     }

@@ -1,7 +1,7 @@
 //! Looking at a wallet that a running proxy has open: the proxy answers, on a socket beside the wallet's file.
 //!
-//! It is a Unix socket and no path of the proxy's HTTP server. Whoever may read the history should be the owner of the file: any program
-//! and any user of the machine can connect to loopback, and a socket in the file system has an owner and a mode. It is found by the
+//! It is a Unix socket and no path of the proxy's HTTP server. The history is for the owner of the file: any program and any user of the
+//! machine can connect to loopback, and a socket in the file system has an owner and a mode. It is found by the
 //! file's name, whatever port the proxy listens on. It only answers questions; nothing can be spent by it. Where there are no such
 //! sockets, or the path is too long for one, the commands say that the wallet is open elsewhere, as before.
 
