@@ -187,3 +187,25 @@ async fn an_answer_without_a_settlement_is_an_answer_all_the_same() {
         assert_eq!(error.credit(), CreditState::Safe, "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proofs_are_kept_ready_for_the_classes_that_are_used() {
+    let tokens = Arc::new(AtomicU64::new(10));
+    let world = World::selling(service(&tokens)).await;
+    let payer = started(world.caller().wallet, choosing(&world, 1_000_000)).await;
+    for body in [SHORT, LONG] {
+        call(&payer, body).await.unwrap();
+    }
+    let gateway = world.gateway();
+    for _ in 0..600 {
+        let ready = move |wallet: &Wallet<MemoryJournal>| {
+            let now = halometer::http::clock::now();
+            [CLASS, OTHER_CLASS].map(|class| wallet.ready(&gateway, class, now))
+        };
+        if payer.look(ready).await.unwrap().iter().all(|ready| *ready > 1) {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("there are none for one of them");
+}
