@@ -1,5 +1,7 @@
 //! Minting.
 
+use core::num::NonZeroU64;
+
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -30,7 +32,7 @@ impl IssuerService {
 fn mint_problem(error: &MintError) -> ProblemDetails {
     let mut details = ProblemDetails::new(error.problem(), error.to_string());
     if let MintError::Amount { paid } = error {
-        details.paid = Some(paid.to_string().into());
+        details.paid = NonZeroU64::new(paid.micro());
     }
     match error.problem() {
         Problem::Unpaid => details.with_status(StatusCode::NOT_FOUND),

@@ -233,7 +233,7 @@ impl<J: Journal + 'static> Shared<J> {
             Rest::Later(whole, error) => (None, PaidBody::of_whole(whole, Err(error))),
             Rest::Nothing(whole, settled) => (Some(settled), PaidBody::of_whole(whole, Ok(settled))),
             Rest::Body(body, settled) => (Some(settled), self.passing(body, visit, Left::Nothing(settled))),
-            Rest::BodyAndSettlement(body, held) => (None, self.passing(body, visit, Left::Settlement(*held))),
+            Rest::BodyAndSettlement(body, held) => (None, self.passing(body, visit, Left::Settlement(held))),
         };
         Streamed { status, headers, settled, unsettled, body, spent, header_line }
     }

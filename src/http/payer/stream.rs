@@ -166,13 +166,13 @@ impl Body for PaidBody {
 /// What is left to settle of an answer.
 pub(super) enum Left<J: Journal + 'static> {
     Nothing(Settled),
-    Settlement(Held<J>),
+    Settlement(Box<Held<J>>),
 }
 
 /// An answer that is being passed on. Whenever this is dropped, the connection ends, and then the spend is let go of.
 struct Inflow<J: Journal + 'static> {
     body: HopBody,
-    held: Option<Held<J>>,
+    held: Option<Box<Held<J>>>,
     shared: Arc<Shared<J>>,
     _visit: Visit<J>,
 }
@@ -223,9 +223,9 @@ impl<J: Journal + 'static> Inflow<J> {
             End::HungUp => return,
         };
         let settled = match settlement_in(&trailers) {
-            Some(settlement) => shared.accept(held, settlement, signed_in(&trailers)).await,
+            Some(settlement) => shared.accept(*held, settlement, signed_in(&trailers)).await,
             None => match shared.fetch(&held).await {
-                Ok(settlement) => shared.accept(held, settlement, None).await,
+                Ok(settlement) => shared.accept(*held, settlement, None).await,
                 Err(error) => Err(error),
             },
         };

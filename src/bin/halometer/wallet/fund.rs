@@ -12,7 +12,7 @@ use super::trouble::Trouble;
 use super::{Outcome, Place};
 use halometer::http::clock::now;
 use halometer::http::payer::{ClientError, CreditState};
-use halometer::protocol::{Credits, Fault, LANES, PaymentId, Problem};
+use halometer::protocol::{Credits, Fault, LANES, PaymentId, Problem, grouped};
 use halometer::wallet::file::FileJournal;
 use halometer::wallet::{PaymentEntry, Wallet};
 
@@ -164,11 +164,11 @@ pub(super) fn refused(error: ClientError) -> Trouble {
             )
         }
         (Some(Problem::Malformed), Some(paid)) => {
-            Trouble::yours(format!("the issuer knows this payment with {} micro-credits", number(paid)))
+            Trouble::yours(format!("the issuer knows this payment with {} micro-credits", grouped(paid.get().into())))
                 .next("run `fund` again with that amount")
         }
         (Some(Problem::Malformed), None) => {
-            let what = details.detail.clone().unwrap_or_else(|| details.title.clone());
+            let what = details.detail.clone().unwrap_or_else(|| details.title.to_string());
             return Trouble::yours(format!("the issuer refuses: {what}"))
                 .refusal()
                 .credit(CreditState::Safe)

@@ -20,7 +20,7 @@ pub(crate) struct Trouble {
     fault: Fault,
     credit: CreditState,
     /// Where the credit is, if that says more than the state.
-    credit_words: Option<String>,
+    credit_words: Option<Box<str>>,
     next: String,
     /// Whether the other side refused, having understood.
     refusal: bool,
@@ -58,7 +58,7 @@ impl Trouble {
 
     /// Says where the credit is.
     pub(super) fn credit_words(self, words: impl Into<String>) -> Self {
-        Self { credit_words: Some(words.into()), ..self }
+        Self { credit_words: Some(words.into().into()), ..self }
     }
 
     /// The other side refused, having understood.
@@ -107,7 +107,7 @@ impl Trouble {
             eprintln!("  clock:   {off}: put the wrong one right, which may be all that is wrong");
         }
         eprintln!("  fault:   {}", fault_words(*fault));
-        eprintln!("  credit:  {}", said.clone().unwrap_or_else(|| credit_words(credit)));
+        eprintln!("  credit:  {}", said.as_deref().map_or_else(|| credit_words(credit), str::to_owned));
         eprintln!("  next:    {next}");
         ExitCode::from(2)
     }
