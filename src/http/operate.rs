@@ -14,6 +14,7 @@
 //! over all callers are all there is: nothing has a label for a caller, a path or a size.
 
 mod health;
+mod latency;
 mod metrics;
 mod page;
 mod status;

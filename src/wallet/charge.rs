@@ -3,7 +3,8 @@
 //! A class that is too large costs nothing, as the refund is exact; one that is too small costs the class and the answer. So a call
 //! takes the least class that is sure to be enough, and where that cannot be told or paid, the largest that can be.
 
-use super::lane::Lane;
+use super::lane::{Lane, LaneId};
+use super::note::Note;
 use super::{Journal, Policy, Wallet};
 use crate::protocol::{Credits, Timestamp};
 
@@ -55,7 +56,8 @@ impl<J: Journal> Wallet<J> {
             return Choice::Pay(sure.unwrap_or(class));
         }
         let best = classes.iter().copied().rfind(|class| payable(*class));
-        let together = if policy.gather { self.together(now) } else { 0 };
+        // For what cannot be used yet no call waits that can be paid now.
+        let together = if policy.gather { self.together(now, best.is_none()) } else { 0 };
         let can_gather = |class: &Credits| u128::from(class.micro()) <= together;
         let wanted = [need.likely, need.most].into_iter().flatten().next().map(covering);
         let gathered = match wanted {
@@ -71,26 +73,33 @@ impl<J: Journal> Wallet<J> {
         }
     }
 
-    /// The most that one lane can pay, now or as soon as it is known what its note is worth.
+    /// The most that one lane can pay, now or as soon as it is known what its note is worth. What rests or is held cannot.
     fn payable(&self, now: Timestamp) -> Option<Credits> {
-        let value = |lane: &Lane| match lane {
-            Lane::Idle(note) => self.is_spendable(note.epoch, now).then(|| note.value()),
+        let value = |(id, lane): (&LaneId, &Lane)| match lane {
+            Lane::Idle(note) => self.is_free(*id, note, now).then(|| note.value()),
             Lane::InFlight(flight) if !flight.pursuit.disputed() => {
                 Some(flight.spend.charge.micro().saturating_add(*flight.hidden))
             }
             Lane::InFlight(_) | Lane::Frozen(_) => None,
         };
-        self.lanes.values().filter_map(value).max().map(Credits::from_micro)
+        self.lanes.iter().filter_map(value).max().map(Credits::from_micro)
     }
 
-    /// What the lanes that can be gathered have together.
-    fn together(&self, now: Timestamp) -> u128 {
-        let value = |lane: &Lane| match lane {
+    /// What the lanes that can be gathered have together: now, or `ever`.
+    fn together(&self, now: Timestamp, ever: bool) -> u128 {
+        let value = |(id, lane): (&LaneId, &Lane)| match lane {
             // One that is not asked about yet may be gathered as soon as it is.
-            Lane::Idle(note) if self.is_spendable(note.epoch, now) => u128::from(note.value()),
+            Lane::Idle(note) if ever && self.is_spendable(note.epoch, now) => u128::from(note.value()),
+            Lane::Idle(note) if self.is_free(*id, note, now) => u128::from(note.value()),
             _ => 0,
         };
-        self.lanes.values().map(value).sum()
+        self.lanes.iter().map(value).sum()
+    }
+
+    /// Whether a note can be spent now, if no copy of the wallet has.
+    fn is_free(&self, lane: LaneId, note: &Note, now: Timestamp) -> bool {
+        let held = !note.unspent && self.held_until(lane, now).is_some();
+        !held && self.is_spendable(note.epoch, now) && !self.is_resting(lane, note, now)
     }
 }
 

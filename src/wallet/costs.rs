@@ -42,6 +42,13 @@ impl Costs {
         Some(known.floor).filter(|floor| *floor > 0).map(Credits::from_micro)
     }
 
+    /// Whether a call of this kind has cost more than this class of late, or the class was too small for one.
+    pub fn have_cost_more(&self, kind: &str, class: Credits) -> bool {
+        let twice = class.micro().saturating_mul(2);
+        let of = |known: &&Kind| known.name == cut(kind);
+        self.0.iter().find(of).is_some_and(|known| known.need > twice || (known.floor > 0 && known.floor >= twice))
+    }
+
     /// The most that any kind of call to a route, a method and a path, most likely costs. None if there was none.
     pub fn of_route(&self, route: &str) -> Option<Credits> {
         let of = |kind: &&Kind| {

@@ -86,8 +86,13 @@ impl<J: Journal> Wallet<J> {
 
     /// Number of lanes that have a ready spend for a gateway, of whatever class.
     pub fn lanes_ready(&self, gateway: &GatewayId, now: Timestamp) -> usize {
+        self.ready_lanes(gateway, now).len()
+    }
+
+    /// The lanes that have a ready spend for a gateway, of whatever class.
+    pub fn ready_lanes(&self, gateway: &GatewayId, now: Timestamp) -> BTreeSet<LaneId> {
         let current = |ready: &&ReadySpend| ready.spend.gateway == *gateway && self.is_current(ready, now);
-        self.ready.iter().filter(current).map(|ready| ready.lane).collect::<BTreeSet<_>>().len()
+        self.ready.iter().filter(current).map(|ready| ready.lane).collect()
     }
 
     /// Throws away the ready spends that cannot be used any more: those of an earlier window, or of a tariff or class that is

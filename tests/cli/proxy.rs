@@ -18,7 +18,7 @@ const NODE_CLIENT: &str = "openai@6.9.0";
 
 /// A running proxy.
 pub(super) struct Proxy {
-    child: Child,
+    pub(super) child: Child,
     pub(super) told: Value,
     _out: BufReader<ChildStdout>,
 }
@@ -33,11 +33,11 @@ impl Proxy {
         Self { child, told, _out: out }
     }
 
-    fn url(&self, name: &str) -> &str {
+    pub(super) fn url(&self, name: &str) -> &str {
         self.told[name].as_str().unwrap()
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let url = self.url("status_url").to_owned();
         let asked = async {
             reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?.get(url).send().await?.bytes().await
@@ -87,13 +87,13 @@ fn try_run(command: &mut Command) -> Option<Output> {
 
 /// Says why something cannot be tested here.
 #[allow(clippy::print_stderr)]
-fn skip(why: &str) -> Option<PathBuf> {
+pub(super) fn skip(why: &str) -> Option<PathBuf> {
     eprintln!("SKIPPED: {why}");
     None
 }
 
 /// Python with the client. None, and a word on why, if there is no Python, or nowhere to get the client from.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     let place = tools("openai-python");
     let python = place.join("bin/python");
     let wanted = PYTHON_CLIENT.split("==").nth(1).unwrap();

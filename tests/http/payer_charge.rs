@@ -10,7 +10,7 @@ use halometer::http::payer::{CallError, CreditState, Event, Paid, PayerParts, To
 use halometer::http::pricing::{FixedPricing, OUTPUT_TOKEN};
 use halometer::protocol::*;
 use halometer::testing::stack::StackOptions;
-use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
+use halometer::wallet::{Budget, MemoryJournal, Policy, RootSecret, Wallet};
 use http::{Method, StatusCode};
 
 use crate::front::{Act, behind};
@@ -78,6 +78,70 @@ async fn no_call_is_charged_above_the_ceiling() {
     for body in [LONG, OPEN, OTHER, SHORT] {
         assert_eq!(call(&payer, body).await.unwrap().accepted.charge, CLASS, "{body}");
     }
+}
+
+async fn within(payer: &TestPayer, budget: &Arc<Budget>, body: &'static str) -> Result<Credits, CallError> {
+    let body = Bytes::from_static(body.as_bytes());
+    let streamed = payer.stream_within(Some(Arc::clone(budget)), Method::POST, TARGET, json(), body).await?;
+    let mut rest = streamed.body;
+    while let Some(chunk) = rest.chunk().await {
+        chunk.unwrap();
+    }
+    Ok(rest.settled().await?.accepted.charge)
+}
+
+fn micro(amount: u64) -> Option<Credits> {
+    Some(Credits::from_micro(amount))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cap_between_classes_takes_the_smaller_one() {
+    let tokens = Arc::new(AtomicU64::new(10));
+    let world = World::selling(service(&tokens)).await;
+    let payer = started(world.caller().wallet, choosing(&world, 1_000_000)).await;
+    for (name, budget) in [
+        ("least", Budget::new("least").with_per_call(micro(4_000))),
+        ("call", Budget::new("call").with_per_call(micro(15_999))),
+        ("day", Budget::new("day").with_per_day(micro(15_999))),
+        ("total", Budget::new("total").with_total(micro(15_999))),
+    ] {
+        let budget = Arc::new(budget);
+        for body in [OPEN, LONG, OTHER] {
+            assert_eq!(within(&payer, &budget, body).await.unwrap(), CLASS, "{name} {body}");
+        }
+    }
+    let whole = Arc::new(Budget::new("whole").with_per_call(micro(16_000)));
+    assert_eq!(within(&payer, &whole, LONG).await.unwrap(), OTHER_CLASS);
+    let before = world.charged();
+    for (name, budget) in [
+        ("call", Budget::new("call").with_per_call(micro(3_999))),
+        ("day", Budget::new("day").with_per_day(micro(3_999))),
+        ("total", Budget::new("total").with_total(micro(4_000))),
+    ] {
+        let refused = within(&payer, &Arc::new(budget), SHORT).await;
+        assert!(matches!(refused, Err(CallError::Budget(_))), "{name} {refused:?}");
+    }
+    assert_eq!((world.charged(), world.held()), (before, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_budget_is_not_lost_on_a_withheld_answer() {
+    let tokens = Arc::new(AtomicU64::new(1_000));
+    let world = World::selling(service(&tokens)).await;
+    let payer = started(world.caller().wallet, choosing(&world, 1_000_000)).await;
+    // Such a call costs 8,000, and after it there are 12,000 left.
+    let day = Arc::new(Budget::new("day").with_per_day(micro(20_000)));
+    assert_eq!(within(&payer, &day, OPEN).await.unwrap(), OTHER_CLASS);
+    let refused = within(&payer, &day, OPEN).await;
+    assert!(matches!(refused, Err(CallError::Budget(_))), "{refused:?}");
+    assert_eq!((world.charged(), world.held()), (8_000, 0));
+    // Calls of which nothing is known, or less, are made.
+    tokens.store(10, Ordering::SeqCst);
+    assert_eq!(within(&payer, &day, OTHER).await.unwrap(), CLASS);
+    assert_eq!(within(&payer, &day, SHORT).await.unwrap(), CLASS);
+    // No cap of a call is ever grown into: it is a ceiling, and no refusal.
+    let call = Arc::new(Budget::new("call").with_per_call(micro(4_000)));
+    assert_eq!(within(&payer, &call, OPEN).await.unwrap(), CLASS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

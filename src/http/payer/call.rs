@@ -21,8 +21,8 @@ use crate::http::problem::ProblemDetails;
 use crate::http::wire::SETTLEMENT_PATH;
 use crate::protocol::{ContentDigest, Credits, Problem, Request, RequestError, Settlement};
 use crate::wallet::{
-    AcceptError, Accepted, AuthoriseError, Choice, DisputeKind, Heard, Journal, LaneStatus, Policy, PursuitStep,
-    ReceiptVerdict, SpendTerms, Wallet,
+    AcceptError, Accepted, AuthoriseError, Budget, Choice, DisputeKind, Heard, Journal, LaneStatus, Policy,
+    PursuitStep, ReceiptVerdict, SpendTerms, Wallet,
 };
 
 /// How long a call waits for a spend while nothing moves: no spend is taken, and none comes back.
@@ -71,18 +71,31 @@ pub(super) struct Outgoing {
     content: ContentDigest,
     /// Whether the spend is the body, and not in a header.
     bare: bool,
+    /// Whose spending it counts for.
+    budget: Option<Arc<Budget>>,
 }
 
 impl Outgoing {
     pub(super) fn new(method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Arc<Self> {
+        Self::within(None, method, target, headers, body)
+    }
+
+    /// The same, on a budget.
+    pub(super) fn within(
+        budget: Option<Arc<Budget>>,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Arc<Self> {
         let content = ContentDigest::of(&body);
-        Arc::new(Self { method, target: target.to_owned(), headers, body, content, bare: false })
+        Arc::new(Self { method, target: target.to_owned(), headers, body, content, bare: false, budget })
     }
 
     /// A spend to one of the gateway's own paths, of which it is the body.
-    pub(super) fn opening(target: &str) -> Arc<Self> {
+    pub(super) fn opening(target: &str, budget: Option<Arc<Budget>>) -> Arc<Self> {
         let (headers, body, content) = (HeaderMap::new(), Bytes::new(), ContentDigest::of(b""));
-        Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true })
+        Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true, budget })
     }
 
     /// Whether it opens a session, whose calls are not known yet.
@@ -158,7 +171,23 @@ impl<J: Journal + 'static> Payer<J> {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Streamed, CallError> {
-        let outgoing = Outgoing::new(method, target, headers, body);
+        self.stream_within(None, method, target, headers, body).await
+    }
+
+    /// [`stream`](Self::stream) on a budget. What it does not allow is refused before anything is spent; what it allows is counted in the
+    /// journal with the spend itself.
+    ///
+    /// # Errors
+    /// [`CallError`], [`CallError::Budget`] among them.
+    pub async fn stream_within(
+        &self,
+        budget: Option<Arc<Budget>>,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Streamed, CallError> {
+        let outgoing = Outgoing::within(budget, method, target, headers, body);
         let shared = &self.0.shared;
         shared.unless_stopped(Arc::clone(shared).pay(outgoing)).await
     }
@@ -194,6 +223,7 @@ impl<J: Journal + 'static> Shared<J> {
     async fn pay(self: Arc<Self>, outgoing: Arc<Outgoing>) -> Result<Streamed, CallError> {
         outgoing.check_target()?;
         outgoing.signed(&self.terms().authority)?;
+        self.meet_for_call().await?;
         let visit = self.enter().await;
         let driving = |held, spent| self.drive(held, &outgoing, spent);
         let driven = self.with_spend(&outgoing, driving).await?;
@@ -211,7 +241,8 @@ impl<J: Journal + 'static> Shared<J> {
         for first in [true, false] {
             let held = self.hold(outgoing, &wanted, &mut spent).await?;
             let spend = held.spend;
-            let explained = |error| self.explained(error, wanted.kind.as_deref());
+            let cap = outgoing.budget.as_ref().and_then(|budget| budget.per_call);
+            let explained = |error| self.explained(error, wanted.kind.as_deref(), cap);
             let details = match attempt(held, spent).await.map_err(explained) {
                 Err(CallError::Refused(details)) => details,
                 outcome => return outcome,
@@ -261,6 +292,14 @@ impl<J: Journal + 'static> Shared<J> {
         spent: &mut Spent,
     ) -> Result<Held<J>, CallError> {
         let began = Instant::now();
+        // Nobody waits for a spend that the budget does not allow.
+        if let Some(budget) = outgoing.budget.clone() {
+            let (shared, wanted) = (Arc::clone(self), wanted.clone());
+            let look = move |wallet: &mut Wallet<J>| {
+                shared.policy_within(wallet, Some(&budget), &wanted, shared.clock.now()).map(|_| ())
+            };
+            self.keeper.ask(look).await??;
+        }
         let _waiting = self.wait();
         let _turn = self.turn.lock().await;
         loop {
@@ -303,14 +342,16 @@ impl<J: Journal + 'static> Shared<J> {
         }
         let terms = self.terms();
         let request = outgoing.signed(&terms.authority)?;
-        let now = self.clock.now();
-        let class = match self.choose(wallet, &wanted, now) {
+        let (now, budget) = (self.clock.now(), outgoing.budget.as_deref());
+        // Other calls may have used it up meanwhile. From here to the pin nothing else is done with the wallet.
+        let policy = self.policy_within(wallet, budget, &wanted, now)?;
+        let class = match self.choose(wallet, &policy, &wanted, now) {
             Choice::Pay(class) => class,
             Choice::Gather(class) => return self.may_be_gathered(wallet, class).map(|()| None),
             Choice::Nothing => return self.may_come(wallet, self.least_class(wallet)).map(|()| None),
         };
         while let Some(ready) = wallet.take(&self.gateway, class, now, &mut rand::rng()) {
-            match wallet.authorise(ready, &request, now) {
+            match wallet.authorise_within(ready, &request, budget, now) {
                 Ok(authorised) => {
                     let mut held = Held::new(self, authorised.key, Arc::clone(&terms));
                     held.spend = wallet.terms_of(&authorised.key);
@@ -322,6 +363,7 @@ impl<J: Journal + 'static> Shared<J> {
                     return Ok(Some(held));
                 }
                 Err(AuthoriseError::Journal(error)) => return Err(CallError::Journal(error)),
+                Err(AuthoriseError::Budget(error)) => return Err(error.into()),
                 // It was thrown away. There are others.
                 Err(_) => {}
             }
@@ -332,10 +374,16 @@ impl<J: Journal + 'static> Shared<J> {
     /// No lane can pay, and together they can: it is seen to at once.
     fn may_be_gathered(&self, wallet: &Wallet<J>, class: Credits) -> Result<(), CallError> {
         let (now, policy) = (self.clock.now(), Policy { class, lanes: 1, ..self.policy });
-        let unchecked = wallet.lanes().any(|(_, status)| match status {
-            LaneStatus::Unchecked { value, epoch } => !value.is_zero() && wallet.is_spendable(epoch, now),
-            _ => false,
-        });
+        let doubtful: Vec<_> = wallet
+            .lanes()
+            .filter(|(_, status)| match status {
+                LaneStatus::Unchecked { value, epoch } => !value.is_zero() && wallet.is_spendable(*epoch, now),
+                _ => false,
+            })
+            .map(|(lane, _)| wallet.held_until(lane, now))
+            .collect();
+        let unchecked = doubtful.contains(&None);
+        let held = doubtful.iter().flatten().min();
         let unasked = self.state().unasked;
         match self.may_come(wallet, class) {
             Err(CallError::Spread) if wallet.suggest_transfer(&policy, now).is_some() => {
@@ -343,12 +391,10 @@ impl<J: Journal + 'static> Shared<J> {
                 Ok(())
             }
             // What is not asked about yet may be gathered then.
-            Err(CallError::OutOfCredit | CallError::Spread) if unchecked => {
-                match wallet.quarantined_until().filter(|until| now < *until) {
-                    Some(until) => Err(CallError::Quarantined(until)),
-                    None if unasked => Err(CallError::Unchecked),
-                    None => Ok(()),
-                }
+            Err(CallError::OutOfCredit | CallError::Spread) if unchecked && unasked => Err(CallError::Unchecked),
+            Err(CallError::OutOfCredit | CallError::Spread) if unchecked => Ok(()),
+            Err(error @ (CallError::OutOfCredit | CallError::Spread)) => {
+                Err(held.map_or(error, |until| CallError::Quarantined(*until)))
             }
             outcome => outcome,
         }
@@ -370,22 +416,31 @@ impl<J: Journal + 'static> Shared<J> {
             }
             _ => false,
         });
-        let unchecked = wallet.lanes().any(|(_, status)| match status {
-            LaneStatus::Unchecked { value, epoch } => enough(value.micro()) && wallet.is_spendable(epoch, now),
-            _ => false,
-        });
+        // In a restored wallet the notes of before are held, and those of its own payments are not.
+        let doubtful: Vec<_> = wallet
+            .lanes()
+            .filter(|(_, status)| match status {
+                LaneStatus::Unchecked { value, epoch } => enough(value.micro()) && wallet.is_spendable(*epoch, now),
+                _ => false,
+            })
+            .map(|(lane, _)| wallet.held_until(lane, now))
+            .collect();
+        let unchecked = doubtful.contains(&None);
+        let held = doubtful.into_iter().flatten().min();
         let able = !wallet.lanes_to_prove(&self.gateway, class, now).is_empty();
+        let resting = wallet.resting_until(class, now);
         let (prover_failed, unlisted, unasked) = {
             let state = self.state();
             (state.prover_failed, state.unlisted, state.unasked)
         };
-        match wallet.quarantined_until().filter(|until| now < *until) {
+        match held {
             _ if unlisted => Err(CallError::Unlisted),
             _ if able && prover_failed => Err(CallError::Prover),
             _ if able || on_its_way => Ok(()),
-            Some(until) if unchecked => Err(CallError::Quarantined(until)),
-            None if unchecked && unasked => Err(CallError::Unchecked),
-            None if unchecked => Ok(()),
+            _ if resting.is_some() => Err(resting.map_or(CallError::OutOfCredit, CallError::Resting)),
+            _ if unchecked && unasked => Err(CallError::Unchecked),
+            _ if unchecked => Ok(()),
+            Some(until) => Err(CallError::Quarantined(until)),
             _ if wallet.suggest_transfer(&policy, now).is_some() => Err(CallError::Spread),
             _ => Err(CallError::OutOfCredit),
         }
@@ -487,7 +542,10 @@ impl<J: Journal + 'static> Shared<J> {
                     Some(Problem::Busy | Problem::StoreUnavailable) if !last => {}
                     _ => return Ok((arrived, tries)),
                 },
-                Ok(Err(error)) if last => return Err(CallError::Unreachable(error)),
+                Ok(Err(error)) if last => {
+                    self.lost_sight(&error);
+                    return Err(CallError::Unreachable(error));
+                }
                 Ok(Err(_)) => {}
                 // As long again would be too long; the settlement is pursued without anybody waiting for it.
                 Err(_) => return Err(CallError::Unreachable(ClientError::Timeout)),
@@ -500,7 +558,7 @@ impl<J: Journal + 'static> Shared<J> {
     async fn arrive(&self, held: &Held<J>, outgoing: &Outgoing, headers: HeaderMap) -> Result<Arrived, ClientError> {
         let (method, body) = (outgoing.method.clone(), outgoing.body.clone());
         let within = self.answer_timeout.saturating_add(held.terms.longest);
-        let answer = self.client.begin(method, &held.terms.origin, &outgoing.target, headers, body, Some(within));
+        let answer = held.client.begin(method, &held.terms.origin, &outgoing.target, headers, body, Some(within));
         let answer = answer.await?;
         if answer.status().is_success() && !is_problem(answer.headers()) {
             return Ok(Arrived::Open(answer));
@@ -521,7 +579,7 @@ impl<J: Journal + 'static> Shared<J> {
                 Ok::<_, CallError>(terms.credential(Payload::Following(following)))
             });
             let credential = asking.await??;
-            let error = match self.errand(self.client.settlement(&held.terms.origin, credential)).await {
+            let error = match self.errand(held.client.settlement(&held.terms.origin, credential)).await {
                 Ok(settlement) => return Ok(settlement),
                 Err(error) => error,
             };

@@ -9,8 +9,8 @@ use super::call::Outgoing;
 use super::events::Event;
 use super::shared::Shared;
 use super::{CallError, TooSmall};
-use crate::protocol::{Credits, Directory, Problem, Tariff, Timestamp};
-use crate::wallet::{Accepted, Choice, Costs, Journal, Need, Wallet};
+use crate::protocol::{Credits, Directory, Problem, Purpose, Receipt, Spend, Tariff, Timestamp};
+use crate::wallet::{Accepted, Budget, Choice, Costs, Journal, JournalEntry, Need, Policy, Wallet};
 
 /// Classes for which proofs are kept ready, at most.
 const KEPT: usize = 3;
@@ -108,6 +108,49 @@ pub(super) fn restored<J: Journal>(wallet: &Wallet<J>) -> Charges {
     Charges::restored(wallet.journal().remembered(Costs::NOTE).ok().flatten().as_deref())
 }
 
+fn covering<J: Journal>(wallet: &Wallet<J>, policy: &Policy, cost: Credits) -> Option<Credits> {
+    let classes = wallet.allowed_classes(policy);
+    classes.iter().copied().find(|class| *class >= cost).or(classes.last().copied())
+}
+
+/// The spend of an entry, and what it cost. A pruned one lacks its proof, which is its end and of no matter here.
+fn spend_of(entry: &JournalEntry) -> Option<(Spend, Credits)> {
+    let mut bytes = entry.spend.clone();
+    bytes.resize(Spend::LENGTH.max(bytes.len()), 0);
+    let spend = Spend::from_bytes(&bytes).ok()?;
+    let cost = spend.charge.checked_sub(entry.settlement.as_ref()?.refund)?;
+    Some((spend, cost))
+}
+
+/// For an entry of the history: whether the class was too small for the call, as it cost all of its charge and no receipt shows that it
+/// was worth no more. `costs` is what the wallet has learned of such calls since.
+pub fn was_too_small<J: Journal>(wallet: &Wallet<J>, costs: &Costs, entry: &JournalEntry) -> Option<TooSmall> {
+    let (spend, kept) = spend_of(entry)?;
+    let class = spend.charge;
+    if spend.purpose != Purpose::Session || kept != class || class.is_zero() {
+        return None;
+    }
+    let directory = wallet.directory();
+    let receipt = entry.outcome.as_ref().and_then(|outcome| outcome.receipt.as_deref());
+    let price = receipt.and_then(|bytes| Receipt::from_bytes(bytes).ok()).and_then(|receipt| {
+        let tariff = directory.parts().tariffs.iter().find(|tariff| tariff.digest() == spend.tariff);
+        let tariff = tariff.filter(|_| !receipt.usage().is_empty())?;
+        let usage = receipt.usage().iter().map(|(item, units)| (item.as_str(), *units));
+        Some(tariff.cost(usage, directory.quantum()).unwrap_or(Credits::from_micro(u64::MAX)))
+    });
+    if price.is_some_and(|price| price <= class) {
+        return None;
+    }
+    let now = entry.request.as_ref().and_then(|request| {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let likely = costs.of_route(&format!("{} {path}", request.method))?;
+        let mut larger: Vec<_> = directory.classes().iter().copied().filter(|larger| *larger > class).collect();
+        larger.sort();
+        larger.iter().copied().find(|larger| *larger >= likely).or(larger.last().copied())
+    });
+    Some(TooSmall { class, kept, now })
+}
+
 impl<J: Journal + 'static> Shared<J> {
     /// What a request needs. With one class for all calls nothing is looked at.
     pub(super) async fn wanted(self: &Arc<Self>, outgoing: &Arc<Outgoing>) -> Result<Wanted, CallError> {
@@ -136,16 +179,49 @@ impl<J: Journal + 'static> Shared<J> {
         if self.policy.choose { self.estimator.estimate(&asked) } else { ByRoute.estimate(&asked) }
     }
 
+    /// The policy of a call on a budget: its classes are those that the budget allows now. A cap of the calls, or what is left of a day
+    /// or in all, has a smaller class chosen. A call is refused that the budget allows no class for, or for which what is left now is less
+    /// than such calls have cost: its answer would most likely be withheld, and paid for.
+    pub(super) fn policy_within(
+        &self,
+        wallet: &mut Wallet<J>,
+        budget: Option<&Budget>,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<Policy, CallError> {
+        let (policy, Some(budget)) = (self.policy, budget) else { return Ok(self.policy) };
+        let classes = wallet.allowed_classes(&policy);
+        let Some(least) = classes.first().copied() else { return Ok(policy) };
+        wallet.check_budget(budget, least, now)?;
+        // One class for all calls is no ceiling.
+        if !policy.choose {
+            return Ok(policy);
+        }
+        let ceiling = wallet.budget_ceiling(budget, now).map_err(CallError::Journal)?.unwrap_or(policy.class);
+        let best = classes.iter().copied().rfind(|class| *class <= ceiling).unwrap_or(least);
+        let bounded = wanted.need.most.is_some_and(|most| most <= best);
+        let spent = |kind: &String| self.charges().costs.have_cost_more(kind, best);
+        if !bounded && wanted.kind.as_ref().is_some_and(spent) {
+            // With what the budget is when it is not used up, if that is more.
+            let larger = classes.iter().copied().find(|class| *class > best);
+            if let Some(larger) = larger.filter(|larger| budget.per_call.is_none_or(|cap| *larger <= cap)) {
+                wallet.check_budget(budget, larger, now)?;
+            }
+        }
+        Ok(Policy { class: policy.class.min(ceiling), ..policy })
+    }
+
     /// Chooses the class of a call, and has proofs made for it.
-    pub(super) fn choose(&self, wallet: &Wallet<J>, wanted: &Wanted, now: Timestamp) -> Choice {
-        let choice = wallet.choose_class(&self.policy, &wanted.need, now);
+    pub(super) fn choose(&self, wallet: &Wallet<J>, policy: &Policy, wanted: &Wanted, now: Timestamp) -> Choice {
+        let choice = wallet.choose_class(policy, &wanted.need, now);
         let mut charges = self.charges();
         match choice {
             Choice::Pay(class) => {
                 (charges.awaited, charges.gathering) = (Some(class), false);
                 charges.use_class(class);
                 let likely = wanted.need.likely.filter(|likely| *likely > class);
-                charges.short = likely.and_then(|likely| self.covering(wallet, likely)).filter(|short| *short > class);
+                charges.short =
+                    likely.and_then(|likely| covering(wallet, policy, likely)).filter(|short| *short > class);
             }
             Choice::Gather(class) => (charges.short, charges.gathering) = (Some(class), true),
             Choice::Nothing => charges.gathering = false,
@@ -153,9 +229,9 @@ impl<J: Journal + 'static> Shared<J> {
         choice
     }
 
-    fn covering(&self, wallet: &Wallet<J>, cost: Credits) -> Option<Credits> {
-        let classes = wallet.allowed_classes(&self.policy);
-        classes.iter().copied().find(|class| *class >= cost).or(classes.last().copied())
+    /// What was learned so far.
+    pub(super) fn costs(&self) -> Costs {
+        self.charges().costs.clone()
     }
 
     /// No call waits for this class any more.
@@ -216,29 +292,30 @@ impl<J: Journal + 'static> Shared<J> {
         match whole || accepted.cost < accepted.charge {
             true => self.change_costs(|costs| costs.cost(kind, accepted.cost)),
             false => {
-                let now = self.too_small(Some(kind), accepted.charge);
+                let now = self.too_small(Some(kind), accepted.charge, None);
                 self.tell(&Event::TooSmall(TooSmall { class: accepted.charge, kept: accepted.cost, now }));
             }
         }
     }
 
-    /// Learns that a class was too small; which one calls of this kind have now, if there is a larger one for them.
-    pub(super) fn too_small(&self, kind: Option<&str>, class: Credits) -> Option<Credits> {
+    /// Learns that a class was too small; which one calls of this kind have now, if there is a larger one for them up to a cap.
+    pub(super) fn too_small(&self, kind: Option<&str>, class: Credits, cap: Option<Credits>) -> Option<Credits> {
         let kind = kind.filter(|_| self.policy.choose)?;
         self.change_costs(|costs| costs.too_small(kind, class));
         let classes = self.terms().listed.classes().to_vec();
         let likely = self.charges().costs.likely(kind)?;
-        let allowed = classes.into_iter().filter(|allowed| *allowed <= self.policy.class && *allowed > class);
+        let most = cap.unwrap_or(self.policy.class).min(self.policy.class);
+        let allowed = classes.into_iter().filter(|allowed| *allowed <= most && *allowed > class);
         let mut larger: Vec<_> = allowed.collect();
         larger.sort();
         larger.iter().copied().find(|larger| *larger >= likely).or(larger.last().copied())
     }
 
     /// What a loss says about the class, in the error. Without a settlement it is a word of the gateway's, and changes nothing.
-    pub(super) fn explained(&self, error: CallError, kind: Option<&str>) -> CallError {
+    pub(super) fn explained(&self, error: CallError, kind: Option<&str>, cap: Option<Credits>) -> CallError {
         match error {
             CallError::Failed { details, accepted } if details.kind() == Some(Problem::CapReached) => {
-                let now = self.too_small(kind, accepted.charge);
+                let now = self.too_small(kind, accepted.charge, cap);
                 let small = TooSmall { class: accepted.charge, kept: accepted.cost, now };
                 CallError::TooSmall { small, accepted, details }
             }

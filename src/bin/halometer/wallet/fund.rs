@@ -143,18 +143,22 @@ pub(super) async fn mint(
     go_over(wallet, &issuer.directory().await?)?;
     // It is in the file before anybody sees it, so that an answer that is lost is asked for again.
     let requests = wallet.request_mint_anew(payment, amounts, now())?;
-    let response = issuer.client().mint_one_of(issuer.url(), &requests).await.map_err(refused)?;
+    let response =
+        issuer.client().mint_one_of(issuer.url(), &requests).await.map_err(|error| refused(issuer, error))?;
     Ok(wallet.accept_mint(&payment, &response, now())?)
 }
 
 /// Why the issuer does not mint, where the credit is, and what helps.
-pub(super) fn refused(error: ClientError) -> Trouble {
+fn refused(issuer: &Issuer, error: ClientError) -> Trouble {
     let with_issuer = "with the issuer, if it was paid: nothing was minted, and nothing is bound by having asked";
-    let ClientError::Problem(details) = &error else {
-        return Trouble::from(error)
-            .credit(CreditState::Safe)
-            .credit_words("asked for: if the issuer has minted it, the same command brings it into this wallet")
-            .next("run the same command again when the issuer can be reached");
+    let details = match &error {
+        ClientError::Problem(details) if details.kind().is_some() => details,
+        _ => {
+            return issuer
+                .trouble(error)
+                .credit(CreditState::Safe)
+                .credit_words("asked for: if the issuer has minted it, the same command brings it into this wallet");
+        }
     };
     let trouble = match (details.kind(), &details.paid) {
         (Some(Problem::Unpaid), _) => {
@@ -178,7 +182,13 @@ pub(super) fn refused(error: ClientError) -> Trouble {
                      of them did, tell the issuer",
                 );
         }
-        _ => return Trouble::from(error).credit(CreditState::Safe).credit_words(with_issuer).next("run the same command again later"),
+        _ => {
+            return issuer
+                .trouble(error)
+                .credit(CreditState::Safe)
+                .credit_words(with_issuer)
+                .next("run the same command again later");
+        }
     };
     trouble.refusal().credit(CreditState::Safe).credit_words(with_issuer)
 }

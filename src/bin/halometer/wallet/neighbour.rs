@@ -32,15 +32,17 @@ pub(crate) enum Question {
     Lanes,
     Prices,
     History(usize),
+    Keys,
 }
 
-/// What an open wallet answers, as JSON. None if it cannot be told.
+/// What an open wallet answers, as JSON. None if it cannot be told, or not by looking alone.
 fn answer<J: Journal>(wallet: &Wallet<J>, question: &Question) -> Option<String> {
     match question {
         Question::Balance => serde_json::to_string(&BalanceReport::of(wallet, now())),
         Question::Lanes => serde_json::to_string(&LaneReport::all(wallet, now())),
         Question::Prices => serde_json::to_string(&PricesReport::of(wallet.directory(), now())),
         Question::History(limit) => serde_json::to_string(&SpendReport::newest(wallet, (*limit).min(MOST_ROWS)).ok()?),
+        Question::Keys => return None,
     }
     .ok()
 }
@@ -74,6 +76,7 @@ mod unix {
     use tokio::net::UnixListener;
     use tokio::task::JoinHandle;
 
+    use super::super::reports::KeyReport;
     use super::super::{Place, Trouble};
     use super::{LONGEST, LONGEST_ANSWER, Question};
     use halometer::http::payer::Payer;
@@ -148,7 +151,16 @@ mod unix {
             return;
         }
         let Ok(question) = serde_json::from_str::<Question>(&line) else { return };
-        if let Ok(Some(answer)) = payer.look(move |wallet| super::answer(wallet, &question)).await {
+        let answer = match question {
+            // The wallet counts it by itself, and is asked for the sums.
+            Question::Keys => payer
+                .view(0)
+                .await
+                .ok()
+                .and_then(|view| serde_json::to_string(&KeyReport::all(&view.spending, view.now)).ok()),
+            question => payer.look(move |wallet| super::answer(wallet, &question)).await.ok().flatten(),
+        };
+        if let Some(answer) = answer {
             // A reader that is gone needs no answer.
             let _ = write.write_all(format!("{answer}\n").as_bytes()).await;
         }

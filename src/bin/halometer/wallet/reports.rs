@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::say::{number, utc};
-use halometer::protocol::{Credits, EpochNumber, Purpose, Receipt, Spend, Timestamp};
-use halometer::wallet::{Costs, Journal, JournalEntry, JournalError, LaneStatus, Wallet};
+use halometer::http::payer::was_too_small;
+use halometer::protocol::{Credits, EpochNumber, Purpose, Spend, Timestamp};
+use halometer::wallet::{Costs, Journal, JournalEntry, JournalError, LaneStatus, Spending, Spent, Wallet};
 
 /// Within how many seconds the end of an epoch is told.
 const SOON: u64 = 2 * 86_400;
@@ -149,6 +150,8 @@ pub(crate) struct SpendReport {
     cost: Option<String>,
     state: String,
     receipt: bool,
+    /// The key of the proxy that it was made with.
+    key: Option<String>,
     /// Whether its class was too small: the answer was kept back, or broken off.
     too_small: bool,
     /// The class that calls of its kind have now.
@@ -178,17 +181,9 @@ impl SpendReport {
             "call" => charge?.checked_sub(settlement.refund),
             _ => Some(Credits::ZERO),
         });
-        let receipt = entry.outcome.as_ref().and_then(|outcome| outcome.receipt.as_deref());
-        let too_small = kind == "call" && is_too_small(wallet, spend.as_ref(), cost, receipt);
+        let receipt = entry.outcome.as_ref().is_some_and(|outcome| outcome.receipt.is_some());
+        let too_small = was_too_small(wallet, costs, entry);
         let request = entry.request.as_ref().filter(|_| kind == "call");
-        let now = request.filter(|_| too_small).and_then(|request| {
-            let path = request.target.split('?').next().unwrap_or_default();
-            let likely = costs.of_route(&format!("{} {path}", request.method))?;
-            let mut larger: Vec<_> =
-                wallet.directory().classes().iter().filter(|class| Some(**class) > charge).collect();
-            larger.sort();
-            larger.iter().find(|class| ***class >= likely).or(larger.last()).map(ToString::to_string)
-        });
         Self {
             at: entry.pinned_at.seconds(),
             kind: kind.to_owned(),
@@ -199,9 +194,10 @@ impl SpendReport {
             charge: charge.as_ref().map(ToString::to_string),
             cost: cost.as_ref().map(ToString::to_string),
             state: if entry.settlement.is_some() { "settled" } else { "awaiting" }.to_owned(),
-            receipt: receipt.is_some(),
-            too_small,
-            now,
+            receipt,
+            key: entry.request.as_ref().and_then(|request| request.budget.clone()),
+            too_small: too_small.is_some(),
+            now: too_small.and_then(|small| small.now).map(|now| now.to_string()),
         }
     }
 
@@ -210,7 +206,10 @@ impl SpendReport {
         for row in rows {
             let amount = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), number);
             let what = match (&row.method, &row.target) {
-                (Some(method), Some(target)) => format!("{method} {target}"),
+                (Some(method), Some(target)) => match &row.key {
+                    Some(key) => format!("{method} {target} [{key}]"),
+                    None => format!("{method} {target}"),
+                },
                 _ => row.kind.clone(),
             };
             let (charge, cost) = (amount(&row.charge), amount(&row.cost));
@@ -229,20 +228,38 @@ impl SpendReport {
     }
 }
 
-/// Whether a call cost all of its charge, and nothing shows that it was worth no more.
-fn is_too_small<J: Journal>(
-    wallet: &Wallet<J>,
-    spend: Option<&Spend>,
-    cost: Option<Credits>,
-    receipt: Option<&[u8]>,
-) -> bool {
-    let Some(spend) = spend.filter(|spend| cost == Some(spend.charge) && !spend.charge.is_zero()) else { return false };
-    let directory = wallet.directory();
-    let price = receipt.and_then(|bytes| Receipt::from_bytes(bytes).ok()).and_then(|receipt| {
-        let tariff = directory.parts().tariffs.iter().find(|tariff| tariff.digest() == spend.tariff);
-        let tariff = tariff.filter(|_| !receipt.usage().is_empty())?;
-        let usage = receipt.usage().iter().map(|(item, units)| (item.as_str(), *units));
-        Some(tariff.cost(usage, directory.quantum()).unwrap_or(Credits::from_micro(u64::MAX)))
-    });
-    price.is_none_or(|price| price > spend.charge)
+/// What calls with one key of the proxy came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KeyReport {
+    /// None for calls without a key.
+    key: Option<String>,
+    calls: u64,
+    today: String,
+    ever: String,
+    /// What is held for calls that are not settled.
+    reserved: String,
+}
+
+impl KeyReport {
+    pub(crate) fn all(spending: &Spending, now: Timestamp) -> Vec<Self> {
+        let today = spending.day(now);
+        let report = |(key, ever): (Option<&str>, Spent)| Self {
+            key: key.map(str::to_owned),
+            calls: ever.calls,
+            today: spending.on(today, key).cost.to_string(),
+            ever: ever.cost.to_string(),
+            reserved: ever.reserved.to_string(),
+        };
+        spending.totals().map(report).collect()
+    }
+
+    pub(super) fn lines(rows: &[Self]) -> Vec<String> {
+        let mut lines = vec![format!("{:20} {:>8} {:>14} {:>14} {:>14}", "key", "calls", "today", "ever", "awaited")];
+        lines.extend(rows.iter().map(|row| {
+            let name = row.key.as_deref().unwrap_or("(without a key)");
+            let (calls, today) = (number(&row.calls.to_string()), number(&row.today));
+            format!("{name:20} {calls:>8} {today:>14} {:>14} {:>14}", number(&row.ever), number(&row.reserved))
+        }));
+        lines
+    }
 }
