@@ -31,7 +31,8 @@
 )]
 #![cfg_attr(
     all(feature = "client", feature = "server"),
-    doc = "| [`proxy`] | both | the paying client as a proxy, for clients that know nothing of payments: it serves and pays |"
+    doc = "| [`estimate`] | both | what a request may cost, by its tokens, for a payer that chooses its charge |\n\
+| [`proxy`] | both | the paying client as a proxy, for clients that know nothing of payments: it serves and pays |"
 )]
 
 #[cfg(feature = "server")]
@@ -41,6 +42,8 @@ pub mod clock;
 #[cfg(feature = "server")]
 mod coding;
 mod content_digest;
+#[cfg(all(feature = "client", feature = "server"))]
+pub mod estimate;
 #[cfg(feature = "server")]
 pub mod exchange;
 #[cfg(feature = "server")]

@@ -34,7 +34,7 @@ pub(crate) use bytes::digest;
 pub use bytes::{DeviceId, Digest, GatewayId, IssuerId, OwnerId, PaymentId};
 pub use codec::DecodeError;
 pub use context::{Context, Purpose};
-pub use credits::Credits;
+pub use credits::{Credits, grouped};
 pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
 pub use ed25519::{
     GatewayKey, GatewaySigningKey, MintKey, MintSigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey,

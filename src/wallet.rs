@@ -21,6 +21,8 @@ mod accept;
 mod authorise;
 mod balance;
 mod budget;
+mod charge;
+mod costs;
 mod dispute;
 #[cfg(feature = "durable")]
 pub mod file;
@@ -54,6 +56,8 @@ pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight, SessionSigner};
 pub use balance::Balance;
 pub use budget::{Budget, BudgetError};
+pub use charge::{Choice, Need};
+pub use costs::Costs;
 pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote, NotShown};
 pub use gather::Suggestion;
 pub use journal::{
@@ -137,6 +141,14 @@ impl<J: Journal> Wallet<J> {
     /// Whether notes of an epoch can be spent now.
     pub fn is_spendable(&self, epoch: EpochNumber, now: Timestamp) -> bool {
         self.directory.epoch(epoch).is_some_and(|epoch| epoch.spend.contains(now))
+    }
+
+    /// Keeps a text under a name in the journal, for convenience ([`Journal::remember`]).
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn remember(&mut self, name: &str, text: &str) -> Result<(), JournalError> {
+        self.journal.remember(name, text)
     }
 
     /// The journal.

@@ -17,10 +17,12 @@
 //! What is done with the wallet is done on a thread of its own, and not on an async one: its journal may wait for a disk.
 
 mod call;
+mod charge;
 mod client;
 mod clock_off;
 mod error;
 mod events;
+mod funding;
 mod inquiry;
 mod keeper;
 mod meeting;
@@ -36,9 +38,10 @@ mod terms;
 mod view;
 
 pub use call::{Paid, Spent};
+pub use charge::{Asked, ByRoute, Estimate, Estimator, was_too_small};
 pub use client::{Client, ClientError};
 pub use clock_off::{ClockOff, clock_off, clocks_off};
-pub use error::{CallError, CreditState, FundError, PayerError};
+pub use error::{CallError, CreditState, FundError, PayerError, TooSmall};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
 pub use restore::{RestoreFrom, RestoreTrouble};
@@ -55,7 +58,7 @@ use super::cause::chain;
 use super::clock::Clock;
 pub use super::hop::{Socks5, Socks5Error};
 use super::payment::Challenge;
-use crate::protocol::{Credits, DirectoryError, GatewayId, LANES, PaymentId, Timestamp};
+use crate::protocol::{Credits, Directory, DirectoryError, GatewayId, LANES, PaymentId, Timestamp};
 use crate::wallet::{Journal, LaneStatus, OpenError, Policy, Wallet};
 use keeper::Keeper;
 use prover::Provers;
@@ -81,6 +84,8 @@ pub struct PayerParts {
     pub observer: Arc<dyn PayerObserver>,
     /// How long a call waits for its answer. After that its settlement is pursued without it.
     pub answer_timeout: Duration,
+    /// By what calls are told apart, and their prices known, where the policy [chooses](Policy::choose) their class.
+    pub estimator: Arc<dyn Estimator>,
 }
 
 impl PayerParts {
@@ -107,13 +112,20 @@ impl PayerParts {
     pub fn with_answer_timeout(self, answer_timeout: Duration) -> Self {
         Self { answer_timeout, ..self }
     }
+
+    /// The same with this [`estimator`](Self::estimator).
+    #[must_use]
+    pub fn with_estimator(self, estimator: Arc<dyn Estimator>) -> Self {
+        Self { estimator, ..self }
+    }
 }
 
 impl PayerParts {
-    /// With the system's clock, nobody who is told, and 330 seconds for an answer.
+    /// With the system's clock, nobody who is told, 330 seconds for an answer, and prices known [by route](ByRoute).
     pub fn new(gateway: GatewayId, policy: Policy, client: Client) -> Self {
         let (clock, observer) = (Clock::system(), Arc::new(Unobserved));
-        Self { gateway, policy, client, clock, observer, answer_timeout: Duration::from_secs(330) }
+        let (answer_timeout, estimator) = (Duration::from_secs(330), Arc::new(ByRoute));
+        Self { gateway, policy, client, clock, observer, answer_timeout, estimator }
     }
 }
 
@@ -154,13 +166,13 @@ impl<J: Journal + 'static> Payer<J> {
     }
 
     async fn begin(mut wallet: Wallet<J>, parts: PayerParts, waiting: bool) -> Result<Self, PayerError> {
-        let PayerParts { gateway, policy, client, clock, observer, answer_timeout } = parts;
+        let PayerParts { gateway, policy, client, clock, observer, answer_timeout, estimator } = parts;
         wallet.let_rest(policy.rest_seconds);
         let keeper = Keeper::start(wallet).map_err(PayerError::Threads)?;
         let mut away = None;
         let met = match tokio::time::timeout(
             if waiting { FIRST_MEETING } else { Duration::MAX },
-            check_gateway(&keeper, &client, gateway, policy.class, clock.now()),
+            check_gateway(&keeper, &client, gateway, policy, clock.now()),
         )
         .await
         {
@@ -170,14 +182,27 @@ impl<J: Journal + 'static> Payer<J> {
         let terms = match met {
             Err(PayerError::Client(error)) if waiting => {
                 away = Some(chain(&error).into());
-                keeper.ask(move |wallet| known_terms(wallet, gateway, policy.class)).await??
+                keeper.ask(move |wallet| known_terms(wallet, gateway, &policy)).await??
             }
             met => met?,
         };
-        let epochs = keeper.ask(|wallet| shared::numbers(wallet.directory())).await?;
+        let (epochs, charges) =
+            keeper.ask(|wallet| (shared::numbers(wallet.directory()), charge::restored(wallet))).await?;
         let threads = usize::try_from(policy.provers).unwrap_or(1).max(1);
         let provers = Provers::start(threads).map_err(PayerError::Threads)?;
-        let beginning = Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms, epochs };
+        let beginning = Beginning {
+            provers,
+            client,
+            clock,
+            policy,
+            gateway,
+            answer_timeout,
+            observer,
+            estimator,
+            charges,
+            terms,
+            epochs,
+        };
         let shared = Arc::new(Shared::new(keeper, beginning));
         shared.state().away = away;
         let background = vec![
@@ -191,7 +216,8 @@ impl<J: Journal + 'static> Payer<J> {
     }
 
     /// Has a payment minted: `amounts` are what the lanes are to be worth, together what was paid. With the same payment and
-    /// amounts it can be called as often as it takes; the lanes are opened once.
+    /// amounts it can be called as often as it takes; the lanes are opened once. What the issuer refused binds nothing: it can be called
+    /// with other amounts, and if one of the earlier ones was minted after all, that is taken.
     ///
     /// The issuer learns who pays. So `client` should not come from the address that calls come from, and the first call should not
     /// follow at once. If calls go through a proxy, so does this, on a circuit of its own; a `client` with a proxy keeps it.
@@ -211,9 +237,9 @@ impl<J: Journal + 'static> Payer<J> {
             _ => client.clone(),
         };
         let now = shared.clock.now();
-        let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts, now)).await??;
+        let requests = shared.keeper.ask(move |wallet| wallet.request_mint_anew(payment, amounts, now)).await??;
         let issuer = issuer.trim_end_matches('/');
-        let answer = shared.errand(client.mint(issuer, &request)).await?;
+        let answer = shared.errand(client.mint_one_of(issuer, &requests)).await?;
         if !shared.knows(answer.response.epoch) {
             // From who knows who pays, and not from where calls go.
             let shown = shared.errand(client.directory(issuer)).await?;
@@ -246,6 +272,17 @@ impl<J: Journal + 'static> Payer<J> {
         Ok(done)
     }
 
+    /// Looks at the wallet, on its own thread. Not for long: calls wait meanwhile.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Wallet<J>) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.0.shared.keeper.ask(move |wallet| look(wallet)).await
+    }
+
     /// How it is doing.
     ///
     /// # Errors
@@ -266,7 +303,9 @@ impl<J: Journal + 'static> Payer<J> {
             let changed = shared.changed.notified();
             let looking = Arc::clone(shared);
             let look = move |wallet: &mut Wallet<J>| {
-                let (class, now) = (looking.policy.class, looking.clock.now());
+                let now = looking.clock.now();
+                let (classes, _) = looking.classes_to_prove(wallet);
+                let class = classes.first().copied().unwrap_or(looking.policy.class);
                 let unchecked = wallet.lanes().filter(|(_, lane)| match lane {
                     LaneStatus::Unchecked { value, epoch } => *value >= class && wallet.is_spendable(*epoch, now),
                     _ => false,
@@ -344,8 +383,8 @@ impl<J: Journal + 'static> Shared<J> {
             (state.contradicted, state.set_lost)
         };
         let mut status = Status {
-            balance: wallet.balance(),
-            ready: wallet.ready(&self.gateway, self.policy.class, self.clock.now()),
+            balance: wallet.balance_at(self.clock.now(), self.policy.roll_over_seconds),
+            ready: wallet.lanes_ready(&self.gateway, self.clock.now()),
             proving: self.proving().len(),
             waiting_calls: self.waiting(),
             quarantined_until: wallet.quarantined_until().filter(|until| self.clock.now() < *until),
@@ -388,16 +427,24 @@ impl<J: Journal + 'static> Drop for Background<J> {
     }
 }
 
+/// Whether a directory has a class that the policy allows.
+fn has_class(policy: &Policy, directory: &Directory) -> bool {
+    match policy.choose {
+        true => directory.classes().iter().any(|class| *class <= policy.class),
+        false => directory.has_class(policy.class),
+    }
+}
+
 /// A gateway that shows this caller another challenge or another directory than the pinned one would be marking the caller; unless it is
 /// a newer one, signed by the issuer, that leaves every epoch as it was.
 async fn check_gateway<J: Journal + 'static>(
     keeper: &Keeper<J>,
     client: &Client,
     gateway: GatewayId,
-    class: Credits,
+    policy: Policy,
     now: Timestamp,
 ) -> Result<Terms, PayerError> {
-    let look = move |wallet: &mut Wallet<J>| known_terms(wallet, gateway, class);
+    let look = move |wallet: &mut Wallet<J>| known_terms(wallet, gateway, &policy);
     let terms = keeper.run(look).await??;
     if client.challenge(&terms.origin).await? == terms.challenge {
         return Ok(terms);
@@ -416,8 +463,8 @@ async fn check_gateway<J: Journal + 'static>(
 }
 
 /// What the wallet's directory says.
-fn known_terms<J: Journal>(wallet: &Wallet<J>, gateway: GatewayId, class: Credits) -> Result<Terms, PayerError> {
+fn known_terms<J: Journal>(wallet: &Wallet<J>, gateway: GatewayId, policy: &Policy) -> Result<Terms, PayerError> {
     let directory = wallet.directory();
-    let listed = if directory.has_class(class) { Ok(()) } else { Err(PayerError::UnknownClass(class)) };
+    let listed = if has_class(policy, directory) { Ok(()) } else { Err(PayerError::UnknownClass(policy.class)) };
     listed.and_then(|()| Ok(Terms::of(directory, &gateway)?))
 }

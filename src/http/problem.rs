@@ -1,5 +1,7 @@
 //! Problem details (RFC 9457): how a refusal says what a caller can do about it.
 
+use core::num::NonZeroU64;
+
 #[cfg(feature = "server")]
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -64,7 +66,7 @@ pub struct ProblemDetails {
     pub type_uri: String,
     /// The kind in words; the same for all problems of a type.
     #[serde(default)]
-    pub title: String,
+    pub title: Box<str>,
     /// The HTTP status.
     #[serde(default)]
     pub status: u16,
@@ -80,6 +82,9 @@ pub struct ProblemDetails {
     /// Whether the call was worked on, and its answer is kept back because it costs more than can be paid.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub withheld: bool,
+    /// What was paid, micro-credits: to a mint request whose lanes add up to another amount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<NonZeroU64>,
     /// Seconds after which the same request may be sent again: `Retry-After`, in which it travels.
     #[serde(skip)]
     pub retry_after: Option<u32>,
@@ -94,12 +99,13 @@ impl ProblemDetails {
     pub fn new(problem: Problem, detail: impl Into<String>) -> Self {
         Self {
             type_uri: format!("{TYPE_BASE}{}", problem.as_str()),
-            title: title(problem).to_owned(),
+            title: title(problem).into(),
             status: status(problem).as_u16(),
             detail: Some(detail.into()),
             settlement: None,
             receipt: None,
             withheld: false,
+            paid: None,
             retry_after: retry_after(problem),
         }
     }
@@ -108,12 +114,13 @@ impl ProblemDetails {
     pub fn plain(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             type_uri: about_blank(),
-            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            title: status.canonical_reason().unwrap_or_default().into(),
             status: status.as_u16(),
             detail: Some(detail.into()),
             settlement: None,
             receipt: None,
             withheld: false,
+            paid: None,
             retry_after: None,
         }
     }

@@ -46,7 +46,7 @@ use http::{HeaderName, Method, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 
-use super::payer::Payer;
+use super::payer::{CallError, Payer};
 use crate::wallet::Journal;
 use dialect::Dialect;
 use keys::{KEY_HEADERS, NoKey};
@@ -278,6 +278,10 @@ impl<J: Journal + 'static> Passage<J> {
             return Ok(passing::session_answer(answer, (place, session)));
         }
         let streamed = self.payer.stream_within(budget, method, &target, headers, body).await?;
+        if streamed.unsettled {
+            // A program might ask again by itself, and pay twice.
+            return Err(streamed.body.settled().await.err().unwrap_or(CallError::Stopped).into());
+        }
         Ok(passing::answer(streamed, place))
     }
 

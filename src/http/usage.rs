@@ -21,6 +21,8 @@ pub(crate) use media::{has_media, text_bytes};
 pub(crate) use paths::{at, each};
 pub(crate) use reports::Reports;
 pub(crate) use tap::Tap;
+#[cfg(feature = "client")]
+pub(crate) use words::Tokens;
 pub(crate) use words::{Counter, WordCount};
 
 /// Bytes of text to a token, for estimates. Low for English, so that an estimate is above the truth rather than below; never

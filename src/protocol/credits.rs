@@ -20,6 +20,11 @@ impl Credits {
         self.0
     }
 
+    /// The number of micro-credits for people: `16,000`.
+    pub fn grouped(self) -> String {
+        grouped(self.0.into())
+    }
+
     /// Whether it is nothing.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
@@ -57,6 +62,19 @@ impl Credits {
     }
 }
 
+/// A number for people: `1,048,576`.
+pub fn grouped(number: u128) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 impl zeroize::DefaultIsZeroes for Credits {}
 
 impl fmt::Display for Credits {
@@ -69,6 +87,21 @@ impl fmt::Display for Credits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_for_people_have_separators() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (16_000, "16,000"),
+            (123_456, "123,456"),
+            (1_000_000, "1,000,000"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
+            assert_eq!(Credits::from_micro(number).grouped(), text);
+        }
+    }
 
     #[test]
     fn sums_that_do_not_fit_are_refused() {

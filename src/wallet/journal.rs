@@ -125,6 +125,10 @@ pub struct PaymentEntry {
     pub minted: Option<MintResponse>,
     /// The issuer's seal on it; none in what an earlier release wrote.
     pub seal: Option<MintSeal>,
+    /// Other amounts that it was requested with: one of them may have been minted, with an answer that was lost.
+    pub earlier: Vec<[Credits; LANES]>,
+    /// Whether its owner wants to see no more of it. Its number and what was requested stay.
+    pub forgotten: bool,
     /// Whose keys it has and where its lanes begin, in a wallet that was restored; none where they are the wallet's own and begin
     /// with the mint.
     pub origin: Option<Box<PaymentOrigin>>,
@@ -225,6 +229,22 @@ pub trait Journal: Send {
     /// # Errors
     /// [`JournalError::Failed`].
     fn history(&self, limit: usize) -> Result<Vec<JournalEntry>, JournalError>;
+
+    /// Keeps a text under a name, for convenience: nothing that the wallet owes hangs on it. A journal that has no place for it forgets it.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    fn remember(&mut self, _name: &str, _text: &str) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    /// The text that was kept under a name, if there is one.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    fn remembered(&self, _name: &str) -> Result<Option<String>, JournalError> {
+        Ok(None)
+    }
 
     /// All entries in short, in any order. A journal that can tell this without reading proofs should.
     ///
@@ -390,8 +410,11 @@ pub(super) fn check_payment<'a>(
 ) -> Result<(), JournalError> {
     for other in known {
         let same = (other.number == payment.number, other.payment == payment.payment);
-        let minted = other.minted.is_none() || other.minted == payment.minted;
-        let kept = (&other.amounts, &other.origin) == (&payment.amounts, &payment.origin) && minted;
+        // What was once requested may be minted at any time, and is never lost.
+        let requested = |amounts: &[Credits; LANES]| *amounts == payment.amounts || payment.earlier.contains(amounts);
+        let all = requested(&other.amounts) && other.earlier.iter().all(requested);
+        let same_answer = other.amounts == payment.amounts && other.minted == payment.minted;
+        let kept = all && other.origin == payment.origin && (other.minted.is_none() || same_answer);
         match same {
             (false, false) => {}
             (true, true) if kept => {}

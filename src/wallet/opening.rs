@@ -172,9 +172,20 @@ impl<J: Journal> Wallet<J> {
                     }
                 }
             }
-            let PaymentEntry { amounts, requested_at, minted, seal, origin, .. } = payment;
+            let PaymentEntry { amounts, requested_at, minted, seal, earlier, forgotten, origin, .. } = payment;
             let disputed = minted.is_none() && disputes.iter().any(|dispute| dispute.is_of_mint(&payment.payment));
-            let known = Payment { number, amounts, requested_at, minted, seal, disputed, ours: false, origin };
+            let known = Payment {
+                number,
+                amounts,
+                requested_at,
+                minted,
+                seal,
+                disputed,
+                earlier,
+                forgotten,
+                ours: false,
+                origin,
+            };
             if self.payments.insert(payment.payment, known).is_some() {
                 return Err(OpenError::Damaged("a payment is there twice"));
             }

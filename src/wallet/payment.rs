@@ -21,6 +21,10 @@ pub(super) struct Payment {
     pub(super) seal: Option<MintSeal>,
     /// Whether what the issuer answered is kept as a dispute, and nothing better has come.
     pub(super) disputed: bool,
+    /// Other amounts that it was requested with.
+    pub(super) earlier: Vec<[Credits; LANES]>,
+    /// Whether its owner wants to see no more of it.
+    pub(super) forgotten: bool,
     /// Whether nobody else can have minted it: it was requested first by this process, of a wallet that is as old as the process.
     pub(super) ours: bool,
     /// Of a wallet that was restored: whose keys it has.
@@ -29,7 +33,7 @@ pub(super) struct Payment {
 
 impl Payment {
     fn entry(&self, payment: &PaymentId) -> PaymentEntry {
-        let Self { number, amounts, requested_at, minted, seal, origin, .. } = self;
+        let Self { number, amounts, requested_at, minted, seal, earlier, forgotten, origin, .. } = self;
         PaymentEntry {
             number: *number,
             payment: *payment,
@@ -37,10 +41,15 @@ impl Payment {
             requested_at: *requested_at,
             minted: minted.clone(),
             seal: *seal,
+            earlier: earlier.clone(),
+            forgotten: *forgotten,
             origin: origin.clone(),
         }
     }
 }
+
+/// With how many amounts a payment is requested at most.
+const MOST_AMOUNTS: usize = 32;
 
 /// Why no request could be made for a payment.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +61,15 @@ pub enum PaymentError {
     /// The amounts do not fit 64 bits together.
     #[error("the amounts do not fit 64 bits together")]
     Overflow,
+    /// The payment was requested with too many amounts.
+    #[error("the payment was requested with {MOST_AMOUNTS} other amounts; request it with one of them")]
+    TooManyAmounts,
+    /// The wallet has no such payment.
+    #[error("the wallet has no such payment")]
+    Unknown,
+    /// The payment is minted: there is nothing to forget.
+    #[error("the payment is minted: its credit is in the wallet, and it stays in the list")]
+    Minted,
     /// The journal failed. Nothing may be sent.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -101,14 +119,21 @@ impl<J: Journal> Wallet<J> {
         Credits::checked_sum(amounts).ok_or(PaymentError::Overflow)?;
         let number = match self.payments.get(&payment) {
             Some(known) if known.amounts != amounts => return Err(PaymentError::OtherAmounts),
-            Some(known) => known.number,
+            Some(known) => {
+                let (number, entry) = (known.number, PaymentEntry { forgotten: false, ..known.entry(&payment) });
+                if known.forgotten {
+                    self.journal.put_payment(&entry)?;
+                }
+                number
+            }
             None => {
                 // A number is written down before anyone sees its account, and so never used again for another payment.
                 let number = self.payments.values().map(|known| known.number + 1).max().unwrap_or(0);
                 let requested_at = Some(now);
                 let (minted, seal, disputed, ours) = (None, None, false, self.fresh);
-                let origin = self.origin_of_new(number);
-                let new = Payment { number, amounts, requested_at, minted, seal, disputed, ours, origin };
+                let (earlier, forgotten, origin) = (Vec::new(), false, self.origin_of_new(number));
+                let new =
+                    Payment { number, amounts, requested_at, minted, seal, disputed, earlier, forgotten, ours, origin };
                 self.journal.put_payment(&new.entry(&payment))?;
                 if let Some(origin) = &new.origin {
                     self.settle_down(number, origin);
@@ -117,7 +142,68 @@ impl<J: Journal> Wallet<J> {
                 number
             }
         };
+        if let Some(known) = self.payments.get_mut(&payment) {
+            known.forgotten = false;
+        }
         Ok(self.mint_request(payment, number, &amounts))
+    }
+
+    /// The requests that may mint a payment: with the amounts that it was requested with before, the latest first, and at last with
+    /// these. All have one account, and the issuer mints one of them. What it refused binds nothing, and what it may have minted is
+    /// asked for first. A payment that is minted has one request.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    pub fn request_mint_anew(
+        &mut self,
+        payment: PaymentId,
+        amounts: [Credits; LANES],
+        now: Timestamp,
+    ) -> Result<Vec<MintRequest>, PaymentError> {
+        Credits::checked_sum(amounts).ok_or(PaymentError::Overflow)?;
+        let Some(known) = self.payments.get(&payment) else {
+            return Ok(vec![self.request_mint(payment, amounts, now)?]);
+        };
+        if known.minted.is_some() {
+            return Ok(vec![self.mint_request(payment, known.number, &known.amounts)]);
+        }
+        let mut before = vec![known.amounts];
+        before.extend(known.earlier.iter().rev());
+        let again = before.contains(&amounts);
+        if !again && before.len() >= MOST_AMOUNTS {
+            return Err(PaymentError::TooManyAmounts);
+        }
+        before.retain(|other| *other != amounts);
+        let entry = PaymentEntry {
+            amounts,
+            earlier: before.iter().rev().copied().collect(),
+            forgotten: false,
+            ..known.entry(&payment)
+        };
+        // Before anyone sees it, so that whichever is minted opens its lanes.
+        self.journal.put_payment(&entry)?;
+        if let Some(known) = self.payments.get_mut(&payment) {
+            (known.amounts, known.earlier, known.forgotten) = (amounts, entry.earlier, false);
+        }
+        before.push(amounts);
+        Ok(before.iter().map(|amounts| self.mint_request(payment, entry.number, amounts)).collect())
+    }
+
+    /// Takes a payment that the issuer refuses off the list. All that was requested stays known: requested again it is as it was, and
+    /// an answer that comes late is taken.
+    ///
+    /// # Errors
+    /// [`PaymentError`].
+    pub fn forget_payment(&mut self, payment: &PaymentId) -> Result<(), PaymentError> {
+        let known = self.payments.get(payment).ok_or(PaymentError::Unknown)?;
+        if known.minted.is_some() {
+            return Err(PaymentError::Minted);
+        }
+        self.journal.put_payment(&PaymentEntry { forgotten: true, ..known.entry(payment) })?;
+        if let Some(known) = self.payments.get_mut(payment) {
+            known.forgotten = true;
+        }
+        Ok(())
     }
 
     fn mint_request(&self, payment: PaymentId, number: u64, amounts: &[Credits; LANES]) -> MintRequest {
@@ -147,12 +233,20 @@ impl<J: Journal> Wallet<J> {
             return Err(AcceptMintError::OtherAnswer);
         }
         let entry = self.directory.epoch(response.epoch).ok_or(AcceptMintError::UnknownEpoch(response.epoch))?;
-        let request = self.mint_request(*payment, known.number, &known.amounts);
-        for (lane, (asked, signature)) in request.lanes.iter().zip(&response.signatures).enumerate() {
-            let leaf = request.account.commit(&asked.note, 0).leaf(asked.amount.micro());
-            if !entry.key.verify(&leaf, signature) {
-                return Err(AcceptMintError::Signature(lane));
+        let signed = |request: &MintRequest| {
+            for (lane, (asked, signature)) in request.lanes.iter().zip(&response.signatures).enumerate() {
+                let leaf = request.account.commit(&asked.note, 0).leaf(asked.amount.micro());
+                if !entry.key.verify(&leaf, signature) {
+                    return Err(AcceptMintError::Signature(lane));
+                }
             }
+            Ok(())
+        };
+        // It may be the answer to an earlier request, with other amounts.
+        let mut request = self.mint_request(*payment, known.number, &known.amounts);
+        if let Err(error) = signed(&request) {
+            let earlier = known.earlier.iter().map(|amounts| self.mint_request(*payment, known.number, amounts));
+            request = earlier.into_iter().find(|earlier| signed(earlier).is_ok()).ok_or(error)?;
         }
         let statement = MintStatement::of(&request, answer);
         statement.verify(&self.pinned)?;
@@ -162,7 +256,13 @@ impl<J: Journal> Wallet<J> {
         if known.minted.is_none() && !timely {
             return self.dispute_mint(payment, statement, now);
         }
-        let (number, amounts, ours) = (known.number, known.amounts, known.ours);
+        let (number, ours) = (known.number, known.ours);
+        let amounts = core::array::from_fn(|lane| request.lanes[lane].amount);
+        let mut earlier = known.earlier.clone();
+        if amounts != known.amounts {
+            earlier.retain(|other| *other != amounts);
+            earlier.push(known.amounts);
+        }
         if known.minted.is_some() && known.seal.is_some() {
             return Ok(());
         }
@@ -174,6 +274,8 @@ impl<J: Journal> Wallet<J> {
             minted: Some(response.clone()),
             seal: Some(*seal),
             disputed: false,
+            earlier,
+            forgotten: false,
             ours,
             origin: known.origin.clone(),
         };

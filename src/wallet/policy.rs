@@ -5,8 +5,11 @@ use crate::protocol::Credits;
 /// What its owner wants of a wallet. The defaults, [`personal`](Self::personal), are for one person with one assistant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The charge class of every call: one for all, so that it tells calls apart by nothing.
+    /// The charge class of every call: one for all, so that it tells calls apart by nothing. With [`choose`](Self::choose) the largest
+    /// that a call may have, which need be no class.
     pub class: Credits,
+    /// Whether each call gets the class that it needs, up to [`class`](Self::class).
+    pub choose: bool,
     /// How long a session may be, seconds; 0: one call. Calls of one session are linkable to each other.
     pub session_seconds: u32,
     /// Lanes that can pay the class, which the wallet tries to have at any time: when there are fewer, and other lanes together have
@@ -36,6 +39,7 @@ impl Policy {
     pub const fn personal(class: Credits) -> Self {
         Self {
             class,
+            choose: false,
             session_seconds: 0,
             lanes: 4,
             ready: 8,
@@ -46,6 +50,12 @@ impl Policy {
             roll_over_seconds: 2 * 86_400,
             rest_seconds: 0,
         }
+    }
+
+    /// The same with a class chosen for each call, up to [`class`](Self::class).
+    #[must_use]
+    pub const fn choosing(self) -> Self {
+        Self { choose: true, ..self }
     }
 
     /// For an agent that makes 50 calls at once: all lanes, a prover for each core but one, transfers after a minute.

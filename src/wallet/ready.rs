@@ -1,5 +1,7 @@
 //! Spends that are ready to be sent.
 
+use std::collections::BTreeSet;
+
 use halometer_circuits::note::ContextHash;
 use rand_core::{CryptoRng, Rng};
 use zeroize::Zeroizing;
@@ -82,14 +84,15 @@ impl<J: Journal> Wallet<J> {
         self.ready.iter().filter(|ready| self.suits(ready, gateway, class, now)).count()
     }
 
-    /// The lanes that have a ready spend for a gateway and class.
-    pub fn ready_lanes<'a>(
-        &'a self,
-        gateway: &'a GatewayId,
-        class: Credits,
-        now: Timestamp,
-    ) -> impl Iterator<Item = LaneId> + 'a {
-        self.ready.iter().filter(move |ready| self.suits(ready, gateway, class, now)).map(|ready| ready.lane)
+    /// Number of lanes that have a ready spend for a gateway, of whatever class.
+    pub fn lanes_ready(&self, gateway: &GatewayId, now: Timestamp) -> usize {
+        self.ready_lanes(gateway, now).len()
+    }
+
+    /// The lanes that have a ready spend for a gateway, of whatever class.
+    pub fn ready_lanes(&self, gateway: &GatewayId, now: Timestamp) -> BTreeSet<LaneId> {
+        let current = |ready: &&ReadySpend| ready.spend.gateway == *gateway && self.is_current(ready, now);
+        self.ready.iter().filter(current).map(|ready| ready.lane).collect()
     }
 
     /// Throws away the ready spends that cannot be used any more: those of an earlier window, or of a tariff or class that is

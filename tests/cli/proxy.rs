@@ -19,7 +19,7 @@ const NODE_CLIENT: &str = "openai@6.9.0";
 /// A running proxy.
 pub(super) struct Proxy {
     pub(super) child: Child,
-    told: Value,
+    pub(super) told: Value,
     _out: BufReader<ChildStdout>,
 }
 

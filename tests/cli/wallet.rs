@@ -171,7 +171,7 @@ fn a_wallet_lives_from_its_birth_to_its_move() {
     let text = String::from_utf8(plain.stdout.clone()).unwrap();
     assert!(text.starts_with("HTTP 200") && text.contains("\r\n\r\n{"), "{text}");
     assert!(!text.to_lowercase().contains("payment-receipt"), "{text}");
-    assert!(said(&plain).contains("of 16000 micro-credits"), "{}", said(&plain));
+    assert!(said(&plain).contains("of 16,000 micro-credits"), "{}", said(&plain));
     let missing = owner.json("w", &["call", "/v1/embeddings", "-d", "{}"], 1);
     assert_eq!(missing["status"], 404, "another answer is an answer: {missing}");
 

@@ -6,7 +6,7 @@ use halometer::circuits::note::{ContextHash, NoteSecret, ShareY, recover_account
 use halometer::issuer::{DevelopmentPayments, Issuer, MintError, PaymentSource, PaymentSourceError};
 use halometer::protocol::*;
 use halometer::store::{MemoryMintBook, MintBook, MintOutcome, MintRecord, MintTotals, StoreError};
-use halometer::wallet::{AcceptMintError, PaymentError};
+use halometer::wallet::{AcceptMintError, PaymentError, RootSecret, Wallet};
 
 use crate::world::*;
 
@@ -80,6 +80,71 @@ fn one_payment_for_another_account_or_other_notes_conflicts() {
     assert!(matches!(world.issuer.mint(&request, T0), Err(MintError::Conflict)));
     assert!(matches!(honest.request_mint(PAYMENT, [micro(0); LANES], T0).unwrap_err(), PaymentError::OtherAmounts));
     assert_eq!(world.mints.totals().unwrap().amount(), 100);
+}
+
+/// All of it in the first lane.
+fn alone(first: u64) -> [Credits; LANES] {
+    amounts([first, 0, 0, 0, 0, 0, 0, 0])
+}
+
+#[test]
+fn what_was_refused_is_asked_for_with_the_right_amount() {
+    let world = World::new();
+    world.payments.grant(PAYMENT, micro(100)).unwrap();
+    let mut wallet = world.wallet(1);
+    for wrong in [5, 99, 101] {
+        let requests = wallet.request_mint_anew(PAYMENT, alone(wrong), T0).unwrap();
+        for request in &requests {
+            let refused = world.issuer.mint(request, T0).unwrap_err();
+            assert!(matches!(refused, MintError::Amount { paid } if paid == micro(100)));
+        }
+    }
+    let requests = wallet.request_mint_anew(PAYMENT, alone(100), T0).unwrap();
+    assert_eq!(requests.len(), 4, "each that may be minted");
+    assert!(requests.iter().all(|request| request.account == requests[0].account));
+    let minted = world.issuer.mint(&requests[3], T0).unwrap();
+    wallet.accept_mint(&PAYMENT, &minted, T0).unwrap();
+    assert_eq!(wallet.balance().total(), 100);
+    assert_eq!(wallet.request_mint_anew(PAYMENT, alone(7), T0).unwrap().len(), 1, "it is minted");
+}
+
+/// The issuer minted the first request, its answer was lost, and the owner asks for another amount, or forgets the payment.
+#[test]
+fn what_was_minted_is_not_lost_by_asking_otherwise() {
+    for forgotten in [false, true] {
+        let world = World::new();
+        world.payments.grant(PAYMENT, micro(100)).unwrap();
+        let mut wallet = world.wallet(1);
+        let lost = world.issuer.mint(&wallet.request_mint(PAYMENT, alone(100), T0).unwrap(), T0).unwrap();
+        if forgotten {
+            wallet.forget_payment(&PAYMENT).unwrap();
+        }
+        let requests = wallet.request_mint_anew(PAYMENT, alone(7), T0).unwrap();
+        assert!(wallet.payments().all(|known| !known.forgotten && known.minted.is_none()));
+        // Also when the wallet was opened again in between.
+        let signed = world.issuer.signed_directory();
+        let (root, device) = (RootSecret::from_bytes([1; 32]), DeviceId::from_bytes([0; 8]));
+        let mut wallet = Wallet::new(root, device, world.root.public_key(), signed, wallet.into_journal()).unwrap();
+        let first = requests.iter().find_map(|request| world.issuer.mint(request, T0).ok()).unwrap();
+        assert_eq!(first.response, lost.response);
+        wallet.accept_mint(&PAYMENT, &first, T0).unwrap();
+        assert_eq!(wallet.balance().total(), 100);
+        wallet.accept_mint(&PAYMENT, &lost, T0).unwrap();
+        assert_eq!(wallet.balance().total(), 100, "it comes once");
+        assert!(matches!(wallet.forget_payment(&PAYMENT), Err(PaymentError::Minted)));
+    }
+}
+
+#[test]
+fn a_payment_that_was_forgotten_takes_no_number_with_it() {
+    let world = World::new();
+    let mut wallet = world.wallet(1);
+    let account = wallet.request_mint(PAYMENT, alone(1), T0).unwrap().account;
+    wallet.forget_payment(&PAYMENT).unwrap();
+    assert!(matches!(wallet.forget_payment(&PaymentId::from_bytes([3; 32])), Err(PaymentError::Unknown)));
+    let other = wallet.request_mint(PaymentId::from_bytes([2; 32]), alone(1), T0).unwrap().account;
+    assert!(account != other, "no account is used for two payments");
+    assert!(wallet.request_mint(PAYMENT, alone(1), T0).unwrap().account == account);
 }
 
 #[test]

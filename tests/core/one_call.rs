@@ -141,3 +141,19 @@ fn a_settlement_can_be_fetched_afterwards_by_its_session_only() {
     // A spend's own opening is not a request to fetch.
     assert_eq!(world.gateway.fetch(&paid.opening, &request()).unwrap_err().problem(), Problem::Malformed);
 }
+
+#[test]
+fn credit_of_an_epoch_that_is_over_counts_as_void() {
+    let world = World::new();
+    let wallet = world.funded(1);
+    let until = world.issuer.directory().epoch(EPOCH[0]).unwrap().spend.until;
+    let at = |now| {
+        let sums = wallet.balance_at(now, HOUR);
+        (sums.total(), sums.ending, sums.void)
+    };
+    assert_eq!(at(T0), (100, 0, 0));
+    assert_eq!(at(until.before(HOUR)), (100, 100, 0));
+    assert_eq!(at(until.before(1)), (100, 100, 0));
+    assert_eq!(at(until), (0, 0, 100));
+    assert_eq!(wallet.void_from(EPOCH[0]), Some(until));
+}

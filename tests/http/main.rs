@@ -18,6 +18,7 @@ mod openapi;
 mod operate;
 mod padding;
 mod payer;
+mod payer_charge;
 mod payer_hostile;
 mod payer_lost;
 mod payer_parallel;

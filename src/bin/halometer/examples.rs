@@ -84,6 +84,14 @@ const EXAMPLES: &[Entry] = &[
             ),
         ],
     ),
+    ("wallet words", &[("Show the words again, to write them down", "halometer wallet words")]),
+    (
+        "wallet restore",
+        &[(
+            "The wallet again, from its 24 words",
+            "halometer wallet restore --issuer https://issuer.example --root-key HEX",
+        )],
+    ),
     (
         "wallet fund",
         &[
@@ -91,8 +99,16 @@ const EXAMPLES: &[Entry] = &[
             ("The same, with the payment from standard input", "halometer wallet fund - 160000"),
         ],
     ),
+    (
+        "wallet payments",
+        &[
+            ("What was paid for, and whether it was minted", "halometer wallet payments"),
+            ("Take a payment off the list that the issuer refuses", "halometer wallet payments --forget invoice-7"),
+        ],
+    ),
     ("wallet balance", &[("What the wallet is worth", "halometer wallet balance")]),
     ("wallet lanes", &[("What each lane is worth and does", "halometer wallet lanes")]),
+    ("wallet prices", &[("What calls cost, and the charge classes", "halometer wallet prices")]),
     (
         "wallet call",
         &[
@@ -101,7 +117,22 @@ const EXAMPLES: &[Entry] = &[
             ("Over Tor, and give up after a minute", "halometer wallet call / --socks5 127.0.0.1:9050 --timeout 60"),
         ],
     ),
-    ("wallet history", &[("The last five spends", "halometer wallet history --limit 5")]),
+    (
+        "wallet history",
+        &[
+            ("The last five spends", "halometer wallet history --limit 5"),
+            ("What each key of the proxy has spent", "halometer wallet history --by-key"),
+        ],
+    ),
+    (
+        "wallet key new",
+        &[(
+            "A key with a budget for an agent",
+            "halometer wallet key new --name agent --per-day 50000 --per-call 4000",
+        )],
+    ),
+    ("wallet key list", &[("The keys, and what they are for", "halometer wallet key list")]),
+    ("wallet key revoke", &[("Take a key back", "halometer wallet key revoke agent")]),
     (
         "wallet cancel",
         &[

@@ -12,10 +12,14 @@ use serde_json::json;
 use super::interrupts::Interrupts;
 use super::keyfile;
 use super::wallet::Place;
+use super::wallet::class::ClassArgs;
+#[cfg(unix)]
+use super::wallet::neighbour::Neighbour;
 use super::wallet::network::{client, rested, timed};
 use super::wallet::online::{look_for, news, smallest_class};
 use super::wallet::say::say;
 use super::wallet::trouble::Trouble;
+use halometer::http::estimate::TokenEstimator;
 use halometer::http::payer::{Event, Payer, PayerParts};
 use halometer::http::proxy::{Keys, PAGE_PATH, Proxy, ProxyError, ProxyOptions, STATUS_PATH};
 use halometer::http::server::Listener;
@@ -39,10 +43,9 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     pub gateway: Option<GatewayId>,
 
-    /// The charge class: what a call may cost at most, micro-credits; what it does not cost comes back. Without it the smallest. It is
-    /// visible: use one class for all calls.
-    #[arg(long, value_name = "N")]
-    pub class: Option<u64>,
+    /// What a call may cost at most.
+    #[command(flatten)]
+    pub class: ClassArgs,
 
     /// Where to listen; with port 0, at a free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8402")]
@@ -97,18 +100,20 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
     let mut wallet = args.place.open()?;
     let gateway = look_for(&mut wallet, args.gateway, None)?;
     let directory = wallet.directory();
-    let class = match args.class {
-        Some(class) => Credits::from_micro(class),
-        None => smallest_class(directory)?,
-    };
     let origins = directory.parts().gateways.iter().flat_map(|gateway| &gateway.origins);
     let client = client(origins.map(String::as_str))?;
-    let policy = rested(Policy { session_seconds: args.session_seconds, ..policy(args.policy, class) });
-    let parts = timed(PayerParts::new(gateway, policy, client)).with_observer(Arc::new(tell));
+    let least = smallest_class(directory)?;
+    let policy = args.class.apply(policy(args.policy), directory)?;
+    let policy = rested(Policy { session_seconds: args.session_seconds, ..policy });
+    let least = if policy.choose { least } else { policy.class };
+    let parts = timed(PayerParts::new(gateway, policy, client))
+        .with_observer(Arc::new(tell))
+        .with_estimator(Arc::new(TokenEstimator));
+    let file = args.place.file()?;
     let mut options =
         ProxyOptions::default().with_pass_headers(args.pass_headers.clone()).with_any_host(args.allow_others);
     if let Some((keys, _)) = &keys {
-        tell_useless(keys, class);
+        tell_useless(keys, least);
         options = options.with_keys(keys.clone());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -127,10 +132,16 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
             );
         }
         if let (Some(path), Some((_, text))) = (&args.keys, keys) {
-            tokio::spawn(watch(proxy.clone(), path.clone(), text, class));
+            tokio::spawn(watch(proxy.clone(), path.clone(), text, least));
         }
         let server = listener.serve(proxy.router());
-        introduce(args, &server.url(), gateway, class)?;
+        #[cfg(unix)]
+        let _neighbour = Neighbour::start(file.path(), payer.clone())
+            .inspect_err(|error| {
+                eprintln!("halometer: `halometer wallet history` and its like get no answer while this runs: {error}");
+            })
+            .ok();
+        introduce(args, &server.url(), gateway, &policy)?;
         interrupts.next().await;
         eprintln!("halometer: calls that are under way may finish; what is cut short is charged once, and settled at the next use");
         let finishing = async {
@@ -148,7 +159,7 @@ fn serve(args: &Args) -> Result<ExitCode, Trouble> {
 }
 
 /// Goes by the file of keys as it is at any time.
-async fn watch(proxy: Proxy<FileJournal>, path: PathBuf, mut known: Vec<u8>, class: Credits) {
+async fn watch(proxy: Proxy<FileJournal>, path: PathBuf, mut known: Vec<u8>, least: Credits) {
     let mut readable = true;
     loop {
         tokio::time::sleep(LOOK).await;
@@ -157,7 +168,7 @@ async fn watch(proxy: Proxy<FileJournal>, path: PathBuf, mut known: Vec<u8>, cla
         match read {
             Ok((keys, text)) if text != known || !readable => {
                 eprintln!("halometer: the file of keys has changed: {} keys from now on", keys.rules().len());
-                tell_useless(&keys, class);
+                tell_useless(&keys, least);
                 proxy.set_keys(Ok(keys));
                 (known, readable) = (text, true);
             }
@@ -173,21 +184,23 @@ async fn watch(proxy: Proxy<FileJournal>, path: PathBuf, mut known: Vec<u8>, cla
     }
 }
 
-/// Keys whose caps let no call be paid.
-fn tell_useless(keys: &Keys, class: Credits) {
+/// Keys whose caps let no call be paid: they are below the least that a call is charged.
+fn tell_useless(keys: &Keys, least: Credits) {
     for rule in keys.rules().iter().filter(|rule| !rule.revoked) {
         let budget = &rule.budget;
         let smallest = [budget.per_call, budget.per_day, budget.total].into_iter().flatten().min();
-        if let Some(cap) = smallest.filter(|cap| *cap < class) {
+        if let Some(cap) = smallest.filter(|cap| *cap < least) {
             eprintln!(
-                "halometer: key `{}` can pay for no call: a call is charged {class}, above its cap of {cap}",
-                budget.name
+                "halometer: key `{}` can pay for no call: a call is charged {} at least, above its cap of {}",
+                budget.name,
+                least.grouped(),
+                cap.grouped()
             );
         }
     }
 }
 
-fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Result<(), Trouble> {
+fn introduce(args: &Args, url: &str, gateway: GatewayId, policy: &Policy) -> Result<(), Trouble> {
     let (base, status) = (format!("{url}/v1"), format!("{url}{STATUS_PATH}"));
     let value = json!({
         "url": url,
@@ -195,7 +208,8 @@ fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Resu
         "status_url": status,
         "page_url": format!("{url}{PAGE_PATH}"),
         "gateway": gateway.to_string(),
-        "class": class.to_string(),
+        "class": policy.class.to_string(),
+        "class_is": if policy.choose { "at-most" } else { "exact" },
     });
     if args.allow_others && args.keys.is_some() {
         eprintln!(
@@ -207,12 +221,14 @@ fn introduce(args: &Args, url: &str, gateway: GatewayId, class: Credits) -> Resu
     let lines = [
         format!("base URL for clients of OpenAI's API: {base}"),
         format!("how the wallet is doing:              {url}{PAGE_PATH}"),
-        format!("gateway {gateway}, at most {class} micro-credits a call; Ctrl-C ends it"),
+        format!("gateway {gateway}, at most {} micro-credits a call; Ctrl-C ends it", policy.class.grouped()),
     ];
     Ok(say(args.place.json, &value, lines)?)
 }
 
-fn policy(used: Use, class: Credits) -> Policy {
+/// Its class is yet to be said.
+fn policy(used: Use) -> Policy {
+    let class = Credits::ZERO;
     match used {
         Use::Personal => Policy::personal(class),
         Use::Agent => {

@@ -4,18 +4,24 @@
 mod birth;
 mod call;
 mod cancel;
+pub(super) mod class;
 mod disputes;
 mod doctor;
 mod fund;
 mod history;
 mod key;
 mod look;
+pub(super) mod neighbour;
 pub(super) mod network;
 pub(super) mod online;
+mod payments;
 mod place;
+mod prices;
 mod progress;
+mod reports;
 mod restore;
 pub(super) mod say;
+mod split;
 mod travel;
 pub(super) mod trouble;
 mod words;
@@ -30,6 +36,7 @@ pub use doctor::DoctorArgs;
 pub use fund::FundArgs;
 pub use history::HistoryArgs;
 pub use key::KeyArgs;
+pub use payments::PaymentsArgs;
 pub use place::Place;
 pub use restore::RestoreArgs;
 pub use travel::{ExportArgs, ImportArgs};
@@ -77,16 +84,20 @@ pub enum Action {
     /// Interrupted at any point it can be run again, with the same payment and amount: the credit comes once. Talks to the issuer,
     /// which knows who pays, and to no gateway; it is well not to make the first call at once.
     Fund(FundArgs),
-    /// Say what the wallet is worth. Asks nobody.
+    /// List the payments, and forget one that the issuer refuses.
+    Payments(PaymentsArgs),
+    /// Say what the wallet is worth. Asks nobody, or the proxy that has the wallet open.
     Balance,
-    /// Say what each lane is worth and does. Asks nobody.
+    /// Say what each lane is worth and does. Asks nobody, or the proxy that has the wallet open.
     Lanes,
+    /// Say what calls cost: the tariff, a typical call, the charge classes. Asks nobody, or the proxy that has the wallet open.
+    Prices,
     /// Make a request to a gateway and pay for it.
     ///
     /// The answer's body goes to standard output, what it cost to standard error. The exit code is 0 for an answer of success, 1
     /// if the call was paid for and the answer is another or was lost, and 2 after an error.
     Call(CallArgs),
-    /// List what was spent, newest first. Asks nobody: this is in the wallet's file alone.
+    /// List what was spent, newest first. Asks nobody, or the proxy that has the wallet open: this is in the wallet's file alone.
     History(HistoryArgs),
     /// Give programs keys for `halometer proxy --keys`, each with a budget of its own: new, list, revoke.
     ///
@@ -120,8 +131,10 @@ pub fn run(args: &Args) -> ExitCode {
         Action::Words => words::run(place),
         Action::Restore(args) => restore::run(place, args),
         Action::Fund(args) => fund::run(place, args),
+        Action::Payments(args) => payments::run(place, args),
         Action::Balance => look::balance(place),
         Action::Lanes => look::lanes(place),
+        Action::Prices => prices::run(place),
         Action::Call(args) => call::run(place, args),
         Action::History(args) => history::run(place, args),
         Action::Key(args) => key::run(place, args),

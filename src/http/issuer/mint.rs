@@ -1,5 +1,7 @@
 //! Minting.
 
+use core::num::NonZeroU64;
+
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -28,7 +30,10 @@ impl IssuerService {
 
 /// An issuer has no challenge to put beside a 402, so that what is wrong with a request has other statuses here.
 fn mint_problem(error: &MintError) -> ProblemDetails {
-    let details = ProblemDetails::new(error.problem(), error.to_string());
+    let mut details = ProblemDetails::new(error.problem(), error.to_string());
+    if let MintError::Amount { paid } = error {
+        details.paid = NonZeroU64::new(paid.micro());
+    }
     match error.problem() {
         Problem::Unpaid => details.with_status(StatusCode::NOT_FOUND),
         Problem::Malformed => details.with_status(StatusCode::BAD_REQUEST),

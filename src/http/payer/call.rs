@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use tokio::time::{Instant, timeout};
 
+use super::charge::Wanted;
 use super::client::{Answer, MAX_ANSWER, is_challenge, is_problem};
 use super::events::Event;
 use super::receipts::{settlement_in, signed_in};
@@ -18,10 +19,10 @@ use crate::http::hop::{HopBody, is_target};
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::SETTLEMENT_PATH;
-use crate::protocol::{ContentDigest, Problem, Request, RequestError, Settlement};
+use crate::protocol::{ContentDigest, Credits, Problem, Request, RequestError, Settlement};
 use crate::wallet::{
-    AcceptError, Accepted, AuthoriseError, Budget, DisputeKind, Heard, Journal, LaneStatus, PursuitStep,
-    ReceiptVerdict, SpendTerms, Wallet,
+    AcceptError, Accepted, AuthoriseError, Budget, Choice, DisputeKind, Heard, Journal, LaneStatus, Policy,
+    PursuitStep, ReceiptVerdict, SpendTerms, Wallet,
 };
 
 /// How long a call waits for a spend while nothing moves: no spend is taken, and none comes back.
@@ -95,6 +96,11 @@ impl Outgoing {
     pub(super) fn opening(target: &str, budget: Option<Arc<Budget>>) -> Arc<Self> {
         let (headers, body, content) = (HeaderMap::new(), Bytes::new(), ContentDigest::of(b""));
         Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true, budget })
+    }
+
+    /// Whether it opens a session, whose calls are not known yet.
+    pub(super) fn is_session(&self) -> bool {
+        self.bare
     }
 
     /// Before anything is spent: what cannot be sent byte for byte cannot be signed for.
@@ -199,6 +205,8 @@ struct Driven<J: Journal + 'static> {
 /// What is still to come of an answer.
 enum Rest<J: Journal + 'static> {
     Nothing(Bytes, Settled),
+    /// The service's answer, whose settlement is not known yet.
+    Later(Bytes, CallError),
     Body(HopBody, Settled),
     BodyAndSettlement(HopBody, Box<Held<J>>),
 }
@@ -229,10 +237,13 @@ impl<J: Journal + 'static> Shared<J> {
         attempt: impl Fn(Held<J>, Spent) -> F,
     ) -> Result<T, CallError> {
         let mut spent = Spent::default();
+        let wanted = self.wanted(outgoing).await?;
         for first in [true, false] {
-            let held = self.hold(outgoing, &mut spent).await?;
+            let held = self.hold(outgoing, &wanted, &mut spent).await?;
             let spend = held.spend;
-            let details = match attempt(held, spent).await {
+            let cap = outgoing.budget.as_ref().and_then(|budget| budget.per_call);
+            let explained = |error| self.explained(error, wanted.kind.as_deref(), cap);
+            let details = match attempt(held, spent).await.map_err(explained) {
                 Err(CallError::Refused(details)) => details,
                 outcome => return outcome,
             };
@@ -248,12 +259,14 @@ impl<J: Journal + 'static> Shared<J> {
 
     fn hand_over(self: &Arc<Self>, driven: Driven<J>, visit: Visit<J>) -> Streamed {
         let Driven { status, headers, rest, spent, header_line } = driven;
+        let unsettled = matches!(rest, Rest::Later(..));
         let (settled, body) = match rest {
-            Rest::Nothing(whole, settled) => (Some(settled), PaidBody::of_whole(whole, settled)),
+            Rest::Later(whole, error) => (None, PaidBody::of_whole(whole, Err(error))),
+            Rest::Nothing(whole, settled) => (Some(settled), PaidBody::of_whole(whole, Ok(settled))),
             Rest::Body(body, settled) => (Some(settled), self.passing(body, visit, Left::Nothing(settled))),
-            Rest::BodyAndSettlement(body, held) => (None, self.passing(body, visit, Left::Settlement(*held))),
+            Rest::BodyAndSettlement(body, held) => (None, self.passing(body, visit, Left::Settlement(held))),
         };
-        Streamed { status, headers, settled, body, spent, header_line }
+        Streamed { status, headers, settled, unsettled, body, spent, header_line }
     }
 
     /// Whether another spend may be shown for a request whose first one was refused: only if that one was no good when it was pinned.
@@ -272,23 +285,32 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Waits for its turn, then for a ready spend, and signs the request with it.
-    async fn hold(self: &Arc<Self>, outgoing: &Arc<Outgoing>, spent: &mut Spent) -> Result<Held<J>, CallError> {
+    async fn hold(
+        self: &Arc<Self>,
+        outgoing: &Arc<Outgoing>,
+        wanted: &Wanted,
+        spent: &mut Spent,
+    ) -> Result<Held<J>, CallError> {
         let began = Instant::now();
         // Nobody waits for a spend that the budget does not allow.
         if let Some(budget) = outgoing.budget.clone() {
-            let (class, clock) = (self.policy.class, self.clock.clone());
-            self.keeper.ask(move |wallet| wallet.check_budget(&budget, class, clock.now())).await??;
+            let (shared, wanted) = (Arc::clone(self), wanted.clone());
+            let look = move |wallet: &mut Wallet<J>| {
+                shared.policy_within(wallet, Some(&budget), &wanted, shared.clock.now()).map(|_| ())
+            };
+            self.keeper.ask(look).await??;
         }
         let _waiting = self.wait();
         let _turn = self.turn.lock().await;
         loop {
             let changed = self.changed.notified();
-            let (shared, outgoing) = (Arc::clone(self), Arc::clone(outgoing));
+            let (shared, outgoing, wanted) = (Arc::clone(self), Arc::clone(outgoing), wanted.clone());
             let started = Instant::now();
             // Taken and pinned in one go: if nobody wants it any more by then, it is pursued.
-            let held = self.keeper.ask(move |wallet| shared.take(wallet, &outgoing)).await??;
+            let held = self.keeper.ask(move |wallet| shared.take(wallet, &outgoing, wanted)).await??;
             if let Some(held) = held {
                 *spent = Spent { waiting: started - began, authorising: started.elapsed(), ..*spent };
+                self.served();
                 self.progress();
                 return Ok(held);
             }
@@ -303,7 +325,12 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Takes a ready spend and pins it, on the wallet's thread. None if there may be one later.
-    fn take(self: &Arc<Self>, wallet: &mut Wallet<J>, outgoing: &Outgoing) -> Result<Option<Held<J>>, CallError> {
+    fn take(
+        self: &Arc<Self>,
+        wallet: &mut Wallet<J>,
+        outgoing: &Outgoing,
+        wanted: Wanted,
+    ) -> Result<Option<Held<J>>, CallError> {
         if self.state().contradicted {
             return Err(CallError::Contradiction);
         }
@@ -317,14 +344,18 @@ impl<J: Journal + 'static> Shared<J> {
         let request = outgoing.signed(&terms.authority)?;
         let (now, budget) = (self.clock.now(), outgoing.budget.as_deref());
         // Other calls may have used it up meanwhile. From here to the pin nothing else is done with the wallet.
-        if let Some(budget) = budget {
-            wallet.check_budget(budget, self.policy.class, now)?;
-        }
-        while let Some(ready) = wallet.take(&self.gateway, self.policy.class, now, &mut rand::rng()) {
+        let policy = self.policy_within(wallet, budget, &wanted, now)?;
+        let class = match self.choose(wallet, &policy, &wanted, now) {
+            Choice::Pay(class) => class,
+            Choice::Gather(class) => return self.may_be_gathered(wallet, class).map(|()| None),
+            Choice::Nothing => return self.may_come(wallet, self.least_class(wallet)).map(|()| None),
+        };
+        while let Some(ready) = wallet.take(&self.gateway, class, now, &mut rand::rng()) {
             match wallet.authorise_within(ready, &request, budget, now) {
                 Ok(authorised) => {
                     let mut held = Held::new(self, authorised.key, Arc::clone(&terms));
                     held.spend = wallet.terms_of(&authorised.key);
+                    held.kind = wanted.kind;
                     match outgoing.bare {
                         true => held.opening = authorised.opening,
                         false => held.credential = Some(terms.credential(Payload::Opening(authorised.opening))),
@@ -337,12 +368,47 @@ impl<J: Journal + 'static> Shared<J> {
                 Err(_) => {}
             }
         }
-        self.may_come(wallet).map(|()| None)
+        self.may_come(wallet, class).map(|()| None)
+    }
+
+    /// No lane can pay, and together they can: it is seen to at once.
+    fn may_be_gathered(&self, wallet: &Wallet<J>, class: Credits) -> Result<(), CallError> {
+        let (now, policy) = (self.clock.now(), Policy { class, lanes: 1, ..self.policy });
+        let doubtful: Vec<_> = wallet
+            .lanes()
+            .filter(|(_, status)| match status {
+                LaneStatus::Unchecked { value, epoch } => !value.is_zero() && wallet.is_spendable(*epoch, now),
+                _ => false,
+            })
+            .map(|(lane, _)| wallet.held_until(lane, now))
+            .collect();
+        let unchecked = doubtful.contains(&None);
+        let held = doubtful.iter().flatten().min();
+        let unasked = self.state().unasked;
+        match self.may_come(wallet, class) {
+            Err(CallError::Spread) if wallet.suggest_transfer(&policy, now).is_some() => {
+                self.gather.notify_one();
+                Ok(())
+            }
+            // What is not asked about yet may be gathered then.
+            Err(CallError::OutOfCredit | CallError::Spread) if unchecked && unasked => Err(CallError::Unchecked),
+            Err(CallError::OutOfCredit | CallError::Spread) if unchecked => Ok(()),
+            Err(error @ (CallError::OutOfCredit | CallError::Spread)) => {
+                Err(held.map_or(error, |until| CallError::Quarantined(*until)))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The class that takes least.
+    fn least_class(&self, wallet: &Wallet<J>) -> Credits {
+        wallet.allowed_classes(&self.policy).first().copied().unwrap_or(self.policy.class)
     }
 
     /// Whether there may be a ready spend later; if not, why.
-    fn may_come(&self, wallet: &Wallet<J>) -> Result<(), CallError> {
-        let (class, now) = (self.policy.class, self.clock.now());
+    fn may_come(&self, wallet: &Wallet<J>, class: Credits) -> Result<(), CallError> {
+        let now = self.clock.now();
+        let policy = Policy { class, ..self.policy };
         let enough = |value: u64| value >= class.micro();
         let on_its_way = wallet.lanes().any(|(_, status)| match status {
             LaneStatus::InFlight { charge, rest, disputed: false, .. } => {
@@ -375,7 +441,7 @@ impl<J: Journal + 'static> Shared<J> {
             _ if unchecked && unasked => Err(CallError::Unchecked),
             _ if unchecked => Ok(()),
             Some(until) => Err(CallError::Quarantined(until)),
-            _ if wallet.suggest_transfer(&self.policy, now).is_some() => Err(CallError::Spread),
+            _ if wallet.suggest_transfer(&policy, now).is_some() => Err(CallError::Spread),
             _ => Err(CallError::OutOfCredit),
         }
     }
@@ -383,7 +449,7 @@ impl<J: Journal + 'static> Shared<J> {
     /// Sends the request until it is answered, and takes the settlement if it is there.
     async fn drive(
         self: &Arc<Self>,
-        held: Held<J>,
+        mut held: Held<J>,
         outgoing: &Arc<Outgoing>,
         mut spent: Spent,
     ) -> Result<Driven<J>, CallError> {
@@ -396,6 +462,7 @@ impl<J: Journal + 'static> Shared<J> {
                 let rest = match settlement_in(&head.headers) {
                     Some(settlement) => {
                         let signed = signed_in(&head.headers);
+                        held.whole = true;
                         Rest::Body(body, self.accept(held, settlement, signed).await?)
                     }
                     None => Rest::BodyAndSettlement(body, Box::new(held)),
@@ -403,8 +470,12 @@ impl<J: Journal + 'static> Shared<J> {
                 (head.status, head.headers, rest)
             }
             Arrived::Whole(answer) => {
-                let settled = self.conclude(held, &answer, tries > 1).await?;
-                (answer.status, answer.headers, Rest::Nothing(answer.body, settled))
+                let concluded = self.conclude(held, &answer, tries > 1).await?;
+                let Answer { status, headers, body } = answer;
+                match concluded {
+                    Concluded::Settled(settled) => (status, headers, Rest::Nothing(body, settled)),
+                    Concluded::Later(error) => (status, headers, Rest::Later(body, error)),
+                }
             }
         };
         spent.answering = started.elapsed();
@@ -412,7 +483,7 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     /// Takes the settlement of an answer that is no success, wherever it is.
-    async fn conclude(self: &Arc<Self>, held: Held<J>, answer: &Answer, again: bool) -> Result<Settled, CallError> {
+    async fn conclude(self: &Arc<Self>, held: Held<J>, answer: &Answer, again: bool) -> Result<Concluded, CallError> {
         let problem = answer.is_problem().then(|| answer.problem());
         let kind = problem.as_ref().and_then(ProblemDetails::kind);
         // Our own first try is being worked on, or was: its answer is lost, its settlement is not.
@@ -434,20 +505,23 @@ impl<J: Journal + 'static> Shared<J> {
                 (Err(CallError::Refused(_)), None) if is_challenge(answer.status, &answer.headers) => {
                     return Err(CallError::Refused(Box::new(answer.problem())));
                 }
-                (Err(error), None) => return Err(error),
+                (Err(error), None) => return Ok(Concluded::Later(error)),
             },
         };
         let signed = match &problem {
             Some(details) => details.receipt(),
             None => signed_in(&answer.headers),
         };
-        let settled = self.accept(held, settlement, signed).await?;
+        let settled = match self.accept(held, settlement, signed).await {
+            Err(error) if problem.is_none() => return Ok(Concluded::Later(error)),
+            settled => settled?,
+        };
         match problem {
             _ if lost => Err(CallError::Lost(settled.accepted)),
             Some(details) if details.settlement.is_some() => {
                 Err(CallError::Failed { details: Box::new(details), accepted: settled.accepted })
             }
-            _ => Ok(settled),
+            _ => Ok(Concluded::Settled(settled)),
         }
     }
 
@@ -555,6 +629,7 @@ impl<J: Journal + 'static> Shared<J> {
                     };
                     dispute.iter().for_each(|kind| shared.tell(&Event::DisputeKept(*kind)));
                     shared.tell(&Event::CallPaid { accepted, receipt: verdict });
+                    shared.learn_cost(held.kind.as_deref(), &accepted, held.whole);
                     shared.notes_came();
                     Ok(Settled { accepted, receipt: verdict })
                 }
@@ -570,6 +645,13 @@ impl<J: Journal + 'static> Shared<J> {
         });
         accepting.await?
     }
+}
+
+/// What an answer that is no success comes to.
+enum Concluded {
+    Settled(Settled),
+    /// It is the service's, and what it cost is asked for still.
+    Later(CallError),
 }
 
 enum Again {

@@ -1,5 +1,6 @@
 //! What goes wrong at the caller's side.
 
+use core::fmt;
 use std::io;
 
 use super::{ClientError, Stopped};
@@ -58,6 +59,30 @@ pub enum CreditState {
     Disputed,
 }
 
+/// A charge class that was too small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooSmall {
+    /// The class.
+    pub class: Credits,
+    /// What of it was kept.
+    pub kept: Credits,
+    /// The class that calls of this kind have from now on, if a larger one is allowed.
+    pub now: Option<Credits>,
+}
+
+impl fmt::Display for TooSmall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { class, kept, now } = self;
+        match kept.is_zero() {
+            true => write!(f, "class {} was too small for this request; nothing was kept", class.grouped())?,
+            false => {
+                write!(f, "class {} was too small for this answer; {} were kept", class.grouped(), kept.grouped())?;
+            }
+        }
+        now.map_or(Ok(()), |now| write!(f, "; calls of this kind now use {}", now.grouped()))
+    }
+}
+
 /// Why a call was not answered with success. [`fault`](Self::fault), [`credit`](Self::credit) and [`next`](Self::next) say who is
 /// at fault, what became of the credit, and what happens next.
 #[derive(Debug, thiserror::Error)]
@@ -106,18 +131,28 @@ pub enum CallError {
     #[error("the gateway refuses: {0}")]
     Refused(Box<ProblemDetails>),
     /// The gateway took the spend and gave no answer of the service.
-    #[error("{details}; the call cost {} micro-credits", .accepted.cost)]
+    #[error("{details}; the call cost {} micro-credits", .accepted.cost.grouped())]
     Failed {
         /// What the gateway says.
         details: Box<ProblemDetails>,
         /// What it cost.
         accepted: Accepted,
     },
+    /// The charge class was too small: the gateway kept the answer back, or did not begin.
+    #[error("{small}")]
+    TooSmall {
+        /// The class, what was kept of it, and what comes next.
+        small: TooSmall,
+        /// What the call came to.
+        accepted: Accepted,
+        /// What the gateway says.
+        details: Box<ProblemDetails>,
+    },
     /// The answer of a call within a session costs more than can be paid there, and is kept back.
     #[error("the gateway keeps the answer back: {0}")]
     Withheld(Box<ProblemDetails>),
     /// The answer was lost on the way, but the spend is settled.
-    #[error("the answer was lost; the call cost {} micro-credits", .0.cost)]
+    #[error("the answer was lost; the call cost {} micro-credits", .0.cost.grouped())]
     Lost(Accepted),
     /// The answer of a call within a session was lost on the way. It may have been served, once.
     #[error("the answer was lost; what the call cost, if it was served, is part of what the session does")]
@@ -182,7 +217,7 @@ impl CallError {
                 Fault::Operator
             }
             // The charge was too small.
-            Self::Withheld(_) => Fault::Caller,
+            Self::Withheld(_) | Self::TooSmall { .. } => Fault::Caller,
             Self::Failed { details, .. } if details.withheld => Fault::Caller,
             // The wallet was copied, or put back.
             Self::Refused(details) if is_conflict(details) => Fault::Caller,
@@ -224,7 +259,9 @@ impl CallError {
             | Self::SessionOver
             | Self::HungUp
             | Self::Stopped => CreditState::Safe,
-            Self::Failed { accepted, .. } | Self::Lost(accepted) => CreditState::Spent(*accepted),
+            Self::Failed { accepted, .. } | Self::TooSmall { accepted, .. } | Self::Lost(accepted) => {
+                CreditState::Spent(*accepted)
+            }
             Self::Settlement(_) => CreditState::Disputed,
         }
     }
@@ -233,7 +270,9 @@ impl CallError {
     pub fn next(&self) -> &'static str {
         match self {
             Self::OutOfCredit => "fund the wallet, or wait for calls that are under way",
-            Self::Spread => "the credit is gathered in quiet times, where the policy allows it; or use a smaller class",
+            Self::Spread => {
+                "the credit is gathered by itself, where the policy allows it; call again, or use a smaller class"
+            }
             Self::Unchecked => "it is asked again by itself; call again later",
             Self::Quarantined(_) => "nothing can be done but to wait",
             Self::Resting(_) => "wait, or use a policy with a shorter rest; a call now would be close to its mint",
@@ -257,6 +296,13 @@ impl CallError {
                 "change the request as the refusal says; the spend is cancelled by itself, and its lane comes back"
             }
             Self::Refused(_) => "the spend is cancelled or settled by itself, and its lane comes back; call again",
+            Self::TooSmall { small: TooSmall { now: Some(_), .. }, .. } => {
+                "call again, which pays with the larger class; or bound the answer (`max_tokens`)"
+            }
+            Self::TooSmall { .. } => {
+                "pay with a larger class (`--class`, `--max-class`), or bound the answer (`max_tokens`); what a call does not \
+                 cost comes back"
+            }
             Self::Failed { details, .. } if details.kind() == Some(Problem::CapReached) => {
                 "pay with a larger class; what a call does not cost comes back"
             }

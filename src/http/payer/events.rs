@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::TooSmall;
 use crate::protocol::{Credits, Problem, Timestamp};
 use crate::wallet::{Accepted, Balance, DisputeKind, LaneId, ReceiptVerdict};
 
@@ -26,6 +27,8 @@ pub enum Event {
         /// What its receipt says.
         receipt: ReceiptVerdict,
     },
+    /// A charge class was too small for a call, or may have been: all of it was kept.
+    TooSmall(TooSmall),
     /// A call was refused. Its spend is pursued.
     CallRefused(Option<Problem>),
     /// A spend whose call ended without a settlement was settled, and its lane can be used again.

@@ -67,7 +67,7 @@ impl<J: Journal + 'static> Shared<J> {
                 return;
             }
         }
-        let checking = check_gateway(&self.keeper, &self.client, self.gateway, self.policy.class, self.clock.now());
+        let checking = check_gateway(&self.keeper, &self.client, self.gateway, self.policy, self.clock.now());
         let met = tokio::time::timeout(PATIENCE, checking).await;
         self.state().looked = Some(Instant::now());
         let met = match met {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::events::Event;
 use super::shared::Shared;
-use crate::protocol::Timestamp;
+use crate::protocol::{Credits, Timestamp};
 use crate::wallet::{Journal, LaneId, PlanError, ProofJob, ProvingKeys, ReadySpend, Wallet};
 use crate::workers::{WorkError, WorkerLimits, WorkerPool};
 
@@ -89,20 +89,39 @@ struct Plan {
 impl<J: Journal + 'static> Shared<J> {
     /// Plans for lanes in an order of chance; at most `most`.
     fn plan(&self, wallet: &Wallet<J>, most: usize) -> Plan {
-        let (now, class) = (self.clock.now(), self.policy.class);
-        let mut plan = Plan { jobs: Vec::new(), unlisted: false };
+        let mut plan = Plan { jobs: Vec::new(), unlisted: !self.has_class(wallet.directory()) };
+        let (classes, awaited) = self.classes_to_prove(wallet);
+        let kept = usize::try_from(self.policy.ready).unwrap_or(usize::MAX).max(1);
+        // Each class has its share; the one that a call waits for has all it wants.
+        let share = (kept / classes.len().max(1)).max(1);
+        let (mut order, rest): (Vec<Credits>, Vec<Credits>) =
+            classes.into_iter().partition(|class| awaited == Some(*class));
+        order.extend(rest);
+        for class in order {
+            let kept = if awaited == Some(class) { kept } else { share };
+            self.plan_class(wallet, class, (most, kept), &mut plan);
+        }
+        plan
+    }
+
+    fn plan_class(&self, wallet: &Wallet<J>, class: Credits, (most, kept): (usize, usize), plan: &mut Plan) {
+        let now = self.clock.now();
         let ready = wallet.ready(&self.gateway, class, now);
         let mut lanes = wallet.lanes_to_prove(&self.gateway, class, now);
         let proving = self.proving();
-        let kept = usize::try_from(self.policy.ready).unwrap_or(usize::MAX).max(1);
-        let most = most.min(kept.saturating_sub(ready + proving.len()));
+        // What is being proved may be for another class; then more are made a little later.
+        let mut left = most.saturating_sub(plan.jobs.len()).min(kept.saturating_sub(ready + proving.len()));
         lanes.retain(|lane| !proving.contains(lane));
         drop(proving);
         let mut rng = rand::rng();
-        while plan.jobs.len() < most && !lanes.is_empty() {
+        while left > 0 && !lanes.is_empty() {
             let lane = lanes.swap_remove(rng.random_range(0..lanes.len()));
             match wallet.plan(lane, &self.gateway, class, now) {
-                Ok(job) => plan.jobs.push(job),
+                Ok(job) => {
+                    self.proving().insert(lane);
+                    plan.jobs.push(job);
+                    left -= 1;
+                }
                 Err(PlanError::UnknownGateway(_) | PlanError::UnknownClass(_) | PlanError::NoTariff) => {
                     plan.unlisted = true;
                     break;
@@ -111,8 +130,6 @@ impl<J: Journal + 'static> Shared<J> {
                 Err(_) => {}
             }
         }
-        self.proving().extend(plan.jobs.iter().map(ProofJob::lane));
-        plan
     }
 
     /// Makes the proof of a job whose lane is among those that are proved for.

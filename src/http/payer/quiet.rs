@@ -12,7 +12,9 @@ use super::shared::{Held, Shared};
 use super::{ClientError, Stopped};
 use crate::http::wire::{ROLLOVER_PATH, TRANSFER_PATH};
 use crate::protocol::{CLOCK_TOLERANCE, EpochNumber, Settlement, Timestamp};
-use crate::wallet::{AuthoriseError, Journal, LaneId, LaneStatus, PlanError, ProofJob, ReadySpend, Suggestion, Wallet};
+use crate::wallet::{
+    AuthoriseError, Journal, LaneId, LaneStatus, PlanError, Policy, ProofJob, ReadySpend, Suggestion, Wallet,
+};
 
 /// How often it is looked whether there is something to do, at most and at least.
 const TICKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -48,6 +50,8 @@ enum Urgency {
     Soon,
     /// It waits for nothing: the epoch is about to end.
     Now,
+    /// A call waits for it.
+    Awaited,
 }
 
 /// A chore did not come to its end. What was pinned is pursued.
@@ -83,18 +87,24 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
     let mut window = None;
     let mut warned = HashSet::new();
     let mut looked_for = Instant::now();
+    // The longest pause that what is about to end leaves.
+    let mut hurry = Duration::MAX;
     loop {
-        tokio::time::sleep(tick).await;
+        tokio::select! {
+            () = tokio::time::sleep(tick.min(hurry)) => {}
+            () = shared.gather.notified() => {}
+        }
         let looking = Arc::clone(&shared);
         let looked = shared.keeper.ask(move |wallet| looking.look(wallet)).await;
-        let Ok(Look { chore, window: current, ending }) = looked else { return };
+        let Ok(Look { chore, window: current, ending, pause }) = looked else { return };
+        hurry = pause;
         // Once in each window, as everybody does; more often while this one lets nothing be paid.
         let unlisted = {
             let state = shared.state();
             (state.unlisted || state.disagrees || state.uncompared) && looked_for.elapsed() > UNLISTED
         };
         if window.replace(current).is_some_and(|last| last != current) || unlisted {
-            tokio::time::sleep(shared.jitter()).await;
+            tokio::time::sleep(shared.jitter().min(hurry)).await;
             shared.refresh_directory().await;
             looked_for = Instant::now();
         }
@@ -104,7 +114,20 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
             }
         }
         let Some((chore, urgency)) = chore.filter(|(_, urgency)| shared.may(*urgency)) else { continue };
-        tokio::time::sleep(shared.jitter()).await;
+        match urgency {
+            Urgency::Awaited => tokio::time::sleep(shared.moment()).await,
+            Urgency::Now => tokio::time::sleep(shared.jitter().min(hurry)).await,
+            _ => {
+                tokio::select! {
+                    () = tokio::time::sleep(shared.jitter()) => {}
+                    () = shared.gather.notified() => {
+                        // What is awaited goes first.
+                        shared.gather.notify_one();
+                        continue;
+                    }
+                }
+            }
+        }
         // A call came meanwhile.
         if !shared.may(urgency) {
             continue;
@@ -115,7 +138,10 @@ pub(super) async fn run<J: Journal + 'static>(shared: Arc<Shared<J>>) {
                 shared.tell(&Event::UpkeepFailed);
                 let pause = FIRST_PAUSE.saturating_mul(1 << failures).min(LONGEST_PAUSE);
                 failures = (failures + 1).min(16);
-                tokio::time::sleep(pause + shared.jitter()).await;
+                tokio::select! {
+                    () = tokio::time::sleep((pause + shared.jitter()).min(hurry)) => {}
+                    () = shared.gathered_soon() => {}
+                }
             }
         }
     }
@@ -127,6 +153,8 @@ struct Look {
     window: (Timestamp, u64),
     /// Lanes whose notes end soon, with their epoch and when.
     ending: Vec<(LaneId, EpochNumber, Timestamp)>,
+    /// How long a pause may be, so that all of them are rolled over in time.
+    pause: Duration,
 }
 
 impl<J: Journal + 'static> Shared<J> {
@@ -142,10 +170,23 @@ impl<J: Journal + 'static> Shared<J> {
             };
             (Chore::RollOver(*lane), urgency)
         });
+        // A quarter of the time that is left, shared by those that are left.
+        let left = at_last.iter().map(|(_, at)| at.seconds().saturating_sub(now.seconds())).filter(|left| *left > 0);
+        let shares = 4 * u32::try_from(at_last.len()).unwrap_or(u32::MAX).max(1);
+        let pause = left.min().map_or(Duration::MAX, |left| (Duration::from_secs(left) / shares).max(TICKS.0 / 4));
+        let pause = if roll_over.is_some_and(|(_, urgency)| urgency == Urgency::Now) { pause } else { Duration::MAX };
         // What is on its way may make it needless.
         let settled = wallet.awaited() == 0;
-        let transfer = || wallet.suggest_transfer(policy, now).filter(|_| settled);
-        let chore = roll_over.or_else(|| transfer().map(|suggestion| (Chore::Transfer(suggestion), Urgency::Quiet)));
+        let transfer = |lanes| {
+            let class = self.class_to_gather()?;
+            wallet.suggest_transfer(&Policy { class, lanes, ..*policy }, now).map(Chore::Transfer)
+        };
+        // A call that waits cannot be paid before; one lane is enough for it.
+        let awaited =
+            || transfer(1).filter(|_| self.is_short() && self.waiting() > 0).map(|chore| (chore, Urgency::Awaited));
+        let quiet = || transfer(policy.lanes).filter(|_| settled).map(|chore| (chore, Urgency::Quiet));
+        let chore = roll_over.filter(|(_, urgency)| *urgency == Urgency::Now);
+        let chore = chore.or_else(awaited).or(roll_over).or_else(quiet);
         let epoch_of = |lane: LaneId| {
             wallet.lanes().find_map(|(id, status)| match status {
                 LaneStatus::Idle { epoch, .. } if id == lane => Some(epoch),
@@ -160,6 +201,7 @@ impl<J: Journal + 'static> Shared<J> {
             chore: chore.filter(|_| !self.state().contradicted),
             window: (grid.callers_not_after(now), published.seconds() / grid.lifetime()),
             ending: ending.collect(),
+            pause,
         }
     }
 
@@ -170,8 +212,15 @@ impl<J: Journal + 'static> Shared<J> {
         match urgency {
             Urgency::Quiet => quiet && self.gap().is_some(),
             Urgency::Soon => self.gap().is_some(),
-            Urgency::Now => true,
+            Urgency::Now | Urgency::Awaited => true,
         }
+    }
+
+    /// A call waits for credit to be gathered, and some seconds are over since that failed.
+    async fn gathered_soon(&self) {
+        tokio::time::sleep(FIRST_PAUSE).await;
+        self.gather.notified().await;
+        self.gather.notify_one();
     }
 
     /// A moment without a call, which lasts for as long as it is held.
@@ -209,7 +258,7 @@ impl<J: Journal + 'static> Shared<J> {
         // While it is under way calls hold back for a moment.
         let _gap = match self.gap() {
             Some(gap) => Some(gap),
-            None if urgency == Urgency::Now => None,
+            None if urgency >= Urgency::Now => None,
             None => return Ok(()),
         };
         match chore {

@@ -11,6 +11,7 @@ use rand::RngExt as _;
 use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, watch};
 use tokio::time::Instant;
 
+use super::charge::{Charges, Estimator};
 use super::events::{Event, PayerObserver};
 use super::keeper::Keeper;
 use super::prover::Provers;
@@ -25,6 +26,8 @@ const ERRAND: Duration = Duration::from_secs(30);
 const ERRAND_THROUGH: Duration = Duration::from_secs(90);
 /// How long a call holds back for a transfer that is under way, so that the two are not seen at one moment.
 const HOLD_BACK: Duration = Duration::from_secs(5);
+/// The longest pause before credit is gathered for a call that waits, milliseconds.
+const MOMENT: u64 = 1_000;
 /// How many times of proofs are kept.
 const MOST_TIMES: usize = 1 << 16;
 
@@ -36,6 +39,8 @@ pub(super) struct Shared<J: Journal + 'static> {
     pub(super) policy: Policy,
     pub(super) gateway: GatewayId,
     pub(super) answer_timeout: Duration,
+    pub(super) estimator: Arc<dyn Estimator>,
+    charges: Mutex<Charges>,
     observer: Arc<dyn PayerObserver>,
     terms: Mutex<Arc<Terms>>,
     /// Held while the gateway is looked for.
@@ -56,6 +61,8 @@ pub(super) struct Shared<J: Journal + 'static> {
     pub(super) changed: Notify,
     /// Somebody waits for a proof.
     pub(super) wanted: Notify,
+    /// A call waits until credit is gathered.
+    pub(super) gather: Notify,
     /// There is something to pursue.
     pub(super) pursue: Notify,
     /// There may be something to ask.
@@ -101,13 +108,16 @@ pub(super) struct Beginning {
     pub(super) gateway: GatewayId,
     pub(super) answer_timeout: Duration,
     pub(super) observer: Arc<dyn PayerObserver>,
+    pub(super) estimator: Arc<dyn Estimator>,
+    pub(super) charges: Charges,
     pub(super) terms: Terms,
     pub(super) epochs: Vec<EpochNumber>,
 }
 
 impl<J: Journal + 'static> Shared<J> {
     pub(super) fn new(keeper: Keeper<J>, beginning: Beginning) -> Self {
-        let Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms, epochs } = beginning;
+        let Beginning { provers, client, clock, policy, gateway, answer_timeout, .. } = beginning;
+        let Beginning { observer, estimator, charges, terms, epochs, .. } = beginning;
         let state = State {
             last_call: clock.now(),
             progress: Instant::now(),
@@ -130,6 +140,8 @@ impl<J: Journal + 'static> Shared<J> {
             policy,
             gateway,
             answer_timeout,
+            estimator,
+            charges: Mutex::new(charges),
             observer,
             terms: Mutex::new(Arc::new(terms)),
             meeting: tokio::sync::Mutex::new(()),
@@ -142,6 +154,7 @@ impl<J: Journal + 'static> Shared<J> {
             waiting: AtomicUsize::new(0),
             changed: Notify::new(),
             wanted: Notify::new(),
+            gather: Notify::new(),
             pursue: Notify::new(),
             inquire: Notify::new(),
             stop: watch::Sender::new(false),
@@ -154,6 +167,10 @@ impl<J: Journal + 'static> Shared<J> {
 
     pub(super) fn terms(&self) -> Arc<Terms> {
         Arc::clone(&lock(&self.terms))
+    }
+
+    pub(super) fn charges(&self) -> MutexGuard<'_, Charges> {
+        lock(&self.charges)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -190,6 +207,11 @@ impl<J: Journal + 'static> Shared<J> {
     pub(super) fn jitter(&self) -> Duration {
         let longest = u64::from(self.policy.jitter_seconds) * 1_000;
         Duration::from_millis(rand::rng().random_range(0..=longest))
+    }
+
+    /// A moment left to chance, before what a call waits for.
+    pub(super) fn moment(&self) -> Duration {
+        self.jitter().min(Duration::from_millis(rand::rng().random_range(0..=MOMENT)))
     }
 
     /// A spend was taken or came back.
@@ -310,7 +332,7 @@ impl<J: Journal + 'static> Shared<J> {
         }
         let serial = directory.parts().serial;
         let terms = Terms::of(directory, &self.gateway);
-        let listed = terms.is_ok() && directory.has_class(self.policy.class);
+        let listed = terms.is_ok() && self.has_class(directory);
         {
             let mut state = self.state();
             (state.unlisted, state.epochs) = (!listed, numbers(directory));
@@ -387,6 +409,10 @@ pub(super) struct Held<J: Journal + 'static> {
     pub(super) opening: Vec<u8>,
     /// Its terms, by which it is judged whether it had to be refused.
     pub(super) spend: Option<SpendTerms>,
+    /// The kind of its call.
+    pub(super) kind: Option<String>,
+    /// Whether its settlement was there before the answer's body, which is whole then.
+    pub(super) whole: bool,
 }
 
 impl<J: Journal + 'static> core::fmt::Debug for Held<J> {
@@ -405,7 +431,18 @@ impl<J: Journal + 'static> Held<J> {
     pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>) -> Self {
         let (shared, settled) = (Arc::clone(shared), AtomicBool::new(false));
         let client = Box::new(shared.client.of_spend());
-        Self { shared, key, settled, client, terms, credential: None, opening: Vec::new(), spend: None }
+        Self {
+            shared,
+            key,
+            settled,
+            client,
+            terms,
+            credential: None,
+            opening: Vec::new(),
+            spend: None,
+            kind: None,
+            whole: false,
+        }
     }
 
     pub(super) fn key(&self) -> SpendKey {

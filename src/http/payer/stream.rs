@@ -35,6 +35,8 @@ pub struct Streamed {
     pub body: PaidBody,
     /// What it came to, if that is known already.
     pub settled: Option<Settled>,
+    /// Whether the body is whole, and what it came to is asked for still, by itself: [`PaidBody::settled`] says why.
+    pub unsettled: bool,
     /// How long it took up to here.
     pub spent: Spent,
     /// Length of the `Authorization` header line, bytes.
@@ -64,7 +66,7 @@ pub struct PaidBody {
 
 #[derive(Debug)]
 enum Outcome {
-    Known(Settled),
+    Known(Result<Settled, Box<CallError>>),
     Awaited(oneshot::Receiver<Result<Settled, CallError>>),
 }
 
@@ -76,12 +78,12 @@ enum Part {
 }
 
 impl PaidBody {
-    pub(super) fn of_whole(body: Bytes, settled: Settled) -> Self {
+    pub(super) fn of_whole(body: Bytes, settled: Result<Settled, CallError>) -> Self {
         let (send, chunks) = mpsc::channel(2);
         // There is room for both.
         let _ = send.try_send(Part::Chunk(body));
         let _ = send.try_send(Part::Done);
-        Self { chunks, over: false, outcome: Outcome::Known(settled) }
+        Self { chunks, over: false, outcome: Outcome::Known(settled.map_err(Box::new)) }
     }
 
     /// The next chunk; none when the answer is whole.
@@ -101,7 +103,7 @@ impl PaidBody {
         let Self { chunks, over, outcome } = self;
         drop(chunks);
         match outcome {
-            Outcome::Known(settled) => Ok(settled),
+            Outcome::Known(settled) => settled.map_err(|error| *error),
             Outcome::Awaited(settling) => match settling.await {
                 Ok(outcome) => outcome,
                 Err(_) if over => Err(CallError::Stopped),
@@ -164,13 +166,13 @@ impl Body for PaidBody {
 /// What is left to settle of an answer.
 pub(super) enum Left<J: Journal + 'static> {
     Nothing(Settled),
-    Settlement(Held<J>),
+    Settlement(Box<Held<J>>),
 }
 
 /// An answer that is being passed on. Whenever this is dropped, the connection ends, and then the spend is let go of.
 struct Inflow<J: Journal + 'static> {
     body: HopBody,
-    held: Option<Held<J>>,
+    held: Option<Box<Held<J>>>,
     shared: Arc<Shared<J>>,
     _visit: Visit<J>,
 }
@@ -191,7 +193,7 @@ impl<J: Journal + 'static> Shared<J> {
         let (send, chunks) = mpsc::channel(1);
         let (tell, told) = oneshot::channel();
         let (held, outcome) = match left {
-            Left::Nothing(settled) => (None, Outcome::Known(settled)),
+            Left::Nothing(settled) => (None, Outcome::Known(Ok(settled))),
             Left::Settlement(held) => (Some(held), Outcome::Awaited(told)),
         };
         let mut stop = self.stop.subscribe();
@@ -221,9 +223,9 @@ impl<J: Journal + 'static> Inflow<J> {
             End::HungUp => return,
         };
         let settled = match settlement_in(&trailers) {
-            Some(settlement) => shared.accept(held, settlement, signed_in(&trailers)).await,
+            Some(settlement) => shared.accept(*held, settlement, signed_in(&trailers)).await,
             None => match shared.fetch(&held).await {
-                Ok(settlement) => shared.accept(held, settlement, None).await,
+                Ok(settlement) => shared.accept(*held, settlement, None).await,
                 Err(error) => Err(error),
             },
         };

@@ -1,5 +1,6 @@
 //! Where a gateway is, and what it asks for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -13,6 +14,8 @@ pub(super) struct Terms {
     /// Digest of the directory.
     pub(super) directory: Digest,
     pub(super) challenge: Challenge,
+    /// The directory itself: classes and prices.
+    pub(super) listed: Arc<Directory>,
     /// Without a slash at its end.
     pub(super) origin: String,
     /// As session signatures have it.
@@ -37,7 +40,8 @@ impl Terms {
         let (authority, _) = crate::http::wire::authorities(&origin).ok_or_else(|| NoTerms::Origin(origin.clone()))?;
         let longest = Duration::from_secs(directory.parts().limits.session_seconds.into());
         let challenge = Challenge::of(directory, gateway);
-        Ok(Self { directory: directory.digest(), challenge, origin, authority, longest })
+        let listed = Arc::new(directory.clone());
+        Ok(Self { directory: directory.digest(), challenge, listed, origin, authority, longest })
     }
 
     /// The header that pays.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{CallError, Payer, Status};
+use super::{CallError, Payer, Status, TooSmall, was_too_small};
 use crate::protocol::{Credits, EpochNumber, GatewayId, Timestamp};
 use crate::wallet::{Journal, JournalEntry, LaneId, LaneStatus, Spending};
 
@@ -18,8 +18,10 @@ pub struct View {
     pub gateway: GatewayId,
     /// Where it is.
     pub origin: String,
-    /// What a call is charged.
+    /// The most that a call is charged.
     pub class: Credits,
+    /// The least that a call is charged: the same, where the policy has one class for all calls.
+    pub least_class: Credits,
     /// Why the gateway could not be reached when it was last looked for; none while it can.
     pub away: Option<String>,
     /// Whether the gateway's challenge names another directory than the one that it shows.
@@ -36,6 +38,8 @@ pub struct View {
     pub epochs: Vec<EpochView>,
     /// The newest spends, newest first.
     pub recent: Vec<JournalEntry>,
+    /// For each of these whether its class was too small.
+    pub too_small: Vec<Option<TooSmall>>,
     /// What was spent, by day and by budget.
     pub spending: Spending,
     /// Disputes that are kept.
@@ -82,10 +86,13 @@ impl<J: Journal + 'static> Payer<J> {
     pub async fn view(&self, recent: usize) -> Result<View, CallError> {
         let shared = Arc::clone(&self.0.shared);
         let looking = self.0.shared.keeper.ask(move |wallet| {
-            let (now, class, gateway) = (shared.clock.now(), shared.policy.class, shared.gateway);
+            let (now, gateway) = (shared.clock.now(), shared.gateway);
+            let classes = wallet.allowed_classes(&shared.policy);
+            let class = classes.last().copied().unwrap_or(shared.policy.class);
+            let least_class = classes.first().copied().unwrap_or(class);
             let spending = wallet.spending().map_err(CallError::Journal)?.clone();
             let proving = shared.proving().clone();
-            let ready: Vec<LaneId> = wallet.ready_lanes(&gateway, class, now).collect();
+            let ready = wallet.ready_lanes(&gateway, now);
             let until = |status: &LaneStatus| {
                 let epoch = match status {
                     LaneStatus::Idle { epoch, .. } | LaneStatus::Unchecked { epoch, .. } => *epoch,
@@ -109,6 +116,9 @@ impl<J: Journal + 'static> Payer<J> {
                 spendable_from: epoch.spend.from,
                 spendable_until: epoch.spend.until,
             });
+            let recent = wallet.journal().history(recent).map_err(CallError::Journal)?;
+            let costs = shared.costs();
+            let too_small = recent.iter().map(|entry| was_too_small(wallet, &costs, entry)).collect();
             let state = shared.state();
             let (away, disagrees) = (state.away.as_deref().map(str::to_owned), state.disagrees);
             let (unlisted, prover_failed, unasked) = (state.unlisted, state.prover_failed, state.unasked);
@@ -119,6 +129,7 @@ impl<J: Journal + 'static> Payer<J> {
                 gateway,
                 origin: shared.terms().origin.clone(),
                 class,
+                least_class,
                 away,
                 disagrees,
                 unlisted,
@@ -126,7 +137,8 @@ impl<J: Journal + 'static> Payer<J> {
                 unasked,
                 lanes,
                 epochs: epochs.collect(),
-                recent: wallet.journal().history(recent).map_err(CallError::Journal)?,
+                recent,
+                too_small,
                 spending,
                 disputes: wallet.journal().disputes().map_err(CallError::Journal)?.len(),
             })

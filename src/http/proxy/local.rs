@@ -121,6 +121,9 @@ impl<J: Journal + 'static> Passage<J> {
                 "reserved": balance.reserved.to_string(),
                 "unchecked": balance.unchecked.to_string(),
                 "frozen": balance.frozen.to_string(),
+                "disputed": balance.disputed.to_string(),
+                "void": balance.void.to_string(),
+                "ending": balance.ending.to_string(),
             },
             "lanes": {
                 "total": status.lanes,

@@ -123,10 +123,15 @@ fn identity(view: &View) -> String {
          {epochs}<tr><td>directory</td><td>number {}</td></tr></table></section>\n",
         escape(&view.origin),
         escape(&view.gateway.to_string()),
-        grouped(view.class.micro().into()),
+        class_words(view),
         escape(&clock),
         view.status.serial,
     )
+}
+
+fn class_words(view: &View) -> String {
+    let (least, most) = (grouped(view.least_class.micro().into()), grouped(view.class.micro().into()));
+    if least == most { most } else { format!("{least} to {most}, as each needs") }
 }
 
 fn when(at: Timestamp) -> String {

@@ -96,7 +96,7 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
             _ if details.status == S::GATEWAY_TIMEOUT.as_u16() => (S::GATEWAY_TIMEOUT, "service_timeout", None),
             _ => (S::BAD_GATEWAY, "service_failed", None),
         },
-        CallError::Withheld(_) => (S::PAYMENT_REQUIRED, "cap_reached", None),
+        CallError::Withheld(_) | CallError::TooSmall { .. } => (S::PAYMENT_REQUIRED, "cap_reached", None),
         CallError::SessionOver => (S::SERVICE_UNAVAILABLE, "session_over", Some(SOON)),
         CallError::Lost(_) | CallError::LostInSession => (S::BAD_GATEWAY, "answer_lost", None),
         CallError::Unreachable(ClientError::Timeout) => (S::GATEWAY_TIMEOUT, "gateway_timeout", None),
@@ -155,9 +155,12 @@ fn refused(details: &ProblemDetails) -> (StatusCode, &'static str, Option<u32>) 
 impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         let (status, code, retry_after) = classify(&error);
-        let next = match code {
-            "cap_reached" => "what is asked for may cost more than the class: run the proxy with a larger --class",
-            _ => error.next(),
+        let next = match &error {
+            CallError::TooSmall { .. } => error.next(),
+            _ if code == "cap_reached" => {
+                "what is asked for may cost more than the class: run the proxy with a larger --class or --max-class"
+            }
+            error => error.next(),
         };
         Self {
             status,

@@ -51,6 +51,31 @@ impl Counter {
     }
 }
 
+/// A whole text, counted for an estimate that should be no lower than the truth.
+#[cfg(feature = "client")]
+#[derive(Debug)]
+pub(crate) struct Tokens;
+
+#[cfg(feature = "client")]
+impl Tokens {
+    /// Text that is counted, bytes; what is longer is counted by this part of it.
+    const PART: usize = 256 << 10;
+
+    /// About how many tokens a text has, by OpenAI's `o200k_base`.
+    pub(crate) fn count(text: &str) -> u64 {
+        let mut end = text.len().min(Self::PART);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let tokens = bpe_openai::o200k_base().count(&text[..end]) as u64;
+        match text.len() - end {
+            0 => tokens,
+            // The rest may be denser.
+            rest => tokens.saturating_add(tokens.saturating_mul(rest as u64 * 3 / 2).div_ceil(end.max(1) as u64)),
+        }
+    }
+}
+
 /// Tokens of a text, but for those of long runs of one letter: vocabularies differ most in these.
 fn count(text: &str, tokenizer: &bpe_openai::Tokenizer) -> u64 {
     let run = |word: &str| word.len() > RUN && word.bytes().all(|byte| byte == word.as_bytes()[0]);

@@ -15,9 +15,12 @@ const VERSION: u8 = 1;
 /// Of spends that count for a budget. All others are as the first version has them.
 const BUDGET_VERSION: u8 = 2;
 /// Of payments, since they have the time of their request and the issuer's seal. The first version is read still.
+/// Also read still: it had neither other amounts nor an origin, and nor have most payments, which are written so.
 const PAYMENT_VERSION: u8 = 2;
-/// Of payments of a restored wallet, which say where they came from. All others are written as before.
+/// Of payments of a restored wallet, which say where they came from.
 const RESTORED_VERSION: u8 = 3;
+/// Of payments that were asked for with several amounts, or that were forgotten; it has all that there is.
+const ASKED_ANEW_VERSION: u8 = 4;
 
 /// A spend as it is kept: without its proof, which stands in a table of its own so that a change of the rest does not write it
 /// again, and so that it can go.
@@ -108,9 +111,19 @@ impl SpendRow {
     }
 }
 
+/// The first form that has room for all of a payment: what an older release can read, it finds as it knows it.
+fn payment_version(entry: &PaymentEntry) -> u8 {
+    match (entry.forgotten || !entry.earlier.is_empty(), &entry.origin) {
+        (true, _) => ASKED_ANEW_VERSION,
+        (false, Some(_)) => RESTORED_VERSION,
+        (false, None) => PAYMENT_VERSION,
+    }
+}
+
 pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
-    let PaymentEntry { number, payment, amounts, requested_at, minted, seal, origin } = entry;
-    let mut out = vec![if origin.is_some() { RESTORED_VERSION } else { PAYMENT_VERSION }];
+    let PaymentEntry { number, payment, amounts, requested_at, minted, seal, earlier, forgotten, origin } = entry;
+    let version = payment_version(entry);
+    let mut out = vec![version];
     out.extend_from_slice(&number.to_be_bytes());
     out.extend_from_slice(payment.as_bytes());
     for amount in amounts {
@@ -127,6 +140,15 @@ pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
     out.push(seal.is_some().into());
     if let Some(seal) = seal {
         out.extend_from_slice(&seal.to_bytes());
+    }
+    if version == ASKED_ANEW_VERSION {
+        out.push((*forgotten).into());
+        // There are few: the wallet sees to it.
+        out.extend_from_slice(&u32::try_from(earlier.len()).unwrap_or(u32::MAX).to_be_bytes());
+        for amount in earlier.iter().flatten() {
+            out.extend_from_slice(&amount.micro().to_be_bytes());
+        }
+        out.push(origin.is_some().into());
     }
     if let Some(origin) = origin {
         put_origin(&mut out, origin);
@@ -175,14 +197,11 @@ fn origin_of(reader: &mut Reader<'_>) -> Result<PaymentOrigin, DecodeError> {
 pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.u8()?;
-    if !(VERSION..=RESTORED_VERSION).contains(&version) {
+    if !(VERSION..=ASKED_ANEW_VERSION).contains(&version) {
         return Err(DecodeError::Version(version));
     }
     let (number, payment) = (reader.u64()?, PaymentId::from_bytes(reader.array()?));
-    let mut amounts = [Credits::ZERO; LANES];
-    for amount in &mut amounts {
-        *amount = Credits::from_micro(reader.u64()?);
-    }
+    let amounts = amounts_of(&mut reader)?;
     // The first version had neither the time nor the seal.
     let newer = version >= PAYMENT_VERSION;
     let requested_at =
@@ -190,9 +209,30 @@ pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeErr
     let minted = optional(&mut reader, |reader| MintResponse::from_bytes(reader.take(MintResponse::LENGTH)?))?;
     let seal = |reader: &mut Reader<'_>| MintSeal::from_bytes(reader.take(MintSeal::LENGTH)?);
     let seal = if newer { optional(&mut reader, seal)? } else { None };
-    let origin = if version == RESTORED_VERSION { Some(Box::new(origin_of(&mut reader)?)) } else { None };
+    let (mut forgotten, mut earlier) = (false, Vec::new());
+    if version == ASKED_ANEW_VERSION {
+        forgotten = flag(&mut reader)?;
+        for _ in 0..reader.u32()? {
+            earlier.push(amounts_of(&mut reader)?);
+        }
+    }
+    let restored = version == RESTORED_VERSION || (version == ASKED_ANEW_VERSION && flag(&mut reader)?);
+    let origin = if restored { Some(Box::new(origin_of(&mut reader)?)) } else { None };
     reader.finish()?;
-    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal, origin })
+    let entry = PaymentEntry { number, payment, amounts, requested_at, minted, seal, earlier, forgotten, origin };
+    // What is read is written again as it was; but for the first version, which is written as the second.
+    if version > PAYMENT_VERSION && payment_version(&entry) != version {
+        return Err(DecodeError::Field("version of a payment"));
+    }
+    Ok(entry)
+}
+
+fn amounts_of(reader: &mut Reader<'_>) -> Result<[Credits; LANES], DecodeError> {
+    let mut amounts = [Credits::ZERO; LANES];
+    for amount in &mut amounts {
+        *amount = Credits::from_micro(reader.u64()?);
+    }
+    Ok(amounts)
 }
 
 /// What is known of the lanes of a payment.
@@ -295,4 +335,88 @@ fn optional<'a, T>(
     read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
 ) -> Result<Option<T>, DecodeError> {
     if flag(reader)? { read(reader).map(Some) } else { Ok(None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz::samples::SAMPLES;
+
+    /// The fields that all versions have, and after the amounts what one adds.
+    fn row(version: u8, rest: &[&[u8]]) -> Vec<u8> {
+        let mut row = vec![version];
+        row.extend_from_slice(&7_u64.to_be_bytes());
+        row.extend_from_slice(&[1; 32]);
+        (10..10 + LANES as u64).for_each(|amount| row.extend_from_slice(&amount.to_be_bytes()));
+        rest.iter().for_each(|part| row.extend_from_slice(part));
+        row
+    }
+
+    fn plain() -> PaymentEntry {
+        PaymentEntry {
+            number: 7,
+            payment: PaymentId::from_bytes([1; 32]),
+            amounts: core::array::from_fn(|lane| Credits::from_micro(10 + lane as u64)),
+            requested_at: None,
+            minted: None,
+            seal: None,
+            earlier: Vec::new(),
+            forgotten: false,
+            origin: None,
+        }
+    }
+
+    #[test]
+    fn payments_of_every_earlier_release_are_read() {
+        let (minted, seal) = (SAMPLES.minted.to_bytes(), SAMPLES.answer.seal.to_bytes());
+        let at = 1_700_000_000_u64.to_be_bytes();
+        let full = PaymentEntry { minted: Some(SAMPLES.minted.clone()), ..plain() };
+        let sealed = PaymentEntry {
+            requested_at: Some(Timestamp::from_seconds(1_700_000_000)),
+            seal: Some(SAMPLES.answer.seal),
+            ..full.clone()
+        };
+        // The device, the number, the end of the hold, and the lanes: all begin with the mint.
+        let origin = [&[3; 8][..], &5_u64.to_be_bytes(), &9_u64.to_be_bytes(), &[0; LANES]].concat();
+        let origin_read = PaymentOrigin {
+            device: DeviceId::from_bytes([3; 8]),
+            number: 5,
+            held_until: Timestamp::from_seconds(9),
+            lanes: [const { LaneOrigin::Mint }; LANES],
+        };
+        let restored = PaymentEntry { origin: Some(Box::new(origin_read)), ..sealed.clone() };
+        let written = [&[1][..], &at, &[1], &minted, &[1], &seal].concat();
+        let cases = [
+            (row(1, &[&[0]]), plain(), 2),
+            (row(1, &[&[1], &minted]), full, 2),
+            (row(2, &[&[0, 0, 0]]), plain(), 2),
+            (row(2, &[&written]), sealed.clone(), 2),
+            (row(3, &[&written, &origin]), restored.clone(), 3),
+            (row(4, &[&[0, 0, 0], &[1], &0_u32.to_be_bytes(), &[0]]), PaymentEntry { forgotten: true, ..plain() }, 4),
+            (
+                row(4, &[&written, &[0], &1_u32.to_be_bytes(), &[0; 8 * LANES], &[1], &origin]),
+                PaymentEntry { earlier: vec![[Credits::ZERO; LANES]], ..restored },
+                4,
+            ),
+        ];
+        for (bytes, entry, version) in cases {
+            assert_eq!(payment_from_bytes(&bytes).unwrap(), entry, "version {}", bytes[0]);
+            let again = payment_to_bytes(&entry);
+            assert_eq!(again[0], version);
+            assert!(bytes[0] == 1 || again == bytes, "version {}", bytes[0]);
+        }
+    }
+
+    #[test]
+    fn a_payment_in_a_form_that_is_not_its_own_is_refused() {
+        for wrong in [
+            row(0, &[&[0, 0, 0]]),
+            row(4, &[&[0, 0, 0], &[0], &0_u32.to_be_bytes(), &[0]]),
+            row(4, &[&[0, 0, 0], &[1], &1_u32.to_be_bytes(), &[0]]),
+            row(4, &[&[0, 0, 0], &[1], &u32::MAX.to_be_bytes()]),
+            row(5, &[&[0, 0, 0]]),
+        ] {
+            assert!(payment_from_bytes(&wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

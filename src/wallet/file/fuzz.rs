@@ -57,9 +57,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         amounts: sixty_and_forty(),
         requested_at: minted.is_some().then(|| Timestamp::from_seconds(1_700_000_000)),
         seal: minted.is_some().then_some(SAMPLES.answer.seal),
+        earlier: minted.iter().map(|_| sixty_and_forty()).collect(),
+        forgotten: minted.is_none(),
         minted,
         origin: None,
     };
+    let plain_payment = PaymentEntry { earlier: Vec::new(), forgotten: false, ..payment(Some(SAMPLES.minted.clone())) };
     let change =
         || LaneOrigin::Change { index: 7, hidden: Credits::from_micro(9), settlement: SAMPLES.settlement.clone() };
     let lanes = core::array::from_fn(|lane| match lane % 3 {
@@ -68,7 +71,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         _ => LaneOrigin::Closed,
     });
     let origin = PaymentOrigin { device: DeviceId::from_number(2), number: 1, held_until: Timestamp::MAX, lanes };
-    let restored = PaymentEntry { origin: Some(Box::new(origin)), ..payment(Some(SAMPLES.minted.clone())) };
+    let asked_anew = PaymentEntry { origin: Some(Box::new(origin.clone())), ..payment(Some(SAMPLES.minted.clone())) };
+    let restored = PaymentEntry { origin: Some(Box::new(origin)), ..plain_payment.clone() };
     let mut frontier = Frontier { payment: 3, lanes: Vec::new() };
     frontier.lane(0);
     frontier.lane(LANES as u32 - 1).newest = Some((4, 5));
@@ -82,7 +86,9 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         SpendRow::split(counted).0.to_bytes(),
         codec::payment_to_bytes(&payment(None)),
         codec::payment_to_bytes(&payment(Some(SAMPLES.minted.clone()))),
+        codec::payment_to_bytes(&plain_payment),
         codec::payment_to_bytes(&restored),
+        codec::payment_to_bytes(&asked_anew),
         frontier.to_bytes(),
         plain,
         state.to_bytes(),

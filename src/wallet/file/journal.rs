@@ -291,6 +291,14 @@ impl Journal for FileJournal {
         })
     }
 
+    fn remember(&mut self, name: &str, text: &str) -> Result<(), JournalError> {
+        self.put_note(name, text)
+    }
+
+    fn remembered(&self, name: &str) -> Result<Option<String>, JournalError> {
+        self.note(name)
+    }
+
     fn summaries(&self) -> Result<Vec<SpendSummary>, JournalError> {
         self.read(|view| {
             let mut summaries = Vec::new();

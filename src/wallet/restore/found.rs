@@ -172,6 +172,8 @@ impl Restore {
                 requested_at: None,
                 minted: Some(payment.answer.response),
                 seal: Some(payment.answer.seal),
+                earlier: Vec::new(),
+                forgotten: false,
                 origin: Some(Box::new(origin)),
             });
             let reports = (0..).zip(known).map(|(lane, found)| (LaneId { payment: number, lane }, found));

@@ -22,7 +22,7 @@ use super::report::{Check, Money, Report, Sample, Sizes, Times, Tokens};
 use crate::prompts::Prompts;
 use halometer::circuits::proof::Proof;
 use halometer::http::clock::now;
-use halometer::http::payer::{CallError, Client, Paid, Payer, PayerParts};
+use halometer::http::payer::{CallError, Client, CreditState, Paid, Payer, PayerParts};
 use halometer::http::pricing::TokenPricing;
 use halometer::http::usage::Usage;
 use halometer::protocol::{Credits, DeviceId, Directory, LANES, Spend, Tariff};
@@ -283,8 +283,8 @@ impl Tally {
         let paid = match outcome {
             Ok(paid) => paid,
             Err(error) => {
-                if let CallError::Lost(accepted) | CallError::Failed { accepted, .. } = &error {
-                    self.count(accepted);
+                if let CreditState::Spent(accepted) = error.credit() {
+                    self.count(&accepted);
                     // What came of it is not at hand: there is nothing to check this one's price against.
                     self.priced += accepted.cost.micro();
                 }

@@ -8,20 +8,24 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 
-use super::online::{Online, block_on, look_for, news, policy, smallest_class};
+use super::class::ClassArgs;
+use super::online::{Online, block_on, look_for, news, policy};
+use super::progress;
 use super::say::{self, amount};
 use super::trouble::Trouble;
 use super::{Outcome, Place};
-use halometer::http::payer::{CallError, CreditState, Paid};
+use halometer::http::payer::{CallError, CreditState, Event, Settled, Streamed};
 use halometer::http::payment::RECEIPT_HEADER;
-use halometer::protocol::{Credits, GatewayId, Problem};
+use halometer::protocol::{Credits, GatewayId, grouped};
 use halometer::wallet::ReceiptVerdict;
 
 /// Longest body that is sent, bytes.
 const LONGEST_BODY: u64 = 64 << 20;
+/// Longest answer in JSON, bytes.
+const LONGEST_ANSWER: usize = 64 << 20;
 /// How long a command that is done waits for what an earlier one left in flight.
 const MOMENT: Duration = Duration::from_secs(3);
 
@@ -52,32 +56,31 @@ pub struct CallArgs {
     #[arg(long, value_name = "ID")]
     pub gateway: Option<GatewayId>,
 
-    /// The charge class: what the call may cost at most, micro-credits; what it does not cost comes back. Without it the smallest.
-    /// It is visible: use one class for all calls.
-    #[arg(long, value_name = "N")]
-    pub class: Option<u64>,
+    /// What the call may cost at most.
+    #[command(flatten)]
+    pub class: ClassArgs,
 }
 
 pub(super) fn run(place: &Place, args: &CallArgs) -> Outcome {
     let request = Request::of(args)?;
     let mut wallet = place.open()?;
     let gateway = look_for(&mut wallet, args.gateway, request.origin.as_deref())?;
-    let directory = wallet.directory();
-    let class = match args.class {
-        Some(class) => Credits::from_micro(class),
-        None => smallest_class(directory)?,
-    };
-    if !directory.has_class(class) {
-        let classes: Vec<_> = directory.classes().iter().map(ToString::to_string).collect();
-        return Err(Trouble::yours(format!("{class} is no charge class of the directory"))
-            .next(format!("choose one of {}", classes.join(", "))));
-    }
+    let policy = args.class.apply(policy(Credits::ZERO), wallet.directory())?;
     let (outcome, events) = block_on(async {
-        let online = Online::start(wallet, gateway, policy(class)).await?;
+        let online = Online::start(wallet, gateway, policy).await?;
         let Request { method, target, headers, body, .. } = request;
-        let calling = online.payer.call(method, &target, headers, body);
+        let calling = async {
+            match online.payer.stream(method, &target, headers, body).await {
+                Ok(streamed) => {
+                    // From here on the answer itself shows that something goes on.
+                    progress::end();
+                    print(place, args, streamed).await.map(Ok)
+                }
+                Err(error) => Ok(Err(error)),
+            }
+        };
         let outcome = match online.unless_interrupted(calling).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => outcome?,
             Err(interrupted) => {
                 online.end().await;
                 return Err(interrupted);
@@ -92,75 +95,123 @@ pub(super) fn run(place: &Place, args: &CallArgs) -> Outcome {
         online.end().await;
         Ok::<_, Trouble>((outcome, events))
     })??;
+    // An error says it itself.
+    let told: Vec<_> =
+        events.into_iter().filter(|event| outcome.is_ok() || !matches!(event, Event::TooSmall(_))).collect();
     if !place.json {
-        news(&events).iter().for_each(|line| eprintln!("halometer: {line}"));
+        news(&told).iter().for_each(|line| eprintln!("halometer: {line}"));
     }
     match outcome {
-        Ok(paid) => answered(place, args, &paid),
+        Ok(answer) => answered(place, answer),
         Err(error) => failed(place, error),
     }
 }
 
-fn answered(place: &Place, args: &CallArgs, paid: &Paid) -> Outcome {
-    let accepted = &paid.accepted;
+/// An answer, as far as it came.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// For JSON; in text it is printed as it comes.
+    body: Vec<u8>,
+    whole: bool,
+    settled: Result<Settled, CallError>,
+}
+
+/// Reads an answer to its end, and prints it as it comes. Whatever becomes of its settlement, it is paid for.
+async fn print(place: &Place, args: &CallArgs, streamed: Streamed) -> Result<Answer, Trouble> {
+    let Streamed { status, headers, body: mut rest, .. } = streamed;
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    // The receipt is between gateway and wallet, which keeps it.
-    let headers = || paid.headers.iter().filter(|(name, _)| name.as_str() != RECEIPT_HEADER);
+    if !place.json && args.include {
+        let mut head = format!("HTTP {status}\r\n");
+        let shown = headers.iter().filter(|(name, _)| name.as_str() != RECEIPT_HEADER);
+        shown.for_each(|(name, value)| head.extend([name.as_str(), ": ", &text(value), "\r\n"]));
+        head.push_str("\r\n");
+        say::bytes(head.as_bytes())?;
+    }
+    let (mut body, mut whole, mut line_ends) = (Vec::new(), true, true);
+    while let Some(chunk) = rest.chunk().await {
+        let Ok(chunk) = chunk else {
+            whole = false;
+            break;
+        };
+        line_ends = chunk.last().map_or(line_ends, |last| *last == b'\n');
+        match place.json {
+            // What is longer is not one line that anybody reads.
+            true if body.len() + chunk.len() > LONGEST_ANSWER => {
+                return Err(Trouble::yours(format!(
+                    "the answer is longer than {} bytes",
+                    grouped(LONGEST_ANSWER as u128)
+                ))
+                .credit(CreditState::Safe)
+                .next("leave out --json, which prints an answer of any length"));
+            }
+            true => body.extend_from_slice(&chunk),
+            false => say::bytes(&chunk)?,
+        }
+    }
+    // Two lines on one screen, of which the first may have no end.
+    if !place.json && std::io::stdout().is_terminal() && !line_ends {
+        eprintln!();
+    }
+    Ok(Answer { status, headers, body, whole, settled: rest.settled().await })
+}
+
+fn answered(place: &Place, answer: Answer) -> Outcome {
+    let Answer { status, headers, body, whole, settled } = answer;
+    let (accepted, receipt, note) = match settled {
+        Ok(Settled { accepted, receipt }) => (Some(accepted), Some(receipt), None),
+        Err(error) => (None, None, Some(error)),
+    };
     if place.json {
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let mut all = serde_json::Map::new();
-        for (name, value) in headers() {
+        // The receipt is between gateway and wallet, which keeps it.
+        for (name, value) in headers.iter().filter(|(name, _)| name.as_str() != RECEIPT_HEADER) {
             let value = match all.get(name.as_str()).and_then(|first| first.as_str()) {
                 Some(first) => format!("{first}, {}", text(value)),
                 None => text(value),
             };
             all.insert(name.as_str().to_owned(), value.into());
         }
-        let body = core::str::from_utf8(&paid.body);
+        let read = core::str::from_utf8(&body);
         let value = json!({
-            "status": paid.status.as_u16(),
+            "status": status.as_u16(),
             "headers": all,
-            "body": body.ok(),
-            "body_base64": body.is_err().then(|| STANDARD.encode(&paid.body)),
-            "charge": amount(accepted.charge),
-            "cost": amount(accepted.cost),
-            "refund": amount(accepted.refund),
-            "receipt": verdict(paid.receipt),
+            "body": read.ok(),
+            "body_base64": read.is_err().then(|| STANDARD.encode(&body)),
+            "whole": whole,
+            "settled": accepted.is_some(),
+            "charge": accepted.map(|accepted| amount(accepted.charge)),
+            "cost": accepted.map(|accepted| amount(accepted.cost)),
+            "refund": accepted.map(|accepted| amount(accepted.refund)),
+            "receipt": receipt.map(verdict),
+            "note": note.as_ref().map(ToString::to_string),
+            "next": note.as_ref().map(CallError::next),
         });
         say::say(true, &value, [])?;
     } else {
-        if args.include {
-            let mut head = format!("HTTP {}\r\n", paid.status);
-            headers().for_each(|(name, value)| head.extend([name.as_str(), ": ", &text(value), "\r\n"]));
-            head.push_str("\r\n");
-            say::bytes(head.as_bytes())?;
+        if !whole {
+            eprintln!("halometer: the answer broke off");
         }
-        say::bytes(&paid.body)?;
-        // Two lines on one screen, of which the first may have no end.
-        if std::io::stdout().is_terminal() && !paid.body.ends_with(b"\n") {
-            eprintln!();
+        match (&accepted, &note) {
+            (Some(accepted), _) => {
+                let (cost, charge) = (accepted.cost.grouped(), accepted.charge.grouped());
+                eprintln!("halometer: cost {cost} of {charge} micro-credits{}", receipt.map_or("", remark));
+            }
+            (None, Some(error)) => {
+                eprintln!("halometer: note: what it cost is not known yet: {error}");
+                eprintln!("  next:    {}; `halometer wallet cancel` asks for it now", error.next());
+            }
+            (None, None) => {}
         }
-        eprintln!("halometer: cost {} of {} micro-credits{}", accepted.cost, accepted.charge, remark(paid.receipt));
     }
-    Ok(if paid.status.is_success() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if status.is_success() && whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn failed(place: &Place, error: CallError) -> Outcome {
     // It is settled: an error, but none that leaves anything open.
     let settled = matches!(error.credit(), CreditState::Spent(_));
-    let too_small = matches!(
-        &error,
-        CallError::Refused(details) | CallError::Failed { details, .. } if details.kind() == Some(Problem::CapReached)
-    );
-    let spread = matches!(error, CallError::Spread);
-    let mut trouble = Trouble::from(error);
-    if spread {
-        trouble = trouble
-            .next("use a smaller --class; a program that keeps the wallet open gathers the credit in quiet times");
-    }
-    if too_small {
-        trouble = trouble.next("the class is too small for what may be asked: use a larger --class for all calls");
-    }
-    let code = trouble.tell(place.json);
+    let code = Trouble::from(error).tell(place.json);
     Ok(if settled { ExitCode::from(1) } else { code })
 }
 

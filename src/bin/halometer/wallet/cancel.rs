@@ -91,7 +91,10 @@ pub(super) fn run(place: &Place, args: &CancelArgs) -> Outcome {
         })
         .collect();
     let lines = rows.iter().map(|Row { lane, settled, disputed, why }| match (settled, why) {
-        (Some(accepted), _) => format!("lane {lane}: cost {} of {} micro-credits", accepted.cost, accepted.charge),
+        (Some(accepted), _) => {
+            let (cost, charge) = (accepted.cost.grouped(), accepted.charge.grouped());
+            format!("lane {lane}: cost {cost} of {charge} micro-credits")
+        }
         (None, Some(why)) => format!("lane {lane}: still awaited: {why}"),
         (None, None) if *disputed => format!("lane {lane}: withheld; the evidence is kept, see `disputes`"),
         (None, None) => {

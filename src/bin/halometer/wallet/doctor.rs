@@ -9,13 +9,13 @@ use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
 use serde_json::{Value, json};
 
-use super::online::{Issuer, Online, block_on, choose, go_over, news, policy, smallest_class};
+use super::online::{Issuer, Online, block_on, choose, go_over, news, policy, smallest_class, used_last};
 use super::say::{say, utc};
 use super::trouble::{Trouble, fault_name};
 use super::{Outcome, Place, disputes};
 use halometer::http::clock::now;
 use halometer::http::payer::{Event, Status, clocks_off};
-use halometer::protocol::{EpochNumber, Fault, GatewayId, Timestamp};
+use halometer::protocol::{EpochNumber, Fault, GatewayId, Timestamp, grouped};
 use halometer::sealed::Lock;
 use halometer::wallet::file::{CheckReport, Contents, FileJournal, Standing, WalletFile, WalletFileError};
 use halometer::wallet::{Journal as _, LaneStatus, Policy, Wallet};
@@ -169,9 +169,13 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
         let what = format!("{whose} {}", disputes::words(dispute.kind));
         findings.found.push(Finding::new(what, Fault::Operator, EVIDENCE));
     }
-    for payment in wallet.payments().filter(|payment| payment.minted.is_none()) {
+    for payment in wallet.payments().filter(|payment| payment.minted.is_none() && !payment.forgotten) {
         let what = format!("payment {} is not minted yet", payment.number);
-        findings.found.push(Finding::new(what, Fault::Nobody, "run the same `fund` again"));
+        findings.found.push(Finding::new(
+            what,
+            Fault::Nobody,
+            "run the same `fund` again; if the issuer was never paid, `halometer wallet payments --forget NUMBER`",
+        ));
     }
     let time = now();
     let directory = wallet.directory();
@@ -202,8 +206,8 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
     for gateway in &parts.gateways {
         findings.facts.push(format!("gateway {} at {}", gateway.id, gateway.origins.join(", ")));
     }
-    let classes: Vec<_> = directory.classes().iter().map(ToString::to_string).collect();
-    findings.facts.push(format!("charge classes {}", classes.join(", ")));
+    let classes: Vec<_> = directory.classes().iter().map(|class| class.grouped()).collect();
+    findings.facts.push(format!("charge classes {}", classes.join("; ")));
     Ok(())
 }
 
@@ -252,7 +256,7 @@ async fn ask(mut wallet: Wallet<FileJournal>, args: &DoctorArgs, findings: &mut 
         Err(trouble) => findings.found.push(trouble.into()),
     }
     let first = wallet.directory().parts().gateways.first().map(|gateway| gateway.id);
-    let gateway = choose(wallet.directory(), args.gateway.or(first), None)?;
+    let gateway = choose(wallet.directory(), args.gateway.or(used_last(&wallet)?).or(first), None)?;
     let class = smallest_class(wallet.directory())?;
     let policy = policy(class);
     // To roll a note over, another epoch has to issue.
@@ -384,8 +388,10 @@ fn tell(place: &Place, report: Option<&CheckReport>, findings: &Findings) -> Res
     if let (Some(report), Some(contents)) = (report, contents) {
         let Contents { payments, spends, .. } = contents;
         lines.push(format!(
-            "well      the file is sound: {} bytes, {payments} payments, {spends} spends",
-            report.file_bytes
+            "well      the file is sound: {} bytes, {} payments, {} spends",
+            grouped(report.file_bytes.into()),
+            grouped((*payments).into()),
+            grouped((*spends).into())
         ));
     }
     lines.extend(findings.facts.iter().map(|fact| format!("well      {fact}")));

@@ -12,13 +12,16 @@ pub(crate) use super::network::client;
 use super::network::{rested, timed};
 use super::trouble::Trouble;
 use super::{disputes, progress};
+use halometer::http::estimate::TokenEstimator;
 use halometer::http::payer::{Client, ClientError, CreditState, Event, Payer, PayerObserver, PayerParts, Status};
-use halometer::protocol::{Credits, Directory, DirectoryError, Fault, GatewayId, SignedDirectory};
+use halometer::protocol::{Credits, Directory, DirectoryError, Fault, GatewayId, SignedDirectory, Spend};
 use halometer::wallet::file::FileJournal;
 use halometer::wallet::{Journal as _, OpenError, Policy, Wallet};
 
 /// Under what the wallet's file keeps where the issuer is.
 pub(super) const ISSUER: &str = "issuer-url";
+/// Under what it keeps the gateway that was used last.
+const GATEWAY: &str = "gateway";
 /// How often it is looked whether something has come.
 const LOOK: Duration = Duration::from_millis(25);
 
@@ -149,7 +152,38 @@ pub(super) fn go_over(wallet: &mut Wallet<FileJournal>, shown: &SignedDirectory)
 }
 
 /// As [`choose`], in the wallet's directory. Where that has no such gateway, the issuer may have a newer one that has.
+///
+/// Where nobody names one and there are several, it is the one that was used last: an issuer that adds one changes nothing for callers
+/// of another.
 pub(crate) fn look_for(
+    wallet: &mut Wallet<FileJournal>,
+    named: Option<GatewayId>,
+    origin: Option<&str>,
+) -> Result<GatewayId, Trouble> {
+    let used = if named.is_none() && origin.is_none() { used_last(wallet)? } else { None };
+    let chosen = find(wallet, named.or(used), origin)?;
+    // Nothing that the wallet owes hangs on it.
+    let text = chosen.to_string();
+    if wallet.journal().note(GATEWAY)?.as_ref() != Some(&text) {
+        wallet.journal().put_note(GATEWAY, &text)?;
+    }
+    Ok(chosen)
+}
+
+/// The gateway that was used last, if the directory has it still.
+pub(super) fn used_last(wallet: &Wallet<FileJournal>) -> Result<Option<GatewayId>, Trouble> {
+    let noted = wallet.journal().note(GATEWAY)?.and_then(|id| id.parse().ok());
+    let spent = || {
+        let newest = wallet.journal().history(1).ok()?.pop()?;
+        // A pruned spend lacks its proof, which is its end.
+        let mut bytes = newest.spend;
+        bytes.resize(Spend::LENGTH.max(bytes.len()), 0);
+        Spend::from_bytes(&bytes).ok().map(|spend| spend.gateway)
+    };
+    Ok(noted.or_else(spent).filter(|id| wallet.directory().gateway(id).is_some()))
+}
+
+fn find(
     wallet: &mut Wallet<FileJournal>,
     named: Option<GatewayId>,
     origin: Option<&str>,
@@ -243,7 +277,9 @@ impl Online {
         let told = Arc::new(Told::default());
         let origins = wallet.directory().parts().gateways.iter().flat_map(|gateway| &gateway.origins);
         let client = client(origins.map(String::as_str))?;
-        let parts = timed(PayerParts::new(gateway, policy, client)).with_observer(Arc::clone(&told) as _);
+        let parts = timed(PayerParts::new(gateway, policy, client))
+            .with_observer(Arc::clone(&told) as _)
+            .with_estimator(Arc::new(TokenEstimator));
         progress::say("comparing the directory with the gateway's");
         let payer = Payer::start(wallet, parts).await?;
         BEGUN.store(true, Ordering::Relaxed);
@@ -297,7 +333,11 @@ pub(crate) fn news(events: &[Event]) -> Vec<String> {
     let line = |event: &Event| {
         Some(match event {
             Event::Pursued(accepted) => {
-                format!("a spend of lane {} that had no answer was settled: it cost {}", accepted.lane, accepted.cost)
+                format!(
+                    "a spend of lane {} that had no answer was settled: it cost {}",
+                    accepted.lane,
+                    accepted.cost.grouped()
+                )
             }
             Event::DisputeKept(kind) => format!("a dispute is kept: the other side {}", disputes::words(*kind)),
             Event::LaneFrozen(lane) => {
@@ -312,6 +352,8 @@ pub(crate) fn news(events: &[Event]) -> Vec<String> {
             }
             Event::GatewayThere => "the gateway is there".to_owned(),
             Event::DirectoryAdopted { serial } => format!("the issuer's directory number {serial} is gone by now"),
+            Event::TooSmall(small) => small.to_string(),
+            Event::Transferred { amount, .. } => format!("{} were moved between two lanes", amount.grouped()),
             Event::RolledOver(lane) => format!("lane {lane} was rolled over into the epoch that issues"),
             Event::EpochEnds { lane, at } => {
                 format!("the note of lane {lane} can be spent until {} UTC and not longer", super::say::utc(*at))

@@ -45,7 +45,7 @@ pub struct Place {
 
 impl Place {
     /// The wallet's file.
-    pub(super) fn file(&self) -> Result<WalletFile, Trouble> {
+    pub(crate) fn file(&self) -> Result<WalletFile, Trouble> {
         let path = self.path()?;
         match &self.seats {
             Some(seats) => Ok(WalletFile::with_seats(path, seats)),

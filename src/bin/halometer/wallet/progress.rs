@@ -43,11 +43,16 @@ pub(super) fn begin() -> Shown {
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        if let Some(bar) = LINE.get() {
-            bar.disable_steady_tick();
-            bar.finish_and_clear();
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
+        end();
+    }
+}
+
+/// Takes the line away, before something is printed where it stands.
+pub(super) fn end() {
+    if let Some(bar) = LINE.get() {
+        bar.disable_steady_tick();
+        bar.finish_and_clear();
+        bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use serde_json::Value;
 
 use halometer::http::clock::rfc3339;
-use halometer::protocol::{Credits, Timestamp};
+use halometer::protocol::{Credits, Timestamp, grouped};
 
 /// Standard output takes nothing.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,11 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), CannotSay> {
 /// An amount in JSON.
 pub(super) fn amount(credits: Credits) -> Value {
     credits.to_string().into()
+}
+
+/// A number for people, from its text: `16,000`.
+pub(super) fn number(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), grouped)
 }
 
 /// 9999-12-31 23:59:59, Unix seconds. Beyond that nothing is shown that anybody can read.

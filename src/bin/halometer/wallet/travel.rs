@@ -10,6 +10,8 @@ use serde_json::json;
 use super::say::say;
 use super::trouble::Trouble;
 use super::{Outcome, Place};
+use halometer::http::clock::now;
+use halometer::protocol::grouped;
 use halometer::wallet::file::ArrivalCode;
 
 /// The arguments of `halometer wallet export`.
@@ -54,9 +56,10 @@ pub(super) fn import(place: &Place, args: &ImportArgs) -> Outcome {
     let file = place.new_file()?;
     bundle.metadata().map_err(|error| Trouble::disk(bundle, &error).next("name the file that `export` wrote"))?;
     let wallet = file.import(bundle, &place.new_lock()?, &mut UnwrapErr(SysRng))?;
-    let (path, total) = (file.path().display().to_string(), wallet.balance().total());
+    let (path, total) = (file.path().display().to_string(), wallet.balance_at(now(), 0).total());
+    let shown = grouped(total);
     let line = format!(
-        "{path} is the wallet now, worth {total} micro-credits; the file that it came from is of no use any more"
+        "{path} is the wallet now, worth {shown} micro-credits; the file that it came from is of no use any more"
     );
     say(place.json, &json!({ "wallet": path, "total": total.to_string() }), [line])?;
     Ok(ExitCode::SUCCESS)

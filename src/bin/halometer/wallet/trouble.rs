@@ -19,7 +19,11 @@ pub(crate) struct Trouble {
     what: String,
     fault: Fault,
     credit: CreditState,
+    /// Where the credit is, if that says more than the state.
+    credit_words: Option<Box<str>>,
     next: String,
+    /// Whether the other side refused, having understood.
+    refusal: bool,
     /// What the program ends with.
     code: u8,
 }
@@ -39,8 +43,8 @@ impl Trouble {
     }
 
     pub(super) fn new(what: impl Into<String>, fault: Fault) -> Self {
-        let next = "run the command again".to_owned();
-        Self { what: what.into(), fault, credit: CreditState::Untouched, next, code: 2 }
+        let (credit, next) = (CreditState::Untouched, "run the command again".to_owned());
+        Self { what: what.into(), fault, credit, credit_words: None, next, refusal: false, code: 2 }
     }
 
     /// By its owner.
@@ -73,6 +77,20 @@ impl Trouble {
         Self { credit, ..self }
     }
 
+    /// Says where the credit is.
+    pub(super) fn credit_words(self, words: impl Into<String>) -> Self {
+        Self { credit_words: Some(words.into().into()), ..self }
+    }
+
+    /// The other side refused, having understood.
+    pub(super) fn refusal(self) -> Self {
+        Self { refusal: true, ..self }
+    }
+
+    pub(super) fn is_refusal(&self) -> bool {
+        self.refusal
+    }
+
     pub(crate) fn what(&self) -> &str {
         &self.what
     }
@@ -87,7 +105,7 @@ impl Trouble {
 
     /// Tells it, on standard error, and as JSON on standard output if that was asked for. Gives the exit code.
     pub(crate) fn tell(&self, as_json: bool) -> ExitCode {
-        let Self { what, fault, credit, next, code } = self;
+        let Self { what, fault, credit, credit_words: said, next, code, .. } = self;
         if as_json {
             let mut value = json!({
                 "error": what,
@@ -112,7 +130,7 @@ impl Trouble {
             eprintln!("  clock:   {off}: put the wrong one right, which may be all that is wrong");
         }
         eprintln!("  fault:   {}", fault_words(*fault));
-        eprintln!("  credit:  {}", credit_words(credit));
+        eprintln!("  credit:  {}", said.as_deref().map_or_else(|| credit_words(credit), str::to_owned));
         eprintln!("  next:    {next}");
         ExitCode::from(*code)
     }
@@ -152,7 +170,9 @@ fn credit_words(credit: &CreditState) -> String {
     match credit {
         CreditState::Untouched => "untouched: nothing was spent".to_owned(),
         CreditState::Safe => "safe: what was sent and does not cost anything comes back".to_owned(),
-        CreditState::Spent(accepted) => format!("{} of {} micro-credits were spent", accepted.cost, accepted.charge),
+        CreditState::Spent(accepted) => {
+            format!("{} of {} micro-credits were spent", accepted.cost.grouped(), accepted.charge.grouped())
+        }
         CreditState::Elsewhere => {
             "elsewhere: another copy of this wallet has spent the note and has its change".to_owned()
         }
@@ -176,7 +196,9 @@ impl From<WalletFileError> for Trouble {
             E::NotAWallet => (Fault::Caller, "name the right file"),
             E::Version(_) => (Fault::Caller, "use the program that wrote it, or a newer one"),
             E::Lock(_) => (Fault::Caller, "try again with the right passphrase or key file"),
-            E::InUse => (Fault::Nobody, "wait for the other program to end, or end it"),
+            E::InUse => {
+                (Fault::Nobody, "wait for the other program to end, or end it; while it is the proxy, call through it")
+            }
             E::Copied => (Fault::Caller, COPIED),
             E::RolledBack { .. } => (
                 Fault::Caller,
@@ -249,6 +271,7 @@ impl From<PaymentError> for Trouble {
     fn from(error: PaymentError) -> Self {
         match error {
             PaymentError::Journal(error) => error.into(),
+            PaymentError::Minted => Self::yours(error.to_string()).next("nothing is left to do"),
             error => Self::yours(error.to_string()).next("give the amount that was paid"),
         }
     }

@@ -2,15 +2,16 @@
 
 use super::{plot::name, when};
 use crate::http::html::{escape, grouped};
-use crate::http::payer::View;
-use crate::protocol::{Credits, Purpose, Spend};
+use crate::http::payer::{TooSmall, View};
+use crate::protocol::{Purpose, Spend};
 use crate::wallet::JournalEntry;
 
 /// Characters of a target that are shown.
 const LONGEST: usize = 80;
 
 pub(super) fn section(view: &View) -> String {
-    let rows: String = view.recent.iter().filter_map(row).collect();
+    let rows: String =
+        view.recent.iter().zip(&view.too_small).filter_map(|(entry, small)| row(entry, *small)).collect();
     let rows = match rows.is_empty() {
         true => "<tr><td class=\"soft\">there was none yet</td></tr>".to_owned(),
         false => rows,
@@ -21,7 +22,7 @@ pub(super) fn section(view: &View) -> String {
     )
 }
 
-fn row(entry: &JournalEntry) -> Option<String> {
+fn row(entry: &JournalEntry, too_small: Option<TooSmall>) -> Option<String> {
     // A spend may lack its proof, which is its end and of no matter here.
     let mut bytes = entry.spend.clone();
     bytes.resize(Spend::LENGTH.max(bytes.len()), 0);
@@ -43,12 +44,7 @@ fn row(entry: &JournalEntry) -> Option<String> {
     };
     let key = request.filter(|_| call).map_or_else(String::new, |request| name(request.budget.as_deref()));
     // The gateway keeps an answer that costs more than the class, and with it the whole charge.
-    let whole = match refund {
-        Some(Credits::ZERO) if call => {
-            "<br><span class=\"note\">took its whole class: most likely withheld, or cut short, as the class was too small</span>"
-        }
-        _ => "",
-    };
+    let whole = too_small.map_or_else(String::new, |small| format!("<br><span class=\"note\">{small}</span>"));
     let beside =
         if call { format!("<span class=\"narrow soft\"><br>{key}, class {charge}</span>") } else { String::new() };
     let at = when(entry.pinned_at);

@@ -116,7 +116,7 @@ pub(super) fn section(view: &View) -> String {
         u128::from(value) + u128::from(reserved)
     };
     lanes.sort_by_key(|lane| (core::cmp::Reverse(sum(lane)), lane.lane));
-    let most = lanes.first().map_or(0, |lane| sum(lane)).max(view.class.micro().into());
+    let most = lanes.first().map_or(0, |lane| sum(lane)).max(view.least_class.micro().into());
     let shown = lanes.iter().filter(|lane| sum(lane) > 0).take(MOST);
     let left = lanes.len() - shown.clone().count();
     let row = |lane: &&LaneView| {
@@ -140,7 +140,7 @@ pub(super) fn section(view: &View) -> String {
 }
 
 fn words(lane: &LaneView, view: &View) -> String {
-    let small = |value: crate::protocol::Credits| value < view.class;
+    let small = |value: crate::protocol::Credits| value < view.least_class;
     match lane.status {
         LaneStatus::Frozen { .. } => "frozen".to_owned(),
         LaneStatus::InFlight { disputed: true, .. } => "settlement is withheld: disputed".to_owned(),

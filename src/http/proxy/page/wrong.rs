@@ -58,7 +58,7 @@ pub(super) fn look(view: &View, keys: &KeysView) -> Vec<Finding> {
             "it is tried again by itself; look to the machine's memory and processor",
         );
     }
-    let (sums, class) = (Sums::of(view), view.class.micro());
+    let (sums, class) = (Sums::of(view), view.least_class.micro());
     let able = view.lanes.iter().any(|lane| match lane.status {
         LaneStatus::Idle { value, .. } | LaneStatus::Unchecked { value, .. } => {
             value.micro() >= class && lane.until.is_some_and(|until| view.now < until)

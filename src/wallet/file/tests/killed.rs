@@ -107,8 +107,18 @@ fn a_move_that_is_killed_again_and_again_ends_with_one_wallet() {
             // So much that it takes a while.
             let payment = PaymentId::from_bytes([n; 32]);
             let (number, amounts) = (n.into(), sixty_and_forty());
-            let entry =
-                PaymentEntry { number, payment, amounts, requested_at: None, minted: None, seal: None, origin: None };
+            let (earlier, forgotten, origin) = (Vec::new(), false, None);
+            let entry = PaymentEntry {
+                number,
+                payment,
+                amounts,
+                requested_at: None,
+                minted: None,
+                seal: None,
+                earlier,
+                forgotten,
+                origin,
+            };
             wallet.journal.put_payment(&entry).unwrap();
         }
         drop(wallet);

@@ -138,6 +138,8 @@ proptest! {
                         requested_at: (amount % 2 == 0).then_some(T0),
                         minted,
                         seal: None,
+                        earlier: Vec::new(),
+                        forgotten: amount % 3 == 0,
                         origin: None,
                     };
                     prop_assert_eq!(answer(file.put_payment(&payment)), answer(model.put_payment(&payment)));
