@@ -35,7 +35,6 @@ pub(crate) mod fuzz;
 mod inventory;
 mod journal;
 mod maintenance;
-mod mark;
 mod open;
 mod place;
 mod shadow;

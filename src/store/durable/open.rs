@@ -13,7 +13,6 @@ use super::engine::{Change, Engine, EngineError, FENCE, Table, TableKind};
 use super::evidence_keys::{EvidenceKeys, sync_directory};
 use super::inventory::{Flaw, Inventory, InventoryError, TableId, tables_of};
 use super::journal::{JournalError, Journals, SEQUENCE};
-use super::mark::{Mark, Reading};
 use super::place::Files;
 use super::shadow::Shadow;
 use super::transaction::{
@@ -22,6 +21,7 @@ use super::transaction::{
 use super::{DurableStore, Inner, OpenError, StoreOptions, read_error, views_of};
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{EpochNumber, GatewayId, PaymentId};
+use crate::store::mark::{Mark, Reading};
 use crate::store::{MintTotals, PartitionPhase, RecordKey, RecordState, StoreError};
 
 /// Version 1 had tags of 16 bytes. They cannot be made longer once the evidence is erased, and shorter ones are not to be compared with.
