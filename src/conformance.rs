@@ -27,6 +27,8 @@
 //! # Panics
 //! Every function panics if the set breaks a rule, as a test does.
 
+pub mod replicas;
+
 use halometer_circuits::note::{ContextHash, Nullifier, ShareY, ValueCommitment};
 use halometer_circuits::proof::Proof;
 use halometer_circuits::schnorr::SigningKey;
