@@ -25,6 +25,8 @@
 mod books;
 mod change;
 mod charges;
+#[cfg(feature = "durable")]
+mod copy;
 mod core;
 mod error;
 mod insert;
@@ -37,6 +39,7 @@ mod options;
 mod pair;
 mod partition;
 mod promise;
+mod replicas;
 mod rows;
 mod schema;
 mod spent_set;
@@ -44,11 +47,14 @@ mod standing;
 mod tls;
 
 pub use books::{PostgresMintBook, PostgresPaymentBook};
+#[cfg(feature = "durable")]
+pub use copy::{CopyError, CopyReport};
 pub use error::PostgresError;
 pub use meters::PostgresFigures;
 pub use open::MigrationReport;
 pub use operate::{PostgresCheck, PostgresPartitionStats, PostgresStats};
 pub use options::{Concession, Durability, Isolation, PostgresOptions};
+pub use replicas::PostgresReplicaBook;
 pub use spent_set::PostgresSpentSet;
 
 use std::sync::Arc;
@@ -101,6 +107,11 @@ impl PostgresStore {
     /// The book of payments in it.
     pub fn payment_book(&self) -> PostgresPaymentBook {
         PostgresPaymentBook(self.clone())
+    }
+
+    /// The book of replicas in it.
+    pub fn replica_book(&self) -> PostgresReplicaBook {
+        PostgresReplicaBook(self.clone())
     }
 
     /// What it has done so far.

@@ -96,3 +96,19 @@ mod killed_server {
         erased_evidence_stays_erased_over_a_crash,
     );
 }
+
+mod replicas {
+    use super::*;
+    // Those that need no clock of the test's own: this book goes by the database's.
+    halometer::replica_book_conformance!(
+        or_skip!(shared()).store().replica_book();
+        a_replica_is_found_until_it_is_withdrawn,
+        what_is_no_replica_is_not_written_in,
+        racing_for_a_lease_has_one_holder,
+        a_lease_is_kept_by_renewing_it,
+        a_released_lease_is_free_and_its_term_is_over,
+        a_replaced_holder_publishes_nothing,
+        a_publication_is_the_next_one_or_none,
+        racing_to_publish_has_one_winner,
+    );
+}

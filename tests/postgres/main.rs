@@ -5,8 +5,10 @@
 
 mod backup;
 mod conformance;
+mod copy;
 mod doubt;
 mod many;
+mod program;
 mod promise;
 mod proxy;
 mod server;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Where the next change is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cut {
+pub(crate) enum Cut {
     /// Before the server sees any of it.
     Before,
     /// When the server has half of it.
@@ -18,13 +18,13 @@ pub enum Cut {
     After,
 }
 
-pub struct Proxy {
-    pub port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     armed: Arc<Mutex<Option<(Cut, Vec<u8>)>>>,
 }
 
 impl Proxy {
-    pub fn start(server: u16) -> Self {
+    pub(crate) fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let armed: Arc<Mutex<Option<(Cut, Vec<u8>)>>> = Arc::default();
@@ -40,12 +40,12 @@ impl Proxy {
     }
 
     /// Cuts the next statement that names these bytes.
-    pub fn arm(&self, cut: Cut, marker: &[u8]) {
+    pub(crate) fn arm(&self, cut: Cut, marker: &[u8]) {
         *self.armed.lock().unwrap() = Some((cut, marker.to_vec()));
     }
 
     /// Whether it has cut.
-    pub fn has_cut(&self) -> bool {
+    pub(crate) fn has_cut(&self) -> bool {
         self.armed.lock().unwrap().is_none()
     }
 }

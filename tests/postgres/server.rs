@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use halometer::protocol::GatewayId;
 use halometer::store::postgres::{Concession, PostgresOptions, PostgresStore};
 
-pub const GATEWAY: GatewayId = GatewayId::from_bytes([4; 16]);
+pub(crate) const GATEWAY: GatewayId = GatewayId::from_bytes([4; 16]);
 
 /// Where the server's programs are.
 fn programs() -> Option<PathBuf> {
@@ -57,10 +57,10 @@ fn command(program: &Path) -> Command {
 }
 
 /// A server.
-pub struct Server {
+pub(crate) struct Server {
     bin: PathBuf,
     dir: PathBuf,
-    pub port: u16,
+    pub(crate) port: u16,
     settings: Vec<String>,
     child: std::sync::Mutex<Option<Child>>,
     /// While it is open, the server may run.
@@ -85,7 +85,7 @@ fn place() -> PathBuf {
 
 impl Server {
     /// A new one, in a directory of its own. None where there are no programs.
-    pub fn start(settings: &[&str]) -> Option<Self> {
+    pub(crate) fn start(settings: &[&str]) -> Option<Self> {
         let bin = programs()?;
         let dir = place();
         let init = command(&bin.join("initdb"))
@@ -112,7 +112,7 @@ impl Server {
     }
 
     /// A standby of it, as of now.
-    pub fn standby(&self, name: &str) -> Self {
+    pub(crate) fn standby(&self, name: &str) -> Self {
         let dir = place();
         let status = command(&self.bin.join("pg_basebackup"))
             .args(["-h", "127.0.0.1", "-U", "postgres", "-X", "stream", "-c", "fast", "--no-sync", "-R", "-p"])
@@ -126,12 +126,12 @@ impl Server {
         Self::over(self.bin.clone(), dir, &[])
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
     /// Starts it where it was, and waits for it.
-    pub fn run(&self) {
+    pub(crate) fn run(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let mut postgres = command(&self.bin.join("postgres"));
@@ -173,7 +173,7 @@ impl Server {
     }
 
     /// Kills it, as the system does when it runs out of memory.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -181,7 +181,7 @@ impl Server {
     }
 
     /// Stops it in good order.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let mut stop = command(&self.bin.join("pg_ctl"));
         stop.args(["stop", "-m", "fast", "-w", "-s", "-D"]).arg(self.data());
         let _ = stop.status();
@@ -191,14 +191,14 @@ impl Server {
     }
 
     /// Makes a standby the primary.
-    pub fn promote(&self) {
+    pub(crate) fn promote(&self) {
         let mut promote = command(&self.bin.join("pg_ctl"));
         promote.args(["promote", "-w", "-s", "-D"]).arg(self.data());
         assert!(promote.status().unwrap().success(), "promote");
     }
 
     /// Copies what is on disk while it does not run.
-    pub fn copy(&self) -> PathBuf {
+    pub(crate) fn copy(&self) -> PathBuf {
         let to = self.dir.join(format!("copy{}", SCHEMAS.fetch_add(1, Ordering::Relaxed)));
         let status = command(Path::new("/bin/cp")).arg("-a").arg(self.data()).arg(&to).status();
         assert!(status.unwrap().success(), "cp");
@@ -206,12 +206,12 @@ impl Server {
     }
 
     /// Puts a copy back.
-    pub fn put_back(&self, copy: &Path) {
+    pub(crate) fn put_back(&self, copy: &Path) {
         fs::remove_dir_all(self.data()).unwrap();
         fs::rename(copy, self.data()).unwrap();
     }
 
-    pub fn sql(&self, sql: &str) -> bool {
+    pub(crate) fn sql(&self, sql: &str) -> bool {
         let status = command(&self.bin.join("psql"))
             .args(["-q", "-h", "127.0.0.1", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-p"])
             .arg(self.port.to_string())
@@ -221,7 +221,7 @@ impl Server {
     }
 
     /// Options for a new place in it, without tables, over some port.
-    pub fn options_at(&self, port: u16, schema: &str) -> PostgresOptions {
+    pub(crate) fn options_at(&self, port: u16, schema: &str) -> PostgresOptions {
         let address = format!(
             "host=127.0.0.1 port={port} user=postgres dbname=postgres options='-c search_path={schema}' connect_timeout=2"
         );
@@ -229,7 +229,7 @@ impl Server {
     }
 
     /// Options for a new place in it, with the tables.
-    pub fn place(&self) -> (PostgresOptions, String) {
+    pub(crate) fn place(&self) -> (PostgresOptions, String) {
         let schema = format!("place{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
         assert!(self.sql(&format!("CREATE SCHEMA {schema}")));
         let options = self.options_at(self.port, &schema);
@@ -238,7 +238,7 @@ impl Server {
     }
 
     /// A store in a new place.
-    pub fn store(&self) -> PostgresStore {
+    pub(crate) fn store(&self) -> PostgresStore {
         PostgresStore::open(&self.place().0, GATEWAY).unwrap()
     }
 }
@@ -251,7 +251,7 @@ impl Drop for Server {
 }
 
 /// One for all tests that do not harm it.
-pub fn shared() -> Option<Arc<Server>> {
+pub(crate) fn shared() -> Option<Arc<Server>> {
     static SHARED: OnceLock<Option<Arc<Server>>> = OnceLock::new();
     SHARED.get_or_init(|| Server::start(&["max_connections=400"]).map(Arc::new)).clone()
 }

@@ -6,11 +6,11 @@ use halometer_circuits::note::{ContextHash, Nullifier, ShareY, ValueCommitment};
 use halometer_circuits::proof::Proof;
 use halometer_circuits::schnorr::SigningKey;
 
-pub const EPOCH: EpochNumber = EpochNumber::new(1);
-pub const OWNER: OwnerId = OwnerId::from_bytes(*b"process number 1");
-pub const T0: Timestamp = Timestamp::from_seconds(1_800_000_000);
+pub(crate) const EPOCH: EpochNumber = EpochNumber::new(1);
+pub(crate) const OWNER: OwnerId = OwnerId::from_bytes(*b"process number 1");
+pub(crate) const T0: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
-pub fn key(number: u32, tag: u8) -> RecordKey {
+pub(crate) fn key(number: u32, tag: u8) -> RecordKey {
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
     bytes[8] = 0xa5;
@@ -18,7 +18,7 @@ pub fn key(number: u32, tag: u8) -> RecordKey {
 }
 
 /// An open record of a charge of 10.
-pub fn record(key: RecordKey) -> Record {
+pub(crate) fn record(key: RecordKey) -> Record {
     let change = ValueCommitment::from_bytes(&[1; 32]).unwrap();
     let context = ContextHash::from_bytes(&[3; 32]).unwrap();
     let charge = Credits::from_micro(10);
@@ -41,14 +41,14 @@ pub fn record(key: RecordKey) -> Record {
     Record { key, memo: spend.memo, evidence, state: RecordState::Open { lease, metered: Credits::ZERO } }
 }
 
-pub fn settlement(refund: u64) -> Settlement {
+pub(crate) fn settlement(refund: u64) -> Settlement {
     let key = SigningKey::from_bytes(&[1; 32]).unwrap();
     let leaf = ValueCommitment::from_bytes(&[1; 32]).unwrap().leaf(refund);
     Settlement { epoch: EPOCH, refund: Credits::from_micro(refund), signature: key.sign(&leaf) }
 }
 
 /// The halves of a transfer of 10 in one partition.
-pub fn pair(give: u32, take: u32) -> [Record; 2] {
+pub(crate) fn pair(give: u32, take: u32) -> [Record; 2] {
     let (mut give, mut take) = (record(key(give, 1)), record(key(take, 1)));
     for (half, charge, refund) in [(&mut give, 10, 0), (&mut take, 0, 10)] {
         let mut spend = Spend::from_bytes(&half.evidence.as_ref().unwrap().spend).unwrap();

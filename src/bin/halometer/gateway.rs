@@ -50,6 +50,16 @@ pub enum Action {
     Init(init::InitArgs),
 }
 
+/// The database of a configuration, and the gateway whose set it has.
+///
+/// # Errors
+/// What the operator is to be told.
+pub fn database(
+    config: &std::path::Path,
+) -> Result<(halometer::store::postgres::PostgresOptions, halometer::protocol::GatewayId), Box<dyn Error>> {
+    Ok(start::database(config)?)
+}
+
 /// Does it.
 ///
 /// # Errors

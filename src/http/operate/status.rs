@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::database::DatabaseStatus;
 use super::tally::Tally;
 use crate::http::clock::now;
 use crate::http::exchange::Load;
@@ -41,6 +42,8 @@ pub struct Status {
     pub conflicts: u64,
     /// Upkeep.
     pub upkeep: UpkeepStatus,
+    /// The database, where gateways share one.
+    pub database: Option<DatabaseStatus>,
 }
 
 /// The gateway and its directory.
@@ -201,12 +204,14 @@ pub(super) struct Sources<'a> {
     pub(super) every: Duration,
     pub(super) running: Duration,
     pub(super) ready: Result<(), String>,
+    pub(super) database: Option<DatabaseStatus>,
 }
 
 impl Status {
     /// Takes the numbers; asks the store.
     pub(super) fn take(sources: Sources<'_>) -> Self {
         let Sources { load, tally, before, every, .. } = sources;
+        let database = sources.database.clone();
         let books = sources.books.map(|(set, issuer)| issuer.books(set));
         let trouble = books.as_ref().and_then(|books| books.as_ref().err()).map(ToString::to_string);
         let books = books.and_then(Result::ok);
@@ -251,6 +256,7 @@ impl Status {
                 failures: upkeep.failures,
                 warnings: upkeep.warnings,
             },
+            database,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Fuzz targets: records of the store, and its journals.
 
 use super::codec::{self, BucketMeta, PartitionMeta, Row};
-use super::journal::{SEQUENCE, sample_commit, whole_commit};
 use super::evidence_keys;
+use super::journal::{SEQUENCE, sample_commit, whole_commit};
 use crate::fuzz::canonical;
 use crate::fuzz::samples::SAMPLES;
 use crate::protocol::{Credits, Digest, Memo, OwnerId, PaymentId, SpendTag, Timestamp};

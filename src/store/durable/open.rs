@@ -11,6 +11,7 @@ use super::codec::{BucketMeta, PULSE, PartitionMeta, Row, mint_from_bytes, nulli
 use super::committer::{Committer, Desk};
 use super::engine::{Change, Engine, EngineError, FENCE, Table, TableKind};
 use super::evidence_keys::{EvidenceKeys, sync_directory};
+use super::export::MOVED;
 use super::inventory::{Flaw, Inventory, InventoryError, TableId, tables_of};
 use super::journal::{JournalError, Journals, SEQUENCE};
 use super::place::Files;
@@ -138,6 +139,12 @@ impl DurableStore {
                 (true, Purpose::Serve) => return Err(OpenError::Backup),
                 (false, Purpose::Backup) => return Err(OpenError::Format("this is no backup")),
                 _ => {}
+            }
+            // It can still be looked at.
+            if purpose == Purpose::Serve
+                && let Some(to) = tables.meta.read(MOVED).map_err(|error| engine_error(error, &files.database))?
+            {
+                return Err(OpenError::Moved(String::from_utf8_lossy(&to).into_owned()));
             }
             let bucket_seconds = u64::from(options.bucket_seconds.max(1));
             let mut state = State {

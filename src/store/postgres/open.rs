@@ -68,6 +68,15 @@ impl PostgresStore {
     /// # Errors
     /// [`PostgresError`].
     pub fn open(options: &PostgresOptions, gateway: GatewayId) -> Result<Self, PostgresError> {
+        Self::open_with(options, gateway, None)
+    }
+
+    /// As [`open`](Self::open), also when it is stopped for this reason.
+    pub(super) fn open_with(
+        options: &PostgresOptions,
+        gateway: GatewayId,
+        despite: Option<&'static str>,
+    ) -> Result<Self, PostgresError> {
         let options = options.clone();
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
         let (jobs, mut todo) = mpsc::unbounded_channel::<Job>();
@@ -78,7 +87,7 @@ impl PostgresStore {
             };
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
-                let core = match open(&options, gateway).await {
+                let core = match open(&options, gateway, despite).await {
                     Ok(core) => core,
                     Err(error) => return drop(reply.send(Err(error))),
                 };
@@ -106,7 +115,7 @@ impl PostgresStore {
 }
 
 /// A connection outside of the pool.
-async fn connect(options: &PostgresOptions) -> Result<Client, PostgresError> {
+pub(super) async fn connect(options: &PostgresOptions) -> Result<Client, PostgresError> {
     let wrong = |error: tokio_postgres::Error| PostgresError::Unreachable(said(&error));
     if options.encrypted {
         let connector = tls::connector(options.authorities.as_deref())?;
@@ -120,14 +129,14 @@ async fn connect(options: &PostgresOptions) -> Result<Client, PostgresError> {
 }
 
 /// What the row of a set says.
-struct Meta {
+pub(super) struct Meta {
     version: i32,
     gateway: Vec<u8>,
     token: [u8; 16],
     stopped: Option<String>,
 }
 
-async fn meta(client: &Client) -> Result<Option<Meta>, PostgresError> {
+pub(super) async fn meta(client: &Client) -> Result<Option<Meta>, PostgresError> {
     let sql = "SELECT version, gateway, token, stopped FROM halometer_meta WHERE id = 1";
     let row = match client.query_opt(sql, &[]).await {
         Ok(Some(row)) => row,
@@ -144,7 +153,7 @@ async fn meta(client: &Client) -> Result<Option<Meta>, PostgresError> {
     }))
 }
 
-fn check_gateway(meta: &Meta, gateway: GatewayId) -> Result<(), PostgresError> {
+pub(super) fn check_gateway(meta: &Meta, gateway: GatewayId) -> Result<(), PostgresError> {
     if meta.gateway != gateway.as_bytes() {
         let found = super::rows::array(&meta.gateway).map_err(PostgresError::Damaged)?;
         let (found, wanted) = (GatewayId::from_bytes(found).to_string(), gateway.to_string());
@@ -192,7 +201,11 @@ async fn migrate(
     Ok(report)
 }
 
-async fn open(options: &PostgresOptions, gateway: GatewayId) -> Result<Arc<Core>, PostgresError> {
+async fn open(
+    options: &PostgresOptions,
+    gateway: GatewayId,
+    despite: Option<&'static str>,
+) -> Result<Arc<Core>, PostgresError> {
     let count = options.lines.clamp(1, 64);
     let mut marks = match &options.mark {
         Some(place) => Marks::open(place, count)?,
@@ -210,7 +223,7 @@ async fn open(options: &PostgresOptions, gateway: GatewayId) -> Result<Arc<Core>
         let path = options.mark.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         return Err(PostgresError::Mark { path, what: "it is that of another set".into() });
     }
-    if let Some(why) = meta.stopped {
+    if let Some(why) = meta.stopped.filter(|why| despite != Some(why)) {
         return Err(PostgresError::Stopped(why));
     }
     let mut acked = Vec::new();
@@ -222,7 +235,7 @@ async fn open(options: &PostgresOptions, gateway: GatewayId) -> Result<Arc<Core>
         let fence = random();
         let found = take_line(&client, &member, number, fence, is_known && mark.number > 0).await?;
         if found < mark.number || (mark.half && found == mark.number) {
-            let standing = Standing::new(member, []);
+            let standing = Standing::new(member, [], None);
             // Half a mark stood for more than can be read of it.
             let expected = mark.number + i64::from(mark.half);
             let error = standing.behind(&member, i32::try_from(number).unwrap_or(i32::MAX), found, expected);
@@ -240,7 +253,7 @@ async fn open(options: &PostgresOptions, gateway: GatewayId) -> Result<Arc<Core>
     let refused = |error: tokio_postgres::Error| PostgresError::Refused(said(&error));
     client.execute(sql, &[&&member[..], &now()]).await.map_err(refused)?;
     marks.tie(meta.token)?;
-    let standing = Arc::new(Standing::new(member, acked));
+    let standing = Arc::new(Standing::new(member, acked, despite));
     standing.hold(marks);
     standing.watch(&client, now() - 86_400).await?;
     drop(client);

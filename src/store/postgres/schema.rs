@@ -12,6 +12,7 @@
 //! | `halometer_evidence_E_B` | the evidence of bucket B of epoch E |
 //! | `halometer_mint`, `halometer_mint_sum` | mints, and their sums in shards |
 //! | `halometer_payment`, `halometer_payment_sum` | payments, and their sums in shards |
+//! | `halometer_replica`, `halometer_lease` | processes, leases between them, what their holders published |
 
 use crate::protocol::EpochNumber;
 
@@ -39,6 +40,10 @@ pub(super) const STEPS: [&[&str]; VERSION as usize] = [&[
      amount numeric NOT NULL, PRIMARY KEY (epoch, shard))",
     "CREATE TABLE IF NOT EXISTS halometer_payment (payment bytea PRIMARY KEY, amount numeric NOT NULL, stamp bigint NOT NULL)",
     "CREATE TABLE IF NOT EXISTS halometer_payment_sum (shard int PRIMARY KEY, amount numeric NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS halometer_replica (owner bytea PRIMARY KEY, address text NOT NULL, key bytea NOT NULL, \
+     version text NOT NULL, draining boolean NOT NULL, seen bigint NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS halometer_lease (name text PRIMARY KEY, owner bytea, term bigint NOT NULL, until bigint NOT NULL, \
+     revision bigint NOT NULL, published_by bigint NOT NULL, bytes bytea NOT NULL)",
 ]];
 
 /// The table of a partition's records.

@@ -18,6 +18,8 @@ pub(super) struct Standing {
     acked: Vec<AtomicI64>,
     /// Of other processes, as it was seen.
     witnessed: Mutex<BTreeMap<(Member, i32), i64>>,
+    /// A note in the set that does not stop this process, which wrote it.
+    despite: Option<&'static str>,
     /// For good.
     stopped: OnceLock<PostgresError>,
     /// Until it is over.
@@ -34,10 +36,10 @@ fn name(member: &[u8]) -> String {
 }
 
 impl Standing {
-    pub(super) fn new(member: Member, acked: impl IntoIterator<Item = i64>) -> Self {
+    pub(super) fn new(member: Member, acked: impl IntoIterator<Item = i64>, despite: Option<&'static str>) -> Self {
         let acked = acked.into_iter().map(AtomicI64::new).collect();
         let (witnessed, stopped, trouble, refused, marks) = Default::default();
-        Self { member, acked, witnessed, stopped, trouble, refused, marks }
+        Self { member, acked, witnessed, despite, stopped, trouble, refused, marks }
     }
 
     pub(super) fn acked(&self, line: usize) -> i64 {
@@ -123,7 +125,7 @@ impl Standing {
                 found.insert((member, line), commits);
             }
         }
-        if let Some(why) = stopped {
+        if let Some(why) = stopped.filter(|why| self.despite != Some(why)) {
             return Err(self.stop(PostgresError::Stopped(why)).into());
         }
         let own = acked.iter().enumerate();
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_first_reason_to_stop_stays() {
-        let standing = Standing::new([1; 16], [3, 0]);
+        let standing = Standing::new([1; 16], [3, 0], None);
         assert!(standing.check().is_ok());
         standing.set_trouble(Some(PostgresError::NoSchema));
         assert!(standing.check().is_err());
