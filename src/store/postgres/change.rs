@@ -307,6 +307,8 @@ fn settle_statement(epochs: &[EpochNumber]) -> String {
 
 fn meter_statement(epochs: &[EpochNumber]) -> String {
     let mut parts = begin(epochs);
+    // Both statements have the same parameters; here no sum changes.
+    parts.push("shard AS (SELECT $5::int)".into());
     for (i, epoch) in epochs.iter().enumerate() {
         parts.push(format!(
             "done{i} AS (UPDATE {} AS s SET metered = greatest(s.metered, g.amount::numeric) {} RETURNING s.nf)",
