@@ -7,7 +7,7 @@ use halometer::store::postgres::{Isolation, PostgresStore};
 use halometer::store::*;
 
 use crate::server::{GATEWAY, Server, or_skip, shared};
-use crate::spends::{EPOCH, OWNER, T0, key, record, settlement};
+use crate::spends::{EPOCH, OWNER, T0, key, pair, record, settlement};
 
 #[test]
 fn of_many_gateways_one_admits_a_nullifier_every_time() {
@@ -122,6 +122,28 @@ fn closing_at_one_gateway_ends_insertion_at_all() {
         stores[2].spent_set().settle(&key(1, 1), OWNER, T0, &settlement(1)),
         Err(StoreError::PartitionRetired(_))
     ));
+}
+
+#[test]
+fn a_bucket_that_another_gateway_ended_takes_nothing_more() {
+    let server = or_skip!(shared());
+    let options = server.place().0;
+    let [one, other] = [(); 2].map(|()| PostgresStore::open(&options, GATEWAY).unwrap());
+    one.spent_set().create(EPOCH).unwrap();
+    for (number, store) in [(1, &one), (2, &other)] {
+        assert_eq!(store.spent_set().insert(record(key(number, 1)), T0).unwrap(), Insertion::Fresh);
+        store.spent_set().settle(&key(number, 1), OWNER, T0, &settlement(4)).unwrap();
+    }
+    assert_eq!(one.spent_set().erase_evidence(EPOCH, T0.after(1)).unwrap(), 2);
+    // This one still believes in the bucket.
+    let found = other.spent_set().find(EPOCH, &key(1, 1).nullifier).unwrap().unwrap();
+    assert_eq!(found.evidence, None);
+    assert_eq!(other.spent_set().insert(record(key(3, 1)), T0).unwrap(), Insertion::Fresh);
+    assert_eq!(other.spent_set().insert_pair(pair(4, 5), T0).unwrap(), PairInsertion::Fresh);
+    assert_eq!(one.spent_set().erase_evidence(EPOCH, T0.after(1)).unwrap(), 0);
+    assert!(one.spent_set().find(EPOCH, &key(3, 1).nullifier).unwrap().unwrap().evidence.is_some());
+    assert_eq!(one.spent_set().erased_totals(EPOCH).unwrap().settled, 2);
+    assert_eq!(other.check().unwrap().findings, Vec::<String>::new());
 }
 
 #[test]

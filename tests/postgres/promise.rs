@@ -156,3 +156,46 @@ fn failing_over_to_a_standby_that_lost_some_is_refused() {
     assert!(matches!(outcome, Err(StoreError::Failed(_))), "{outcome:?}");
     assert!(matches!(store.trouble(), Some(PostgresError::SetBack { .. })), "{:?}", store.trouble());
 }
+
+#[test]
+fn over_tls_the_server_is_the_one_that_is_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let (key, cert) = (dir.path().join(format!("{name}.key")), dir.path().join(format!("{name}.pem")));
+        let made = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert)
+            .stderr(std::process::Stdio::null())
+            .status();
+        made.is_ok_and(|status| status.success()).then_some((key, cert))
+    };
+    let Some(((key, cert), (_, other))) = make("server").zip(make("other")) else {
+        return eprintln!("skipped: there is no openssl to make certificates with");
+    };
+    let server = or_skip!(Server::start(&[]));
+    let (_, schema) = server.place();
+    let address = format!(
+        "host=localhost port={} user=postgres dbname=postgres sslmode=require options='-c search_path={schema}'",
+        server.port
+    );
+    let options = |authorities: &std::path::Path| {
+        let options =
+            PostgresOptions::new(&address).unwrap().accepting(halometer::store::postgres::Concession::FsyncOff);
+        let pem = std::fs::read(authorities).unwrap();
+        options.with_authorities(pem).with_patience(Duration::from_secs(2))
+    };
+    // A server without TLS is not spoken to.
+    assert!(matches!(PostgresStore::open(&options(&cert), GATEWAY), Err(PostgresError::Unreachable(_))));
+    server.stop();
+    server.give(&key, "server.key");
+    server.give(&cert, "server.crt");
+    server.set("ssl=on");
+    server.run();
+    let store = PostgresStore::open(&options(&cert), GATEWAY).unwrap();
+    store.spent_set().create(EPOCH).unwrap();
+    assert_eq!(store.spent_set().insert(record(self::key(1, 1)), T0).unwrap(), Insertion::Fresh);
+    assert!(matches!(PostgresStore::open(&options(&other), GATEWAY), Err(PostgresError::Unreachable(_))));
+}

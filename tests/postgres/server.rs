@@ -61,7 +61,7 @@ pub(crate) struct Server {
     bin: PathBuf,
     dir: PathBuf,
     pub(crate) port: u16,
-    settings: Vec<String>,
+    settings: std::sync::Mutex<Vec<String>>,
     child: std::sync::Mutex<Option<Child>>,
     /// While it is open, the server may run.
     _leash: Option<ChildStdin>,
@@ -106,6 +106,7 @@ impl Server {
         if !settings.iter().any(|setting| setting.starts_with("fsync")) {
             settings.push("fsync=off".into());
         }
+        let settings = std::sync::Mutex::new(settings);
         let server = Self { bin, dir, port: free_port(), settings, child: std::sync::Mutex::default(), _leash: leash };
         server.run();
         server
@@ -144,7 +145,8 @@ impl Server {
                 &socket,
             ];
             postgres.arg("-D").arg(self.data()).arg("-p").arg(self.port.to_string());
-            for setting in quiet.into_iter().chain(self.settings.iter().map(String::as_str)) {
+            let own = self.settings.lock().unwrap().clone();
+            for setting in quiet.into_iter().chain(own.iter().map(String::as_str)) {
                 postgres.arg("-c").arg(setting);
             }
             let mut child = postgres.spawn().unwrap();
@@ -161,6 +163,21 @@ impl Server {
             // What was killed may still hold its memory.
             assert!(Instant::now() < deadline, "the server does not start");
             std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Sets something for its next start.
+    pub(crate) fn set(&self, setting: &str) {
+        self.settings.lock().unwrap().push(setting.to_owned());
+    }
+
+    /// Puts a file into its directory that it alone may read.
+    pub(crate) fn give(&self, file: &Path, name: &str) {
+        let to = self.data().join(name);
+        fs::copy(file, &to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o600)).unwrap();
+        if let Some((uid, gid)) = user() {
+            chown(&to, Some(uid), Some(gid)).unwrap();
         }
     }
 

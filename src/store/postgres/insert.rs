@@ -73,6 +73,14 @@ async fn insert_all(
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
                 *outcome = Some(Err(error.clone().into()));
             }
+        } else if outcomes.iter().any(Option::is_none)
+            && let Err(fault) = core.look().await
+        {
+            // Another closed the partition or ended its bucket, and it is not seen how it is now.
+            let error = PostgresError::from(fault);
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+                *outcome = Some(Err(error.clone().into()));
+            }
         }
     }
     let given_up = || Err(PostgresError::Conflicts(TRIES as u32).into());
@@ -275,7 +283,7 @@ async fn stamped(core: &Arc<Core>, sent: &Sent, groups: &[Columns], stamp: i64) 
 
 /// `$5` shard, `$6` stamp, `$7` epochs, `$8` their buckets, then ten arrays for each.
 ///
-/// The rows of the partitions are held (`FOR SHARE`) until the commit: who closes or retires one, or begins another bucket, changes its
+/// The rows of the partitions are held (`FOR SHARE`) until the commit. What closes or retires one, or begins another bucket, changes its
 /// row and waits for that; and what comes after such a change sees it, as a held row is read anew.
 fn statement(sent: &Sent) -> String {
     let mut parts = vec![

@@ -234,11 +234,16 @@ async fn open(
     for (number, mut mark) in std::mem::take(&mut marks.lines).into_iter().enumerate() {
         let fence = random();
         let found = take_line(&client, &member, number, fence, is_known && mark.number > 0).await?;
-        if found < mark.number || (mark.half && found == mark.number) {
+        if mark.half && found == mark.number {
+            // Damaged in one place, or torn when the set had come further and then went back: no proof of either.
+            let path = options.mark.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            let what =
+                format!("half of line {number} is unreadable, and the set, at commit {found}, may have come further");
+            return Err(PostgresError::Mark { path, what });
+        }
+        if found < mark.number {
             let standing = Standing::new(member, [], None);
-            // Half a mark stood for more than can be read of it.
-            let expected = mark.number + i64::from(mark.half);
-            let error = standing.behind(&member, i32::try_from(number).unwrap_or(i32::MAX), found, expected);
+            let error = standing.behind(&member, i32::try_from(number).unwrap_or(i32::MAX), found, mark.number);
             let sql = "UPDATE halometer_meta SET stopped = $1 WHERE id = 1 AND stopped IS NULL";
             let _ = client.execute(sql, &[&error.to_string()]).await;
             return Err(error);
@@ -277,7 +282,7 @@ async fn open(
     Ok(core)
 }
 
-/// Makes a line this process's, whoever had it, and says how far it is. -1 for one that is not there and must be.
+/// Takes a line from the process that had it, and says how far it is. -1 for one that is not there and must be.
 async fn take_line(
     client: &Client,
     member: &[u8; 16],

@@ -54,6 +54,8 @@ pub(super) async fn insert(
         if let Some((epoch, _)) = buckets.iter().find(|(_, bucket)| bucket.is_none()) {
             return Err(StoreError::PartitionClosed(*epoch));
         }
+        // Another closed a partition or ended its bucket meanwhile.
+        core.look().await?;
     }
     Err(PostgresError::Conflicts(TRIES as u32).into())
 }

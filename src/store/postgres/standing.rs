@@ -30,7 +30,7 @@ pub(super) struct Standing {
     marks: OnceLock<Marks>,
 }
 
-/// Who a process is told to be in an error.
+/// The name of a process in an error.
 fn name(member: &[u8]) -> String {
     format!("member {}", hex::encode(member.get(..4).unwrap_or_default()))
 }
