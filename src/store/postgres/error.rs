@@ -175,9 +175,10 @@ pub(super) fn fate(error: &tokio_postgres::Error) -> Fate {
         // Of an engine that does not know itself.
         "40003" => Fate::Lost,
         code if code.starts_with("08") || code.starts_with("57P") => Fate::Lost,
-        "40001" | "40P01" | "55P03" => Fate::Again,
+        // The last one: a catalogue that another process changes at the same time.
+        "40001" | "40P01" | "55P03" | "XX000" => Fate::Again,
         "42P01" => Fate::NoTable,
-        "23505" | "42P07" => Fate::Unique,
+        "23505" | "42P07" | "42710" => Fate::Unique,
         // A prepared statement that a proxy between lost; a server that became a standby.
         "26000" | "0A000" | "25006" => Fate::Stale,
         _ => Fate::Refused,

@@ -28,6 +28,9 @@ use super::meters::Meters;
 /// How often a statement is sent again after a conflict.
 pub(super) const CONFLICTS: u32 = 40;
 
+/// How often a statement is sent again after its connection was lost.
+const LOSSES: u32 = 8;
+
 /// What became of a statement.
 pub(super) enum Landed {
     /// It was committed, and gave these rows.
@@ -78,8 +81,12 @@ impl Line {
     /// of kind 0 from `line`. Its own parameters begin at `$5`.
     pub(super) async fn commit(&mut self, core: &Arc<Core>, sql: &str, own: &Params<'_>) -> Result<Landed, Fault> {
         let deadline = Instant::now() + core.patience;
-        let mut conflicts = 0;
+        let (mut conflicts, mut losses) = (0, 0);
         loop {
+            if losses > LOSSES {
+                // Each of them was resolved: nothing was changed.
+                return Err(PostgresError::Unreachable("the connection is lost again and again".into()).into());
+            }
             if conflicts > 0 {
                 if conflicts > CONFLICTS {
                     return Err(PostgresError::Conflicts(CONFLICTS).into());
@@ -108,11 +115,13 @@ impl Line {
                     }
                     Fate::Lost | Fate::Stale => {
                         self.let_go();
+                        losses += 1;
                         continue;
                     }
                 },
                 Err(_) => {
                     self.let_go();
+                    losses += 1;
                     continue;
                 }
             };
@@ -161,6 +170,7 @@ impl Line {
                 Err(_) => format!("no answer within {} ms", core.patience.as_millis()),
             };
             Meters::count(&core.meters.doubts, 1);
+            losses += 1;
             self.let_go();
             match self.ready(core, Instant::now() + core.patience).await {
                 Ok(()) => Meters::count(&core.meters.resolved, 1),
