@@ -200,3 +200,35 @@ fn over_tls_the_server_is_the_one_that_is_trusted() {
     assert_eq!(store.spent_set().insert(record(self::key(1, 1)), T0).unwrap(), Insertion::Fresh);
     assert!(matches!(PostgresStore::open(&options(&other), GATEWAY), Err(PostgresError::Unreachable(_))));
 }
+
+#[test]
+fn without_its_standby_a_replicated_gateway_serves_nothing() {
+    let primary = or_skip!(Server::start(&["synchronous_standby_names=second"]));
+    assert!(primary.sql("SET synchronous_commit = local; CREATE SCHEMA place_s"));
+    let options = primary.options_at(primary.port, "place_s").with_durability(Durability::Replicated);
+    let options = options.with_patience(Duration::from_secs(2));
+    let standby = primary.standby("second");
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !done() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    until("it is attached", &|| PostgresStore::migrate(&options, GATEWAY, false).is_ok());
+    let store = PostgresStore::open(&options, GATEWAY).unwrap();
+    let set = store.spent_set();
+    set.create(EPOCH).unwrap();
+    assert_eq!(set.insert(record(key(1, 1)), T0).unwrap(), Insertion::Fresh);
+    standby.kill();
+    // It is an error at once, and known as what it is soon.
+    assert!(matches!(set.insert(record(key(2, 1)), T0), Err(StoreError::Failed(_))));
+    until("it is told", &|| matches!(store.trouble(), Some(PostgresError::NotReplicated(_))));
+    assert!(matches!(set.find(EPOCH, &key(1, 1).nullifier), Err(StoreError::Failed(_))));
+    standby.run();
+    until("it serves again", &|| store.trouble().is_none());
+    // What was in doubt was committed when the standby came back, or never will be.
+    until("it admits", &|| set.insert(record(key(2, 1)), T0).is_ok());
+    assert_eq!(set.totals(EPOCH).unwrap().open, 2);
+    assert!(!store.is_stopped());
+}

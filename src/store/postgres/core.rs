@@ -252,21 +252,31 @@ impl Core {
 
     /// Once a second: whether the set is where it was, and the standby where it must be.
     pub(super) async fn heartbeat(&self, now: i64) {
+        let Ok(client) = self.connect(Instant::now() + self.patience).await.inspect_err(|error| self.note(error))
+        else {
+            return;
+        };
         let check = async {
-            let client = self.connect(Instant::now() + self.patience).await?;
             // Of the last day.
             self.standing.watch(&client, now - 86_400).await?;
             self.demands.check_standby(&client).await?;
+            self.standing.set_trouble(None);
             let sql = "UPDATE halometer_member SET seen = $2 WHERE member = $1 AND line = -1 AND seen < $2";
             let _ = client.execute(sql, &[&&self.standing.member[..], &now]).await;
-            Ok::<(), Fault>(())
+            Ok::<(), PostgresError>(())
         };
-        let outcome = timeout(self.patience, check).await;
-        match outcome {
-            Ok(Ok(())) => self.standing.set_trouble(None),
-            Ok(Err(Fault::Other(error @ PostgresError::NotReplicated(_)))) => self.standing.set_trouble(Some(error)),
-            // What is away is found by those that ask.
-            _ => {}
+        match timeout(self.patience, check).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.note(&error),
+            // What it still does is nobody's to wait for.
+            Err(_) => drop(Object::take(client)),
+        }
+    }
+
+    /// Serves nothing for as long as there is no standby. What is away is found by those that ask.
+    fn note(&self, error: &PostgresError) {
+        if matches!(error, PostgresError::NotReplicated(_)) {
+            self.standing.set_trouble(Some(error.clone()));
         }
     }
 }
