@@ -46,6 +46,8 @@ pub mod exchange;
 pub mod gateway;
 pub mod hop;
 #[cfg(feature = "server")]
+mod html;
+#[cfg(feature = "server")]
 pub mod issuer;
 #[cfg(feature = "server")]
 pub mod issuer_client;

@@ -7,6 +7,7 @@ mod keystore;
 mod mint;
 mod notices;
 mod payment_source;
+mod restore;
 mod schedule;
 mod settle;
 mod transfer;
@@ -102,6 +103,12 @@ impl Issuer {
     pub fn succeed(&self, root: &RootSigningKey, directory: Directory, keys: EpochKeys) -> Result<Self, IssuerError> {
         directory.check_follows(&self.directory)?;
         Self::new(root, directory, keys, Arc::clone(&self.mints), Arc::clone(&self.payments))
+    }
+
+    /// The key of an epoch, for pasts that were never lived.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn epoch_key(&self, epoch: EpochNumber) -> Option<&halometer_circuits::schnorr::SigningKey> {
+        self.keys.get(epoch)
     }
 
     /// The directory.

@@ -13,8 +13,10 @@
 //! needs a runtime: futures are answered by the threads.
 
 mod current;
+mod screening;
 
 pub(crate) use current::Current;
+use screening::{Opening, Screening};
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ use crate::lifecycle::{AdmittedSpend, AuthenticSpend, VerifyError, verify_batch}
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Sender, Timestamp};
 use crate::store::StoreError;
 use crate::workers::{TaskPool, WorkError, WorkerLimits, WorkerPool};
+
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What a pipeline is made of.
 #[non_exhaustive]
@@ -189,6 +193,16 @@ impl OwnedRequest {
         Ok(Self { authority, method, target, content })
     }
 
+    /// The same as a request, without where it came from.
+    pub(crate) fn of(request: &Request<'_>) -> Self {
+        Self {
+            authority: request.authority().to_owned(),
+            method: request.method().to_owned(),
+            target: request.target().to_owned(),
+            content: request.content(),
+        }
+    }
+
     /// The request.
     ///
     /// # Errors
@@ -231,8 +245,7 @@ pub struct Pipeline(Arc<Inner>);
 
 struct Inner {
     gateway: Arc<Current<Gateway>>,
-    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    screen: TaskPool,
+    screen: Screening,
     verify: WorkerPool<AuthenticSpend, Delivery>,
     abandoned: Arc<Abandoned>,
 }
@@ -292,8 +305,8 @@ impl Pipeline {
                 };
                 outcomes.into_iter().map(deliver).collect()
             })?;
-        let screen = TaskPool::start("screen", screen_threads, queue)?;
-        Ok(Self(Arc::new(Inner { gateway, clock, screen, verify, abandoned })))
+        let screen = Screening::start(clock, screen_threads, queue)?;
+        Ok(Self(Arc::new(Inner { gateway, screen, verify, abandoned })))
     }
 
     /// The gateway that checks and admits now.
@@ -328,8 +341,29 @@ impl Pipeline {
         let (inner, alone, sender) = (Arc::clone(&self.0), source.is_suspect(), source.sender());
         let (reply, answer) = oneshot::channel();
         // From the screening thread straight to the queue of the verifying ones.
-        self.0.screen.leave(move || inner.screen(&opening, &request, sender, alone, reply))?;
+        let done = Box::new(move |screened| inner.screened(screened, alone, reply));
+        self.0.screen.leave(Opening { gateway: self.gateway(), bytes: Box::new(opening), request, sender, done })?;
         answered(answer.await, source)
+    }
+
+    /// The first half of [`open`](Self::open): [`Gateway::screen`] of this gateway, which may be older than the current one, with
+    /// many others.
+    ///
+    /// # Errors
+    /// [`PipelineError`]. [`WorkError::Busy`] before any work is done.
+    pub async fn screen(
+        &self,
+        gateway: Arc<Gateway>,
+        opening: impl AsRef<[u8]> + Send + 'static,
+        request: OwnedRequest,
+        sender: Sender,
+    ) -> Result<Screened, PipelineError> {
+        let (reply, answer) = oneshot::channel();
+        let done = Box::new(move |screened| {
+            let _ = reply.send(screened);
+        });
+        self.0.screen.leave(Opening { gateway, bytes: Box::new(opening), request, sender, done })?;
+        answer.await.unwrap_or(Err(PipelineError::Work(WorkError::Gone)))
     }
 
     /// Runs a short task that may block, such as a look into the set, on a screening thread.
@@ -361,18 +395,7 @@ fn answered(delivery: Result<Delivery, oneshot::error::RecvError>, source: &Sour
 
 impl Inner {
     /// Runs on a screening thread.
-    fn screen(
-        &self,
-        opening: &[u8],
-        request: &OwnedRequest,
-        sender: Sender,
-        alone: bool,
-        reply: oneshot::Sender<Delivery>,
-    ) {
-        let screened = request
-            .as_request()
-            .map_err(PipelineError::from)
-            .and_then(|request| Ok(self.gateway.get().screen(opening, &request.sent_by(sender), (self.clock)())?));
+    fn screened(&self, screened: Result<Screened, PipelineError>, alone: bool, reply: oneshot::Sender<Delivery>) {
         let (outcome, reply) = match screened {
             Ok(Screened::Known(opened)) => (Ok(opened), reply),
             Ok(Screened::Unknown(spend) | Screened::Conflict(spend)) => {

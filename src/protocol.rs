@@ -19,6 +19,7 @@ mod mint_statement;
 mod prefix;
 mod problem;
 mod receipt;
+mod restore;
 mod sender;
 mod session;
 mod settlement;
@@ -35,19 +36,20 @@ pub use codec::DecodeError;
 pub use context::{Context, Purpose};
 pub use credits::Credits;
 pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
-pub(crate) use ed25519::SIGNATURE;
 pub use ed25519::{
     GatewayKey, GatewaySigningKey, MintKey, MintSigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey,
 };
+pub(crate) use ed25519::{SIGNATURE, verify_each};
 pub use epoch::{Epoch, EpochNumber};
 pub use gateway_entry::GatewayEntry;
 pub use grid::Grid;
-pub use memo::Memo;
+pub use memo::{Memo, MemoCode};
 pub use mint::{LANES, MintLane, MintRequest, MintResponse};
 pub use mint_statement::{MintAnswer, MintSeal, MintSealer, MintStatement, MintStatementError};
 pub use prefix::Prefix;
 pub use problem::{Fault, Problem};
 pub use receipt::{Receipt, ReceiptError, ReceiptSubject};
+pub use restore::{AccountQuery, ChangeQuery, MemoQuery, MintFound, MintsFound};
 pub use sender::Sender;
 pub use session::{
     Action, Authorisation, Cancellation, ContentDigest, Following, Opening, Request, RequestError, Transfer,

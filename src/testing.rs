@@ -7,6 +7,7 @@
 //! | `market` | an issuer for development and a gateway, on one spent set; a wallet that has paid there |
 //! | `stack` | a market as servers on loopback, in front of a service |
 //! | `chat` | the service that is sold if there is no other |
+//! | `Past` | records as a wallet's spends leave them, without proofs |
 //! | `fuzz` | fuzz targets without a fuzzer: random changes of seeds |
 
 #[cfg(feature = "http")]
@@ -17,3 +18,5 @@ pub mod market;
 #[cfg(feature = "http")]
 pub mod stack;
 pub mod world;
+
+pub use crate::wallet::Past;

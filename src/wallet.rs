@@ -20,6 +20,7 @@
 mod accept;
 mod authorise;
 mod balance;
+mod budget;
 mod dispute;
 #[cfg(feature = "durable")]
 pub mod file;
@@ -27,9 +28,11 @@ mod gather;
 mod hedged;
 mod journal;
 mod lane;
+mod lost;
 mod memo;
 mod note;
 mod opening;
+mod origin;
 mod payment;
 mod plan;
 mod policy;
@@ -39,18 +42,28 @@ mod questions;
 mod ready;
 mod receipt;
 mod refused;
+mod rest;
+mod restore;
 mod root_secret;
+mod spending;
 mod transfer;
+#[cfg(feature = "durable")]
+mod words;
 
 pub use accept::{AcceptError, Accepted};
 pub use authorise::{AuthoriseError, Authorised, NotInFlight, SessionSigner};
 pub use balance::Balance;
+pub use budget::{Budget, BudgetError};
 pub use dispute::{Dispute, DisputeError, DisputeKind, HeardNote, NotShown};
 pub use gather::Suggestion;
-pub use journal::{Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved};
+pub use journal::{
+    Journal, JournalEntry, JournalError, MemoryJournal, OutcomeNote, PaymentEntry, RequestNote, Saved, SpendSummary,
+};
 pub use lane::{LaneId, LaneStatus};
+pub use lost::{AnswerTime, Expected};
 pub use memo::MemoContents;
 pub use opening::OpenError;
+pub use origin::{LaneOrigin, PaymentOrigin};
 pub use payment::{AcceptMintError, PaymentError};
 pub use plan::{JobError, PlanError, ProofJob};
 pub use policy::Policy;
@@ -60,14 +73,23 @@ pub use questions::Question;
 pub use ready::ReadySpend;
 pub use receipt::ReceiptVerdict;
 pub use refused::SpendTerms;
+#[cfg(any(test, feature = "testing"))]
+pub use restore::past::Past;
+pub use restore::{
+    ChangeTold, LaneFound, LaneReport, Restorability, Restore, RestoreError, RestoreOptions, RestoreQuestion, Restored,
+};
 pub use root_secret::RootSecret;
+pub use spending::{Spending, Spent};
 pub use transfer::AuthorisedTransfer;
+#[cfg(feature = "durable")]
+pub use words::WordsError;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::{DeviceId, Directory, EpochNumber, IssuerId, PaymentId, RootKey, SignedDirectory, Timestamp};
 use lane::Lane;
 use payment::Payment;
+use root_secret::PaymentPath;
 
 /// A wallet for one issuer. Holds secrets: not `Clone`, not printed, wiped on drop.
 pub struct Wallet<J = MemoryJournal> {
@@ -77,6 +99,8 @@ pub struct Wallet<J = MemoryJournal> {
     signed: SignedDirectory,
     directory: Directory,
     payments: BTreeMap<PaymentId, Payment>,
+    /// By number, whose keys the payments have that another device was funded with, and until when they are held.
+    elsewhere: BTreeMap<u64, (PaymentPath, Timestamp)>,
     lanes: BTreeMap<LaneId, Lane>,
     ready: Vec<ReadySpend>,
     /// Whether the journal was empty: then no copy of this wallet can have spent what comes into being now.
@@ -86,6 +110,10 @@ pub struct Wallet<J = MemoryJournal> {
     uncertain: BTreeSet<LaneId>,
     /// Until then no note that came from the journal is spent.
     quarantined_until: Option<Timestamp>,
+    /// How long fresh credit rests.
+    rest_seconds: u32,
+    /// Sums over the journal, once somebody has asked for them.
+    spending: Option<Spending>,
     journal: J,
 }
 

@@ -82,23 +82,36 @@ pub(super) fn settlement_seeds() -> Vec<Vec<u8>> {
 
 pub(super) fn mint_request(bytes: &[u8]) {
     canonical(bytes, |bytes| MintRequest::from_bytes(bytes).ok(), |request| request.to_bytes().to_vec());
+    // What a wallet asks that is being restored.
+    canonical(bytes, |bytes| AccountQuery::from_bytes(bytes).ok(), AccountQuery::to_bytes);
+    canonical(bytes, |bytes| MemoQuery::from_bytes(bytes).ok(), MemoQuery::to_bytes);
+    canonical(bytes, |bytes| ChangeQuery::from_bytes(bytes).ok(), ChangeQuery::to_bytes);
 }
 
 pub(super) fn mint_request_seeds() -> Vec<Vec<u8>> {
-    vec![SAMPLES.mint_request.clone()]
+    let spend = MemoQuery { epoch: SAMPLES.key.epoch, nullifier: SAMPLES.key.nullifier };
+    let change = ChangeQuery { spend, code: MemoCode::from_bytes([6; MemoCode::LENGTH]) };
+    let accounts = AccountQuery::new(vec![SAMPLES.statement.account; 2]).map(|query| query.to_bytes());
+    let asked = [spend.to_bytes(), change.to_bytes()].into_iter().chain(accounts);
+    [SAMPLES.mint_request.clone()].into_iter().chain(asked).collect()
 }
 
 pub(super) fn mint_answer(bytes: &[u8]) {
     canonical(bytes, |bytes| MintAnswer::from_bytes(bytes).ok(), MintAnswer::to_bytes);
     canonical(bytes, |bytes| MintResponse::from_bytes(bytes).ok(), MintResponse::to_bytes);
     canonical(bytes, |bytes| MintStatement::from_bytes(bytes).ok(), MintStatement::to_bytes);
+    for accounts in [1, 2, AccountQuery::MOST] {
+        canonical(bytes, |bytes| MintsFound::from_bytes(bytes, accounts).ok(), MintsFound::to_bytes);
+    }
     if let Ok(statement) = MintStatement::from_bytes(bytes) {
         let _ = statement.verify(&SAMPLES.directory.parts().root);
     }
 }
 
 pub(super) fn mint_answer_seeds() -> Vec<Vec<u8>> {
-    vec![SAMPLES.answer.to_bytes(), SAMPLES.minted.to_bytes(), SAMPLES.statement.to_bytes()]
+    let MintStatement { payment, amounts, .. } = SAMPLES.statement;
+    let found = MintsFound(vec![Some(MintFound { payment, amounts, answer: SAMPLES.answer.clone() }), None]);
+    vec![SAMPLES.answer.to_bytes(), SAMPLES.minted.to_bytes(), SAMPLES.statement.to_bytes(), found.to_bytes()]
 }
 
 pub(super) fn receipt(bytes: &[u8]) {

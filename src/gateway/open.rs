@@ -61,11 +61,57 @@ impl Gateway {
     /// # Errors
     /// [`AdmitError`].
     pub fn screen(&self, opening: &[u8], request: &Request<'_>, now: Timestamp) -> Result<Screened, AdmitError> {
+        self.screen_parsed(self.parse_session(opening)?, request, now, Self::check_terms, &self.meters.admissions)
+    }
+
+    /// As [`screen`](Self::screen), for many that came at one moment; one answer each, in order. Their session signatures are
+    /// checked in one equation if `together`, and their notes are looked up at once.
+    pub(crate) fn screen_each(
+        &self,
+        openings: &[(&[u8], Request<'_>)],
+        now: Timestamp,
+        together: bool,
+    ) -> Vec<Result<Screened, AdmitError>> {
+        let mut outcomes: Vec<Option<Result<Screened, AdmitError>>> = Vec::with_capacity(openings.len());
+        let (mut parsed, mut terms) = (Vec::new(), Vec::new());
+        for (opening, request) in openings {
+            match self.parse_session(opening) {
+                Ok(spend) => {
+                    terms.push((outcomes.len(), self.check_terms(spend.spend(), now)));
+                    parsed.push((spend, request));
+                    outcomes.push(None);
+                }
+                Err(error) => outcomes.push(Some(Err(error))),
+            }
+        }
+        let (mut authentic, mut notes) = (Vec::new(), Vec::new());
+        for (spend, (place, terms)) in ParsedSpend::authenticate_each(parsed, together).into_iter().zip(terms) {
+            match spend {
+                Some(spend) => {
+                    let key = spend.key();
+                    notes.push((key.epoch, key.nullifier));
+                    authentic.push((spend, terms, place));
+                }
+                None => outcomes[place] = Some(Err(AdmitError::SessionSignature)),
+            }
+        }
+        let mut found = self.set.find_all(&notes).into_iter();
+        for (spend, terms, place) in authentic {
+            let found = found.next().unwrap_or_else(|| Err(no_answer()));
+            let sender = openings[place].1.sender();
+            outcomes[place] = Some(self.screen_found(spend, found, terms, sender, now, &self.meters.admissions));
+        }
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(no_answer().into()))).collect()
+    }
+
+    /// A spend that is meant to be served, for this gateway.
+    fn parse_session(&self, opening: &[u8]) -> Result<ParsedSpend, AdmitError> {
         let parsed = ParsedSpend::parse(opening, &self.directory)?;
         if parsed.spend().purpose != Purpose::Session {
             return Err(AdmitError::WrongPurpose);
         }
-        self.screen_parsed(parsed, request, now, Self::check_terms, &self.meters.admissions)
+        self.check_gateway(parsed.spend())?;
+        Ok(parsed)
     }
 
     /// The part of a screening that is the same for all that carries one spend.
@@ -92,8 +138,23 @@ impl Gateway {
         now: Timestamp,
         quota: &Arc<Meter>,
     ) -> Result<Screened, AdmitError> {
+        let key = spend.key();
+        let found = self.set.find(key.epoch, &key.nullifier);
+        self.screen_found(spend, found, terms, sender, now, quota)
+    }
+
+    /// What follows from that look.
+    fn screen_found(
+        &self,
+        spend: AuthenticSpend,
+        found: Result<Option<Record>, StoreError>,
+        terms: Result<(), AdmitError>,
+        sender: Sender,
+        now: Timestamp,
+        quota: &Arc<Meter>,
+    ) -> Result<Screened, AdmitError> {
         let (key, record_key) = (spend.key(), spend.record_key());
-        match (self.set.find(key.epoch, &key.nullifier), terms) {
+        match (found, terms) {
             (Ok(Some(record)), _) if record.is_of(&record_key, &key.context) => {
                 Ok(Screened::Known(self.known(&key, &record_key, record.state, now)?))
             }

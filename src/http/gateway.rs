@@ -11,6 +11,7 @@
 //! | `POST /.well-known/halometer/close` | the settlement of a session, which ends with it, for the holder of its session key |
 //! | `GET /.well-known/halometer/openapi.json` | the [description](super::openapi) of these routes |
 //! | `GET /.well-known/halometer/spent/..` | which notes are spent: [`SPENT_PATH`](super::wire::SPENT_PATH) |
+//! | `POST /.well-known/halometer/restore/..` | the last spend of a lane, for a wallet that is being restored |
 //! | anything else | the service behind it, for a payment |
 //!
 //! The way of a paid request: its credential is read; its body is read whole, within limits, for its digest is signed; then, in a task

@@ -1,10 +1,14 @@
 //! One request to one server, byte for byte as it was given.
 //!
 //! No URL library stands between the caller's signature and the socket: a target is what follows the authority, and is sent as it is
-//! or refused. No environment variable leads a request elsewhere, and no redirect is followed.
+//! or refused. No environment variable leads a request elsewhere, and no redirect is followed. Every connection goes the one
+//! way that its sender was made with: straight, or through a proxy.
 
 mod connect;
+#[cfg(feature = "client")]
+mod socks5;
 mod target;
+mod way;
 
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
@@ -21,12 +25,17 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 pub(crate) use connect::trusting_platform;
+#[cfg(feature = "client")]
+pub(crate) use connect::trusting_platform_unasked;
 use connect::{Connector, Uses};
 #[cfg(feature = "server")]
 pub(crate) use connect::{read_authorities, trusting_only};
+#[cfg(feature = "client")]
+pub use socks5::{Socks5, Socks5Error};
 pub(crate) use target::Base;
 #[cfg(feature = "client")]
 pub(crate) use target::is_target;
+pub(crate) use way::Way;
 
 /// Why a request has no answer, or not all of one.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +67,21 @@ impl HopError {
         matches!(self.0, Kind::Connect(_) | Kind::Target)
     }
 
+    /// Whether a SOCKS5 proxy gave no connection. Nothing was sent past it.
+    #[cfg(feature = "client")]
+    pub fn is_of_proxy(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&self.0);
+        while let Some(error) = cause {
+            // An I/O error shows what it was made of, and hides it among its sources.
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if inner.is_some_and(|inner| inner.is::<way::ProxyFailure>()) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Whether the time was up.
     pub fn is_timeout(&self) -> bool {
         matches!(self.0, Kind::Timeout)
@@ -87,12 +111,18 @@ pub(crate) struct Hop {
 }
 
 impl Hop {
-    /// Over TLS by `tls`, where an address is `https`; without one such addresses cannot be asked. `connect` is the time to get a
+    /// By `way` and no other. Over TLS by `tls`, where an address is `https`; without one such addresses cannot be asked. `connect` is the time to get a
     /// connection, TLS included, and `timeout` that from the request to the last byte of its answer.
-    pub(crate) fn new(tls: Option<rustls::ClientConfig>, keep: Keep, connect: Duration, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        way: Way,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        keep: Keep,
+        connect: Duration,
+        timeout: Duration,
+    ) -> Self {
         // Per process, and never in place of another that is chosen already: other clients in it may count on one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let connector = Connector::new(tls.map(Arc::new), connect);
+        let connector = Connector::new(way, tls, connect);
         let client = |idle| {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())

@@ -9,9 +9,11 @@
 //! | `POST /.well-known/halometer/cancel` | the bytes of a [`Cancellation`](crate::protocol::Cancellation) | the settlement |
 //! | `POST /.well-known/halometer/clearing` | the bytes of an [`Envelope`](crate::clearing::Envelope) | the bytes of a [`ClearingAnswer`](crate::clearing::ClearingAnswer) |
 //! | `GET /.well-known/halometer/openapi.json` | | the [description](super::openapi) of these routes |
+//! | `POST /.well-known/halometer/restore/mints` | the bytes of an [`AccountQuery`](crate::protocol::AccountQuery) | the bytes of a [`MintsFound`](crate::protocol::MintsFound) |
+//! | `POST /.well-known/halometer/restore/..` | the last spend of a lane, where the set is at hand | its memo, its settlement |
 //! | `GET /.well-known/halometer/spent/..` | | which notes are spent, where the set is at hand: [`SPENT_PATH`](super::wire::SPENT_PATH) |
 //!
-//! All but the directory and the mint are served where they are asked for: [`with_notices`](IssuerService::with_notices),
+//! All but the directory, the mint and the mints of accounts are served where they are asked for: [`with_notices`](IssuerService::with_notices),
 //! [`with_desk`](IssuerService::with_desk), [`with_clearing`](IssuerService::with_clearing),
 //! [`with_spent_set`](IssuerService::with_spent_set). What is not is 404.
 //!
@@ -28,6 +30,7 @@ mod desk;
 mod mint;
 mod notices;
 mod observer;
+mod restore;
 
 use clearing::ClearingHouse;
 pub use clearing::ClearingLimits;
@@ -42,6 +45,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -55,7 +59,10 @@ use super::openapi::openapi;
 use super::problem::ProblemDetails;
 use super::requests::{read_body, sender};
 use super::spent::SpentBuckets;
-use super::wire::{CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, SETTLEMENT_PATH};
+use super::wire::{
+    CANCEL_PATH, CLEARING_PATH, DIRECTORY_PATH, MINT_PATH, NOTICE_PATH, OPENAPI_PATH, RESTORE_MINTS_PATH,
+    SETTLEMENT_PATH, pad_answer,
+};
 use crate::clearing::{Clearing, Desk};
 use crate::gateway::{GatewayError, Rate};
 use crate::issuer::{Issuer, PaymentNotices};
@@ -201,11 +208,13 @@ impl IssuerService {
             .route(OPENAPI_PATH, get(openapi))
             .route(MINT_PATH, post(mint::mint))
             .route(NOTICE_PATH, post(notices::notice))
+            .route(RESTORE_MINTS_PATH, post(restore::mints))
             .route(SETTLEMENT_PATH, post(desk::settlement))
             .route(CANCEL_PATH, post(desk::cancel))
             .with_state(self.clone())
             .merge(spent)
             .method_not_allowed_fallback(ProblemDetails::method_not_allowed)
+            .layer(from_fn(pad_answer))
     }
 
     /// The route for gateways that share no set: [`CLEARING_PATH`].

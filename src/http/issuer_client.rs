@@ -6,13 +6,14 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
-use super::hop::{self, Base, Hop, HopBody, HopError, Keep};
+use super::hop::{self, Base, Hop, HopBody, HopError, Keep, Way};
 use super::wire::{CLEARING_PATH, DIRECTORY_PATH};
 use crate::clearing::ClearingAnswer;
 use crate::protocol::{DecodeError, SignedDirectory};
@@ -156,7 +157,7 @@ impl IssuerClient {
 
 /// Each way to the issuer is the gateway's own, so that connections are kept: they say nothing of callers.
 fn hop(tls: Option<rustls::ClientConfig>) -> Hop {
-    Hop::new(tls, Keep::Idle, Duration::from_secs(5), TIMEOUT)
+    Hop::new(Way::Straight, tls.map(Arc::new), Keep::Idle, Duration::from_secs(5), TIMEOUT)
 }
 
 fn read(url: &str) -> Result<Base, IssuerClientError> {

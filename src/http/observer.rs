@@ -14,6 +14,16 @@ pub trait Observer: Send + Sync {
     /// A call was admitted, by a spend of its own or in a session: work for it begins.
     fn admitted(&self) {}
 
+    /// From the request, read whole, to the admission of its spend it took so long: what the gateway adds to a call before the service.
+    fn admission_took(&self, took: Duration) {
+        let _ = took;
+    }
+
+    /// From the request, read whole, to the settlement of a paid call, or to the end of one in a session, it took so long.
+    fn call_took(&self, took: Duration) {
+        let _ = took;
+    }
+
     /// A request was refused, with this problem where it is one of the protocol's, and this status.
     fn refused(&self, problem: Option<Problem>, status: StatusCode) {
         let _ = (problem, status);

@@ -15,6 +15,7 @@
 
 mod database;
 mod health;
+mod latency;
 mod metrics;
 mod page;
 mod status;

@@ -72,6 +72,22 @@ impl FromStr for RoutePattern {
     }
 }
 
+/// As it is parsed.
+impl core::fmt::Display for RoutePattern {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.method.as_ref().map_or("*", Method::as_str))?;
+        f.write_str(" ")?;
+        for segment in &self.segments {
+            match segment {
+                Segment::Any => f.write_str("/*")?,
+                Segment::Ending(text) => write!(f, "/*{text}")?,
+                Segment::Exactly(text) => write!(f, "/{text}")?,
+            }
+        }
+        if self.open { f.write_str("/**") } else { Ok(()) }
+    }
+}
+
 impl RoutePattern {
     /// Whether a request is meant, by its method and its path as it was sent.
     pub fn matches(&self, method: &Method, path: &str) -> bool {
@@ -152,6 +168,7 @@ mod tests {
             ("GET /m/*:run", "/m/x:run"),
             ("GET /m/*:run", "/m/x:y:run"),
         ] {
+            assert_eq!(pattern.parse::<RoutePattern>().unwrap().to_string(), pattern);
             assert!(matches(pattern, Method::GET, path), "{pattern} {path}");
             assert!(matches(pattern, Method::HEAD, path), "{pattern} {path}");
             assert_eq!(matches(pattern, Method::POST, path), pattern.starts_with('*'));

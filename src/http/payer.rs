@@ -23,30 +23,37 @@ mod error;
 mod events;
 mod inquiry;
 mod keeper;
+mod meeting;
 mod prover;
 mod pursuing;
 mod quiet;
 mod receipts;
+mod restore;
 mod session;
 mod shared;
 mod stream;
 mod terms;
+mod view;
 
 pub use call::{Paid, Spent};
 pub use client::{Client, ClientError};
-pub use clock_off::{ClockOff, clock_off};
+pub use clock_off::{ClockOff, clock_off, clocks_off};
 pub use error::{CallError, CreditState, FundError, PayerError};
 pub use events::{Event, PayerObserver, Status, Unobserved};
 pub use keeper::Stopped;
+pub use restore::{RestoreFrom, RestoreTrouble};
 pub use session::{PaidSession, SessionBody, SessionPaid};
 pub use stream::{PaidBody, Settled, Streamed};
+pub use view::{EpochView, LaneView, View};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::cause::chain;
 use super::clock::Clock;
+pub use super::hop::{Socks5, Socks5Error};
 use super::payment::Challenge;
 use crate::protocol::{Credits, DirectoryError, GatewayId, LANES, PaymentId, Timestamp};
 use crate::wallet::{Journal, LaneStatus, OpenError, Policy, Wallet};
@@ -54,6 +61,9 @@ use keeper::Keeper;
 use prover::Provers;
 use shared::{Beginning, Shared};
 use terms::Terms;
+
+/// How long the gateway may take to show its challenge before it counts as away.
+const FIRST_MEETING: Duration = Duration::from_secs(10);
 
 /// What a payer is made of.
 #[derive(Clone)]
@@ -131,19 +141,51 @@ impl<J: Journal + 'static> Payer<J> {
     /// # Errors
     /// [`PayerError`]. The wallet is dropped then; what it has in its journal stays there.
     pub async fn start(wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
+        Self::begin(wallet, parts, false).await
+    }
+
+    /// [`start`](Self::start), also while the gateway cannot be reached: then calls fail with [`CallError::Away`], nothing is sent, and the
+    /// gateway is looked for and compared until it is there. Proofs are made meanwhile.
+    ///
+    /// # Errors
+    /// [`PayerError`], but for [`PayerError::Client`].
+    pub async fn start_waiting(wallet: Wallet<J>, parts: PayerParts) -> Result<Self, PayerError> {
+        Self::begin(wallet, parts, true).await
+    }
+
+    async fn begin(mut wallet: Wallet<J>, parts: PayerParts, waiting: bool) -> Result<Self, PayerError> {
         let PayerParts { gateway, policy, client, clock, observer, answer_timeout } = parts;
+        wallet.let_rest(policy.rest_seconds);
         let keeper = Keeper::start(wallet).map_err(PayerError::Threads)?;
-        let terms = check_gateway(&keeper, &client, gateway, policy.class, clock.now()).await?;
+        let mut away = None;
+        let met = match tokio::time::timeout(
+            if waiting { FIRST_MEETING } else { Duration::MAX },
+            check_gateway(&keeper, &client, gateway, policy.class, clock.now()),
+        )
+        .await
+        {
+            Ok(met) => met,
+            Err(_) => Err(ClientError::Timeout.into()),
+        };
+        let terms = match met {
+            Err(PayerError::Client(error)) if waiting => {
+                away = Some(chain(&error).into());
+                keeper.ask(move |wallet| known_terms(wallet, gateway, policy.class)).await??
+            }
+            met => met?,
+        };
         let epochs = keeper.ask(|wallet| shared::numbers(wallet.directory())).await?;
         let threads = usize::try_from(policy.provers).unwrap_or(1).max(1);
         let provers = Provers::start(threads).map_err(PayerError::Threads)?;
         let beginning = Beginning { provers, client, clock, policy, gateway, answer_timeout, observer, terms, epochs };
         let shared = Arc::new(Shared::new(keeper, beginning));
+        shared.state().away = away;
         let background = vec![
             tokio::spawn(prover::run(Arc::clone(&shared))),
             tokio::spawn(pursuing::run(Arc::clone(&shared))),
             tokio::spawn(inquiry::run(Arc::clone(&shared))),
             tokio::spawn(quiet::run(Arc::clone(&shared))),
+            tokio::spawn(meeting::run(Arc::clone(&shared))),
         ];
         Ok(Self(Arc::new(Background { shared, background: Mutex::new(background) })))
     }
@@ -152,7 +194,7 @@ impl<J: Journal + 'static> Payer<J> {
     /// amounts it can be called as often as it takes; the lanes are opened once.
     ///
     /// The issuer learns who pays. So `client` should not come from the address that calls come from, and the first call should not
-    /// follow at once.
+    /// follow at once. If calls go through a proxy, so does this, on a circuit of its own; a `client` with a proxy keeps it.
     ///
     /// # Errors
     /// [`FundError`].
@@ -164,6 +206,10 @@ impl<J: Journal + 'static> Payer<J> {
         amounts: [Credits; LANES],
     ) -> Result<(), FundError> {
         let shared = &self.0.shared;
+        let client = &match shared.client.proxy() {
+            Some(proxy) if client.proxy().is_none() => client.clone().through(proxy.clone())?,
+            _ => client.clone(),
+        };
         let now = shared.clock.now();
         let request = shared.keeper.ask(move |wallet| wallet.request_mint(payment, amounts, now)).await??;
         let issuer = issuer.trim_end_matches('/');
@@ -249,6 +295,11 @@ impl<J: Journal + 'static> Payer<J> {
         self.0.shared.proof_times()
     }
 
+    /// Why the gateway could not be reached when it was last looked for; none while it can.
+    pub fn away(&self) -> Option<String> {
+        self.0.shared.state().away.as_deref().map(str::to_owned)
+    }
+
     /// The challenge that calls answer.
     pub fn challenge(&self) -> Challenge {
         self.0.shared.terms().challenge.clone()
@@ -288,13 +339,18 @@ impl<J: Journal + 'static> Background<J> {
 
 impl<J: Journal + 'static> Shared<J> {
     fn status(&self, wallet: &Wallet<J>) -> Status {
+        let (contradicted, set_lost) = {
+            let state = self.state();
+            (state.contradicted, state.set_lost)
+        };
         let mut status = Status {
             balance: wallet.balance(),
             ready: wallet.ready(&self.gateway, self.policy.class, self.clock.now()),
             proving: self.proving().len(),
             waiting_calls: self.waiting(),
             quarantined_until: wallet.quarantined_until().filter(|until| self.clock.now() < *until),
-            contradicted: self.state().contradicted,
+            contradicted,
+            set_lost,
             serial: wallet.directory().parts().serial,
             ..Status::default()
         };
@@ -341,11 +397,7 @@ async fn check_gateway<J: Journal + 'static>(
     class: Credits,
     now: Timestamp,
 ) -> Result<Terms, PayerError> {
-    let look = move |wallet: &mut Wallet<J>| {
-        let directory = wallet.directory();
-        let listed = if directory.has_class(class) { Ok(()) } else { Err(PayerError::UnknownClass(class)) };
-        listed.and_then(|()| Ok(Terms::of(directory, &gateway)?))
-    };
+    let look = move |wallet: &mut Wallet<J>| known_terms(wallet, gateway, class);
     let terms = keeper.run(look).await??;
     if client.challenge(&terms.origin).await? == terms.challenge {
         return Ok(terms);
@@ -361,4 +413,11 @@ async fn check_gateway<J: Journal + 'static>(
         Some(newer) if client.challenge(&newer.origin).await? == newer.challenge => Ok(newer),
         _ => Err(PayerError::OtherDirectory { known: terms.directory, shown: Box::new(shown) }),
     }
+}
+
+/// What the wallet's directory says.
+fn known_terms<J: Journal>(wallet: &Wallet<J>, gateway: GatewayId, class: Credits) -> Result<Terms, PayerError> {
+    let directory = wallet.directory();
+    let listed = if directory.has_class(class) { Ok(()) } else { Err(PayerError::UnknownClass(class)) };
+    listed.and_then(|()| Ok(Terms::of(directory, &gateway)?))
 }

@@ -7,7 +7,7 @@
 //!
 //! | what happened | [`FixedPricing`] | [`BytePricing`] | [`HeaderPricing`], [`ReportedPricing`] | [`TokenPricing`] |
 //! | --- | --- | --- | --- | --- |
-//! | a whole answer | the route's item | its bytes and the request's | what was reported | the answer's `usage` |
+//! | a whole answer | the route's item, by call, picture or second | its bytes and the request's | what was reported | the answer's `usage` |
 //! | the same, and nothing was reported | | | what is set for it, or the charge | an estimate of request and answer; nothing if the answer is empty or an error |
 //! | the same, of pictures or sound | | | | it is withheld, at no cost; the charge if it is too long to be withheld |
 //! | an answer that the meter cannot read | | | | it is withheld, at no cost |
@@ -30,12 +30,12 @@ mod sold;
 mod tokens;
 
 pub use self::bytes::BytePricing;
-pub use fixed::FixedPricing;
+pub use fixed::{FixedPricing, Per};
 pub use header::HeaderPricing;
 pub(crate) use rates::Rates;
 pub use reported::{Report, ReportedPricing};
 pub use sold::SoldRoutes;
-pub use tokens::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing, UnknownDialect, Vocabulary};
+pub use tokens::{INPUT_TOKEN, OUTPUT_TOKEN, Refusals, TokenPricing, UnknownDialect, Vocabulary};
 
 use ::bytes::Bytes;
 use http::{HeaderMap, Method, request, response};

@@ -69,6 +69,11 @@ impl Signed {
         Self { content: Some(content), body: Bytes::new(), ..self }
     }
 
+    /// Where it came from.
+    pub(super) fn sender(&self) -> Sender {
+        self.sender
+    }
+
     /// Whether its digest is known, or computed before anybody notices.
     pub(super) fn is_short(&self) -> bool {
         self.content.is_some() || self.body.len() <= SHORT

@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `GET /.well-known/halometer/spent/{epoch}` | `{"spent": N}`: about how many nullifiers the epoch's partition has, rounded down to a power of two |
 //! | `GET /.well-known/halometer/spent/{epoch}/{bits}/{value}` | those that begin with a [`Prefix`], in pages |
+//! | `POST /.well-known/halometer/restore/memo` | a [`MemoQuery`](crate::protocol::MemoQuery), to the memo of a recorded spend |
+//! | `POST /.well-known/halometer/restore/change` | a [`ChangeQuery`](crate::protocol::ChangeQuery), to its settlement |
 //!
 //! An answer in pages is a run of pages, each behind the number of its nullifiers (4 bytes), of 32 bytes each and in ascending
 //! order, and ends with a page of none. So one that breaks off is never taken for a shorter one.
@@ -13,6 +15,7 @@
 //! page by page, by few at a time and within a rate, each sender by itself.
 
 mod answers;
+mod last;
 
 use std::io;
 use std::pin::Pin;
@@ -25,7 +28,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use halometer_circuits::note::Nullifier;
 use http::{StatusCode, header};
@@ -34,7 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::clock::now;
 use super::problem::ProblemDetails;
-use super::wire::{SPENT_PATH, SpentCount, write_page};
+use super::wire::{RESTORE_CHANGE_PATH, RESTORE_MEMO_PATH, SPENT_PATH, SpentCount, write_page};
 use crate::gateway::{Rate, store_problem};
 use crate::pipeline::{Current, Source};
 use crate::protocol::{Directory, EpochNumber, Prefix, Problem, Sender};
@@ -106,6 +109,8 @@ impl SpentBuckets {
         Router::new()
             .route(&format!("{SPENT_PATH}/{{epoch}}"), get(count))
             .route(&format!("{SPENT_PATH}/{{epoch}}/{{bits}}/{{value}}"), get(bucket))
+            .route(RESTORE_MEMO_PATH, post(last::memo))
+            .route(RESTORE_CHANGE_PATH, post(last::change))
             .with_state(Arc::clone(&self.0))
     }
 }

@@ -2,6 +2,7 @@
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::BoxError;
@@ -12,7 +13,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 
-use super::hop::{self, Base, Hop, HopBody, HopError, Keep};
+use super::hop::{self, Base, Hop, HopBody, HopError, Keep, Way};
 
 /// Headers that belong to one connection and are never passed on (RFC 9110, section 7.6.1), beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -186,7 +187,8 @@ impl Upstream {
         };
         // A client that only ever speaks plain HTTP needs no certificate authorities: it also starts on machines without any.
         let tls = if base.is_https() { Some(tls()?) } else { None };
-        let client = Hop::new(tls, Keep::IdleAgain, limits.connect_timeout, limits.timeout);
+        let client =
+            Hop::new(Way::Straight, tls.map(Arc::new), Keep::IdleAgain, limits.connect_timeout, limits.timeout);
         let url = base.to_string();
         Ok(Self { client, base, url, authorization, max_response: limits.max_response, timeout: limits.timeout })
     }

@@ -5,7 +5,8 @@ use halometer_circuits::note::ContextHash;
 use super::authentic::AuthenticSpend;
 use super::bound::BoundSpend;
 use crate::protocol::{
-    Authorisation, Cancellation, DecodeError, Directory, EpochNumber, Fault, Opening, Problem, Request, Spend, SpendKey,
+    Authorisation, Cancellation, DecodeError, Directory, EpochNumber, Fault, Opening, Problem, Request, Spend,
+    SpendKey, verify_each,
 };
 use crate::store::RecordKey;
 
@@ -106,5 +107,17 @@ impl ParsedSpend {
         let Self { bound, authorisation } = self;
         let valid = authorisation.verify(&bound.spend.session, &bound.spend.nullifier, &bound.x, request);
         valid.then(|| AuthenticSpend::new(bound))
+    }
+
+    /// As [`authenticate`](Self::authenticate), for many; one answer each, in order. `together` says whether to try one equation for
+    /// all of them.
+    pub(crate) fn authenticate_each(spends: Vec<(Self, &Request<'_>)>, together: bool) -> Vec<Option<AuthenticSpend>> {
+        let claim = |(Self { bound, authorisation }, request): &(Self, &Request<'_>)| {
+            authorisation.claim(&bound.spend.session, &bound.spend.nullifier, &bound.x, request)
+        };
+        let claims: Vec<_> = spends.iter().map(claim).collect();
+        let valid = verify_each(&claims, together);
+        let authentic = |((spend, _), valid): ((Self, _), bool)| valid.then(|| AuthenticSpend::new(spend.bound));
+        spends.into_iter().zip(valid).map(authentic).collect()
     }
 }

@@ -99,6 +99,22 @@ byte_string! {
     DeviceId, 8
 }
 
+impl DeviceId {
+    /// Devices of smaller numbers than this are tried when a wallet is restored (protocol, section 7).
+    pub const DERIVABLE: u64 = 1 << 16;
+
+    /// The device of a number. A wallet's first is number 0, and each restored wallet takes a higher one.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number.to_be_bytes())
+    }
+
+    /// Its number, if it is so small that it is found again by trying. Earlier releases drew ids at random.
+    pub const fn number(&self) -> Option<u64> {
+        let number = u64::from_be_bytes(self.0);
+        if number < Self::DERIVABLE { Some(number) } else { None }
+    }
+}
+
 impl PaymentId {
     /// The id of a payment that another system knows under a reference of any length: its digest.
     pub fn of_reference(reference: &[u8]) -> Self {

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::VERSION;
 use super::codec::{DecodeError, Reader};
-use super::ed25519::{SIGNATURE, SessionKey, SessionPublicKey};
+use super::ed25519::{Claim, SIGNATURE, SessionKey, SessionPublicKey};
 use super::epoch::EpochNumber;
 use super::sender::Sender;
 use super::spend::Spend;
@@ -121,6 +121,11 @@ impl<'a> Request<'a> {
         self.sender
     }
 
+    /// Its authority.
+    pub const fn authority(&self) -> &'a str {
+        self.authority
+    }
+
     /// Its method.
     pub const fn method(&self) -> &'a str {
         self.method
@@ -196,6 +201,18 @@ impl Authorisation {
         request: &Request<'_>,
     ) -> bool {
         key.verify(&request.message(nullifier, x, self.action, self.sequence), &self.signature)
+    }
+
+    /// What [`verify`](Self::verify) checks, to be checked with others.
+    pub(crate) fn claim(
+        &self,
+        key: &SessionPublicKey,
+        nullifier: &Nullifier,
+        x: &ContextHash,
+        request: &Request<'_>,
+    ) -> Claim {
+        let message = request.message(nullifier, x, self.action, self.sequence);
+        Claim { key: *key, message, signature: self.signature }
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -187,6 +187,14 @@ impl Spend {
         }
     }
 
+    /// The gateway of what begins with an encoded spend of this version.
+    pub(crate) fn gateway_in(bytes: &[u8]) -> Option<GatewayId> {
+        const AT: usize = 1 + 1 + 4;
+        Self::version(bytes).ok()?;
+        let gateway = bytes.get(AT..AT + GatewayId::LENGTH)?;
+        gateway.try_into().ok().map(GatewayId::from_bytes)
+    }
+
     /// The number of the purpose of what begins with an encoded spend.
     pub(crate) fn purpose_number(bytes: &[u8]) -> Result<u8, DecodeError> {
         bytes.get(1).copied().ok_or(DecodeError::Length { expected: Self::LENGTH, found: bytes.len() })

@@ -90,6 +90,14 @@ pub trait SpentSet: Send + Sync {
     /// [`StoreError::PartitionMissing`], [`StoreError::PartitionRetired`]; failures of the store.
     fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError>;
 
+    /// The records of many nullifiers, one answer each, in order. A set that is far away asks for all of them at once.
+    ///
+    /// # Errors
+    /// For each as for [`find`](Self::find).
+    fn find_all(&self, keys: &[(EpochNumber, Nullifier)]) -> Vec<Result<Option<Record>, StoreError>> {
+        keys.iter().map(|(epoch, nullifier)| self.find(*epoch, nullifier)).collect()
+    }
+
     /// Inserts records that are open and have their evidence, each unless its nullifier is there already, one after the other
     /// but in one commit. One answer for each, in order; one may fail and its neighbours not.
     ///

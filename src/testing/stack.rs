@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -133,6 +134,7 @@ struct Observed {
     verified: Mutex<Vec<Duration>>,
     evidence: Mutex<Vec<Evidence>>,
     upstream_failures: Mutex<BTreeSet<String>>,
+    conflicts: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -147,6 +149,10 @@ impl Observer for Observed {
 
     fn upstream_failed(&self, error: &UpstreamError) {
         lock(&self.upstream_failures).insert(chain(error));
+    }
+
+    fn conflict(&self) {
+        self.conflicts.fetch_add(1, Ordering::Relaxed);
     }
 
     fn double_spend(&self, evidence: Evidence) {
@@ -246,6 +252,11 @@ impl Stack {
     /// The evidence of double spends that the gateway has found so far.
     pub fn evidence(&self) -> Vec<Evidence> {
         lock(&self.observed.evidence).clone()
+    }
+
+    /// How often the gateway refused a spend because another one of its note came first.
+    pub fn conflicts(&self) -> u64 {
+        self.observed.conflicts.load(Ordering::Relaxed)
     }
 
     /// Why the service did not answer, each reason once.

@@ -69,6 +69,9 @@ impl<J: Journal> Wallet<J> {
     pub fn accept(&mut self, key: &SpendKey, settlement: &Settlement, now: Timestamp) -> Result<Accepted, AcceptError> {
         let (accepted, note) = self.check_or_dispute(key, settlement, now)?;
         self.journal.settle(&[(*key, settlement.clone())])?;
+        if let Some(spending) = &mut self.spending {
+            spending.settled(&key.nullifier, settlement.refund);
+        }
         self.lanes.insert(accepted.lane, Lane::Idle(note));
         Ok(accepted)
     }

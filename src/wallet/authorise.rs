@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::lane::{InFlight, Lane};
 use super::pursuit::Pursuit;
-use super::{Journal, JournalEntry, JournalError, LaneId, ReadySpend, RequestNote, Wallet};
+use super::{Budget, BudgetError, Journal, JournalEntry, JournalError, LaneId, ReadySpend, RequestNote, Wallet};
 use crate::protocol::{
     Action, Authorisation, Cancellation, Following, Opening, Purpose, Request, SessionKey, SpendKey, Timestamp,
 };
@@ -69,6 +69,9 @@ pub enum AuthoriseError {
     /// The note is not its lane's frontier: another proof of it was sent, or it is long spent. It was thrown away.
     #[error("the note of lane {0} was spent with another proof")]
     NotFrontier(LaneId),
+    /// The budget does not allow it.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
     /// Half a transfer pays for no request; see [`Wallet::authorise_transfer`].
     #[error("half a transfer pays for no request")]
     HalfTransfer,
@@ -94,16 +97,34 @@ impl<J: Journal> Wallet<J> {
         request: &Request<'_>,
         now: Timestamp,
     ) -> Result<Authorised, AuthoriseError> {
+        self.authorise_within(ready, request, None, now)
+    }
+
+    /// [`authorise`](Self::authorise) on a budget, which is counted by the pin itself.
+    ///
+    /// # Errors
+    /// [`AuthoriseError`], [`AuthoriseError::Budget`] among them.
+    pub fn authorise_within(
+        &mut self,
+        ready: ReadySpend,
+        request: &Request<'_>,
+        budget: Option<&Budget>,
+        now: Timestamp,
+    ) -> Result<Authorised, AuthoriseError> {
         if matches!(ready.spend.purpose, Purpose::Transfer { .. }) {
             return Err(AuthoriseError::HalfTransfer);
         }
         self.check_ready(&ready, now)?;
+        if let Some(budget) = budget {
+            self.check_budget(budget, ready.spend.charge, now)?;
+        }
         let (key, lane) = (ready.key(), ready.lane);
         // A rollover is no request of its owner's.
         let note = (ready.spend.purpose == Purpose::Session).then(|| RequestNote {
             method: request.method().to_owned(),
             target: request.target().to_owned(),
             content: request.content(),
+            budget: budget.map(|budget| budget.name.clone()),
         });
         self.pin([ready], note, now)?;
         let (_, flight) = self.in_flight(&key).ok_or(AuthoriseError::NotFrontier(lane))?;
@@ -135,6 +156,8 @@ impl<J: Journal> Wallet<J> {
             outcome: None,
         });
         if let Err(error) = self.journal.pin(&entries) {
+            // Read anew, it says what is on the disk.
+            self.spending = None;
             // It may be on the disk for all that. Until the journal says, at the next start, nothing of these lanes is sent.
             for entry in &entries {
                 self.ready.retain(|other| other.lane != entry.lane);
@@ -144,6 +167,10 @@ impl<J: Journal> Wallet<J> {
                 self.uncertain.insert(entry.lane);
             }
             return Err(error);
+        }
+        if let Some(spending) = &mut self.spending {
+            let budget = request.as_ref().and_then(|request| request.budget.as_deref());
+            ready.iter().for_each(|ready| spending.pinned(ready.key().nullifier, &ready.spend, budget, now));
         }
         for ready in ready {
             // Other proofs of this note must never be sent any more.

@@ -1,11 +1,12 @@
 //! Evidence against a gateway or an issuer.
 
+use halometer_circuits::note::Nullifier;
 use serde::{Deserialize, Serialize};
 
 use super::receipt::fair_cost;
 use crate::protocol::{
-    ContentDigest, GatewayId, MintStatement, PaymentId, Receipt, ReceiptSubject, RootKey, Settlement, SignedDirectory,
-    Spend, SpendKey, Timestamp,
+    ContentDigest, Directory, EpochNumber, GatewayId, MintStatement, PaymentId, Prefix, Receipt, ReceiptSubject,
+    RootKey, Settlement, SignedDirectory, Spend, SpendKey, Timestamp,
 };
 
 /// What a wallet has against a gateway or an issuer, with what shows it (protocol, section 5). It names no account and holds no
@@ -65,6 +66,10 @@ pub enum DisputeKind {
     Denied,
     /// The gateway gives neither settlement nor cancel. A judge can send the spend to the issuer itself.
     Withheld,
+    /// The gateway's set lacks a spend that it settled: it was put back, or lost records, or its answer lied. Spent notes can be spent
+    /// again there. The receipt shows that the gateway took the spend; that the set lacks it a judge sees by asking, too:
+    /// [`Dispute::verify_lost`].
+    Lost,
 }
 
 impl DisputeKind {
@@ -78,6 +83,7 @@ impl DisputeKind {
             Self::BadSettlement => "what was given as a settlement is none",
             Self::Denied => "the gateway says that a note was spent otherwise which was spent once",
             Self::Withheld => "the gateway gives neither settlement nor cancel",
+            Self::Lost => "the gateway's set lacks a spend that it settled",
         }
     }
 
@@ -118,6 +124,23 @@ pub enum NotShown {
     /// Its kind rests on the wallet's word. A judge can ask the gateway, or have the issuer settle the spend.
     #[error("a dispute of this kind rests on the word of the wallet")]
     Word,
+    /// The signatures in it hold, and the rest a gateway's answer must show.
+    #[error(
+        "the gateway's receipt is genuine; whether its set lacks the spend, the answer to \
+         `/.well-known/halometer/spent/{epoch}/{prefix}` shows: give that with --answer"
+    )]
+    Ask {
+        /// The epoch to ask about.
+        epoch: EpochNumber,
+        /// What to ask for.
+        prefix: Prefix,
+    },
+    /// The answer is about other nullifiers.
+    #[error("the answer is about other nullifiers than the dispute's; ask for those that begin with {0}")]
+    OtherAnswer(Prefix),
+    /// The settlement is not the issuer's for this spend.
+    #[error("the settlement is not the issuer's for this spend")]
+    Settlement,
     /// Something that its kind needs is not in it.
     #[error("the dispute has no {0}")]
     Missing(&'static str),
@@ -130,6 +153,11 @@ pub enum NotShown {
     /// All is genuine, and nothing is wrong with it.
     #[error("what is in it does not contradict itself")]
     Nothing,
+}
+
+/// What a judge asks a gateway for, to see whether its set has a spend.
+fn asked_for(spend: &Spend) -> Prefix {
+    Prefix::of(&spend.nullifier, Prefix::MAX_TOLD)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,18 +214,50 @@ impl Dispute {
     /// it does not matter whether its proof holds: the gateway's signature is over it.
     ///
     /// # Errors
-    /// [`NotShown`].
+    /// [`NotShown`]. [`NotShown::Ask`] of a [`DisputeKind::Lost`] whose signatures hold.
     pub fn verify(&self, root: &RootKey) -> Result<(), NotShown> {
-        if !self.kind.is_shown() {
+        if !self.kind.is_shown() && self.kind != DisputeKind::Lost {
             return Err(NotShown::Word);
         }
-        let directories = self.directories.iter().map(|signed| signed.verify(root).map_err(|_| NotShown::Directory));
-        let directories = directories.collect::<Result<Vec<_>, _>>()?;
         if self.kind == DisputeKind::TwoDirectories {
+            let directories = self.directories(root)?;
             let [one, other] = directories.as_slice() else { return Err(NotShown::Missing("two directories")) };
             return if one.contradicts(other) { Ok(()) } else { Err(NotShown::Nothing) };
         }
-        let directory = directories.first().ok_or(NotShown::Missing("directory"))?;
+        let (directory, spend, receipt) = self.signed(root)?;
+        if self.kind == DisputeKind::Lost {
+            self.check_settlement(&directory, &spend, &receipt)?;
+            return Err(NotShown::Ask { epoch: spend.epoch, prefix: asked_for(&spend) });
+        }
+        let fair = fair_cost(&receipt, &spend, &directory).ok_or(NotShown::Missing("tariff or usage"))?;
+        if receipt.cost() > fair { Ok(()) } else { Err(NotShown::Nothing) }
+    }
+
+    /// Whether a [`DisputeKind::Lost`] shows what it claims, given what the gateway's set answered to a judge: all of its spent
+    /// nullifiers of the spend's epoch that begin with a prefix. The judge must have asked after the time of the dispute, and
+    /// while the epoch's records were kept.
+    ///
+    /// # Errors
+    /// [`NotShown`]; [`NotShown::Nothing`] if the set has the spend.
+    pub fn verify_lost(&self, root: &RootKey, prefix: Prefix, answer: &[Nullifier]) -> Result<(), NotShown> {
+        let spend = match self.verify(root) {
+            Err(NotShown::Ask { .. }) => self.spend.as_ref().and_then(|bytes| Spend::from_bytes(bytes).ok()),
+            other => return other.and(Err(NotShown::Nothing)),
+        };
+        let spend = spend.ok_or(NotShown::Missing("spend"))?;
+        if !prefix.is_of(&spend.nullifier) {
+            return Err(NotShown::OtherAnswer(asked_for(&spend)));
+        }
+        if answer.contains(&spend.nullifier) { Err(NotShown::Nothing) } else { Ok(()) }
+    }
+
+    fn directories(&self, root: &RootKey) -> Result<Vec<Directory>, NotShown> {
+        self.directories.iter().map(|signed| signed.verify(root).map_err(|_| NotShown::Directory)).collect()
+    }
+
+    /// The spend, and the gateway's receipt for it, if that is genuine.
+    fn signed(&self, root: &RootKey) -> Result<(Directory, Spend, Receipt), NotShown> {
+        let directory = self.directories(root)?.into_iter().next().ok_or(NotShown::Missing("directory"))?;
         let spend = self.spend.as_ref().and_then(|bytes| Spend::from_bytes(bytes).ok());
         let spend = spend.ok_or(NotShown::Missing("spend"))?;
         let receipt = self.receipt.as_ref().and_then(|bytes| Receipt::from_bytes(bytes).ok());
@@ -209,8 +269,16 @@ impl Dispute {
         let key = SpendKey { epoch: spend.epoch, nullifier: spend.nullifier, context };
         let subject = ReceiptSubject { issuer: directory.issuer(), gateway: gateway.id, spend: key, content };
         receipt.verify(&gateway.key, &subject).map_err(|_| NotShown::Receipt)?;
-        let fair = fair_cost(&receipt, &spend, directory).ok_or(NotShown::Missing("tariff or usage"))?;
-        if receipt.cost() > fair { Ok(()) } else { Err(NotShown::Nothing) }
+        Ok((directory, spend, receipt))
+    }
+
+    /// Whether the settlement is of the spend's change, and of what the receipt says that it cost.
+    fn check_settlement(&self, directory: &Directory, spend: &Spend, receipt: &Receipt) -> Result<(), NotShown> {
+        let settlement = self.settlement.as_ref().ok_or(NotShown::Missing("settlement"))?;
+        let epoch = directory.epoch(settlement.epoch).ok_or(NotShown::Settlement)?;
+        let signed = epoch.key.verify(&spend.change.leaf(settlement.refund.micro()), &settlement.signature);
+        let fits = spend.charge.checked_sub(settlement.refund) == Some(receipt.cost());
+        if signed && fits { Ok(()) } else { Err(NotShown::Settlement) }
     }
 
     /// JSON; bytes are hexadecimal.

@@ -14,6 +14,7 @@ pub(crate) mod fuzz;
 mod header;
 mod journal;
 mod place;
+mod restored;
 mod seat;
 mod state;
 mod store;

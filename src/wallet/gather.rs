@@ -58,7 +58,9 @@ impl<J: Journal> Wallet<J> {
     pub fn suggest_rollovers(&self, policy: &Policy, now: Timestamp) -> Vec<(LaneId, bool)> {
         let Some(issuing) = self.directory().issuing(now).map(|epoch| epoch.number) else { return Vec::new() };
         let old = self.lanes.iter().filter_map(|(id, lane)| match lane {
-            Lane::Idle(note) if note.unspent && note.epoch != issuing && note.value() > 0 => Some((*id, note.epoch)),
+            Lane::Idle(note) if note.unspent && note.epoch != issuing && note.value() > 0 => {
+                Some((*id, note.epoch)).filter(|_| !self.is_resting(*id, note, now))
+            }
             _ => None,
         });
         let urgent = |until: Timestamp| until <= now.after(policy.roll_over_seconds);
@@ -73,9 +75,11 @@ impl<J: Journal> Wallet<J> {
     }
 
     fn spendable(&self, now: Timestamp) -> impl Iterator<Item = (LaneId, u64)> + '_ {
-        let usable = move |note: &&Note| note.unspent && self.is_spendable(note.epoch, now);
+        let usable = move |id: LaneId, note: &Note| {
+            note.unspent && self.is_spendable(note.epoch, now) && !self.is_resting(id, note, now)
+        };
         self.lanes.iter().filter_map(move |(id, lane)| match lane {
-            Lane::Idle(note) => Some(note).filter(usable).map(|note| (*id, note.value())),
+            Lane::Idle(note) => Some(note).filter(|note| usable(*id, note)).map(|note| (*id, note.value())),
             _ => None,
         })
     }

@@ -6,8 +6,10 @@ use halometer_circuits::note::Nullifier;
 
 use super::LaneId;
 use super::dispute::Dispute;
+use super::origin::PaymentOrigin;
 use crate::protocol::{
-    ContentDigest, Credits, LANES, MintResponse, MintSeal, PaymentId, Settlement, SignedDirectory, SpendKey, Timestamp,
+    ContentDigest, Credits, GatewayId, LANES, MintResponse, MintSeal, PaymentId, Settlement, SignedDirectory, Spend,
+    SpendKey, Timestamp,
 };
 
 /// An entry of the journal: a note, the one spend of it, and its settlement once there is one.
@@ -46,6 +48,8 @@ pub struct RequestNote {
     pub target: String,
     /// Digest of its body, which a receipt speaks of.
     pub content: ContentDigest,
+    /// The name of the [`Budget`](super::Budget) that it counts for.
+    pub budget: Option<String>,
 }
 
 impl core::fmt::Debug for RequestNote {
@@ -63,6 +67,49 @@ pub struct OutcomeNote {
     pub receipt: Option<Vec<u8>>,
 }
 
+/// A spend of the journal, in short.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SpendSummary {
+    /// The spend.
+    pub key: SpendKey,
+    /// The lane of the note.
+    pub lane: LaneId,
+    /// Index of the note in its lane.
+    pub index: u64,
+    /// The gateway that it was made out to; none where the bytes of the spend do not say it.
+    pub gateway: Option<GatewayId>,
+    /// When it was pinned.
+    pub pinned_at: Timestamp,
+    /// Whether there is a settlement.
+    pub settled: bool,
+    /// When that was taken, where it was written down.
+    pub settled_at: Option<Timestamp>,
+    /// Whether there is a receipt.
+    pub receipt: bool,
+}
+
+impl core::fmt::Debug for SpendSummary {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SpendSummary").field("lane", &self.lane).finish_non_exhaustive()
+    }
+}
+
+impl SpendSummary {
+    /// Of an entry, which may lack the proof of its spend.
+    pub fn of(entry: &JournalEntry) -> Self {
+        Self {
+            key: entry.key,
+            lane: entry.lane,
+            index: entry.index,
+            gateway: Spend::gateway_in(&entry.spend),
+            pinned_at: entry.pinned_at,
+            settled: entry.settlement.is_some(),
+            settled_at: entry.outcome.as_ref().map(|outcome| outcome.settled_at),
+            receipt: entry.outcome.as_ref().is_some_and(|outcome| outcome.receipt.is_some()),
+        }
+    }
+}
+
 /// A payment, from before it is first requested.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PaymentEntry {
@@ -78,6 +125,9 @@ pub struct PaymentEntry {
     pub minted: Option<MintResponse>,
     /// The issuer's seal on it; none in what an earlier release wrote.
     pub seal: Option<MintSeal>,
+    /// Whose keys it has and where its lanes begin, in a wallet that was restored; none where they are the wallet's own and begin
+    /// with the mint.
+    pub origin: Option<Box<PaymentOrigin>>,
 }
 
 /// Without the payment's id, which is worth the payment until it is minted.
@@ -175,6 +225,23 @@ pub trait Journal: Send {
     /// # Errors
     /// [`JournalError::Failed`].
     fn history(&self, limit: usize) -> Result<Vec<JournalEntry>, JournalError>;
+
+    /// All entries in short, in any order. A journal that can tell this without reading proofs should.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    fn summaries(&self) -> Result<Vec<SpendSummary>, JournalError> {
+        Ok(self.history(usize::MAX)?.iter().map(SpendSummary::of).collect())
+    }
+
+    /// Shows all entries in the order in which they were pinned. Their spends may lack the proof at their end.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`].
+    fn visit(&self, see: &mut dyn FnMut(&JournalEntry)) -> Result<(), JournalError> {
+        self.history(usize::MAX)?.iter().rev().for_each(see);
+        Ok(())
+    }
 }
 
 /// Why the journal refused.
@@ -323,7 +390,8 @@ pub(super) fn check_payment<'a>(
 ) -> Result<(), JournalError> {
     for other in known {
         let same = (other.number == payment.number, other.payment == payment.payment);
-        let kept = other.amounts == payment.amounts && (other.minted.is_none() || other.minted == payment.minted);
+        let minted = other.minted.is_none() || other.minted == payment.minted;
+        let kept = (&other.amounts, &other.origin) == (&payment.amounts, &payment.origin) && minted;
         match same {
             (false, false) => {}
             (true, true) if kept => {}

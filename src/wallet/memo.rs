@@ -6,11 +6,11 @@ use halometer_circuits::note::Nullifier;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::root_secret::RootSecret;
-use crate::protocol::{Credits, DeviceId, IssuerId, Memo};
+use crate::protocol::{Credits, DeviceId, IssuerId, Memo, MemoCode};
 
 const KEY: &[u8; 16] = b"halometer1-memok";
-const NONCE: &[u8; 16] = b"halometer1-memon";
-const NONCE_LENGTH: usize = 12;
+const CODE: &[u8; 16] = b"halometer1-memod";
+const NONCE_LENGTH: usize = MemoCode::NONCE;
 const TAG_LENGTH: usize = 16;
 const PLAIN_LENGTH: usize = Memo::LENGTH - NONCE_LENGTH - TAG_LENGTH;
 
@@ -67,14 +67,12 @@ impl MemoContents {
 }
 
 /// The layout is nonce (12), ciphertext of lane, index, `v'`, payment and device (36), tag (16). The key is derived from the
-/// root secret for one nullifier. The nonce is derived from the contents, so that two memos for one note, of which only one
-/// is ever sent, do not share a key stream either.
+/// root secret for one nullifier. The nonce is the hash of a code that is derived from the contents, so that two memos for one note,
+/// of which only one is ever sent, do not share a key stream either, and that the code shows that its holder reads the memo.
 impl RootSecret {
     pub(super) fn seal(&self, issuer: &IssuerId, nullifier: &Nullifier, contents: &MemoContents) -> Memo {
         let mut sealed = contents.to_bytes();
-        let derived = self.derive(NONCE, &[issuer.as_bytes(), &nullifier.to_bytes(), &sealed[..]]);
-        let mut nonce = Nonce::default();
-        nonce.copy_from_slice(&derived[..NONCE_LENGTH]);
+        let nonce = Nonce::from(self.memo_code(issuer, nullifier, contents).nonce());
         let tag = self
             .cipher(issuer, nullifier)
             .encrypt_inout_detached(&nonce, &[], sealed.as_mut_slice().into())
@@ -84,6 +82,14 @@ impl RootSecret {
         memo[NONCE_LENGTH..NONCE_LENGTH + PLAIN_LENGTH].copy_from_slice(&sealed[..]);
         memo[NONCE_LENGTH + PLAIN_LENGTH..].copy_from_slice(&tag);
         Memo::from_bytes(memo)
+    }
+
+    /// The code of the memo that says this.
+    pub(super) fn memo_code(&self, issuer: &IssuerId, nullifier: &Nullifier, contents: &MemoContents) -> MemoCode {
+        let derived = self.derive(CODE, &[issuer.as_bytes(), &nullifier.to_bytes(), &contents.to_bytes()[..]]);
+        let mut code = Zeroizing::new([0; MemoCode::LENGTH]);
+        code.copy_from_slice(&derived[..MemoCode::LENGTH]);
+        MemoCode::from_bytes(*code)
     }
 
     /// What a memo of a spend with this nullifier says; none when this root secret did not seal it for that nullifier.

@@ -6,15 +6,16 @@ use zeroize::Zeroizing;
 
 use super::lane::{InFlight, Lane};
 use super::note::Note;
+use super::origin::{LaneOrigin, PaymentOrigin};
 use super::payment::Payment;
 use super::pursuit::Pursuit;
-use super::root_secret::NotePath;
+use super::root_secret::{NotePath, PaymentPath};
 use super::{
     Dispute, DisputeKind, Journal, JournalEntry, JournalError, LaneId, PaymentEntry, RootSecret, Saved, Wallet,
 };
 use crate::protocol::{
-    Credits, DecodeError, DeviceId, Directory, DirectoryError, LANES, Purpose, RootKey, SignedDirectory, Spend,
-    Timestamp,
+    Credits, DecodeError, DeviceId, Directory, DirectoryError, LANES, MintResponse, Purpose, RootKey, SignedDirectory,
+    Spend, Timestamp,
 };
 
 /// Why there is no wallet, or no newer directory. Nothing was sent and no credit is at risk.
@@ -57,11 +58,14 @@ impl<J: Journal> Wallet<J> {
             signed: directory.clone(),
             directory: directory.verify(&pinned)?,
             payments: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
             lanes: BTreeMap::new(),
             ready: Vec::new(),
             fresh: saved.directory.is_none(),
             uncertain: BTreeSet::new(),
             quarantined_until: saved.quarantined_until,
+            rest_seconds: 0,
+            spending: None,
             journal,
         };
         match &saved.directory {
@@ -146,6 +150,9 @@ impl<J: Journal> Wallet<J> {
             if number == u64::MAX {
                 return Err(OpenError::Damaged("the number of a payment is out of range"));
             }
+            if let Some(origin) = &payment.origin {
+                self.settle_down(number, origin);
+            }
             if let Some(minted) = &payment.minted {
                 let notes = (0..LANES).map(|lane| Note {
                     index: 0,
@@ -157,10 +164,17 @@ impl<J: Journal> Wallet<J> {
                 });
                 let ids = (0..).map(|lane| LaneId { payment: number, lane });
                 self.lanes.extend(ids.zip(notes).map(|(id, note)| (id, Lane::Idle(note))));
+                if let Some(origin) = &payment.origin {
+                    for (lane, begins) in (0..).zip(&origin.lanes) {
+                        if let Some(begun) = begin_lane(begins, minted, lane)? {
+                            self.lanes.insert(LaneId { payment: number, lane }, begun);
+                        }
+                    }
+                }
             }
-            let PaymentEntry { amounts, requested_at, minted, seal, .. } = payment;
+            let PaymentEntry { amounts, requested_at, minted, seal, origin, .. } = payment;
             let disputed = minted.is_none() && disputes.iter().any(|dispute| dispute.is_of_mint(&payment.payment));
-            let known = Payment { number, amounts, requested_at, minted, seal, disputed, ours: false };
+            let known = Payment { number, amounts, requested_at, minted, seal, disputed, ours: false, origin };
             if self.payments.insert(payment.payment, known).is_some() {
                 return Err(OpenError::Damaged("a payment is there twice"));
             }
@@ -190,15 +204,23 @@ impl<J: Journal> Wallet<J> {
         Ok(())
     }
 
+    /// Remembers whose keys a payment has.
+    pub(super) fn settle_down(&mut self, number: u64, origin: &PaymentOrigin) {
+        let PaymentOrigin { device, number: payment, held_until, .. } = *origin;
+        let path = PaymentPath { issuer: self.issuer(), device, payment };
+        self.elsewhere.insert(number, (path, held_until));
+    }
+
     /// The spend of an entry as it was when it was pinned. Its hidden value and its place come out of its memo, which nobody
     /// but this wallet could have sealed; so an entry needs no trust.
     fn flight(&self, entry: &JournalEntry) -> Result<InFlight, OpenError> {
         let spend = Spend::from_bytes(&entry.spend).map_err(|_| OpenError::Damaged("a spend cannot be read"))?;
         let memo = self.root.open_memo(&self.issuer(), &spend.nullifier, &spend.memo);
         let memo = memo.ok_or(OpenError::Damaged("a spend's memo is not this wallet's"))?;
-        let place = LaneId { payment: memo.payment, lane: memo.lane };
+        let keys = self.payment_path(entry.lane.payment);
+        let place = (memo.device, memo.payment, memo.lane);
         let next = entry.index.checked_add(1);
-        let at_place = place == entry.lane && Some(memo.index) == next && memo.device == self.device;
+        let at_place = place == (keys.device, keys.payment, entry.lane.lane) && Some(memo.index) == next;
         let named = (spend.epoch, spend.nullifier) == (entry.key.epoch, entry.key.nullifier);
         if !at_place || !named {
             return Err(OpenError::Damaged("a spend is not where its memo says"));
@@ -210,8 +232,7 @@ impl<J: Journal> Wallet<J> {
             }
             _ => Credits::ZERO,
         };
-        let path =
-            NotePath { payment: self.payment_path(entry.lane.payment), lane: entry.lane.lane, index: entry.index };
+        let path = NotePath { payment: keys, lane: entry.lane.lane, index: entry.index };
         Ok(InFlight {
             key: entry.key,
             session: self.root.session(&path),
@@ -237,4 +258,27 @@ impl<J: Journal> Wallet<J> {
         let ends = self.lanes.iter().filter_map(|(id, lane)| Some((*id, until(lane)?)));
         ends.filter(|(_, until)| *until <= now.after(within)).collect()
     }
+}
+
+/// A lane as its origin says it; none where it begins with the mint.
+fn begin_lane(origin: &LaneOrigin, minted: &MintResponse, lane: u32) -> Result<Option<Lane>, OpenError> {
+    let signature = minted.signatures.get(lane as usize).ok_or(OpenError::Damaged("a lane is out of range"))?.clone();
+    let bare = Note { index: 0, hidden: 0, refund: 0, epoch: minted.epoch, signature, unspent: false };
+    Ok(match origin {
+        LaneOrigin::Mint => None,
+        LaneOrigin::Closed => Some(Lane::Frozen(bare)),
+        LaneOrigin::Change { index, hidden, settlement } => {
+            if hidden.checked_add(settlement.refund).is_none() {
+                return Err(OpenError::Damaged("a note is worth more than one can be"));
+            }
+            Some(Lane::Idle(Note {
+                index: *index,
+                hidden: hidden.micro(),
+                refund: settlement.refund.micro(),
+                epoch: settlement.epoch,
+                signature: settlement.signature.clone(),
+                unspent: false,
+            }))
+        }
+    })
 }

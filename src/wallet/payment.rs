@@ -2,6 +2,7 @@
 
 use super::lane::{Lane, LaneId};
 use super::note::Note;
+use super::origin::{LaneOrigin, PaymentOrigin};
 use super::root_secret::{NotePath, PaymentPath};
 use super::{Dispute, DisputeKind, Journal, JournalError, PaymentEntry, Wallet};
 use crate::protocol::{
@@ -22,11 +23,13 @@ pub(super) struct Payment {
     pub(super) disputed: bool,
     /// Whether nobody else can have minted it: it was requested first by this process, of a wallet that is as old as the process.
     pub(super) ours: bool,
+    /// Of a wallet that was restored: whose keys it has.
+    pub(super) origin: Option<Box<PaymentOrigin>>,
 }
 
 impl Payment {
     fn entry(&self, payment: &PaymentId) -> PaymentEntry {
-        let Self { number, amounts, requested_at, minted, seal, .. } = self;
+        let Self { number, amounts, requested_at, minted, seal, origin, .. } = self;
         PaymentEntry {
             number: *number,
             payment: *payment,
@@ -34,6 +37,7 @@ impl Payment {
             requested_at: *requested_at,
             minted: minted.clone(),
             seal: *seal,
+            origin: origin.clone(),
         }
     }
 }
@@ -103,8 +107,12 @@ impl<J: Journal> Wallet<J> {
                 let number = self.payments.values().map(|known| known.number + 1).max().unwrap_or(0);
                 let requested_at = Some(now);
                 let (minted, seal, disputed, ours) = (None, None, false, self.fresh);
-                let new = Payment { number, amounts, requested_at, minted, seal, disputed, ours };
+                let origin = self.origin_of_new(number);
+                let new = Payment { number, amounts, requested_at, minted, seal, disputed, ours, origin };
                 self.journal.put_payment(&new.entry(&payment))?;
+                if let Some(origin) = &new.origin {
+                    self.settle_down(number, origin);
+                }
                 self.payments.insert(payment, new);
                 number
             }
@@ -167,6 +175,7 @@ impl<J: Journal> Wallet<J> {
             seal: Some(*seal),
             disputed: false,
             ours,
+            origin: known.origin.clone(),
         };
         self.journal.put_payment(&known.entry(payment))?;
         self.payments.insert(*payment, known);
@@ -230,6 +239,21 @@ impl<J: Journal> Wallet<J> {
     }
 
     pub(super) fn payment_path(&self, payment: u64) -> PaymentPath {
-        PaymentPath { issuer: self.directory.issuer(), device: self.device, payment }
+        let own = PaymentPath { issuer: self.directory.issuer(), device: self.device, payment };
+        self.elsewhere.get(&payment).map_or(own, |(path, _)| *path)
+    }
+
+    /// Where the keys of a new payment come from, in a wallet that was restored: on its own device numbers begin at 0, so that
+    /// they are found again by trying.
+    fn origin_of_new(&self, number: u64) -> Option<Box<PaymentOrigin>> {
+        if self.elsewhere.is_empty() {
+            return None;
+        }
+        let own = self.payments.values().map(|known| self.payment_path(known.number));
+        let own = own.filter(|path| path.device == self.device).map(|path| path.payment + 1).max().unwrap_or(0);
+        (own != number).then(|| {
+            let lanes = core::array::from_fn(|_| LaneOrigin::Mint);
+            Box::new(PaymentOrigin { device: self.device, number: own, held_until: Timestamp::default(), lanes })
+        })
     }
 }

@@ -59,6 +59,14 @@ pub enum PlanError {
     /// The note was spent already, for some context; a second one would reveal the account.
     #[error("the note of lane {0} is pinned to a spend that was made before")]
     Pinned(LaneId),
+    /// The lane's credit is fresh, and rests: [`Wallet::let_rest`].
+    #[error("the credit of lane {lane} is fresh and is not used before {} (Unix time)", .until.seconds())]
+    Resting {
+        /// The lane.
+        lane: LaneId,
+        /// When it can be used.
+        until: Timestamp,
+    },
     /// The directory has no such gateway.
     #[error("the directory has no gateway {0}")]
     UnknownGateway(GatewayId),
@@ -251,6 +259,9 @@ impl<J: Journal> Wallet<J> {
             Lane::InFlight(_) => return Err(PlanError::InFlight(lane)),
             Lane::Frozen(_) => return Err(PlanError::Frozen(lane)),
         };
+        if let Some(until) = self.rests_until(lane, note).filter(|until| now < *until) {
+            return Err(PlanError::Resting { lane, until });
+        }
         let directory = &self.directory;
         directory.gateway(gateway).ok_or(PlanError::UnknownGateway(*gateway))?;
         let epoch = directory.epoch(note.epoch).filter(|epoch| epoch.spend.contains(now));
@@ -274,8 +285,8 @@ impl<J: Journal> Wallet<J> {
         let hidden = Zeroizing::new(witness.change_value(charge.micro()).map_err(|_| PlanError::Balance(charge))?);
         let change = witness.change(charge.micro()).map_err(|_| PlanError::Balance(charge))?;
         let contents = MemoContents {
-            device: self.device,
-            payment: lane.payment,
+            device: place.payment.device,
+            payment: place.payment.payment,
             lane: lane.lane,
             index: next,
             hidden: Credits::from_micro(*hidden),
@@ -312,12 +323,15 @@ impl<J: Journal> Wallet<J> {
 
     /// The lanes that could pay this class now and have no ready spend for it: those to plan for.
     pub fn lanes_to_prove(&self, gateway: &GatewayId, class: Credits, now: Timestamp) -> Vec<LaneId> {
-        let able = |lane: &Lane| match lane {
-            Lane::Idle(note) => note.unspent && note.value() >= class.micro() && self.is_spendable(note.epoch, now),
+        let able = |id: LaneId, lane: &Lane| match lane {
+            Lane::Idle(note) => {
+                let enough = note.unspent && note.value() >= class.micro() && self.is_spendable(note.epoch, now);
+                enough && !self.is_resting(id, note, now)
+            }
             Lane::InFlight(_) | Lane::Frozen(_) => false,
         };
         let is_ready =
             |id: &LaneId| self.ready.iter().any(|ready| ready.lane == *id && self.suits(ready, gateway, class, now));
-        self.lanes.iter().filter(|(id, lane)| able(lane) && !is_ready(id)).map(|(id, _)| *id).collect()
+        self.lanes.iter().filter(|(id, lane)| able(**id, lane) && !is_ready(id)).map(|(id, _)| *id).collect()
     }
 }

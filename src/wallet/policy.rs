@@ -26,6 +26,9 @@ pub struct Policy {
     pub gather: bool,
     /// How long before the end of its epoch a note is rolled over in any case, seconds. Before that it happens in quiet times.
     pub roll_over_seconds: u64,
+    /// How long credit that was just minted rests before its first use, seconds: at least so long and at most twice as long, as chance
+    /// has it, so that a mint and a first call are not known to be one caller's by their times. 0: not at all.
+    pub rest_seconds: u32,
 }
 
 impl Policy {
@@ -41,6 +44,7 @@ impl Policy {
             quiet_seconds: 900,
             gather: true,
             roll_over_seconds: 2 * 86_400,
+            rest_seconds: 0,
         }
     }
 

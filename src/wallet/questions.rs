@@ -49,8 +49,8 @@ impl<J: Journal> Wallet<J> {
     }
 
     /// Takes an answer. Lanes whose note is in it are frozen, before anything is sent of them, and reported; the other
-    /// lanes that the question covered can be used, unless the wallet is [quarantined](Self::quarantined_until): then
-    /// ask about them again after it.
+    /// lanes that the question covered can be used, unless they are [held](Self::held_until): then ask about them
+    /// again after it.
     ///
     /// # Errors
     /// [`JournalError`]; lanes that were frozen by then are.
@@ -63,14 +63,13 @@ impl<J: Journal> Wallet<J> {
         let mut covered: Vec<_> = self.unchecked(question.epoch).collect();
         covered.retain(|(_, nullifier)| question.prefix.is_of(nullifier));
         let spent: HashSet<&Nullifier> = spent.iter().collect();
-        let quarantined = self.quarantined_until.is_some_and(|until| now < until);
         let mut frozen = Vec::new();
         for (lane, nullifier) in covered {
             if spent.contains(&nullifier) {
                 self.freeze(lane)?;
                 frozen.push(lane);
-            } else if let Some(Lane::Idle(note)) = self.lanes.get_mut(&lane)
-                && !quarantined
+            } else if self.held_until(lane, now).is_none()
+                && let Some(Lane::Idle(note)) = self.lanes.get_mut(&lane)
             {
                 note.unspent = true;
             }
@@ -80,7 +79,14 @@ impl<J: Journal> Wallet<J> {
 
     /// Until when notes from the file are not spent, whatever the spent set says: spends that another copy sent may still arrive.
     pub fn quarantined_until(&self) -> Option<Timestamp> {
-        self.quarantined_until
+        let held = self.elsewhere.values().map(|(_, until)| *until).filter(|until| *until != Timestamp::default());
+        self.quarantined_until.max(held.max())
+    }
+
+    /// Until when the note of a lane is not spent whatever the spent set says; none if it may be now.
+    pub fn held_until(&self, lane: LaneId, now: Timestamp) -> Option<Timestamp> {
+        let held = self.elsewhere.get(&lane.payment).map(|(_, until)| *until);
+        self.quarantined_until.max(held).filter(|until| now < *until)
     }
 
     /// Lanes of an epoch of which it is not known whether a copy spent them, with their nullifier.

@@ -82,6 +82,16 @@ impl<J: Journal> Wallet<J> {
         self.ready.iter().filter(|ready| self.suits(ready, gateway, class, now)).count()
     }
 
+    /// The lanes that have a ready spend for a gateway and class.
+    pub fn ready_lanes<'a>(
+        &'a self,
+        gateway: &'a GatewayId,
+        class: Credits,
+        now: Timestamp,
+    ) -> impl Iterator<Item = LaneId> + 'a {
+        self.ready.iter().filter(move |ready| self.suits(ready, gateway, class, now)).map(|ready| ready.lane)
+    }
+
     /// Throws away the ready spends that cannot be used any more: those of an earlier window, or of a tariff or class that is
     /// gone.
     pub fn discard_stale(&mut self, now: Timestamp) {

@@ -116,6 +116,72 @@ async fn the_way_of_a_call(kind: Kind) {
     assert_eq!(seen, 4);
 }
 
+/// What proxies, browsers and programs say of an address, a place, a device or a trace.
+const TELLING: [&str; 44] = [
+    "x-forwarded-for",
+    "x-original-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-ipcountry",
+    "cf-ipcity",
+    "cf-ray",
+    "cf-visitor",
+    "fastly-client-ip",
+    "x-azure-clientip",
+    "x-envoy-external-address",
+    "x-appengine-user-ip",
+    "x-appengine-country",
+    "fly-client-ip",
+    "cloudfront-viewer-address",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
+    "traceparent",
+    "tracestate",
+    "baggage",
+    "b3",
+    "x-b3-traceid",
+    "uber-trace-id",
+    "x-request-id",
+    "x-correlation-id",
+    "x-device-id",
+    "x-session-id",
+    "sec-ch-ua",
+    "sec-ch-ua-platform",
+    "sec-ch-ua-model",
+    "dnt",
+    "sec-gpc",
+    "save-data",
+    "from",
+    "referer",
+    "origin",
+    "cookie",
+    "accept-language",
+    "if-none-match",
+];
+
+/// A caller that sends forty headers is served, and the service learns none of them.
+async fn forty_headers(kind: Kind) {
+    let Some((world, proxy)) = behind(kind, Options::default()).await else { return };
+    let payer = world.payer().await;
+    let secret = "value-of-a-caller";
+    let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "text/plain".parse().unwrap())]);
+    for name in TELLING {
+        headers.append(name, secret.parse().unwrap());
+    }
+    let paid = payer.call(Method::POST, "/fixed/a", headers, Bytes::from_static(b"question")).await;
+    let paid = paid.unwrap_or_else(|error| panic!("{error}: {}", proxy.log()));
+    assert_eq!((paid.status.as_u16(), &paid.body[..]), (200, &b"here"[..]));
+    let seen = world.seen().pop().unwrap();
+    assert_eq!(seen.headers[header::CONTENT_TYPE], "text/plain", "what says how the body is written is passed on");
+    let told: Vec<_> = seen.headers.iter().filter(|(_, value)| value.as_bytes().ends_with(secret.as_bytes())).collect();
+    assert!(told.is_empty(), "{told:?}");
+}
+
 async fn attacks(kind: Kind) {
     let hold = Duration::from_secs(10);
     let Some((world, proxy)) = behind(kind, Options { hold, ..Options::default() }).await else { return };
@@ -259,6 +325,11 @@ macro_rules! with_each_proxy {
             #[tokio::test(flavor = "multi_thread")]
             async fn lets_no_spend_be_used_twice_or_for_another_request() {
                 attacks(Kind::$kind).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn passes_forty_headers_of_a_caller_to_nobody() {
+                forty_headers(Kind::$kind).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]

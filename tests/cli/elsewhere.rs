@@ -133,7 +133,7 @@ fn a_gateway_elsewhere_sells_what_the_issuer_admits_and_settles() {
     assert_eq!(status["epochs"][0]["partition"], "elsewhere");
     let (_, metrics) = gateway.admin("/metrics");
     assert!(metrics.contains("halometer_issuer_failures_total 0") && !metrics.contains("micro_credits"), "{metrics}");
-    assert!(gateway.admin("/").1.contains("The issuer is elsewhere"));
+    assert!(gateway.admin("/").1.contains("The issuer is remote"));
 
     // It takes up its own settings; the issuer's come by the directory.
     away.edit(|text| text.replace("# free = [\"GET /health\", \"OPTIONS /**\"]", "free = [\"GET /health\"]"));

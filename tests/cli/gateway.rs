@@ -770,7 +770,7 @@ fn tls_is_spoken_and_a_renewed_certificate_is_taken_up() {
 }
 
 /// A browser, if there is one here.
-fn browser() -> Option<&'static str> {
+pub(super) fn browser() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| {
         Command::new(name)
             .arg("--version")

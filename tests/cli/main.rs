@@ -4,13 +4,21 @@ mod elsewhere;
 mod gateway;
 #[cfg(unix)]
 mod guides;
+mod keys;
+mod network;
+mod page;
 mod proxy;
+mod restore;
+#[path = "../http/socks_server.rs"]
+mod socks_server;
 mod store;
 mod wallet;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,8 +57,21 @@ impl Run {
     }
 }
 
+/// Runs the program to its end. What does not end by itself is told to, after two minutes.
 fn halometer(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_halometer")).args(args).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halometer"));
+    let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    let (ended, waits) = std::sync::mpsc::channel::<()>();
+    let patience = std::thread::spawn(move || {
+        if waits.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-KILL", &id]).status();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    patience.join().unwrap();
+    output
 }
 
 fn json(output: &Output) -> Value {

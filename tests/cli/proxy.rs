@@ -17,14 +17,14 @@ const PYTHON_CLIENT: &str = "openai==2.8.0";
 const NODE_CLIENT: &str = "openai@6.9.0";
 
 /// A running proxy.
-struct Proxy {
-    child: Child,
+pub(super) struct Proxy {
+    pub(super) child: Child,
     told: Value,
     _out: BufReader<ChildStdout>,
 }
 
 impl Proxy {
-    fn start(owner: &Owner, wallet: &str, args: &[&str]) -> Self {
+    pub(super) fn start(owner: &Owner, wallet: &str, args: &[&str]) -> Self {
         let mut child = command(owner, wallet, args).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -33,11 +33,11 @@ impl Proxy {
         Self { child, told, _out: out }
     }
 
-    fn url(&self, name: &str) -> &str {
+    pub(super) fn url(&self, name: &str) -> &str {
         self.told[name].as_str().unwrap()
     }
 
-    fn status(&self) -> Value {
+    pub(super) fn status(&self) -> Value {
         let url = self.url("status_url").to_owned();
         let asked = async {
             reqwest::Client::builder().no_proxy().tls_certs_only([]).build()?.get(url).send().await?.bytes().await
@@ -46,7 +46,7 @@ impl Proxy {
     }
 
     /// As a service manager ends it.
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
@@ -87,13 +87,13 @@ fn try_run(command: &mut Command) -> Option<Output> {
 
 /// Says why something cannot be tested here.
 #[allow(clippy::print_stderr)]
-fn skip(why: &str) -> Option<PathBuf> {
+pub(super) fn skip(why: &str) -> Option<PathBuf> {
     eprintln!("SKIPPED: {why}");
     None
 }
 
 /// Python with the client. None, and a word on why, if there is no Python, or nowhere to get the client from.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     let place = tools("openai-python");
     let python = place.join("bin/python");
     let wanted = PYTHON_CLIENT.split("==").nth(1).unwrap();

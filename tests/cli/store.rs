@@ -7,7 +7,7 @@ use halometer::protocol::Timestamp;
 use halometer::store::durable::{DurableStore, StoreOptions};
 use halometer::store::{Look, SpentSet as _};
 
-use super::gateway::{Gateway, House};
+use super::gateway::{Gateway, House, until};
 use super::{code, halometer, said};
 
 const DAY: u64 = 86_400;
@@ -59,7 +59,11 @@ fn a_gateway_of_default_settings_notices_a_store_put_back() {
     assert!(text.contains("mark = \"store.mark\"") && !Path::new(&house.path("shop/store/mark")).exists());
     let (store, older) = (house.path("shop/store"), house.path("older"));
     super::copy(Path::new(&store), Path::new(&older));
-    stop(house.start());
+    // Goes on until it has committed something.
+    let mark = || std::fs::read(house.path("shop/store.mark")).unwrap();
+    let (before, gateway) = (mark(), house.start());
+    until("a commit", || (mark() != before).then_some(()));
+    stop(gateway);
     std::fs::remove_dir_all(&store).unwrap();
     super::copy(Path::new(&older), Path::new(&store));
     let refused = refusal(&house, &[]);

@@ -3,6 +3,7 @@
 
 mod admission;
 mod audit;
+mod budgets;
 mod cancel;
 mod clearing;
 mod desk;
@@ -12,6 +13,7 @@ mod double_spend;
 mod epochs;
 mod journal;
 mod linkability;
+mod lost;
 mod mint;
 mod naming;
 mod one_call;
@@ -19,6 +21,7 @@ mod pipeline;
 mod receipts;
 mod refused;
 mod restarts;
+mod restore;
 mod retry;
 mod rollover;
 mod settlement;

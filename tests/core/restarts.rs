@@ -284,7 +284,8 @@ fn a_journal_whose_numbers_are_out_of_range_is_refused() {
     let mut journal = world.funded(1).into_journal();
     let (payment, minted) = (PaymentId::from_bytes([7; 32]), None);
     let amounts = sixty_and_forty();
-    let last = PaymentEntry { number: u64::MAX, payment, amounts, requested_at: None, minted, seal: None };
+    let last =
+        PaymentEntry { number: u64::MAX, payment, amounts, requested_at: None, minted, seal: None, origin: None };
     journal.put_payment(&last).unwrap();
     assert!(matches!(reopened(&world, journal), Err(OpenError::Damaged(_))), "there is no number after it");
 

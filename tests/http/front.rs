@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
@@ -43,6 +43,8 @@ pub(crate) enum Act {
     Answer(StatusCode, Bytes),
     /// Passed on, its settlement changed in one byte.
     Spoil,
+    /// Passed on once, and from then on answered as it was answered then, with its age or without.
+    Keep { says_age: bool },
 }
 
 type Script = Box<dyn Fn(&str, usize) -> Act + Send + Sync>;
@@ -59,6 +61,7 @@ struct Seen {
     requests: AtomicUsize,
     spends: Mutex<HashMap<[u8; 32], Vec<u8>>>,
     shares: Mutex<Vec<String>>,
+    kept: Mutex<HashMap<String, (Instant, HeaderMap, Bytes)>>,
 }
 
 /// A world whose directory says that the gateway is the box.
@@ -165,6 +168,20 @@ async fn pass(seen: Arc<Seen>, request: axum::extract::Request) -> Response {
         }
         Act::Hang => std::future::pending().await,
         Act::Answer(status, body) => (status, body).into_response(),
+        Act::Keep { says_age } => {
+            let (target, kept) = (parts.uri.to_string(), |seen: &Seen| seen.kept.lock().unwrap().clone());
+            if !kept(&seen).contains_key(&target) {
+                let (_, headers, body) = passed().await;
+                seen.kept.lock().unwrap().insert(target.clone(), (Instant::now(), headers, body));
+            }
+            let (since, mut headers, body) = kept(&seen)[&target].clone();
+            // Rounded up, as nothing here waits for a second.
+            let age = HeaderValue::from(since.elapsed().as_secs() + u64::from(!since.elapsed().is_zero()));
+            if says_age {
+                headers.insert(header::AGE, age);
+            }
+            (headers, body).into_response()
+        }
         Act::Spoil => {
             let (status, mut headers, body) = passed().await;
             let spoilt = headers.get(RECEIPT_HEADER).map(|value| {

@@ -52,6 +52,7 @@ pub(crate) struct Told {
     pub(crate) evidence: Mutex<Vec<Evidence>>,
     pub(crate) notices: Mutex<Vec<String>>,
     pub(crate) clearing: Mutex<Vec<String>>,
+    pub(crate) conflicts: Mutex<usize>,
 }
 
 impl IssuerObserver for Told {
@@ -61,6 +62,10 @@ impl IssuerObserver for Told {
 
     fn clearing_refused(&self, error: &ClearingError) {
         self.clearing.lock().unwrap().push(error.to_string());
+    }
+
+    fn conflict(&self) {
+        *self.conflicts.lock().unwrap() += 1;
     }
 
     fn double_spend(&self, evidence: Evidence) {

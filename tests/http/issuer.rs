@@ -250,6 +250,10 @@ async fn a_flood_of_cancels_is_busy_and_double_spenders_are_named() {
     let roomy = House::over(HouseOptions::default(), house.set.clone()).await;
     assert_eq!(cancel(&roomy, &copy, &twice).await.problem().kind(), Some(Problem::DoubleSpend));
     assert_eq!(roomy.told.evidence.lock().unwrap().len(), 1);
+    assert_eq!((*roomy.told.conflicts.lock().unwrap(), *house.told.conflicts.lock().unwrap()), (1, 0));
+    // The same cancel again is refused again, and counted.
+    assert_eq!(cancel(&roomy, &copy, &twice).await.problem().kind(), Some(Problem::DoubleSpend));
+    assert_eq!(*roomy.told.conflicts.lock().unwrap(), 2);
 }
 
 // Gateways that share no set.

@@ -1,6 +1,7 @@
 //! Two callers over HTTP: what each sends is the same byte for byte, but for what must look random (protocol, section 8).
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use halometer::http::payment::{Credential, Payload};
 use halometer::protocol::*;
@@ -80,7 +81,9 @@ async fn what_two_callers_send_differs_in_nothing_but_random_bytes() {
 
     let mut all = Vec::new();
     for _ in 0..2 {
-        let payer = started(world.caller().wallet, impatient(&world)).await;
+        // Nothing here is about time.
+        let parts = impatient(&world).with_answer_timeout(Duration::from_secs(30));
+        let payer = started(world.caller().wallet, parts).await;
         payer.wait_ready(2).await.unwrap();
         for _ in 0..3 {
             ask(&payer).await.unwrap();

@@ -70,6 +70,14 @@ async fn a_note_spent_twice_is_refused_and_names_its_payment() {
         assert_refused(&world.ask(&opening).await, Problem::DoubleSpend);
     }
     assert_eq!((world.charged(), world.held()), (charged, 0));
+    assert_eq!(world.stack.conflicts(), 2, "each refusal counts");
+    // A spend that is sent again is no conflict.
+    let (key_again, again) = first.pay(&world, lane(6));
+    for _ in 0..2 {
+        world.ask(&again).await;
+    }
+    first.wallet.release(&key_again);
+    assert_eq!(world.stack.conflicts(), 2);
 
     let evidence = world.stack.evidence();
     let read = Evidence::from_bytes(&evidence[0].to_bytes(), world.stack.gateway().directory()).unwrap();
@@ -97,5 +105,5 @@ async fn of_two_spends_at_one_moment_one_is_served() {
     let (served, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
     assert_eq!((served.len(), refused.len()), (1, 1), "{answers:?}");
     assert_refused(refused[0], Problem::DoubleSpend);
-    assert_eq!(world.stack.evidence().len(), 1);
+    assert_eq!((world.stack.evidence().len(), world.stack.conflicts()), (1, 1));
 }

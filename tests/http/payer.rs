@@ -14,7 +14,7 @@ use halometer::testing::stack::StackOptions;
 use halometer::wallet::{MemoryJournal, Policy, RootSecret, Wallet};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use crate::world::{CLASS, PAID, QUESTION, TARGET, World};
+use crate::world::{CLASS, OTHER_CLASS, PAID, QUESTION, TARGET, World};
 
 fn payer_parts(world: &World, class: Credits) -> PayerParts {
     PayerParts::new(world.gateway(), Policy::agent(class, 3), Client::plain().unwrap())
@@ -204,4 +204,34 @@ async fn notes_of_an_ended_epoch_do_not_block_the_others() {
     // Nothing is waited for that cannot come.
     let none = tokio::time::timeout(Duration::from_secs(30), payer.wait_ready(8)).await.expect("in time");
     assert!(matches!(none, Err(CallError::OutOfCredit)), "{none:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_that_a_copy_of_the_wallet_spent_is_elsewhere() {
+    let world = World::new().await;
+    let (secret, device) = ([4; 32], DeviceId::from_bytes([1; 8]));
+    let original = world.caller_with(secret, device, world.stack.pay(Credits::from_micro(PAID)).unwrap()).wallet;
+    let (pinned, directory) = (world.stack.root_key(), world.stack.issuer().signed_directory());
+    let journal = original.journal().clone();
+    let copy = Wallet::new(RootSecret::from_bytes(secret), device, pinned, directory, journal).unwrap();
+    // The original knows all its notes to be its own; the copy asks first, and spends every one of them.
+    // With one class and one window the two would make the very same spend, which is no conflict.
+    let original = Payer::start(original, payer_parts(&world, OTHER_CLASS)).await.unwrap();
+    let copy = Payer::start(copy, payer_parts(&world, CLASS)).await.unwrap();
+    copy.wait_ready(LANES).await.unwrap();
+    let calls: Vec<_> = (0..LANES)
+        .map(|_| {
+            let copy = copy.clone();
+            tokio::spawn(async move { ask(&copy).await.unwrap() })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    let charged = world.charged();
+    let error = ask(&original).await.unwrap_err();
+    assert!(matches!(&error, CallError::Refused(_)), "{error:?}");
+    assert_eq!((error.credit(), error.fault()), (CreditState::Elsewhere, Fault::Caller), "{error:?}");
+    assert!(error.next().contains("another copy of this wallet"), "{}", error.next());
+    assert_eq!((world.charged(), world.stack.conflicts() > 0), (charged, true), "nothing is charged for it");
 }

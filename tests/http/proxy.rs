@@ -66,7 +66,7 @@ pub(crate) fn json() -> HeaderMap {
     HeaderMap::from_iter([(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"))])
 }
 
-async fn read(answer: reqwest::Response) -> (StatusCode, Value) {
+pub(crate) async fn read(answer: reqwest::Response) -> (StatusCode, Value) {
     let status = answer.status();
     (status, serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap())
 }
@@ -101,7 +101,7 @@ async fn requests_and_answers_pass_through_unchanged() {
         (Method::GET, "/v1/models", ""),
         (Method::DELETE, "/v1/files/a%2Fb?x=1&y=%20&key", ""),
         (Method::POST, "/anything//at/all?", "\0\u{ff}{"),
-        (Method::from_bytes(b"PROPFIND").unwrap(), "/", "<x/>"),
+        (Method::from_bytes(b"PROPFIND").unwrap(), "/dav", "<x/>"),
     ] {
         let sent = proxied.request(method.clone(), target).body(body).send().await.unwrap();
         assert_eq!(
@@ -408,13 +408,17 @@ async fn what_cannot_be_paid_for_is_refused_before_anything_is_spent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_proxy_is_busy_and_finishes_its_calls_before_ending() {
-    let service = Router::new().fallback(|| async {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        USAGE
+    // Works until it is let go.
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let service = Router::new().fallback(move || {
+        let held = Arc::clone(&held);
+        async move { held.acquire().await.map(|_| USAGE).unwrap_or(USAGE) }
     });
     let world = World::selling(service).await;
     let options = ProxyOptions::default().with_max_requests(2);
-    let Proxied { payer, proxy, server, client } = Proxied::with(&world, impatient(&world), options).await;
+    let parts = impatient(&world).with_answer_timeout(Duration::from_secs(30));
+    let Proxied { payer, proxy, server, client } = Proxied::with(&world, parts, options).await;
     payer.wait_ready(2).await.unwrap();
     let url = format!("{}{TARGET}", server.url());
     let calls = [(); 2].map(|()| tokio::spawn(client.post(&url).body(QUESTION).send()));
@@ -425,6 +429,7 @@ async fn a_full_proxy_is_busy_and_finishes_its_calls_before_ending() {
         (&"true".parse().unwrap(), true)
     );
     assert_eq!(refused(busy).await, expected(503, "busy", "server_error", "untouched"));
+    gate.add_permits(2);
     server.shutdown().await;
     assert!(proxy.drain(Duration::from_secs(5)).await);
     for call in calls {

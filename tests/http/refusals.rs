@@ -205,3 +205,29 @@ async fn a_settlement_is_told_to_nobody_else() {
     // An opening asks for no settlement.
     assert_refused(&world.post(target, Some(&world.opening(&opening)), "").await, Problem::Malformed);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_free_is_free_under_the_gateways_own_names_only() {
+    let service = axum::Router::new().fallback(|| async { "free" });
+    let free = vec!["GET /free/**".parse().unwrap()];
+    let world = World::selling_with(service, StackOptions { free, ..StackOptions::default() }).await;
+    let own = world.host();
+    let own_upper = own.to_ascii_uppercase();
+    for (host, is_free) in [
+        (own.as_str(), true),
+        (own_upper.as_str(), true),
+        ("other.example", false),
+        ("127.0.0.1", false),
+        ("127.0.0.1:1", false),
+        ("", false),
+    ] {
+        let answer = world.send("GET", "/free/page", host, None, "").await;
+        assert_eq!((answer.status == 200, answer.body == b"free"), (is_free, is_free), "{host}: {answer:?}");
+    }
+    assert_refused(&world.send("GET", "/free/page", "other.example", None, "").await, Problem::WrongGateway);
+    // Two names are one too many: a proxy in front might look at the other one.
+    let two = format!("GET /free/page HTTP/1.1\r\nHost: {own}\r\nHost: other.example\r\nConnection: close\r\n\r\n");
+    assert!(world.raw(two.as_bytes()).await.is_none_or(|answer| answer.status != 200 && answer.body != b"free"));
+    // And what is not free is asked to be paid for, or refused, as everywhere.
+    assert_eq!(world.send("GET", "/paid", &own, None, "").await.status, 402);
+}

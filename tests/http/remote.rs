@@ -440,6 +440,7 @@ async fn what_the_issuer_refuses_is_not_served() {
     assert_eq!(here.key.nullifier, there.key.nullifier);
     assert_refused(&town.ask(&there).await, Problem::DoubleSpend);
     assert_eq!(town.house.told.evidence.lock().unwrap().len(), 1);
+    assert_eq!(*town.house.told.conflicts.lock().unwrap(), 1, "what clearing refuses counts at the issuer");
     let (there, here) = (copy.pay(5, REMOTE, &host), caller.pay(5, LOCAL, "local.example.org"));
     receipt(&town.ask(&there).await);
     let named = local.open(&here.opening, &request, now()).unwrap_err();
@@ -877,4 +878,28 @@ async fn a_note_is_rolled_over_by_the_issuer_once_whatever_is_lost() {
     let credential = town.credential(Payload::Opening(plain.opening));
     assert_ne!(town.post(TARGET, Some(&credential), QUESTION.into()).await.status, 200);
     assert_eq!(town.service.served(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sender_that_cancels_much_leaves_the_others_theirs() {
+    let town = Town::new().await;
+    let (mut caller, host) = (town.house.caller(1), town.host());
+    let unseen = caller.pay(0, REMOTE, &host);
+    let mut busy = None;
+    for _ in 0..400 {
+        let reply = town.cancel(&caller, &unseen.key).await;
+        if reply.status != 200 {
+            busy = Some(reply);
+            break;
+        }
+        assert_eq!(reply.settlement().refund, CLASS);
+    }
+    assert_eq!(busy.expect("no quota holds a sender back").problem().kind(), Some(Problem::Busy));
+    // Another address on this machine.
+    let other = reqwest::Client::builder().no_proxy().tls_certs_only([]).local_address(Some([127, 0, 0, 2].into()));
+    let request = Request::new(&host, "POST", CANCEL_PATH, ContentDigest::of(b"")).unwrap();
+    let cancellation = caller.wallet.cancel(&unseen.key, &request).unwrap();
+    let url = format!("http://{host}{CANCEL_PATH}");
+    let reply = other.build().unwrap().post(url).body(cancellation).send().await.unwrap();
+    assert_eq!(reply.status(), 200, "what one sender used up is not another's");
 }

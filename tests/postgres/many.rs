@@ -220,3 +220,27 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     assert_eq!(stores[0].check().unwrap().findings, Vec::<String>::new());
     assert!(stores.iter().all(|store| !store.is_stopped()));
 }
+
+#[test]
+fn many_nullifiers_are_looked_up_at_once() {
+    let server = or_skip!(shared());
+    let store = server.store();
+    let set = store.spent_set();
+    set.create(EPOCH).unwrap();
+    let records = (0..20).map(|number| record(key(number, 1))).collect();
+    assert!(set.insert_all(records, T0).iter().all(|outcome| matches!(outcome, Ok(Insertion::Fresh))));
+    let missing = halometer::protocol::EpochNumber::new(9);
+    let mut keys: Vec<_> = (0..30).rev().map(|number| (EPOCH, key(number, 1).nullifier)).collect();
+    keys.extend([keys[29], (missing, key(1, 1).nullifier)]);
+    let before = store.figures().round_trips;
+    let found = set.find_all(&keys);
+    assert!(store.figures().round_trips - before <= 3, "not one by one");
+    assert_eq!(found.len(), 32);
+    for (i, found) in found.iter().take(30).enumerate() {
+        let number = 29 - i as u32;
+        assert_eq!(found.as_ref().unwrap().as_ref().map(|found| found.key), (number < 20).then(|| key(number, 1)));
+    }
+    assert_eq!(found[30].as_ref().unwrap().as_ref().map(|found| found.key), Some(key(0, 1)));
+    assert!(matches!(found[31], Err(StoreError::PartitionMissing(_))));
+    assert!(set.find_all(&[]).is_empty());
+}

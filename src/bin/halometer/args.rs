@@ -33,6 +33,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Measure on this machine: proving, verifying, and what is built on them.
     Bench(super::bench::Args),
+    /// Predict what so many calls a second need of cores, sets, disks and money, and how long calls take, from measured costs.
+    Simulate(super::simulate::Args),
     /// Run a paid API: a gateway in front of a service, with the issuer inside. `gateway init DIR --upstream URL` makes all it needs.
     ///
     /// SIGHUP, or a change of the file, has it take up other prices, classes, routes and keys of payment notices. The first SIGTERM or Ctrl-C
@@ -44,14 +46,18 @@ pub enum Command {
     Issuer(super::issuer::Args),
     /// Check, offline, that somebody spent a note twice.
     Evidence(super::evidence::Args),
-    /// Hold credit and pay for calls: new, fund, balance, lanes, call, history, cancel, export, import, doctor, disputes.
+    /// Hold credit and pay for calls: new, fund, balance, lanes, call, history, key, cancel, export, import, doctor, disputes.
     Wallet(super::wallet::Args),
     /// Let unchanged programs call a paid API: listen on this machine, and pay for whatever is asked.
     ///
-    /// Point a client of OpenAI's API at the base URL that is printed; its API key is ignored, and goes nowhere. Anyone that can reach the
-    /// address can spend the wallet's credit: it is on loopback unless you say otherwise. The first Ctrl-C, or SIGTERM, lets what is under
+    /// Point a client of OpenAI's API at the base URL that is printed; its API key goes nowhere. Anyone that can reach the
+    /// address can spend the wallet's credit, unless you give keys with budgets by --keys: it is on loopback unless you say otherwise. The first Ctrl-C, or SIGTERM, lets what is under
     /// way finish; the second does not.
     Proxy(super::proxy::Args),
+    /// Print what lets a shell complete commands and options: bash, elvish, fish, powershell or zsh.
+    Completions(super::documents::CompletionsArgs),
+    /// Write a manual page for each command.
+    Manuals(super::documents::ManualsArgs),
 }
 
 /// The arguments of `halometer demo`.

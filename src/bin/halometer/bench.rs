@@ -16,6 +16,7 @@ mod http;
 mod machine;
 mod market;
 mod progress;
+mod restore;
 mod store;
 mod wallet;
 mod yardstick;

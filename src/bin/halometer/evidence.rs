@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::published::Published;
+use halometer::http::wire::read_pages;
 use halometer::lifecycle::Evidence;
 use halometer::protocol::{Digest, Directory, MintStatement, RootKey, SignedDirectory};
-use halometer::wallet::Dispute;
+use halometer::wallet::{Dispute, NotShown};
 
 /// The arguments of `halometer evidence`.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,11 +83,15 @@ pub enum Action {
     /// Verify what a wallet has against a gateway or an issuer: a file of `halometer wallet disputes`.
     ///
     /// Needs nothing but the file and the issuer's root key. The exit code is 0 if the file shows what it claims, and 1 if it does
-    /// not, or if the claim rests on the wallet's word.
+    /// not, or if the claim rests on the wallet's word. That a gateway's set lost a spend, its own answer must show.
     Dispute {
         /// The dispute.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+
+        /// For a spend that a set lost: what the gateway answers when you ask it for the path that the command names without this.
+        #[arg(long, value_name = "FILE")]
+        answer: Option<PathBuf>,
 
         /// The issuer's root key, 64 hexadecimal digits, from a place that you trust.
         #[arg(long, value_name = "HEX")]
@@ -100,8 +105,12 @@ pub enum Action {
 
 /// More than two spends have.
 const MAX_LENGTH: usize = 64 << 10;
+/// More than a statement has.
+const LONGEST_STATEMENT: usize = 2 * MintStatement::LENGTH;
 /// More than two directories in hexadecimal digits.
 const MAX_DISPUTE: usize = 8 << 20;
+/// More than a gateway answers with.
+const MAX_BUCKET: usize = 64 << 20;
 
 /// Does it.
 ///
@@ -112,7 +121,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Action::Verify { file, published, mint, json } => verify(file, published, mint.as_deref(), *json),
         Action::Mint { file, root_key, json } => mint(file, root_key, *json),
         Action::Directories { first, second, root_key, json } => directories([first, second], root_key, *json),
-        Action::Dispute { file, root_key, json } => dispute(file, root_key, *json),
+        Action::Dispute { file, answer, root_key, json } => dispute(file, answer.as_deref(), root_key, *json),
     }
 }
 
@@ -121,10 +130,22 @@ fn read(file: &Path, limit: usize) -> Result<Vec<u8>, Box<dyn std::error::Error>
     Ok(bytes.map_err(|error| format!("{}: {error}", file.display()))?.to_vec())
 }
 
-fn dispute(file: &Path, root_key: &Digest, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let root = RootKey::from_bytes(&root_key.to_bytes()).ok_or("the root key is no Ed25519 key")?;
+fn dispute(
+    file: &Path,
+    answer: Option<&Path>,
+    root_key: &Digest,
+    json: bool,
+) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let root = root(root_key)?;
     let dispute = Dispute::from_json(&String::from_utf8(read(file, MAX_DISPUTE)?)?)?;
-    let verdict = dispute.verify(&root);
+    let verdict = match (dispute.verify(&root), answer) {
+        (Err(NotShown::Ask { prefix, .. }), Some(answer)) => {
+            let spent = read_pages(&read(answer, MAX_BUCKET)?, prefix);
+            let spent = spent.map_err(|error| format!("{}: no answer for {prefix}: {error}", answer.display()))?;
+            dispute.verify_lost(&root, prefix, &spent)
+        }
+        (verdict, _) => verdict,
+    };
     let why = verdict.as_ref().err().map(ToString::to_string);
     match (json, &why) {
         (true, _) => println!("{}", json!({ "kind": dispute.kind, "shown": why.is_none(), "why": why })),
@@ -138,14 +159,16 @@ fn root(root_key: &Digest) -> Result<RootKey, Box<dyn std::error::Error>> {
     Ok(RootKey::from_bytes(&root_key.to_bytes()).ok_or("the root key is no Ed25519 key")?)
 }
 
-fn statement(file: &Path, root: &RootKey) -> Result<MintStatement, Box<dyn std::error::Error>> {
-    let statement = MintStatement::from_bytes(&read(file, MintStatement::LENGTH)?)?;
+fn statement(bytes: &[u8], root: &RootKey) -> Result<MintStatement, Box<dyn std::error::Error>> {
+    let statement = MintStatement::from_bytes(bytes)?;
     statement.verify(root)?;
     Ok(statement)
 }
 
 fn mint(file: &Path, root_key: &Digest, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let statement = match statement(file, &root(root_key)?) {
+    // A file that is not there says nothing of the issuer.
+    let bytes = read(file, LONGEST_STATEMENT)?;
+    let statement = match statement(&bytes, &root(root_key)?) {
         Ok(statement) => statement,
         Err(error) => {
             match json {
@@ -189,7 +212,8 @@ fn verify(
     json: bool,
 ) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let directory = published.read()?;
-    let mint = mint.map(|mint| statement(mint, &directory.parts().root)).transpose()?;
+    let mint = mint.map(|mint| read(mint, LONGEST_STATEMENT)).transpose()?;
+    let mint = mint.map(|mint| statement(&mint, &directory.parts().root)).transpose()?;
     let bytes = read(file, MAX_LENGTH)?;
     match Evidence::from_bytes(&bytes, &directory) {
         Ok(evidence) => {

@@ -6,6 +6,7 @@ mod due;
 mod front;
 mod init;
 mod keeper;
+mod leak;
 mod log;
 mod publish;
 mod remote;
@@ -48,6 +49,11 @@ pub struct Args {
 pub enum Action {
     /// Make a directory with keys, an empty store, and a configuration with all its defaults and what they mean.
     Init(init::InitArgs),
+    /// Say how many bits each public choice of a call tells about its caller: class, epoch, gateway, tariff, window, and what you count.
+    ///
+    /// Bits on average over calls, and of the rarest value, both at most; and how many callers are left to hide among. docs/privacy.md
+    /// argues the formula.
+    LeakBudget(leak::LeakArgs),
 }
 
 /// The database of a configuration, and the gateway whose set it has.
@@ -67,6 +73,7 @@ pub fn database(
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     match (&args.action, &args.config) {
         (Some(Action::Init(args)), _) => init::run(args),
+        (Some(Action::LeakBudget(args)), _) => leak::run(args),
         (None, Some(file)) => run::run(file, args.check, args.json, args.accept_clock),
         // The parser asks for one of them.
         (None, None) => Err("name a configuration with --config".into()),

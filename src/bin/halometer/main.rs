@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use halometer::http::cause::chain;
 
@@ -33,26 +33,35 @@ macro_rules! eprintln {
 pub mod args;
 pub mod bench;
 pub mod demo;
+mod documents;
 pub mod evidence;
+mod examples;
 pub mod gateway;
 mod interrupts;
 pub mod issuer;
+mod keyfile;
 pub mod prompts;
 pub mod proxy;
 pub mod published;
+pub mod simulate;
 pub mod store;
 pub mod wallet;
 
 fn main() -> ExitCode {
-    let outcome = match args::Cli::parse().command {
+    let matches = examples::command().get_matches();
+    let parsed = args::Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let outcome = match parsed.command {
         args::Command::Demo(args) => demo::run(&args),
         args::Command::Bench(args) => bench::run(args),
+        args::Command::Simulate(args) => simulate::run(&args),
         args::Command::Gateway(args) => gateway::run(&args),
         args::Command::Store(args) => store::run(&args),
         args::Command::Issuer(args) => issuer::run(&args),
         args::Command::Evidence(args) => evidence::run(&args),
         args::Command::Wallet(args) => Ok(wallet::run(&args)),
         args::Command::Proxy(args) => Ok(proxy::run(&args)),
+        args::Command::Completions(args) => documents::completions(&args),
+        args::Command::Manuals(args) => documents::manuals(&args),
     };
     outcome.unwrap_or_else(|error| {
         if is_closed_pipe(&*error) {

@@ -8,12 +8,17 @@ mod disputes;
 mod doctor;
 mod fund;
 mod history;
+mod key;
 mod look;
+pub(super) mod network;
 pub(super) mod online;
 mod place;
+mod progress;
+mod restore;
 pub(super) mod say;
 mod travel;
 pub(super) mod trouble;
+mod words;
 
 use std::process::ExitCode;
 
@@ -24,7 +29,9 @@ pub use disputes::DisputesArgs;
 pub use doctor::DoctorArgs;
 pub use fund::FundArgs;
 pub use history::HistoryArgs;
+pub use key::KeyArgs;
 pub use place::Place;
+pub use restore::RestoreArgs;
 pub use travel::{ExportArgs, ImportArgs};
 
 use trouble::Trouble;
@@ -57,6 +64,14 @@ pub enum Action {
     ///
     /// Fetches the issuer's directory and goes by it only if the root key has signed it. Nothing is ever overwritten.
     New(NewArgs),
+    /// Show the root secret as 24 words, from which `restore` makes the wallet again. Asks nobody.
+    Words,
+    /// Make the wallet again from its 24 words, when its file is lost.
+    ///
+    /// Asks the issuer which payments are the words', and issuer and gateways how far each lane was spent; believes what is signed. You
+    /// state that the lost wallet will never run again. For some hours nothing of before is spent. Interrupted at any point it can be
+    /// run again. The exit code is 1 if something was not brought back.
+    Restore(RestoreArgs),
     /// Turn a payment into credit.
     ///
     /// Interrupted at any point it can be run again, with the same payment and amount: the credit comes once. Talks to the issuer,
@@ -73,6 +88,10 @@ pub enum Action {
     Call(CallArgs),
     /// List what was spent, newest first. Asks nobody: this is in the wallet's file alone.
     History(HistoryArgs),
+    /// Give programs keys for `halometer proxy --keys`, each with a budget of its own: new, list, revoke.
+    ///
+    /// A key lets its user spend some of the wallet's credit through the proxy, and nothing else. Asks nobody, and opens no wallet.
+    Key(KeyArgs),
     /// Get back what is in flight: ask for its settlement, or cancel it.
     ///
     /// The exit code is 0 if everything was settled, and 1 if something is still awaited.
@@ -94,13 +113,18 @@ pub enum Action {
 /// Does it, and says what went wrong.
 pub fn run(args: &Args) -> ExitCode {
     let place = &args.place;
+    place.network.establish();
+    progress::allow(place.json);
     let outcome = match &args.action {
         Action::New(args) => birth::run(place, args),
+        Action::Words => words::run(place),
+        Action::Restore(args) => restore::run(place, args),
         Action::Fund(args) => fund::run(place, args),
         Action::Balance => look::balance(place),
         Action::Lanes => look::lanes(place),
         Action::Call(args) => call::run(place, args),
         Action::History(args) => history::run(place, args),
+        Action::Key(args) => key::run(place, args),
         Action::Cancel(args) => cancel::run(place, args),
         Action::Export(args) => travel::export(place, args),
         Action::Import(args) => travel::import(place, args),

@@ -1,9 +1,11 @@
 //! The way of a paid call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::Exchange;
@@ -20,6 +22,7 @@ use crate::http::payment::{Payload, Receipt};
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::{Signed, read_credential};
+use crate::lifecycle::ParsedSpend;
 use crate::pipeline::Source;
 use crate::protocol::{Action, Credits, Following, Opening, Problem, Settlement};
 
@@ -61,6 +64,7 @@ pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Nex
     let paying = Paying::read(request.headers())?;
     let source = request.extensions().get::<Source>().cloned().unwrap_or_default();
     let received = exchange.receive(request, exchange.limits.max_body).await?;
+    let (since, observer) = (Instant::now(), Arc::clone(&exchange.observer));
     let signed = received.signed();
     // Price: what meters it. A session's call reserves the most that it may cost, beside the calls that run.
     let priced = match paying {
@@ -78,10 +82,13 @@ pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Nex
                 Priced::Reserved(call) => call,
                 Priced::Spend(opening, signed, meter) => {
                     // Screen: the cheap checks, and whether the spend is known.
-                    let screened = exchange.ledger.screen(opening.into(), signed, Errand::Session).await?;
-                    let candidate = screened.fresh().await?;
+                    let opening = Bytes::from(opening);
+                    let screened = exchange.ledger.screen(opening.clone(), signed, Errand::Session).await?;
+                    let candidate = screened.fresh().await.map_err(|problem| timed(&exchange, problem, &opening))?;
                     // Admit: verified, and in the set.
-                    Call::admit(exchange, *candidate, &source, meter).await?
+                    let call = Call::admit(exchange, *candidate, &source, meter).await?;
+                    observer.admission_took(since.elapsed());
+                    call
                 }
             };
             call.begin(call.entry.is_stopped()).await?;
@@ -94,6 +101,7 @@ pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Nex
             };
             // Settle.
             let settled = call.end(over.end).await;
+            observer.call_took(since.elapsed());
             // Answer.
             over.answer(settled, answering)
         };
@@ -102,6 +110,18 @@ pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Nex
         }
     });
     answer.await.unwrap_or_else(|_| Err(failed()))
+}
+
+/// A refusal, with the time after which to ask again.
+fn timed(exchange: &Exchange, problem: ProblemDetails, opening: &[u8]) -> ProblemDetails {
+    // Nothing is read again for other refusals, of which there may be many.
+    if problem.kind() != Some(Problem::InProgress) {
+        return problem;
+    }
+    match ParsedSpend::parse(opening, exchange.directory()) {
+        Ok(parsed) => exchange.running.timed(problem, &parsed.key()),
+        Err(_) => problem,
+    }
 }
 
 /// A call that is let in: what pays for it, and its place among those that run.

@@ -12,6 +12,7 @@ use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::read_credential;
 use crate::http::wire::settled_answer;
+use crate::lifecycle::ParsedSpend;
 use crate::pipeline::Source;
 use crate::protocol::{Authorisation, Following, Opening, Problem, Spend, Transfer};
 
@@ -27,9 +28,13 @@ pub(super) async fn fetch(exchange: Arc<Exchange>, request: HttpRequest) -> Resu
         return Err(ProblemDetails::new(Problem::Malformed, "the credential has the wrong length"));
     }
     let received = exchange.receive(request, 1024).await?;
+    let key = Following::from_bytes(&following).map(|following| following.key());
     match exchange.ledger.fetch(following, received.signed()).await? {
         Some(settlement) => Ok(settled_answer(&settlement, None)),
-        None => Err(ProblemDetails::new(Problem::InProgress, "this very spend is being worked on")),
+        None => {
+            let problem = ProblemDetails::new(Problem::InProgress, "this very spend is being worked on");
+            Err(key.map_or(problem.clone(), |key| exchange.running.timed(problem, &key)))
+        }
     }
 }
 
@@ -39,7 +44,14 @@ pub(super) async fn cancel(exchange: Arc<Exchange>, request: HttpRequest) -> Res
     exchange
         .apart(|exchange| async move {
             let (signed, bytes) = (received.signed_bare(), received.body.clone());
-            let settlement = exchange.ledger.cancel(bytes, signed, &source, &exchange.running).await?;
+            let settlement = exchange.ledger.cancel(bytes.clone(), signed, &source, &exchange.running).await;
+            let settlement = settlement.map_err(|problem| {
+                if problem.kind() != Some(Problem::InProgress) {
+                    return problem;
+                }
+                let key = ParsedSpend::parse_cancellation(&bytes, exchange.directory()).map(|parsed| parsed.key());
+                key.map_or(problem.clone(), |key| exchange.running.timed(problem, &key))
+            })?;
             Ok(settled_answer(&settlement, None))
         })
         .await

@@ -179,7 +179,7 @@ impl Ledger {
     ) -> Result<Settlement, ProblemDetails> {
         match self {
             Self::Local(local) => local.cancel(bytes, signed, source, running).await,
-            Self::Remote(remote) => remote.cancel(bytes, signed, running).await,
+            Self::Remote(remote) => remote.cancel(bytes, signed, source, running).await,
         }
     }
 

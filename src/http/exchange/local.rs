@@ -26,8 +26,8 @@ use crate::http::requests::Signed;
 use crate::http::spent::SpentBuckets;
 use crate::issuer::Issuer;
 use crate::lifecycle::{AdmittedSpend, AuthenticSpend, ParsedSpend};
-use crate::pipeline::{Current, Pipeline, PipelineError, PipelineParts, Source};
-use crate::protocol::{Following, Settlement, SpendKey};
+use crate::pipeline::{Current, OwnedRequest, Pipeline, PipelineError, PipelineParts, Source};
+use crate::protocol::{ContentDigest, Following, Settlement, SpendKey};
 use crate::store::RecordKey;
 use crate::workers::{TaskPool, WorkError};
 
@@ -124,6 +124,17 @@ impl Local {
         signed: Signed,
         errand: Errand,
     ) -> Result<Screening<AuthenticSpend, LocalHeld>, ProblemDetails> {
+        // Longer bodies are digested on a thread.
+        if let (Errand::Session, true) = (errand, signed.is_short()) {
+            let (request, content) = signed.with(|request| (OwnedRequest::of(request), request.content()))?;
+            let sender = signed.sender();
+            let screened = self
+                .pipeline
+                .screen(Arc::clone(&self.gateway), opening, request, sender)
+                .await
+                .map_err(|error| self.problem(error))?;
+            return Ok(self.screening(screened, content));
+        }
         let gateway = Arc::clone(&self.gateway);
         let screen = move || {
             signed.with(|request| {
@@ -135,13 +146,17 @@ impl Local {
             })
         };
         let (screened, content) = self.run(screen).await.map_err(work_problem)??;
-        Ok(match screened.map_err(|error| self.refusal(error))? {
+        Ok(self.screening(screened.map_err(|error| self.refusal(error))?, content))
+    }
+
+    fn screening(&self, screened: Screened, content: ContentDigest) -> Screening<AuthenticSpend, LocalHeld> {
+        match screened {
             Screened::Known(opened) => Screening::Known(self.found(opened)),
             Screened::Unknown(spend) | Screened::Conflict(spend) => {
                 let candidate = Candidate::new(spend.key(), &spend.spend().clone(), content, spend);
                 Screening::Fresh(Box::new(candidate))
             }
-        })
+        }
     }
 
     /// Verifies and admits.
@@ -168,11 +183,15 @@ impl Local {
 
     /// On the pipeline's threads.
     async fn verify(&self, spend: AuthenticSpend, source: &Source) -> Result<Opened, ProblemDetails> {
-        self.pipeline.verify(spend, source).await.map_err(|error| match error {
+        self.pipeline.verify(spend, source).await.map_err(|error| self.problem(error))
+    }
+
+    fn problem(&self, error: PipelineError) -> ProblemDetails {
+        match error {
             PipelineError::Admit(error) => self.refusal(error),
             PipelineError::Work(error) => work_problem(error),
             error => ProblemDetails::new(error.problem(), error.to_string()),
-        })
+        }
     }
 
     fn refusal(&self, error: AdmitError) -> ProblemDetails {

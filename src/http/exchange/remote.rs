@@ -32,6 +32,7 @@ use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
 use crate::pipeline::{Current, Source};
 use crate::protocol::{Directory, Problem, Purpose, Settlement};
+use crate::quota::{Meter, Rate};
 use crate::workers::{TaskPool, WorkError};
 use buckets::Buckets;
 use link::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gateway};
@@ -40,6 +41,9 @@ use link::{Ask, FIRST_PAUSE, LONGEST_PAUSE, Place, Silent, may_pass, refuses_gat
 const ASKING: Duration = Duration::from_secs(12);
 /// How long a shutdown waits for settlements that are pursued. What is not settled by then is at what was metered, after the lease.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How often each sender may cancel for nothing: an eighth of what the issuer lets a gateway, so that it takes many to use that up.
+const CANCELS: Rate = Rate { per_minute: 75, burst: 75 };
 
 /// What a gateway without a set works with.
 #[derive(Clone)]
@@ -64,6 +68,7 @@ impl Remote {
             back: TaskPool::start("remote-clear", 1, usize::MAX)?,
             open: Mutex::default(),
             suspects: Semaphore::new(1),
+            cancels: Arc::new(Meter::new(CANCELS)),
             stale: Notify::new(),
             trouble: Mutex::default(),
             refused: Mutex::default(),
@@ -264,20 +269,28 @@ impl Remote {
         &self,
         bytes: Bytes,
         signed: Signed,
+        source: &Source,
         running: &Running,
     ) -> Result<Settlement, ProblemDetails> {
         let gateway = Arc::clone(&self.gateway);
         let take = move || signed.with(|request| gateway.take_cancellation(&bytes, request));
         let taken = self.run(take).await.map_err(work_problem)??;
         let spend = taken.map_err(|error| refused(&error))?;
+        // The issuer has one quota for all that this gateway vouches for: here it is divided among those who ask.
+        let permit = self.link.cancels.take(source.sender(), now());
+        let permit = permit.ok_or_else(|| ProblemDetails::new(Problem::Busy, "too many cancels: wait a moment"))?;
         running.stop_and_wait(&spend.key()).await;
         // As long as it is asked about, its settlement included, nobody says anything else of it.
         let Some(place) = Place::take(&self.link, spend.key()) else {
             return Err(ProblemDetails::new(Problem::InProgress, "the spend is being settled: ask again"));
         };
-        let spend = Arc::new(Mutex::new(spend));
+        let (charge, spend) = (spend.charge(), Arc::new(Mutex::new(spend)));
         let settlement = self.withdraw(&spend, ASKING).await?;
         drop(place);
+        if settlement.refund == charge {
+            // It earned nothing, and stays in the set.
+            permit.used();
+        }
         Ok(settlement)
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::header;
@@ -13,8 +14,8 @@ use super::{Exchange, errands, session};
 use crate::http::openapi::openapi;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::{
-    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, OPENAPI_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SPENT_PATH,
-    TRANSFER_PATH,
+    CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, OPENAPI_PATH, RESTORE_CHANGE_PATH, RESTORE_MEMO_PATH, ROLLOVER_PATH,
+    SESSION_PATH, SETTLEMENT_PATH, SPENT_PATH, TRANSFER_PATH, pad_answer,
 };
 
 impl Engine {
@@ -32,6 +33,7 @@ impl Engine {
             .with_state(Arc::clone(self))
             .merge(self.now().ledger.spent_router())
             .method_not_allowed_fallback(ProblemDetails::method_not_allowed)
+            .layer(from_fn(pad_answer))
     }
 }
 
@@ -46,6 +48,8 @@ pub(in crate::http) fn is_own(path: &str) -> bool {
         ROLLOVER_PATH,
         SESSION_PATH,
         CLOSE_PATH,
+        RESTORE_MEMO_PATH,
+        RESTORE_CHANGE_PATH,
     ];
     // An epoch, or a bucket of one.
     let spent = path.strip_prefix(SPENT_PATH).is_some_and(|rest| matches!(rest.matches('/').count(), 1 | 3));

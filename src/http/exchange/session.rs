@@ -274,7 +274,10 @@ pub(super) async fn close(exchange: Arc<Exchange>, request: HttpRequest) -> Resu
     let waited = timeout(CLOSING, outcome.wait_for(Option::is_some)).await;
     match waited.ok().and_then(Result::ok).and_then(|outcome| outcome.clone()) {
         Some(Outcome { settlement, receipt }) => Ok(settled_answer(&settlement, receipt.as_deref())),
-        None => Err(ProblemDetails::new(Problem::InProgress, "calls of the session go on: ask again")),
+        None => {
+            let problem = ProblemDetails::new(Problem::InProgress, "calls of the session go on: ask again");
+            Err(exchange.running.timed(problem, &session.key))
+        }
     }
 }
 

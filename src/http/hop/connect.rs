@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
+
+use super::way::Way;
 
 /// Whether a connection has served a request before. Shared by all that look at one connection.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +36,7 @@ impl Uses {
 /// Makes connections. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connector {
-    http: HttpConnector,
+    way: Way,
     tls: Option<Arc<ClientConfig>>,
     timeout: Duration,
 }
@@ -46,17 +48,14 @@ impl core::fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        Self { http, tls, timeout }
+    pub(super) fn new(way: Way, tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Self {
+        Self { way, tls, timeout }
     }
 
     async fn connect(self, uri: Uri) -> Result<Socket, io::Error> {
         let secure = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let stream = self.http.oneshot(uri).await.map_err(io::Error::other)?.into_inner();
+        let stream = self.way.reach(uri).await?;
         let (stream, h2): (Box<dyn Stream>, bool) = match (secure, self.tls) {
             (false, _) => (Box::new(stream), false),
             (true, None) => return Err(io::Error::other("this client speaks no TLS")),
@@ -151,8 +150,16 @@ pub(crate) fn trusting_platform() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
+/// TLS against the system's certificate authorities, checked in this process alone: a verifier of the system's own may look
+/// certificates up over the network, past a proxy.
+#[cfg(feature = "client")]
+pub(crate) fn trusting_platform_unasked() -> Result<ClientConfig, rustls::Error> {
+    let mut authorities = rustls::RootCertStore::empty();
+    authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    trusting_only(authorities)
+}
+
 /// TLS against these authorities and no others.
-#[cfg(feature = "server")]
 pub(crate) fn trusting_only(authorities: rustls::RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -128,6 +128,9 @@ impl ClearingHouse {
 /// Tells the operator what nobody else may know, and leaves the bytes.
 fn report(observer: &dyn IssuerObserver, answered: Answered) -> Vec<u8> {
     let Answered { bytes, outcome } = answered;
+    if let Err(ClearingError::Admit(AdmitError::DoubleSpend(_) | AdmitError::AlreadySpent)) = &outcome {
+        observer.conflict();
+    }
     match outcome {
         Err(ClearingError::Admit(AdmitError::DoubleSpend(evidence))) => observer.double_spend(*evidence),
         Err(error) => observer.clearing_refused(&error),

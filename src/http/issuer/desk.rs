@@ -109,6 +109,9 @@ impl IssuerService {
             let cancelled = signed.with(|request| desk.cancel(&body, request, now()))?;
             cancelled.map_err(|error| {
                 let details = desk_problem(&error);
+                if let DeskError::Admit(AdmitError::DoubleSpend(_) | AdmitError::AlreadySpent) = &error {
+                    observer.conflict();
+                }
                 if let DeskError::Admit(AdmitError::DoubleSpend(evidence)) = error {
                     observer.double_spend(*evidence);
                 }

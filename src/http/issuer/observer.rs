@@ -24,6 +24,10 @@ pub trait IssuerObserver: Send + Sync {
         let _ = (spends, elapsed);
     }
 
+    /// A spend was refused because another one of its note came first, whether or not that names the account: at the desk, or by a
+    /// gateway elsewhere.
+    fn conflict(&self) {}
+
     /// Somebody spent a note twice, and here is the proof of it.
     fn double_spend(&self, evidence: Evidence) {
         let _ = evidence;

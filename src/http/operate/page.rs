@@ -6,25 +6,14 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::header;
-use sha2::{Digest as _, Sha256};
 
 use super::status::{CreditsStatus, EpochStatus, Status};
-use crate::http::clock::rfc3339;
+use crate::http::html::{duration, escape, grouped, policy, utc};
 
 const TEMPLATE: &str = include_str!("page.html");
 
-/// Nothing is loaded or run but the style that is in the document.
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let style = TEMPLATE.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).unwrap_or_default();
-    let digest = STANDARD.encode(Sha256::digest(style));
-    format!(
-        "default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
-    )
-});
+static POLICY: LazyLock<String> = LazyLock::new(|| policy(TEMPLATE));
 
 /// The page as an answer. It asks for itself again when there may be other numbers.
 pub(super) fn answer(status: Option<&Status>, ready: Result<(), String>, history: &[u64], every: Duration) -> Response {
@@ -254,49 +243,6 @@ fn identity(status: &Status) -> String {
     )
 }
 
-/// With a thin space after each three digits.
-fn grouped(number: u128) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() * 2);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push('\u{202f}');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7_199 => format!("{} min", seconds / 60),
-        7_200..=172_799 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
-/// By the minute.
-fn utc(seconds: u64) -> String {
-    let text = rfc3339(seconds);
-    format!("{} UTC", text.rsplit_once(':').map_or(text.as_str(), |(minute, _)| minute).replace('T', " "))
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,13 +256,5 @@ mod tests {
         assert_eq!(escape("<b a='1' & \"2\">"), "&lt;b a=&#39;1&#39; &amp; &quot;2&quot;&gt;");
         let page = render(None, Err("starting".to_owned()), &[], Duration::from_secs(60));
         assert!(page.contains("starting") && !page.contains("{taken}") && page.contains("content=\"2\""));
-    }
-
-    #[test]
-    fn numbers_and_times_are_for_people() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(utc(1_700_000_000), "2023-11-14 22:13 UTC");
-        assert_eq!([1, 300, 90_000, 900_000].map(duration), ["1 s", "5 min", "25 h", "10 days"]);
     }
 }

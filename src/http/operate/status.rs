@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::database::DatabaseStatus;
+use super::latency::Latencies;
 use super::tally::Tally;
 use crate::http::clock::now;
 use crate::http::exchange::Load;
@@ -44,6 +45,9 @@ pub struct Status {
     pub upkeep: UpkeepStatus,
     /// The database, where gateways share one.
     pub database: Option<DatabaseStatus>,
+    /// How long admissions, calls and batches took: for the metrics only.
+    #[serde(skip)]
+    pub(super) latencies: [Latencies; 3],
 }
 
 /// The gateway and its directory.
@@ -249,6 +253,7 @@ impl Status {
             issuer_failures: tally.issuer_failures().0,
             double_spends: tally.double_spends(),
             conflicts: tally.conflicts(),
+            latencies: tally.latencies(),
             upkeep: UpkeepStatus {
                 rounds: upkeep.rounds,
                 settled: upkeep.settled,
@@ -257,6 +262,52 @@ impl Status {
                 warnings: upkeep.warnings,
             },
             database,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Status {
+    /// What a tally says, of a gateway without anything else.
+    pub(super) fn of_tally(tally: &Tally) -> Self {
+        let gateway = GatewayStatus {
+            id: String::new(),
+            issuer: String::new(),
+            root_key: String::new(),
+            issuer_elsewhere: true,
+            version: "0",
+            directory: 1,
+            taken: 1,
+            every_seconds: 60,
+            running_seconds: 1,
+            ready: true,
+            not_ready: None,
+            prices: BTreeMap::new(),
+            classes: Vec::new(),
+        };
+        let (verified, seconds) = tally.verified();
+        Self {
+            gateway,
+            calls: CallsStatus { admitted: tally.admitted(), refused: tally.refused(), per_second: 0.0 },
+            credits: None,
+            books_trouble: None,
+            epochs: vec![EpochStatus {
+                number: 1,
+                issues: true,
+                issues_until: Some(2),
+                spendable_until: Some(3),
+                partition: "open",
+                books: Some(EpochBooks { open: 1, settled: 2, minted: 3, charged: 1 }),
+            }],
+            load: LoadStatus { requests: 0, sessions: 0, waiting: 0, settling: 0 },
+            proofs: ProofsStatus { verified, seconds: seconds.as_secs_f64(), per_second: 0.0 },
+            upstream_failures: tally.upstream_failures(),
+            issuer_failures: 0,
+            double_spends: tally.double_spends(),
+            conflicts: tally.conflicts(),
+            latencies: tally.latencies(),
+            upkeep: UpkeepStatus { rounds: 0, settled: 0, erased: 0, failures: 0, warnings: Vec::new() },
+            database: None,
         }
     }
 }

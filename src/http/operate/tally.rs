@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::latency::{Latencies, Latency};
 use crate::http::observer::{NoObserver, Observer};
 use crate::http::upstream::UpstreamError;
 use crate::lifecycle::Evidence;
@@ -25,6 +26,9 @@ pub struct Tally {
     upstream: Mutex<BTreeMap<&'static str, u64>>,
     issuer: Mutex<(u64, String)>,
     upkeep: Mutex<UpkeepTally>,
+    admissions: Latency,
+    calls: Latency,
+    batches: Latency,
 }
 
 /// The kinds of failures of the service behind.
@@ -72,6 +76,9 @@ impl Tally {
             upstream: Mutex::default(),
             issuer: Mutex::default(),
             upkeep: Mutex::default(),
+            admissions: Latency::default(),
+            calls: Latency::default(),
+            batches: Latency::default(),
         }
     }
 
@@ -111,6 +118,11 @@ impl Tally {
         lock(&self.issuer).clone()
     }
 
+    /// How long admissions, calls, and verifications of batches took.
+    pub(super) fn latencies(&self) -> [Latencies; 3] {
+        [&self.admissions, &self.calls, &self.batches].map(Latency::read)
+    }
+
     pub(super) fn upkeep(&self) -> UpkeepTally {
         lock(&self.upkeep).clone()
     }
@@ -120,6 +132,16 @@ impl Observer for Tally {
     fn admitted(&self) {
         self.admitted.fetch_add(1, Ordering::Relaxed);
         self.next.admitted();
+    }
+
+    fn admission_took(&self, took: Duration) {
+        self.admissions.note(took);
+        self.next.admission_took(took);
+    }
+
+    fn call_took(&self, took: Duration) {
+        self.calls.note(took);
+        self.next.call_took(took);
     }
 
     fn refused(&self, problem: Option<Problem>, status: StatusCode) {
@@ -132,6 +154,7 @@ impl Observer for Tally {
         self.verified.fetch_add(spends as u64, Ordering::Relaxed);
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         self.verify_micros.fetch_add(micros, Ordering::Relaxed);
+        self.batches.note(elapsed);
         self.next.verified(spends, elapsed);
     }
 

@@ -20,8 +20,8 @@ use crate::http::problem::ProblemDetails;
 use crate::http::wire::SETTLEMENT_PATH;
 use crate::protocol::{ContentDigest, Problem, Request, RequestError, Settlement};
 use crate::wallet::{
-    AcceptError, Accepted, AuthoriseError, DisputeKind, Heard, Journal, LaneStatus, PursuitStep, ReceiptVerdict,
-    SpendTerms, Wallet,
+    AcceptError, Accepted, AuthoriseError, Budget, DisputeKind, Heard, Journal, LaneStatus, PursuitStep,
+    ReceiptVerdict, SpendTerms, Wallet,
 };
 
 /// How long a call waits for a spend while nothing moves: no spend is taken, and none comes back.
@@ -70,18 +70,31 @@ pub(super) struct Outgoing {
     content: ContentDigest,
     /// Whether the spend is the body, and not in a header.
     bare: bool,
+    /// Whose spending it counts for.
+    budget: Option<Arc<Budget>>,
 }
 
 impl Outgoing {
     pub(super) fn new(method: Method, target: &str, headers: HeaderMap, body: Bytes) -> Arc<Self> {
+        Self::within(None, method, target, headers, body)
+    }
+
+    /// The same, on a budget.
+    pub(super) fn within(
+        budget: Option<Arc<Budget>>,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Arc<Self> {
         let content = ContentDigest::of(&body);
-        Arc::new(Self { method, target: target.to_owned(), headers, body, content, bare: false })
+        Arc::new(Self { method, target: target.to_owned(), headers, body, content, bare: false, budget })
     }
 
     /// A spend to one of the gateway's own paths, of which it is the body.
-    pub(super) fn opening(target: &str) -> Arc<Self> {
+    pub(super) fn opening(target: &str, budget: Option<Arc<Budget>>) -> Arc<Self> {
         let (headers, body, content) = (HeaderMap::new(), Bytes::new(), ContentDigest::of(b""));
-        Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true })
+        Arc::new(Self { method: Method::POST, target: target.to_owned(), headers, body, content, bare: true, budget })
     }
 
     /// Before anything is spent: what cannot be sent byte for byte cannot be signed for.
@@ -152,7 +165,23 @@ impl<J: Journal + 'static> Payer<J> {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Streamed, CallError> {
-        let outgoing = Outgoing::new(method, target, headers, body);
+        self.stream_within(None, method, target, headers, body).await
+    }
+
+    /// [`stream`](Self::stream) on a budget. What it does not allow is refused before anything is spent; what it allows is counted in the
+    /// journal with the spend itself.
+    ///
+    /// # Errors
+    /// [`CallError`], [`CallError::Budget`] among them.
+    pub async fn stream_within(
+        &self,
+        budget: Option<Arc<Budget>>,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Streamed, CallError> {
+        let outgoing = Outgoing::within(budget, method, target, headers, body);
         let shared = &self.0.shared;
         shared.unless_stopped(Arc::clone(shared).pay(outgoing)).await
     }
@@ -186,6 +215,7 @@ impl<J: Journal + 'static> Shared<J> {
     async fn pay(self: Arc<Self>, outgoing: Arc<Outgoing>) -> Result<Streamed, CallError> {
         outgoing.check_target()?;
         outgoing.signed(&self.terms().authority)?;
+        self.meet_for_call().await?;
         let visit = self.enter().await;
         let driving = |held, spent| self.drive(held, &outgoing, spent);
         let driven = self.with_spend(&outgoing, driving).await?;
@@ -244,6 +274,11 @@ impl<J: Journal + 'static> Shared<J> {
     /// Waits for its turn, then for a ready spend, and signs the request with it.
     async fn hold(self: &Arc<Self>, outgoing: &Arc<Outgoing>, spent: &mut Spent) -> Result<Held<J>, CallError> {
         let began = Instant::now();
+        // Nobody waits for a spend that the budget does not allow.
+        if let Some(budget) = outgoing.budget.clone() {
+            let (class, clock) = (self.policy.class, self.clock.clone());
+            self.keeper.ask(move |wallet| wallet.check_budget(&budget, class, clock.now())).await??;
+        }
         let _waiting = self.wait();
         let _turn = self.turn.lock().await;
         loop {
@@ -280,9 +315,13 @@ impl<J: Journal + 'static> Shared<J> {
         }
         let terms = self.terms();
         let request = outgoing.signed(&terms.authority)?;
-        let now = self.clock.now();
+        let (now, budget) = (self.clock.now(), outgoing.budget.as_deref());
+        // Other calls may have used it up meanwhile. From here to the pin nothing else is done with the wallet.
+        if let Some(budget) = budget {
+            wallet.check_budget(budget, self.policy.class, now)?;
+        }
         while let Some(ready) = wallet.take(&self.gateway, self.policy.class, now, &mut rand::rng()) {
-            match wallet.authorise(ready, &request, now) {
+            match wallet.authorise_within(ready, &request, budget, now) {
                 Ok(authorised) => {
                     let mut held = Held::new(self, authorised.key, Arc::clone(&terms));
                     held.spend = wallet.terms_of(&authorised.key);
@@ -293,6 +332,7 @@ impl<J: Journal + 'static> Shared<J> {
                     return Ok(Some(held));
                 }
                 Err(AuthoriseError::Journal(error)) => return Err(CallError::Journal(error)),
+                Err(AuthoriseError::Budget(error)) => return Err(error.into()),
                 // It was thrown away. There are others.
                 Err(_) => {}
             }
@@ -310,22 +350,31 @@ impl<J: Journal + 'static> Shared<J> {
             }
             _ => false,
         });
-        let unchecked = wallet.lanes().any(|(_, status)| match status {
-            LaneStatus::Unchecked { value, epoch } => enough(value.micro()) && wallet.is_spendable(epoch, now),
-            _ => false,
-        });
+        // In a restored wallet the notes of before are held, and those of its own payments are not.
+        let doubtful: Vec<_> = wallet
+            .lanes()
+            .filter(|(_, status)| match status {
+                LaneStatus::Unchecked { value, epoch } => enough(value.micro()) && wallet.is_spendable(*epoch, now),
+                _ => false,
+            })
+            .map(|(lane, _)| wallet.held_until(lane, now))
+            .collect();
+        let unchecked = doubtful.contains(&None);
+        let held = doubtful.into_iter().flatten().min();
         let able = !wallet.lanes_to_prove(&self.gateway, class, now).is_empty();
+        let resting = wallet.resting_until(class, now);
         let (prover_failed, unlisted, unasked) = {
             let state = self.state();
             (state.prover_failed, state.unlisted, state.unasked)
         };
-        match wallet.quarantined_until().filter(|until| now < *until) {
+        match held {
             _ if unlisted => Err(CallError::Unlisted),
             _ if able && prover_failed => Err(CallError::Prover),
             _ if able || on_its_way => Ok(()),
-            Some(until) if unchecked => Err(CallError::Quarantined(until)),
-            None if unchecked && unasked => Err(CallError::Unchecked),
-            None if unchecked => Ok(()),
+            _ if resting.is_some() => Err(resting.map_or(CallError::OutOfCredit, CallError::Resting)),
+            _ if unchecked && unasked => Err(CallError::Unchecked),
+            _ if unchecked => Ok(()),
+            Some(until) => Err(CallError::Quarantined(until)),
             _ if wallet.suggest_transfer(&self.policy, now).is_some() => Err(CallError::Spread),
             _ => Err(CallError::OutOfCredit),
         }
@@ -419,7 +468,10 @@ impl<J: Journal + 'static> Shared<J> {
                     Some(Problem::Busy | Problem::StoreUnavailable) if !last => {}
                     _ => return Ok((arrived, tries)),
                 },
-                Ok(Err(error)) if last => return Err(CallError::Unreachable(error)),
+                Ok(Err(error)) if last => {
+                    self.lost_sight(&error);
+                    return Err(CallError::Unreachable(error));
+                }
                 Ok(Err(_)) => {}
                 // As long again would be too long; the settlement is pursued without anybody waiting for it.
                 Err(_) => return Err(CallError::Unreachable(ClientError::Timeout)),
@@ -432,7 +484,7 @@ impl<J: Journal + 'static> Shared<J> {
     async fn arrive(&self, held: &Held<J>, outgoing: &Outgoing, headers: HeaderMap) -> Result<Arrived, ClientError> {
         let (method, body) = (outgoing.method.clone(), outgoing.body.clone());
         let within = self.answer_timeout.saturating_add(held.terms.longest);
-        let answer = self.client.begin(method, &held.terms.origin, &outgoing.target, headers, body, Some(within));
+        let answer = held.client.begin(method, &held.terms.origin, &outgoing.target, headers, body, Some(within));
         let answer = answer.await?;
         if answer.status().is_success() && !is_problem(answer.headers()) {
             return Ok(Arrived::Open(answer));
@@ -453,7 +505,7 @@ impl<J: Journal + 'static> Shared<J> {
                 Ok::<_, CallError>(terms.credential(Payload::Following(following)))
             });
             let credential = asking.await??;
-            let error = match self.errand(self.client.settlement(&held.terms.origin, credential)).await {
+            let error = match self.errand(held.client.settlement(&held.terms.origin, credential)).await {
                 Ok(settlement) => return Ok(settlement),
                 Err(error) => error,
             };

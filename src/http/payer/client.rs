@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 
 use super::clock_off;
 use crate::circuits::note::Nullifier;
-use crate::http::hop::{self, Base, Hop, HopBody, HopError, Keep};
+use crate::http::hop::{self, Base, Hop, HopBody, HopError, Keep, Socks5, Way};
 use crate::http::payment::{self, Challenge, ChallengeError};
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::{
     CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, MINT_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
-    SettlementAnswer, SpentCount, TRANSFER_PATH, TransferAnswer, bucket_path, read_pages, spent_path,
+    SettlementAnswer, SpentCount, TRANSFER_PATH, TransferAnswer, bucket_path, padding, read_pages, spent_path,
 };
 use crate::protocol::{DecodeError, EpochNumber, MintAnswer, MintRequest, Prefix, Settlement, SignedDirectory};
 
@@ -23,14 +23,26 @@ use crate::protocol::{DecodeError, EpochNumber, MintAnswer, MintRequest, Prefix,
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 /// Longest answer that is read of a gateway's or issuer's own, but for buckets: a directory's length, and some.
 const MAX_OWN: usize = (1 << 20) + 4_096;
+/// What everybody's requests accept.
+const ANY: HeaderValue = HeaderValue::from_static("*/*");
+/// How long an answer may take, unless it is said otherwise.
+const TIMEOUT: Duration = Duration::from_secs(330);
+
+/// How long a connection may take to come about, straight and through a proxy, which may have to build a circuit first.
+const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_THROUGH: Duration = Duration::from_secs(60);
 
 /// Sends requests, each over a connection of its own: two calls over one connection would be known to be one caller's.
+/// [Through a proxy](Self::through) each connection has a circuit of its own as well, but for those of one spend, or of one session.
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     hop: Hop,
     /// How services are told from others; none where they are not.
     tls: Option<Arc<rustls::ClientConfig>>,
+    /// Where every connection leads through.
+    way: Way,
+    timeout: Duration,
 }
 
 /// Why there is no usable answer.
@@ -66,10 +78,10 @@ pub enum ClientError {
     Challenge(#[from] ChallengeError),
 }
 
-/// TLS against the system's certificate authorities, without tickets: a server knows by a ticket which connections are one
-/// client's, and each request has a connection of its own so that it does not.
-fn unlinked_tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let mut config = hop::trusting_platform()?;
+/// TLS without tickets: a server knows by a ticket which connections are one client's, and each request has a connection of its own
+/// so that it does not.
+fn unlinked(config: Result<rustls::ClientConfig, rustls::Error>) -> Result<rustls::ClientConfig, rustls::Error> {
+    let mut config = config?;
     config.resumption = rustls::client::Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
@@ -81,6 +93,22 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+/// The spent nullifiers of a prefix.
+pub(super) struct SpentAnswer {
+    pub(super) spent: Vec<Nullifier>,
+    /// For how long something on the way may have kept it, seconds.
+    pub(super) age: u64,
+    /// Whether something on the way says that it did.
+    pub(super) kept: bool,
+}
+
+/// For how long an answer was kept on the way, as caches say it (RFC 9111, section 5.1). What says something that is no number may
+/// have kept it for ever.
+fn kept_for(headers: &HeaderMap) -> u64 {
+    let ages = headers.get_all(header::AGE).iter();
+    ages.map(|age| age.to_str().ok().and_then(|age| age.trim().parse().ok()).unwrap_or(u64::MAX)).max().unwrap_or(0)
 }
 
 impl Answer {
@@ -121,32 +149,74 @@ impl Answer {
 }
 
 impl Client {
-    /// A client for services that are reached over plain HTTP, such as those on this machine. It takes no proxy.
+    /// A client for services that are reached over plain HTTP, such as those on this machine. It goes straight to them; no setting of
+    /// the environment leads it elsewhere.
     ///
     /// # Errors
     /// [`ClientError::Tls`].
     pub fn plain() -> Result<Self, ClientError> {
-        Ok(Self { hop: sending(None, Keep::Nothing), tls: None })
+        Ok(Self::made(Way::Straight, None, TIMEOUT))
     }
 
-    /// A client for services anywhere: TLS is checked against the system's certificate authorities. It takes no proxy.
+    /// A client for services anywhere: TLS is checked against the system's certificate authorities. It goes straight to them, as
+    /// [`plain`](Self::plain) does.
     ///
     /// # Errors
     /// [`ClientError::Tls`].
     pub fn secure() -> Result<Self, ClientError> {
-        let tls = unlinked_tls().map_err(ClientError::Tls)?;
-        Ok(Self { hop: sending(Some(tls.clone()), Keep::Nothing), tls: Some(Arc::new(tls)) })
+        let tls = unlinked(hop::trusting_platform()).map_err(ClientError::Tls)?;
+        Ok(Self::made(Way::Straight, Some(Arc::new(tls)), TIMEOUT))
     }
 
-    /// A client for one session: its requests are known to be one caller's, and share connections. Over TLS it speaks HTTP/2 where
-    /// the gateway does.
+    /// The same client, with every connection through this proxy and none past it: if the proxy fails, so does the request. Names go to
+    /// the proxy as they are, and certificates are checked without asking the system, which might ask the network.
+    ///
+    /// # Errors
+    /// [`ClientError::Tls`].
+    pub fn through(self, proxy: Socks5) -> Result<Self, ClientError> {
+        let tls = match self.tls {
+            Some(_) => Some(Arc::new(unlinked(hop::trusting_platform_unasked()).map_err(ClientError::Tls)?)),
+            None => None,
+        };
+        Ok(Self::made(Way::through(proxy), tls, self.timeout))
+    }
+
+    /// The same client, which waits no longer than this for an answer, from the request to its last byte. Without it 330 seconds.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self::made(self.way, self.tls, timeout)
+    }
+
+    /// The proxy that every connection goes through, if there is one.
+    pub fn proxy(&self) -> Option<&Socks5> {
+        self.way.proxy()
+    }
+
+    /// What all clients have in common: no connection serves a second request.
+    fn made(way: Way, tls: Option<Arc<rustls::ClientConfig>>, timeout: Duration) -> Self {
+        let hop = Hop::new(way.clone(), tls.clone(), Keep::Nothing, patience(&way), timeout);
+        Self { hop, tls, way, timeout }
+    }
+
+    /// A client for one spend: its requests are known to be one caller's, and share a circuit that no other request has.
+    pub(crate) fn of_spend(&self) -> Self {
+        match self.proxy() {
+            Some(_) => Self::made(self.way.on_one_circuit(), self.tls.clone(), self.timeout),
+            None => self.clone(),
+        }
+    }
+
+    /// A client for one session: its requests are known to be one caller's, and share connections and a circuit. Over TLS it speaks
+    /// HTTP/2 where the gateway does.
     pub(crate) fn of_session(&self) -> Self {
         let tls = self.tls.as_ref().map(|tls| {
             let mut tls = rustls::ClientConfig::clone(tls);
             tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-            tls
+            Arc::new(tls)
         });
-        Self { hop: sending(tls, Keep::Idle), tls: self.tls.clone() }
+        let way = self.way.on_one_circuit();
+        let hop = Hop::new(way.clone(), tls.clone(), Keep::Idle, patience(&way), self.timeout);
+        Self { hop, tls, way, timeout: self.timeout }
     }
 
     /// Sends a request, and comes back when its answer begins. `within` is the time for all of it, its body included.
@@ -162,9 +232,9 @@ impl Client {
         let address = Base::read(origin).and_then(|base| base.place(target));
         let address = address.ok_or_else(|| ClientError::Http(HopError::target()))?;
         // One and the same for everybody.
-        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        headers.entry(header::ACCEPT).or_insert(ANY);
         let answer = self.hop.send(address, method, headers, body, within).await.map_err(ClientError::Http)?;
-        clock_off::note(answer.headers());
+        clock_off::note(origin, answer.headers());
         Ok(answer)
     }
 
@@ -173,10 +243,17 @@ impl Client {
         max: usize,
         method: Method,
         (origin, target): (&str, &str),
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, ClientError> {
-        Answer::read(self.begin(method, origin, target, headers, body, None).await?, max).await
+        headers.entry(header::ACCEPT).or_insert(ANY);
+        if let Some(address) = Base::read(origin).and_then(|base| base.place(target)) {
+            padding::pad_request(&method, &address, &mut headers, body.len());
+        }
+        let answer = self.begin(method, origin, target, headers, body, None).await?;
+        let answer = Answer::read(answer, padding::answer_size(max + 1_024)).await?;
+        let body = padding::unpad(&answer.headers, answer.body)?;
+        Ok(Answer { body, ..answer })
     }
 
     /// The challenge of a gateway: what an unpaid request to its root is answered with.
@@ -276,11 +353,32 @@ impl Client {
         Ok(read_pages(&answer?.success()?, prefix)?)
     }
 
-    async fn get(&self, max: usize, url: (&str, &str)) -> Result<Answer, ClientError> {
+    /// The same, with the time for which something on the way may have kept the answer. `fresh` asks in a way that nothing on the way
+    /// can have kept an answer to.
+    pub(super) async fn spent_answer(
+        &self,
+        origin: &str,
+        epoch: EpochNumber,
+        prefix: Prefix,
+        fresh: bool,
+    ) -> Result<SpentAnswer, ClientError> {
+        let mut path = bucket_path(epoch, prefix);
+        // One and the same for everybody, but for a number of chance.
+        let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))]);
+        if fresh {
+            path = format!("{path}?again={:016x}", rand::random::<u64>());
+        }
+        let answer = self.send_up_to(MAX_ANSWER, Method::GET, (origin, &path), headers, Bytes::new()).await?;
+        let (age, kept) = (clock_off::age(&answer.headers), kept_for(&answer.headers));
+        let spent = read_pages(&answer.success()?, prefix)?;
+        Ok(SpentAnswer { spent, age: age.max(kept), kept: kept > 0 })
+    }
+
+    pub(super) async fn get(&self, max: usize, url: (&str, &str)) -> Result<Answer, ClientError> {
         self.send_up_to(max, Method::GET, url, HeaderMap::new(), Bytes::new()).await
     }
 
-    async fn post(&self, url: (&str, &str), body: Vec<u8>) -> Result<Bytes, ClientError> {
+    pub(super) async fn post(&self, url: (&str, &str), body: Vec<u8>) -> Result<Bytes, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         self.send_up_to(MAX_OWN, Method::POST, url, headers, body.into()).await?.success()
@@ -341,9 +439,8 @@ fn read_settlement(text: &str) -> Result<Settlement, ClientError> {
     Ok(Settlement::from_bytes(&bytes)?)
 }
 
-/// What all clients have in common.
-fn sending(tls: Option<rustls::ClientConfig>, keep: Keep) -> Hop {
-    Hop::new(tls, keep, Duration::from_secs(10), Duration::from_secs(330))
+fn patience(way: &Way) -> Duration {
+    if way.proxy().is_some() { CONNECT_THROUGH } else { CONNECT }
 }
 
 #[cfg(test)]
@@ -351,9 +448,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_made_of_a_client_goes_its_way() {
+        let proxy: Socks5 = "127.0.0.1:9050".parse().unwrap();
+        let client = Client::plain().unwrap().through(proxy.clone()).unwrap();
+        for made in [client.of_spend(), client.of_session(), client.clone().with_timeout(Duration::ZERO), client] {
+            assert_eq!(made.proxy(), Some(&proxy));
+            for made in [made.of_spend(), made.of_session()] {
+                assert_eq!(made.proxy(), Some(&proxy));
+            }
+        }
+        assert_eq!(Client::plain().unwrap().of_session().proxy(), None);
+    }
+
+    #[test]
     fn a_secure_client_is_made_and_takes_up_no_session_again() {
-        Client::secure().unwrap();
-        let config = unlinked_tls().unwrap();
-        assert!(format!("{:?}", config.resumption).contains("NoClientSessionStorage"), "{:?}", config.resumption);
+        let proxy: Socks5 = "127.0.0.1:9050".parse().unwrap();
+        Client::secure().unwrap().through(proxy).unwrap();
+        for config in [hop::trusting_platform(), hop::trusting_platform_unasked()] {
+            let config = unlinked(config).unwrap();
+            assert!(format!("{:?}", config.resumption).contains("NoClientSessionStorage"), "{:?}", config.resumption);
+        }
     }
 }

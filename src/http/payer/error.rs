@@ -5,7 +5,7 @@ use std::io;
 use super::{ClientError, Stopped};
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{Credits, Digest, Fault, Problem, RequestError, SignedDirectory, Timestamp};
-use crate::wallet::{AcceptError, AcceptMintError, Accepted, JournalError, OpenError, PaymentError};
+use crate::wallet::{AcceptError, AcceptMintError, Accepted, BudgetError, JournalError, OpenError, PaymentError};
 
 /// Why no payer could be started. Nothing was sent but questions for what everybody may know.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,9 @@ pub enum CallError {
     /// The wallet was put back or moved, and spends of before may still arrive somewhere.
     #[error("the wallet was put back or moved: its notes are not spent before {} (Unix time)", .0.seconds())]
     Quarantined(Timestamp),
+    /// Only fresh credit could pay, and by the policy it rests after its mint.
+    #[error("the wallet's credit is fresh: by its policy it is not used before {} (Unix time)", .0.seconds())]
+    Resting(Timestamp),
     /// Proofs cannot be made.
     #[error("the wallet cannot make proofs")]
     Prover,
@@ -134,6 +137,12 @@ pub enum CallError {
     /// The settlement is not one.
     #[error("the gateway's settlement is refused: {0}")]
     Settlement(#[source] AcceptError),
+    /// The budget does not allow the call.
+    #[error(transparent)]
+    Budget(#[from] BudgetError),
+    /// The gateway was not there when it was last looked for, and has not shown its challenge since. Nothing was sent.
+    #[error("the gateway cannot be reached: {0}")]
+    Away(Box<str>),
     /// The payer was shut down.
     #[error("the payer is shut down")]
     Stopped,
@@ -159,10 +168,16 @@ impl CallError {
     /// The party at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::SessionOver => Fault::Nobody,
+            Self::SessionOver | Self::Away(_) | Self::Budget(BudgetError::UnderWay { .. }) => Fault::Nobody,
+            Self::Budget(_) => Fault::Caller,
             Self::OutOfCredit | Self::Request(_) | Self::Target => Fault::Caller,
             Self::Prover | Self::Journal(_) | Self::HungUp => Fault::Caller,
-            Self::Unchecked | Self::Quarantined(_) | Self::Spread | Self::NotReady | Self::Stopped => Fault::Nobody,
+            Self::Unchecked
+            | Self::Quarantined(_)
+            | Self::Resting(_)
+            | Self::Spread
+            | Self::NotReady
+            | Self::Stopped => Fault::Nobody,
             Self::Contradiction | Self::OtherDirectory | Self::Settlement(_) | Self::Unlisted | Self::Unknown => {
                 Fault::Operator
             }
@@ -189,11 +204,14 @@ impl CallError {
             | Self::Spread
             | Self::Unchecked
             | Self::Quarantined(_)
+            | Self::Resting(_)
             | Self::Prover
             | Self::NotReady
             | Self::Unlisted
             | Self::OtherDirectory
             | Self::Request(_)
+            | Self::Budget(_)
+            | Self::Away(_)
             | Self::Target => CreditState::Untouched,
             Self::Refused(details) if is_conflict(details) => CreditState::Elsewhere,
             Self::Contradiction
@@ -218,6 +236,7 @@ impl CallError {
             Self::Spread => "the credit is gathered in quiet times, where the policy allows it; or use a smaller class",
             Self::Unchecked => "it is asked again by itself; call again later",
             Self::Quarantined(_) => "nothing can be done but to wait",
+            Self::Resting(_) => "wait, or use a policy with a shorter rest; a call now would be close to its mint",
             Self::Prover => "it is tried again by itself; look to the machine's memory and processor",
             Self::NotReady => "call again later; spends that are on their way are pursued",
             Self::Unlisted => "newer directories are looked for by themselves; pay another gateway, or class",
@@ -253,6 +272,20 @@ impl CallError {
             }
             Self::HungUp => "the work is stopped by itself, and what it did not cost comes back",
             Self::Settlement(_) => "the right settlement is asked for by itself; the wrong one is kept as a dispute",
+            Self::Budget(BudgetError::PerCall { .. }) => {
+                "ask the wallet's owner for a key with a larger cap, or a smaller --class"
+            }
+            Self::Budget(BudgetError::PerDay { clock_behind: true, .. }) => {
+                "put this machine's clock right, or wait: the day of the wallet's last spend goes on until it is over"
+            }
+            Self::Budget(BudgetError::PerDay { .. }) => {
+                "call again after midnight UTC, or ask the wallet's owner for a larger cap"
+            }
+            Self::Budget(BudgetError::Ended { .. }) => "ask the wallet's owner for another key",
+            Self::Budget(BudgetError::Total { .. }) => "ask the wallet's owner for a larger cap or another key",
+            Self::Budget(BudgetError::UnderWay { .. }) => "call again when calls under way are over",
+            Self::Budget(_) => "look to the disk of the wallet's file, then open the wallet again",
+            Self::Away(_) => "call again later; the gateway is looked for by itself",
             Self::Stopped => "spends that were on their way are pursued when the wallet is used again",
         }
     }

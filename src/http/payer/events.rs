@@ -36,6 +36,10 @@ pub enum Event {
     LaneFrozen(LaneId),
     /// Whether notes from the wallet's file were spent elsewhere could not be asked; it will be asked again.
     QuestionsFailed,
+    /// The gateway cannot be reached. It is looked for until it is there; calls are refused meanwhile.
+    GatewayAway,
+    /// The gateway is there again.
+    GatewayThere,
     /// A newer directory is gone by.
     DirectoryAdopted {
         /// Its serial number.
@@ -108,6 +112,8 @@ pub struct Status {
     pub quarantined_until: Option<Timestamp>,
     /// Whether the issuer was found to show different callers different directories. Then no call is made any more.
     pub contradicted: bool,
+    /// Whether the gateway's set was found to lack spends that it settled for this wallet: it was put back, or lost records.
+    pub set_lost: bool,
     /// Serial number of the directory.
     pub serial: u64,
 }

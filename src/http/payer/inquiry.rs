@@ -6,17 +6,30 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::seq::SliceRandom as _;
 
+use super::client::SpentAnswer;
 use super::events::Event;
 use super::shared::Shared;
 use super::{ClientError, Stopped};
+use crate::circuits::note::Nullifier;
 use crate::protocol::EpochNumber;
-use crate::wallet::Journal;
+use crate::wallet::{AnswerTime, DisputeKind, Expected, HeardNote, Journal, Question};
 
 /// The pause before it is asked again; each further one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How often the clock is looked at while the wallet is in quarantine.
 const TICK: Duration = Duration::from_secs(5);
+
+/// The pause before an answer that lacks something is asked for again.
+const BEFORE_AGAIN: Duration = Duration::from_secs(1);
+
+/// An answer that can be gone by.
+struct Found {
+    bucket: Vec<Nullifier>,
+    /// What the set settled for this wallet, and lacks.
+    missing: Expected,
+    heard: Vec<HeardNote>,
+}
 
 /// Why it is not known.
 enum Unknown {
@@ -95,7 +108,10 @@ impl<J: Journal + 'static> Shared<J> {
     }
 
     async fn inquire_about_one(self: &Arc<Self>, epoch: EpochNumber) -> Result<(), Unknown> {
-        let origin = self.terms().origin.clone();
+        let (origin, gateway) = (self.terms().origin.clone(), self.gateway);
+        // Before anything is asked: what is settled from now on need not be in an answer.
+        let expected = self.keeper.ask(move |wallet| wallet.expected(&gateway, epoch)).await?;
+        let expected = expected.map_err(|_| Unknown::Journal)?;
         let spent = self.errand(self.client.spent_count(&origin, epoch)).await?;
         let now = self.clock.now();
         let mut questions = self.keeper.ask(move |wallet| wallet.questions(epoch, spent, now)).await?;
@@ -109,8 +125,10 @@ impl<J: Journal + 'static> Shared<J> {
                     () = self.hurried() => {}
                 }
             }
-            let bucket = self.client.spent_bucket(&origin, epoch, question.prefix);
-            let bucket = self.errand(bucket).await?;
+            let Found { bucket, missing, heard } = self.found(&origin, &question, &expected).await?;
+            if !missing.is_empty() {
+                self.accuse(missing, heard).await?;
+            }
             let shared = Arc::clone(self);
             let answering = self.keeper.run(move |wallet| {
                 let frozen = wallet.answer(&question, &bucket, shared.clock.now());
@@ -122,6 +140,56 @@ impl<J: Journal + 'static> Shared<J> {
                 Ok::<_, Unknown>(())
             });
             answering.await??;
+        }
+        Ok(())
+    }
+
+    /// What is spent, by the set itself. Where the answer lacks what this wallet has settled, or was kept on the way, it is asked for
+    /// once more, past whatever may keep answers: only what both lack is lost, and what either has is spent.
+    async fn found(&self, origin: &str, question: &Question, expected: &Expected) -> Result<Found, Unknown> {
+        let (first, mut missing, note) = self.asked(origin, question, expected, false).await?;
+        let mut found = Found { bucket: first.spent, missing: Expected::default(), heard: vec![note] };
+        if missing.is_empty() && !first.kept {
+            return Ok(found);
+        }
+        tokio::time::sleep(BEFORE_AGAIN).await;
+        let (second, still, note) = self.asked(origin, question, &missing, true).await?;
+        if second.kept {
+            // What keeps an answer to a question that was never asked before would tell a wallet that a note is unspent.
+            return Err(Unknown::Client);
+        }
+        missing = still;
+        found.bucket.extend(second.spent);
+        found.heard.push(note);
+        Ok(Found { missing, ..found })
+    }
+
+    async fn asked(
+        &self,
+        origin: &str,
+        question: &Question,
+        expected: &Expected,
+        fresh: bool,
+    ) -> Result<(SpentAnswer, Expected, HeardNote), Unknown> {
+        let asked = self.clock.now();
+        let answer = self.client.spent_answer(origin, question.epoch, question.prefix, fresh);
+        let answer = self.errand(answer).await?;
+        let missing = expected.missing(question, &answer.spent, AnswerTime { asked, age: answer.age });
+        let Question { epoch, prefix } = question;
+        let (number, lacking) = (answer.spent.len(), missing.len());
+        let what = format!(
+            "asked for the spent nullifiers of epoch {epoch} that begin with {prefix}: {number}, without {lacking} settled ones"
+        );
+        Ok((answer, missing, HeardNote { at: asked, what }))
+    }
+
+    /// Keeps what shows that the gateway's set lost spends, and says so.
+    async fn accuse(self: &Arc<Self>, missing: Expected, heard: Vec<HeardNote>) -> Result<(), Unknown> {
+        let now = self.clock.now();
+        let kept = self.keeper.run(move |wallet| wallet.accuse(&missing, &heard, now)).await?;
+        self.state().set_lost = true;
+        for _ in 0..kept.map_err(|_| Unknown::Journal)? {
+            self.tell(&Event::DisputeKept(DisputeKind::Lost));
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::{CLOSE_PATH, SESSION_PATH, SessionAnswer};
 use crate::protocol::{Credits, Problem};
-use crate::wallet::{Journal, SessionSigner};
+use crate::wallet::{Budget, Journal, SessionSigner};
 
 /// A session that is open: calls with it cost no proof and no spend of their own, and are linkable to each other. A caller that wants them
 /// unlinkable makes them by [`Payer::call`].
@@ -92,30 +92,40 @@ impl<J: Journal + 'static> Payer<J> {
     /// # Errors
     /// [`CallError`]; [`CallError::SessionOver`] if the policy allows none.
     pub async fn open_session(&self) -> Result<PaidSession<J>, CallError> {
+        self.open_session_within(None).await
+    }
+
+    /// [`open_session`](Self::open_session) on a budget: until the session is closed its whole charge counts.
+    ///
+    /// # Errors
+    /// As there; and [`CallError::Budget`].
+    pub async fn open_session_within(&self, budget: Option<Arc<Budget>>) -> Result<PaidSession<J>, CallError> {
         let shared = &self.0.shared;
-        shared.unless_stopped(Arc::clone(shared).open_session()).await
+        shared.unless_stopped(Arc::clone(shared).open_session(budget)).await
     }
 }
 
 impl<J: Journal + 'static> Shared<J> {
-    async fn open_session(self: Arc<Self>) -> Result<PaidSession<J>, CallError> {
+    async fn open_session(self: Arc<Self>, budget: Option<Arc<Budget>>) -> Result<PaidSession<J>, CallError> {
         let longest = Duration::from_secs(self.policy.session_seconds.into());
         if longest.is_zero() {
             return Err(CallError::SessionOver);
         }
-        let client = self.client.of_session();
-        let outgoing = Outgoing::opening(SESSION_PATH);
+        let outgoing = Outgoing::opening(SESSION_PATH, budget);
+        self.meet_for_call().await?;
         let _visit = self.enter().await;
         // It opens one session, however often it is sent.
         let opening = |held: Held<J>, _| {
-            let (shared, client) = (&self, &client);
+            let shared = &self;
             async move {
+                // For each spend another one: a second spend is not to be known by the connection or circuit of the first.
+                let client = shared.client.of_session();
                 let open = || client.open_session(&held.terms.origin, held.opening.clone());
                 let answer = shared.persist(open).await?;
-                Ok((held, answer))
+                Ok((held, client, answer))
             }
         };
-        let (held, SessionAnswer { seconds, .. }) = self.with_spend(&outgoing, opening).await?;
+        let (held, client, SessionAnswer { seconds, .. }) = self.with_spend(&outgoing, opening).await?;
         let key = held.key();
         let signer = self.keeper.ask(move |wallet| wallet.session(&key)).await?;
         let signer = signer.map_err(|_| CallError::SessionOver)?;
@@ -136,7 +146,10 @@ impl<J: Journal + 'static> Shared<J> {
                     return Err(CallError::Refused(details));
                 }
                 Err(ClientError::Problem(_)) => {}
-                Err(error) if last => return Err(CallError::Unreachable(error)),
+                Err(error) if last => {
+                    self.lost_sight(&error);
+                    return Err(CallError::Unreachable(error));
+                }
                 Err(_) => {}
             }
             tokio::time::sleep(pause).await;

@@ -20,8 +20,9 @@ use crate::http::clock::Clock;
 use crate::protocol::{Directory, DirectoryError, EpochNumber, GatewayId, SignedDirectory, SpendKey, Timestamp};
 use crate::wallet::{Journal, LaneId, OpenError, Policy, SpendTerms, Wallet};
 
-/// How long anything but a call may take to be answered.
+/// How long anything but a call may take to be answered, straight and through a proxy.
 const ERRAND: Duration = Duration::from_secs(30);
+const ERRAND_THROUGH: Duration = Duration::from_secs(90);
 /// How long a call holds back for a transfer that is under way, so that the two are not seen at one moment.
 const HOLD_BACK: Duration = Duration::from_secs(5);
 /// How many times of proofs are kept.
@@ -37,6 +38,10 @@ pub(super) struct Shared<J: Journal + 'static> {
     pub(super) answer_timeout: Duration,
     observer: Arc<dyn PayerObserver>,
     terms: Mutex<Arc<Terms>>,
+    /// Held while the gateway is looked for.
+    pub(super) meeting: tokio::sync::Mutex<()>,
+    /// The gateway went out of sight.
+    pub(super) missed: Notify,
     /// Whose turn it is to take a spend: the call that waited longest.
     pub(super) turn: tokio::sync::Mutex<()>,
     /// Read by calls while they last, written by transfers and rollovers.
@@ -77,6 +82,12 @@ pub(super) struct State {
     pub(super) disagrees: bool,
     /// The gateway showed no challenge when it was last to be compared.
     pub(super) uncompared: bool,
+    /// The gateway's set was found to lack spends that it settled.
+    pub(super) set_lost: bool,
+    /// Why the gateway could not be reached, since it was last looked for. None while it is there.
+    pub(super) away: Option<Box<str>>,
+    /// When it was last looked for.
+    pub(super) looked: Option<Instant>,
     /// The epochs of the wallet's directory.
     pub(super) epochs: Vec<EpochNumber>,
 }
@@ -106,6 +117,9 @@ impl<J: Journal + 'static> Shared<J> {
             contradicted: false,
             disagrees: false,
             uncompared: false,
+            set_lost: false,
+            away: None,
+            looked: None,
             epochs,
         };
         Self {
@@ -118,6 +132,8 @@ impl<J: Journal + 'static> Shared<J> {
             answer_timeout,
             observer,
             terms: Mutex::new(Arc::new(terms)),
+            meeting: tokio::sync::Mutex::new(()),
+            missed: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             traffic: Arc::default(),
             proving: Mutex::default(),
@@ -208,7 +224,8 @@ impl<J: Journal + 'static> Shared<J> {
         &self,
         asked: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        let timeout = ERRAND.min(self.answer_timeout);
+        let longest = if self.client.proxy().is_some() { ERRAND_THROUGH } else { ERRAND };
+        let timeout = longest.min(self.answer_timeout);
         tokio::time::timeout(timeout, asked).await.unwrap_or(Err(ClientError::Timeout))
     }
 
@@ -361,6 +378,8 @@ pub(super) struct Held<J: Journal + 'static> {
     shared: Arc<Shared<J>>,
     key: SpendKey,
     settled: AtomicBool,
+    /// What it is sent with: on a circuit that no other spend has.
+    pub(super) client: Box<Client>,
     pub(super) terms: Arc<Terms>,
     /// What pays, where it is for a call.
     pub(super) credential: Option<HeaderValue>,
@@ -385,7 +404,8 @@ impl<J: Journal + 'static> core::fmt::Debug for Shared<J> {
 impl<J: Journal + 'static> Held<J> {
     pub(super) fn new(shared: &Arc<Shared<J>>, key: SpendKey, terms: Arc<Terms>) -> Self {
         let (shared, settled) = (Arc::clone(shared), AtomicBool::new(false));
-        Self { shared, key, settled, terms, credential: None, opening: Vec::new(), spend: None }
+        let client = Box::new(shared.client.of_spend());
+        Self { shared, key, settled, client, terms, credential: None, opening: Vec::new(), spend: None }
     }
 
     pub(super) fn key(&self) -> SpendKey {

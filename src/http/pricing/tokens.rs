@@ -76,6 +76,11 @@ pub enum Vocabulary {
     None,
 }
 
+/// Which services are known not to take `stream_options`, by path. Clones are one memory: give the same to each pricing that takes the place
+/// of another, so that a reload forgets nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals(Arc<Learned>);
+
 /// A name that no dialect has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no dialect; choose one of {known}", known = TokenPricing::dialects().collect::<Vec<_>>().join(", "))]
@@ -161,6 +166,12 @@ impl TokenPricing {
     #[must_use]
     pub fn without_stream_options(self, routes: impl IntoIterator<Item = RoutePattern>) -> Self {
         Self { unasked: routes.into_iter().collect(), ..self }
+    }
+
+    /// Remembers refusals of `stream_options` there, and goes by those that are there already.
+    #[must_use]
+    pub fn remembering(self, refusals: &Refusals) -> Self {
+        Self { learned: Arc::clone(&refusals.0), ..self }
     }
 
     /// What so many tokens cost. None if the tariff has no price for them, or the cost does not fit 64 bits.

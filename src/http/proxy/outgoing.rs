@@ -38,6 +38,13 @@ pub(super) struct Outgoing {
     pub(super) headers: HeaderMap,
 }
 
+impl Outgoing {
+    /// Its path, as it was sent.
+    pub(super) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+}
+
 pub(super) fn may_pass(name: &HeaderName) -> bool {
     !NEVER.contains(name)
 }

@@ -1,20 +1,23 @@
-//! What goes wrong, as clients of OpenAI's API read it.
+//! What goes wrong, as clients of the API that is called read it.
 
 use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
 
 use super::COST_HEADER;
+use super::dialect::{Dialect, Said};
 use crate::http::clock::now;
 use crate::http::payer::{CallError, ClientError, CreditState};
 use crate::http::problem::ProblemDetails;
-use crate::protocol::{Credits, Fault, Problem};
+use crate::protocol::{Credits, Fault, Problem, Timestamp};
+use crate::wallet::BudgetError;
 
 /// What clients look at before they send a request again by themselves, which would be paid for again.
 const SHOULD_RETRY: &str = "x-should-retry";
 /// Seconds after which something that passes may have passed.
 const SOON: u32 = 2;
+/// Hours may pass until it passes: no client should try again by itself.
+const DAY_CAP: &str = "key_day_cap";
 
 /// Why a request has no answer of the service.
 #[derive(Debug)]
@@ -58,12 +61,14 @@ impl Refusal {
         Self { fault: Fault::Nobody, retry_after: Some(SOON), ..busy }
     }
 
-    const fn kind(&self) -> &'static str {
-        match self.status {
-            StatusCode::PAYMENT_REQUIRED => "insufficient_quota",
-            status if status.as_u16() < 500 => "invalid_request_error",
-            _ => "server_error",
-        }
+    /// The same, with another word on what to do.
+    pub(super) fn because(status: StatusCode, code: &'static str, message: String, next: &'static str) -> Self {
+        Self { message, ..Self::request(status, code, "", next) }
+    }
+
+    /// The same, for a client that may try again after so many seconds.
+    pub(super) fn passing(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 }
 
@@ -74,10 +79,8 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::OutOfCredit => (S::PAYMENT_REQUIRED, "out_of_credit", None),
         CallError::Spread => (S::PAYMENT_REQUIRED, "credit_spread", None),
         CallError::Unchecked => (S::SERVICE_UNAVAILABLE, "unchecked", Some(5)),
-        CallError::Quarantined(until) => {
-            let wait = until.seconds().saturating_sub(now().seconds()).max(1);
-            (S::SERVICE_UNAVAILABLE, "quarantined", Some(u32::try_from(wait).unwrap_or(u32::MAX)))
-        }
+        CallError::Quarantined(until) => (S::SERVICE_UNAVAILABLE, "quarantined", Some(seconds_to(*until))),
+        CallError::Resting(until) => (S::SERVICE_UNAVAILABLE, "credit_resting", Some(seconds_to(*until))),
         CallError::NotReady => (S::SERVICE_UNAVAILABLE, "not_ready", Some(SOON)),
         CallError::Prover => (S::SERVICE_UNAVAILABLE, "prover_failed", Some(5)),
         CallError::Stopped => (S::SERVICE_UNAVAILABLE, "stopped", None),
@@ -98,9 +101,30 @@ fn classify(error: &CallError) -> (StatusCode, &'static str, Option<u32>) {
         CallError::Lost(_) | CallError::LostInSession => (S::BAD_GATEWAY, "answer_lost", None),
         CallError::Unreachable(ClientError::Timeout) => (S::GATEWAY_TIMEOUT, "gateway_timeout", None),
         CallError::Unreachable(_) => (S::BAD_GATEWAY, "gateway_unreachable", None),
+        CallError::Away(_) => (S::BAD_GATEWAY, "gateway_unreachable", Some(SOON)),
+        CallError::Budget(error) => budget(error),
         CallError::Unknown => (S::BAD_GATEWAY, "settlement_unknown", Some(SOON)),
         CallError::HungUp => (S::BAD_REQUEST, "hung_up", None),
         CallError::Settlement(_) => (S::BAD_GATEWAY, "gateway_cheats", None),
+    }
+}
+
+fn seconds_to(until: Timestamp) -> u32 {
+    u32::try_from(until.seconds().saturating_sub(now().seconds()).max(1)).unwrap_or(u32::MAX)
+}
+
+/// Caps are a matter of payment; that of a day passes.
+fn budget(error: &BudgetError) -> (StatusCode, &'static str, Option<u32>) {
+    use StatusCode as S;
+    match error {
+        BudgetError::PerCall { .. } => (S::PAYMENT_REQUIRED, "key_call_cap", None),
+        BudgetError::PerDay { over_in, .. } => {
+            (S::TOO_MANY_REQUESTS, DAY_CAP, Some(u32::try_from(*over_in).unwrap_or(u32::MAX)))
+        }
+        BudgetError::Total { .. } => (S::PAYMENT_REQUIRED, "key_total_cap", None),
+        BudgetError::Ended { .. } => (S::PAYMENT_REQUIRED, "key_ended", None),
+        BudgetError::UnderWay { .. } => (S::TOO_MANY_REQUESTS, "key_busy", Some(SOON)),
+        BudgetError::Journal(_) => (S::INTERNAL_SERVER_ERROR, "wallet_failed", None),
     }
 }
 
@@ -147,8 +171,9 @@ impl From<CallError> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+impl Refusal {
+    /// As clients of an API read it.
+    pub(super) fn into_response(self, dialect: Dialect) -> Response {
         let fault = match self.fault {
             Fault::Caller => "caller",
             Fault::Operator => "operator",
@@ -161,23 +186,25 @@ impl IntoResponse for Refusal {
             CreditState::Disputed => ("disputed", None),
             CreditState::Elsewhere => ("elsewhere", None),
         };
-        let body = json!({ "error": {
-            "message": format!("halometer: {}; credit: {credit}; next: {}", self.message, self.next),
-            "type": self.kind(),
-            "param": null,
-            "code": self.code,
-            "fault": fault,
-            "credit": credit,
-            "cost": cost.as_ref().map(ToString::to_string),
-            "next": self.next,
-        } });
-        let mut answer = (self.status, Json(body)).into_response();
+        let said = Said {
+            status: self.status,
+            code: self.code,
+            message: format!("halometer: {}; credit: {credit}; next: {}", self.message, self.next),
+            fault,
+            credit,
+            cost: cost.as_ref().map(ToString::to_string),
+            next: self.next,
+        };
+        let mut answer = (self.status, Json(dialect.say(&said))).into_response();
         let headers = answer.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let retry = if self.retry_after.is_some() { "true" } else { "false" };
-        headers.insert(SHOULD_RETRY, HeaderValue::from_static(retry));
+        let again = self.retry_after.is_some() && self.code != DAY_CAP;
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static(if again { "true" } else { "false" }));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(cost) = cost.map(Credits::micro) {
             headers.insert(COST_HEADER, HeaderValue::from(cost));

@@ -13,7 +13,7 @@ use super::SESSION_HEADER;
 use super::refusal::Refusal;
 use crate::http::payer::{CallError, PaidSession, Payer, SessionBody};
 use crate::protocol::Problem;
-use crate::wallet::Journal;
+use crate::wallet::{Budget, Journal};
 
 /// Sessions at a time. Each takes a lane of the wallet, so that there are hardly more.
 const MOST: u32 = 64;
@@ -109,16 +109,19 @@ impl<J: Journal + 'static> Sessions<J> {
     /// does not cover the request.
     pub(super) async fn stream(
         self: &Arc<Self>,
+        budget: Option<Arc<Budget>>,
         name: String,
         method: Method,
         target: &str,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(Response<SessionBody>, Using<J>), Refusal> {
+        // No key has a part in another's session. No name has a line end in it.
+        let name = budget.as_ref().map_or_else(|| name.clone(), |budget| format!("{}\n{name}", budget.name));
         let slot = self.slot(&name);
         let mut opened = 0;
         for _ in 0..TRIES {
-            let (using, new) = self.open(&name, &slot).await?;
+            let (using, new) = self.open(&name, &slot, budget.clone()).await?;
             opened += u32::from(new);
             *lock(&slot.used) = Instant::now();
             let Some(session) = using.session() else { break };
@@ -141,7 +144,12 @@ impl<J: Journal + 'static> Sessions<J> {
     }
 
     /// The session of a slot, and whether it was opened for this.
-    async fn open(self: &Arc<Self>, name: &str, slot: &Arc<Slot<J>>) -> Result<(Using<J>, bool), Refusal> {
+    async fn open(
+        self: &Arc<Self>,
+        name: &str,
+        slot: &Arc<Slot<J>>,
+        budget: Option<Arc<Budget>>,
+    ) -> Result<(Using<J>, bool), Refusal> {
         let mut session = slot.session.lock().await;
         if let Some(using) = &*session
             && using.session().is_some_and(|session| !session.is_over() && session.remaining() > ENOUGH)
@@ -150,7 +158,7 @@ impl<J: Journal + 'static> Sessions<J> {
         }
         *session = None;
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Refusal::busy())?;
-        let opened = self.payer.open_session().await;
+        let opened = self.payer.open_session_within(budget).await;
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {

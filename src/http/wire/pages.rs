@@ -17,8 +17,11 @@ pub(in crate::http) fn write_page(out: &mut Vec<u8>, page: &[Nullifier]) {
 }
 
 /// Reads an answer in pages: all of it, in ascending order, every nullifier of the prefix, up to the page of none that ends it.
+///
+/// # Errors
+/// [`DecodeError`].
 #[cfg(any(feature = "client", test))]
-pub(in crate::http) fn read_pages(mut bytes: &[u8], prefix: Prefix) -> Result<Vec<Nullifier>, DecodeError> {
+pub fn read_pages(mut bytes: &[u8], prefix: Prefix) -> Result<Vec<Nullifier>, DecodeError> {
     let mut all: Vec<Nullifier> = Vec::with_capacity(bytes.len() / 32);
     loop {
         let (count, rest) = bytes.split_first_chunk::<4>().ok_or(DecodeError::Truncated)?;

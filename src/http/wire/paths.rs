@@ -29,6 +29,13 @@ pub const CLEARING_PATH: &str = "/.well-known/halometer/clearing";
 /// Where the description of these routes is found, at gateways and issuers.
 pub const OPENAPI_PATH: &str = "/.well-known/halometer/openapi.json";
 
+/// Where an issuer says what was minted for accounts, to wallets that are being restored.
+pub const RESTORE_MINTS_PATH: &str = "/.well-known/halometer/restore/mints";
+/// Where the memo of a recorded spend is told.
+pub const RESTORE_MEMO_PATH: &str = "/.well-known/halometer/restore/memo";
+/// Where the settlement of a recorded spend is told to a wallet that reads its memo.
+pub const RESTORE_CHANGE_PATH: &str = "/.well-known/halometer/restore/change";
+
 /// What the addresses of spent nullifiers begin with.
 pub const SPENT_PATH: &str = "/.well-known/halometer/spent";
 

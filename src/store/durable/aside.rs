@@ -23,11 +23,15 @@ pub(super) fn set_aside(database: &Path, tables: &BTreeSet<TableId>) -> io::Resu
     }
     let aside = aside_of(database);
     fs::create_dir_all(&aside)?;
+    // The directory is there for good before anything is in it.
+    sync_directory(database)?;
     for table in tables {
         let name = table.to_string();
         fs::rename(tables_of(database).join(&name), aside.join(&name))?;
     }
-    Ok(())
+    // What was moved is in one of the two after a loss of power, and not in neither: the new place first.
+    sync_directory(&aside)?;
+    sync_directory(&tables_of(database))
 }
 
 /// Puts all that is aside back to where it was: after an opening that failed, or a crash in one.
@@ -45,6 +49,8 @@ pub(super) fn put_back(database: &Path) -> io::Result<()> {
             false => fs::rename(entry.path(), target)?,
         }
     }
+    // Before the only other name of what was moved can be gone for good.
+    sync_directory(&tables_of(database))?;
     fs::remove_dir(&aside)?;
     sync_directory(database)
 }
@@ -52,5 +58,10 @@ pub(super) fn put_back(database: &Path) -> io::Result<()> {
 /// Removes what is aside: the store is whole without it.
 pub(super) fn drop_aside(database: &Path) -> io::Result<()> {
     let aside = aside_of(database);
-    if aside.is_dir() { fs::remove_dir_all(aside) } else { Ok(()) }
+    if !aside.is_dir() {
+        return Ok(());
+    }
+    fs::remove_dir_all(aside)?;
+    // What comes back after a loss of power is put back, found to be without a name, and moved here again.
+    sync_directory(database)
 }

@@ -132,7 +132,8 @@ impl DurableStore {
         set_aside(&files.database, &rehearsed.doomed).map_err(failed)?;
         journals.settle().map_err(failed)?;
         let damaged = |what: &str| OpenError::Damaged { path: files.database.clone(), what: what.to_owned() };
-        let opened = Self::replay(files, options, reading, &journals).and_then(|(engine, tables, found)| {
+        let opened = Self::replay(files, options, reading, &journals);
+        let opened = opened.and_then(|(engine, tables, found)| {
             let format = tables.meta.read(b"format").map_err(|error| engine_error(error, &files.database))?;
             let (gateway, is_backup) = read_format(&format.ok_or_else(|| damaged("its format is missing"))?)?;
             match (is_backup, &purpose) {
@@ -161,20 +162,17 @@ impl DurableStore {
                 LoadError::Keys(what) => OpenError::Damaged { path: files.keys.clone(), what },
                 LoadError::Engine(error) => engine_error(error, &files.database),
                 LoadError::Decode(error) => damaged(&error.to_string()),
-                LoadError::Missing(what) => match rehearsed.flaws.first() {
-                    // A table of another in its place: the files tell more than what is missing in them.
-                    Some((_, flaw)) => OpenError::Damaged { path: flaw.path.clone(), what: flaw.what.clone() },
-                    None => rehearsed.lost(files, what),
-                },
+                LoadError::Missing(what) => rehearsed.lost(files, what),
                 LoadError::Io(error) => failed(error),
             })?;
             damage.extend(rehearsed.damage_of(&state));
             Ok((engine, tables, state, gateway, is_backup, damage))
         });
-        let (engine, tables, state, gateway, is_backup, damage) = opened.inspect_err(|_| {
+        let (engine, tables, state, gateway, is_backup, damage) = opened.map_err(|error| {
             // The first error is the one to tell.
             let _ = journals.restore();
             let _ = put_back(&files.database);
+            rehearsed.named(error, files)
         })?;
         drop_aside(&files.database).map_err(failed)?;
         journals.accept().map_err(failed)?;
@@ -316,11 +314,21 @@ const VERIFIED: u64 = 256 << 20;
 struct Rehearsed {
     /// Tables that the engine would remove.
     doomed: BTreeSet<TableId>,
-    /// Files that are not what was written, with the names of their tables.
-    flaws: Vec<(String, Flaw)>,
+    /// Files that are not what was written, with the names of their tables, where these have one still.
+    flaws: Vec<(Option<String>, Flaw)>,
 }
 
 impl Rehearsed {
+    /// An error with the name of the file that is to blame: where one was found not to be what was written, what came of it says less
+    /// than the file.
+    fn named(&self, error: OpenError, files: &Files) -> OpenError {
+        let is_vague = |path: &Path| path == files.database || path.starts_with(tables_of(&files.database));
+        match (error, self.flaws.first()) {
+            (OpenError::Damaged { path, .. }, Some((_, flaw))) if is_vague(&path) => told(flaw),
+            (error, _) => error,
+        }
+    }
+
     /// A table that is missing: most likely one of those that the engine would remove, for want of this file.
     fn lost(&self, files: &Files, what: String) -> OpenError {
         // By now it may be aside.
@@ -340,7 +348,9 @@ impl Rehearsed {
         for (epoch, partition) in &state.partitions {
             let evidence = partition.buckets.keys().map(|bucket| evidence_table(*epoch, *bucket));
             let mut own = partition.records.iter().map(|_| records_table(*epoch)).chain(evidence);
-            if let Some((_, flaw)) = own.find_map(|name| self.flaws.iter().find(|(table, _)| *table == name)) {
+            if let Some((_, flaw)) =
+                own.find_map(|name| self.flaws.iter().find(|(table, _)| table.as_ref() == Some(&name)))
+            {
                 damage.push((*epoch, format!("{}: {}", flaw.path.display(), flaw.what)));
             }
         }
@@ -348,11 +358,14 @@ impl Rehearsed {
     }
 }
 
+fn told(flaw: &Flaw) -> OpenError {
+    OpenError::Damaged { path: flaw.path.clone(), what: flaw.what.clone() }
+}
+
 /// Looks the engine's files over, and lets the engine open what was written out of them in a shadow.
 fn rehearse(files: &Files) -> Result<Rehearsed, OpenError> {
     let inventory = take_inventory(&files.database)?;
     let flaws = inventory.verify(VERIFIED).map_err(failed)?;
-    let told = |flaw: &Flaw| OpenError::Damaged { path: flaw.path.clone(), what: flaw.what.clone() };
     if let Some(flaw) = flaws.iter().find(|flaw| flaw.is_of_names()) {
         return Err(told(flaw));
     }
@@ -364,12 +377,14 @@ fn rehearse(files: &Files) -> Result<Rehearsed, OpenError> {
     let numbers: BTreeSet<_> = found.values().copied().chain([0]).collect();
     let doomed = inventory.directories.difference(&numbers).copied().collect();
     if let Some(name) = TABLES.iter().chain([&FENCE]).find(|name| !found.contains_key(**name)) {
-        let rehearsed = Rehearsed { doomed, flaws: Vec::new() };
-        return Err(rehearsed.lost(files, format!("table {name} is missing")));
+        let lost = format!("table {name} is missing");
+        let rehearsed = Rehearsed { doomed, flaws: flaws.into_iter().map(|flaw| (None, flaw)).collect() };
+        return Err(rehearsed.named(rehearsed.lost(files, lost), files));
     }
     let name_of = |flaw: &Flaw| found.iter().find(|(_, number)| **number == flaw.table).map(|(name, _)| name.clone());
-    let flaws: Vec<_> = flaws.into_iter().filter_map(|flaw| Some((name_of(&flaw)?, flaw))).collect();
-    if let Some((_, flaw)) = flaws.iter().find(|(name, _)| TABLES.contains(&name.as_str()) || name == FENCE) {
+    let flaws: Vec<_> = flaws.into_iter().map(|flaw| (name_of(&flaw), flaw)).collect();
+    let is_base = |name: &String| TABLES.contains(&name.as_str()) || name == FENCE;
+    if let Some((_, flaw)) = flaws.iter().find(|(name, _)| name.as_ref().is_some_and(is_base)) {
         return Err(told(flaw));
     }
     Ok(Rehearsed { doomed, flaws })

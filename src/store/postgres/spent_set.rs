@@ -1,5 +1,6 @@
 //! The spent set of a store over PostgreSQL.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::change::{self, Change, What};
 use super::core::{Core, lock, take, undecoded};
 use super::error::{Fault, PostgresError};
 use super::insert::{self, Insert};
-use super::rows::{Which, nullifier, seconds};
+use super::rows::{Which, again, nullifier, seconds};
 use super::{pair, schema};
 use crate::protocol::{Credits, EpochNumber, OwnerId, Prefix, Settlement, Timestamp};
 use crate::store::{
@@ -93,6 +94,15 @@ impl SpentSet for PostgresSpentSet {
     fn find(&self, epoch: EpochNumber, nullifier: &Nullifier) -> Result<Option<Record>, StoreError> {
         let named = [nullifier.to_bytes().to_vec()];
         self.0.ask(async move |core| Ok(core.records(epoch, &Which::Named(&named)).await?.pop()))
+    }
+
+    fn find_all(&self, keys: &[(EpochNumber, Nullifier)]) -> Vec<Result<Option<Record>, StoreError>> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let (count, keys) = (keys.len(), keys.to_vec());
+        let found = self.0.ask(async move |core| Ok(find_all(core, &keys).await));
+        found.unwrap_or_else(|error| (0..count).map(|_| Err(again(&error))).collect())
     }
 
     fn insert_all(&self, records: Vec<Record>, now: Timestamp) -> Vec<Result<Insertion, StoreError>> {
@@ -201,6 +211,28 @@ impl SpentSet for PostgresSpentSet {
     fn erased_totals(&self, epoch: EpochNumber) -> Result<Totals, StoreError> {
         self.0.ask(async move |core| core.sums(epoch, true).await)
     }
+}
+
+/// By one statement for each epoch.
+async fn find_all(core: &Arc<Core>, keys: &[(EpochNumber, Nullifier)]) -> Vec<Result<Option<Record>, StoreError>> {
+    let mut wanted: BTreeMap<EpochNumber, Vec<Vec<u8>>> = BTreeMap::new();
+    for (epoch, nullifier) in keys {
+        wanted.entry(*epoch).or_default().push(nullifier.to_bytes().to_vec());
+    }
+    let mut found = BTreeMap::new();
+    for (epoch, named) in wanted {
+        let records = core.records(epoch, &Which::Named(&named)).await;
+        let by_nullifier = |records: Vec<Record>| -> HashMap<[u8; 32], Record> {
+            records.into_iter().map(|record| (record.key.nullifier.to_bytes(), record)).collect()
+        };
+        found.insert(epoch, records.map(by_nullifier));
+    }
+    let answer = |(epoch, nullifier): &(EpochNumber, Nullifier)| match found.get(epoch) {
+        Some(Ok(records)) => Ok(records.get(&nullifier.to_bytes()).cloned()),
+        Some(Err(error)) => Err(again(error)),
+        None => Err(super::gone()),
+    };
+    keys.iter().map(answer).collect()
 }
 
 /// Nullifiers and tags of a partition, and at the same instant whether it still is.

@@ -4,15 +4,20 @@
 use halometer_circuits::note::{ContextHash, Nullifier};
 use halometer_circuits::proof::Proof;
 
-use super::super::{JournalEntry, LaneId, OutcomeNote, PaymentEntry, RequestNote};
+use super::super::{JournalEntry, LaneId, LaneOrigin, OutcomeNote, PaymentEntry, PaymentOrigin, RequestNote};
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{
-    ContentDigest, Credits, EpochNumber, LANES, MintResponse, MintSeal, PaymentId, Settlement, SpendKey, Timestamp,
+    ContentDigest, Credits, DeviceId, EpochNumber, LANES, MintResponse, MintSeal, PaymentId, Settlement, SpendKey,
+    Timestamp,
 };
 
 const VERSION: u8 = 1;
+/// Of spends that count for a budget. All others are as the first version has them.
+const BUDGET_VERSION: u8 = 2;
 /// Of payments, since they have the time of their request and the issuer's seal. The first version is read still.
 const PAYMENT_VERSION: u8 = 2;
+/// Of payments of a restored wallet, which say where they came from. All others are written as before.
+const RESTORED_VERSION: u8 = 3;
 
 /// A spend as it is kept: without its proof, which stands in a table of its own so that a change of the rest does not write it
 /// again, and so that it can go.
@@ -32,7 +37,8 @@ impl SpendRow {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let JournalEntry { key, lane, index, spend, pinned_at, request, settlement, outcome } = &self.entry;
-        let mut out = vec![VERSION];
+        let budget = request.as_ref().and_then(|request| request.budget.as_deref());
+        let mut out = vec![if budget.is_some() { BUDGET_VERSION } else { VERSION }];
         out.extend_from_slice(&key.epoch.number().to_be_bytes());
         out.extend_from_slice(&key.nullifier.to_bytes());
         out.extend_from_slice(&key.context.to_bytes());
@@ -43,10 +49,13 @@ impl SpendRow {
         out.push(self.proof.into());
         put_bytes(&mut out, spend);
         out.push(request.is_some().into());
-        if let Some(RequestNote { method, target, content }) = request {
+        if let Some(RequestNote { method, target, content, budget }) = request {
             put_bytes(&mut out, method.as_bytes());
             put_bytes(&mut out, target.as_bytes());
             out.extend_from_slice(&content.to_bytes());
+            if let Some(budget) = budget {
+                put_bytes(&mut out, budget.as_bytes());
+            }
         }
         out.push(settlement.is_some().into());
         if let Some(settlement) = settlement {
@@ -64,7 +73,11 @@ impl SpendRow {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = versioned(bytes)?;
+        let mut reader = Reader::new(bytes);
+        let version = reader.u8()?;
+        if !(VERSION..=BUDGET_VERSION).contains(&version) {
+            return Err(DecodeError::Version(version));
+        }
         let key = SpendKey {
             epoch: EpochNumber::new(reader.u32()?),
             nullifier: reader.canonical("nullifier", Nullifier::from_bytes)?,
@@ -77,8 +90,14 @@ impl SpendRow {
         let spend = bytes_of(&mut reader)?.to_vec();
         let request = optional(&mut reader, |reader| {
             let (method, target) = (text(reader)?, text(reader)?);
-            Ok(RequestNote { method, target, content: ContentDigest::from_bytes(reader.array()?) })
+            let content = ContentDigest::from_bytes(reader.array()?);
+            let budget = if version == BUDGET_VERSION { Some(text(reader)?) } else { None };
+            Ok(RequestNote { method, target, content, budget })
         })?;
+        // What is read is written again as it was.
+        if version == BUDGET_VERSION && request.is_none() {
+            return Err(DecodeError::Field("budget"));
+        }
         let settlement = optional(&mut reader, |reader| Settlement::from_bytes(reader.take(Settlement::LENGTH)?))?;
         let outcome = optional(&mut reader, |reader| {
             let settled_at = Timestamp::from_seconds(reader.u64()?);
@@ -90,8 +109,8 @@ impl SpendRow {
 }
 
 pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
-    let PaymentEntry { number, payment, amounts, requested_at, minted, seal } = entry;
-    let mut out = vec![PAYMENT_VERSION];
+    let PaymentEntry { number, payment, amounts, requested_at, minted, seal, origin } = entry;
+    let mut out = vec![if origin.is_some() { RESTORED_VERSION } else { PAYMENT_VERSION }];
     out.extend_from_slice(&number.to_be_bytes());
     out.extend_from_slice(payment.as_bytes());
     for amount in amounts {
@@ -109,13 +128,54 @@ pub(super) fn payment_to_bytes(entry: &PaymentEntry) -> Vec<u8> {
     if let Some(seal) = seal {
         out.extend_from_slice(&seal.to_bytes());
     }
+    if let Some(origin) = origin {
+        put_origin(&mut out, origin);
+    }
     out
+}
+
+fn put_origin(out: &mut Vec<u8>, origin: &PaymentOrigin) {
+    let PaymentOrigin { device, number, held_until, lanes } = origin;
+    out.extend_from_slice(device.as_bytes());
+    out.extend_from_slice(&number.to_be_bytes());
+    out.extend_from_slice(&held_until.seconds().to_be_bytes());
+    for lane in lanes {
+        match lane {
+            LaneOrigin::Mint => out.push(0),
+            LaneOrigin::Change { index, hidden, settlement } => {
+                out.push(1);
+                out.extend_from_slice(&index.to_be_bytes());
+                out.extend_from_slice(&hidden.micro().to_be_bytes());
+                out.extend_from_slice(&settlement.to_bytes());
+            }
+            LaneOrigin::Closed => out.push(2),
+        }
+    }
+}
+
+fn origin_of(reader: &mut Reader<'_>) -> Result<PaymentOrigin, DecodeError> {
+    let (device, number) = (DeviceId::from_bytes(reader.array()?), reader.u64()?);
+    let held_until = Timestamp::from_seconds(reader.u64()?);
+    let mut lanes = [const { LaneOrigin::Mint }; LANES];
+    for lane in &mut lanes {
+        *lane = match reader.u8()? {
+            0 => LaneOrigin::Mint,
+            1 => LaneOrigin::Change {
+                index: reader.u64()?,
+                hidden: Credits::from_micro(reader.u64()?),
+                settlement: Settlement::from_bytes(reader.take(Settlement::LENGTH)?)?,
+            },
+            2 => LaneOrigin::Closed,
+            _ => return Err(DecodeError::Field("origin of a lane")),
+        };
+    }
+    Ok(PaymentOrigin { device, number, held_until, lanes })
 }
 
 pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeError> {
     let mut reader = Reader::new(bytes);
     let version = reader.u8()?;
-    if !(VERSION..=PAYMENT_VERSION).contains(&version) {
+    if !(VERSION..=RESTORED_VERSION).contains(&version) {
         return Err(DecodeError::Version(version));
     }
     let (number, payment) = (reader.u64()?, PaymentId::from_bytes(reader.array()?));
@@ -124,14 +184,15 @@ pub(super) fn payment_from_bytes(bytes: &[u8]) -> Result<PaymentEntry, DecodeErr
         *amount = Credits::from_micro(reader.u64()?);
     }
     // The first version had neither the time nor the seal.
-    let newer = version == PAYMENT_VERSION;
+    let newer = version >= PAYMENT_VERSION;
     let requested_at =
         if newer { optional(&mut reader, |reader| reader.u64().map(Timestamp::from_seconds))? } else { None };
     let minted = optional(&mut reader, |reader| MintResponse::from_bytes(reader.take(MintResponse::LENGTH)?))?;
     let seal = |reader: &mut Reader<'_>| MintSeal::from_bytes(reader.take(MintSeal::LENGTH)?);
     let seal = if newer { optional(&mut reader, seal)? } else { None };
+    let origin = if version == RESTORED_VERSION { Some(Box::new(origin_of(&mut reader)?)) } else { None };
     reader.finish()?;
-    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal })
+    Ok(PaymentEntry { number, payment, amounts, requested_at, minted, seal, origin })
 }
 
 /// What is known of the lanes of a payment.

@@ -5,9 +5,9 @@ use super::header::Header;
 use super::state::State;
 use crate::fuzz::canonical;
 use crate::fuzz::samples::SAMPLES;
-use crate::protocol::{ContentDigest, LANES, MintResponse, PaymentId, Timestamp};
+use crate::protocol::{ContentDigest, Credits, DeviceId, LANES, MintResponse, PaymentId, Timestamp};
 use crate::testing::world::{rng, root_key, sixty_and_forty};
-use crate::wallet::{JournalEntry, LaneId, OutcomeNote, PaymentEntry, RequestNote};
+use crate::wallet::{JournalEntry, LaneId, LaneOrigin, OutcomeNote, PaymentEntry, PaymentOrigin, RequestNote};
 
 /// Every value of the tables, and what stands before them.
 pub(crate) fn records(bytes: &[u8]) {
@@ -32,7 +32,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         settlement: None,
         outcome: None,
     };
-    let note = RequestNote { method: "POST".into(), target: "/v1/chat".into(), content: ContentDigest::of(b"{}") };
+    let note = RequestNote {
+        method: "POST".into(),
+        target: "/v1/chat".into(),
+        content: ContentDigest::of(b"{}"),
+        budget: None,
+    };
     let full = JournalEntry {
         request: Some(note),
         settlement: Some(SAMPLES.settlement.clone()),
@@ -42,6 +47,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         }),
         ..bare.clone()
     };
+    let counted = JournalEntry {
+        request: full.request.clone().map(|note| RequestNote { budget: Some("agent".into()), ..note }),
+        ..full.clone()
+    };
     let payment = |minted: Option<MintResponse>| PaymentEntry {
         number: 3,
         payment: PaymentId::from_bytes([1; 32]),
@@ -49,7 +58,17 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         requested_at: minted.is_some().then(|| Timestamp::from_seconds(1_700_000_000)),
         seal: minted.is_some().then_some(SAMPLES.answer.seal),
         minted,
+        origin: None,
     };
+    let change =
+        || LaneOrigin::Change { index: 7, hidden: Credits::from_micro(9), settlement: SAMPLES.settlement.clone() };
+    let lanes = core::array::from_fn(|lane| match lane % 3 {
+        0 => LaneOrigin::Mint,
+        1 => change(),
+        _ => LaneOrigin::Closed,
+    });
+    let origin = PaymentOrigin { device: DeviceId::from_number(2), number: 1, held_until: Timestamp::MAX, lanes };
+    let restored = PaymentEntry { origin: Some(Box::new(origin)), ..payment(Some(SAMPLES.minted.clone())) };
     let mut frontier = Frontier { payment: 3, lanes: Vec::new() };
     frontier.lane(0);
     frontier.lane(LANES as u32 - 1).newest = Some((4, 5));
@@ -60,8 +79,10 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![
         SpendRow::split(bare).0.to_bytes(),
         SpendRow::split(full).0.to_bytes(),
+        SpendRow::split(counted).0.to_bytes(),
         codec::payment_to_bytes(&payment(None)),
         codec::payment_to_bytes(&payment(Some(SAMPLES.minted.clone()))),
+        codec::payment_to_bytes(&restored),
         frontier.to_bytes(),
         plain,
         state.to_bytes(),

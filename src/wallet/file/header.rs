@@ -30,10 +30,9 @@ impl Header {
     pub(super) fn generate<R: Rng + CryptoRng>(pinned: RootKey, rng: &mut R) -> Self {
         let mut data_key = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut data_key[..]);
-        let (mut device, mut wallet) = ([0; DeviceId::LENGTH], [0; WALLET_ID]);
-        rng.fill_bytes(&mut device);
+        let mut wallet = [0; WALLET_ID];
         rng.fill_bytes(&mut wallet);
-        Self { root: RootSecret::generate(rng), data_key, device: DeviceId::from_bytes(device), wallet, pinned }
+        Self { root: RootSecret::generate(rng), data_key, device: DeviceId::from_number(0), wallet, pinned }
     }
 
     /// Version (1), root secret (32), data key (32), device (8), wallet id (16), the issuer's root key (32).

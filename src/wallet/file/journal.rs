@@ -6,7 +6,9 @@ use halometer_circuits::note::Nullifier;
 use redb::{ReadTransaction, WriteTransaction};
 
 use super::super::journal::check_payment;
-use super::super::{Dispute, Journal, JournalEntry, JournalError, LaneId, OutcomeNote, PaymentEntry, Saved};
+use super::super::{
+    Dispute, Journal, JournalEntry, JournalError, LaneId, OutcomeNote, PaymentEntry, Saved, SpendSummary,
+};
 use super::WalletFileError;
 use super::codec::{Frontier, SpendRow, payment_from_bytes, payment_to_bytes};
 use super::state::State;
@@ -286,6 +288,26 @@ impl Journal for FileJournal {
                 Ok(history.len() < limit)
             })?;
             Ok(history)
+        })
+    }
+
+    fn summaries(&self) -> Result<Vec<SpendSummary>, JournalError> {
+        self.read(|view| {
+            let mut summaries = Vec::new();
+            view.values(Table::Spends, false, |_, bytes| {
+                summaries.push(SpendSummary::of(&read_row(bytes)?.entry));
+                Ok(true)
+            })?;
+            Ok(summaries)
+        })
+    }
+
+    fn visit(&self, see: &mut dyn FnMut(&JournalEntry)) -> Result<(), JournalError> {
+        self.read(|view| {
+            view.values(Table::Spends, false, |_, bytes| {
+                see(&read_row(bytes)?.entry);
+                Ok(true)
+            })
         })
     }
 }

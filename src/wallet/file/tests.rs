@@ -6,6 +6,7 @@ mod guard;
 mod killed;
 mod life;
 mod model;
+mod restored;
 mod travel;
 
 use std::path::PathBuf;

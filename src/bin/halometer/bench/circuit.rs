@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use halometer_circuits::fixture::Fixture;
+use halometer_circuits::note::{Leaf, ValueCommitment};
 use halometer_circuits::proof::{BatchVerifier, Proof, ProvingKey, Workers};
+use halometer_circuits::schnorr::SigningKey;
 use halometer_circuits::spend::{SpendPublic, SpendWitness};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
@@ -19,6 +21,12 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Sizes of the batches that are measured.
 const BATCHES: [usize; 5] = [1, 8, 64, 256, 1024];
+
+/// Some leaf; a change note is any element of the field.
+fn leaf(n: u8) -> Option<Leaf> {
+    let change: Option<ValueCommitment> = ValueCommitment::from_bytes(&[n % 64; 32]).into();
+    change.map(|change| change.leaf(u64::from(n)))
+}
 
 /// Measures everything of this group.
 pub(super) fn measure(figures: &mut Figures, progress: &mut Progress) -> Outcome<()> {
@@ -91,6 +99,12 @@ pub(super) fn measure(figures: &mut Figures, progress: &mut Progress) -> Outcome
         })
     });
     figures.samples("verify_ms", verify);
+
+    // The issuer's part of a settlement: signed, and verified before it is released.
+    let signer = SigningKey::generate(&mut rng);
+    let leaves: Vec<_> = (0..64_u8).filter_map(|n| leaf(n + 1)).collect();
+    let sign = on(&one, || Samples::time(leaves.len(), |i| signer.sign(&leaves[i])));
+    figures.samples("settlement_sign_ms", sign);
 
     for size in BATCHES {
         let runs = (1024 / size).clamp(5, 32);

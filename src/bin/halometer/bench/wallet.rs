@@ -41,8 +41,9 @@ const QUESTION: &[u8] = br#"{"model":"m","messages":[{"role":"user","content":"W
 pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path) -> Outcome<()> {
     let place = Place::new(dir)?;
     figures.samples("fsync_ms", super::disk::fsync(&place, progress)?);
-    past(figures, progress, &place)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(super::restore::measure(figures, progress, &place))?;
+    past(figures, progress, &place)?;
     for (name, lanes) in [("wallet_calls_per_second_1_lane", 1), ("wallet_calls_per_second_8_lanes", LANES)] {
         progress.start(name, 1);
         figures.number(name, runtime.block_on(calls(&place, lanes))?);
@@ -188,6 +189,9 @@ async fn memory(place: &Place) -> Outcome<f64> {
 
 /// That other process: makes a proof for every lane, and then another.
 pub(super) fn resident(path: PathBuf) -> Outcome<()> {
+    if super::restore::is_meant(&path) {
+        return super::restore::resident(&path);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let payer = payer(&wallet_file(&path)).await?;

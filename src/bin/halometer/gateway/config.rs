@@ -208,6 +208,22 @@ pub struct RouteConfig {
     pub route: Route,
     /// The item of which it costs one.
     pub item: String,
+    /// For what: a call, a picture that is asked for, or a second that the answer says.
+    #[serde(default)]
+    pub per: PerKind,
+}
+
+/// `per` of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase", expecting = "\"call\", \"picture\" or \"second\"")]
+pub enum PerKind {
+    /// A call.
+    #[default]
+    Call,
+    /// A picture that is asked for.
+    Picture,
+    /// A second of sound or film that the answer says.
+    Second,
 }
 
 /// A price.

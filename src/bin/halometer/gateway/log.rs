@@ -192,6 +192,10 @@ impl IssuerObserver for IssuerLog {
         Observer::verified(&*self.tally, spends, elapsed);
     }
 
+    fn conflict(&self) {
+        Observer::conflict(&*self.tally);
+    }
+
     fn double_spend(&self, evidence: Evidence) {
         // Which tells the log.
         Observer::double_spend(&*self.tally, evidence);

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tracing::warn;
 
 use super::config::{
-    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PricingConfig, PricingKind, Sold, StoreConfig,
-    StoreKind, VocabularyKind,
+    BesideConfig, Config, ConfigError, Loaded, NoticeKeyConfig, PerKind, PricingConfig, PricingKind, RouteConfig, Sold,
+    StoreConfig, StoreKind, VocabularyKind,
 };
 use super::development::Booked;
 use super::due::{Due, DueError, due};
@@ -24,7 +24,7 @@ use halometer::http::issuer_client::{IssuerClientError, IssuerTrouble};
 use halometer::http::layer::PaymentLayer;
 use halometer::http::pattern::RoutePattern;
 use halometer::http::pricing::{
-    BytePricing, FixedPricing, HeaderPricing, Metered, Pricing, SoldRoutes, TokenPricing, Vocabulary,
+    BytePricing, FixedPricing, HeaderPricing, Metered, Per, Pricing, Refusals, SoldRoutes, TokenPricing, Vocabulary,
 };
 use halometer::http::server::{Certificates, ServerLimits, TlsError, TrustedProxies};
 use halometer::http::upstream::{Upstream, UpstreamConfigError, UpstreamLimits};
@@ -532,7 +532,11 @@ pub(super) fn pricing(config: &Config) -> Box<dyn Pricing> {
     Box::new(routes.fold(SoldRoutes::of(pricing), |sold, route| sold.route(route.clone())))
 }
 
+/// What the services behind this program's one gateway refused: it outlasts a reload.
+static REFUSALS: LazyLock<Refusals> = LazyLock::new(Refusals::default);
+
 fn tokens(config: &PricingConfig, pricing: TokenPricing) -> TokenPricing {
+    let pricing = pricing.remembering(&REFUSALS);
     let vocabulary = match config.vocabulary {
         VocabularyKind::O200k => Vocabulary::O200k,
         VocabularyKind::Cl100k => Vocabulary::Cl100k,
@@ -546,12 +550,16 @@ fn tokens(config: &PricingConfig, pricing: TokenPricing) -> TokenPricing {
 fn prices(config: &PricingConfig) -> Box<dyn Pricing> {
     match config.kind {
         PricingKind::Tokens => Box::new(TokenPricing::new()),
-        PricingKind::Routes => Box::new(
-            config
-                .routes
-                .iter()
-                .fold(FixedPricing::new(), |pricing, route| pricing.route(route.route.0.clone(), &route.item)),
-        ),
+        PricingKind::Routes => {
+            Box::new(config.routes.iter().fold(FixedPricing::new(), |pricing, RouteConfig { route, item, per }| {
+                let per = match per {
+                    PerKind::Call => Per::Call,
+                    PerKind::Picture => Per::Picture,
+                    PerKind::Second => Per::Second,
+                };
+                pricing.route_per(route.0.clone(), item, per)
+            }))
+        }
         PricingKind::Bytes => {
             let pricing = BytePricing::new();
             let pricing = config.request_item.iter().fold(pricing, |pricing, item| pricing.request(item));

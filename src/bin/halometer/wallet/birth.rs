@@ -91,6 +91,11 @@ pub(super) fn run(place: &Place, args: &NewArgs) -> Outcome {
     if directory.grid().is_for_development() {
         lines.push(super::DEVELOPMENT.to_owned());
     }
+    lines.push("Write these 24 words down, in their order, and show them to nobody: they are the wallet.".to_owned());
+    lines.push(
+        "`halometer wallet restore` makes it again from them, `halometer wallet words` shows them again.".to_owned(),
+    );
+    lines.extend(super::words::lines(&wallet));
     say(place.json, &value, lines)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,22 +3,19 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::online::{Online, Told, block_on, look_for, news, policy, smallest_class};
-use super::place::is_watched;
+use super::online::{Online, block_on, look_for, news, policy, smallest_class};
 use super::say::{self, amount};
 use super::trouble::Trouble;
 use super::{Outcome, Place};
-use halometer::http::payer::{CallError, CreditState, Event, Paid};
+use halometer::http::payer::{CallError, CreditState, Paid};
 use halometer::http::payment::RECEIPT_HEADER;
 use halometer::protocol::{Credits, GatewayId, Problem};
 use halometer::wallet::ReceiptVerdict;
@@ -27,8 +24,6 @@ use halometer::wallet::ReceiptVerdict;
 const LONGEST_BODY: u64 = 64 << 20;
 /// How long a command that is done waits for what an earlier one left in flight.
 const MOMENT: Duration = Duration::from_secs(3);
-/// The template of what is shown while something goes on.
-const TEMPLATE: &str = "{spinner} {msg} {elapsed}";
 
 /// The arguments of `halometer wallet call`.
 #[derive(Clone, Debug, clap::Args)]
@@ -80,9 +75,14 @@ pub(super) fn run(place: &Place, args: &CallArgs) -> Outcome {
     let (outcome, events) = block_on(async {
         let online = Online::start(wallet, gateway, policy(class)).await?;
         let Request { method, target, headers, body, .. } = request;
-        let waiting = Waiting::begin(place.json, Arc::clone(&online.told));
-        let outcome = online.payer.call(method, &target, headers, body).await;
-        waiting.end();
+        let calling = online.payer.call(method, &target, headers, body);
+        let outcome = match online.unless_interrupted(calling).await {
+            Ok(outcome) => outcome,
+            Err(interrupted) => {
+                online.end().await;
+                return Err(interrupted);
+            }
+        };
         // What is left in flight, of this call or of one that was cut short, is pursued; for a moment this waits for it.
         let left = matches!(&outcome, Ok(_) | Err(CallError::Unreachable(_) | CallError::Refused(_)));
         if left {
@@ -264,49 +264,9 @@ fn read_body(data: &str) -> Result<Bytes, Trouble> {
     }
 }
 
-/// Shows on standard error what goes on, if somebody sits there.
-struct Waiting {
-    bar: ProgressBar,
-    watching: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl Waiting {
-    fn begin(json: bool, told: Arc<Told>) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if json || !is_watched() {
-            return Self { bar, watching: None };
-        }
-        bar.set_draw_target(ProgressDrawTarget::stderr());
-        // The template is a constant and is tested below.
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-            bar.set_style(style);
-        }
-        bar.set_message("making a proof");
-        bar.enable_steady_tick(Duration::from_millis(100));
-        let shown = bar.clone();
-        let watching = tokio::spawn(async move {
-            while !told.all().iter().any(|event| matches!(event, Event::ProofReady { .. })) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            shown.set_message("waiting for the answer");
-        });
-        Self { bar, watching: Some(watching) }
-    }
-
-    fn end(self) {
-        self.watching.iter().for_each(tokio::task::JoinHandle::abort);
-        self.bar.finish_and_clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_template_is_one() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
-    }
 
     #[test]
     fn targets_are_paths_or_urls() {

@@ -83,6 +83,9 @@ pub(super) const fn words(kind: DisputeKind) -> &'static str {
         DisputeKind::BadSettlement => "gave a settlement that is none",
         DisputeKind::Denied => "says that a note was spent otherwise: a copy of this wallet runs, or it lies",
         DisputeKind::Withheld => "gives neither settlement nor cancel",
+        DisputeKind::Lost => {
+            "lost a spend that it settled: its set was put back or lost records, so that spent notes can be spent again"
+        }
         _ => "did what this program has no word for",
     }
 }

@@ -1,5 +1,6 @@
 //! Looking a wallet over.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::say::{say, utc};
 use super::trouble::{Trouble, fault_name};
 use super::{Outcome, Place, disputes};
 use halometer::http::clock::now;
-use halometer::http::payer::{Event, Status, clock_off};
+use halometer::http::payer::{Event, Status, clocks_off};
 use halometer::protocol::{EpochNumber, Fault, GatewayId, Timestamp};
 use halometer::sealed::Lock;
 use halometer::wallet::file::{CheckReport, Contents, FileJournal, Standing, WalletFile, WalletFileError};
@@ -24,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_TO_ROLL: Duration = Duration::from_secs(60);
 /// How long it takes, most likely, to ask about notes that are not to be spent yet: nothing says when it is done.
 const TO_ASK: Duration = Duration::from_secs(3);
+/// What to do with a dispute.
+const EVIDENCE: &str = "`halometer wallet disputes --save DIR` has the evidence; take it to the operator";
 /// What has to be typed.
 const SENTENCE: &str = "no other copy";
 
@@ -80,10 +83,7 @@ struct Findings {
 }
 
 pub(super) fn run(place: &Place, args: &DoctorArgs) -> Outcome {
-    let file = place.file()?;
-    if !file.path().exists() {
-        return Err(WalletFileError::Missing.into());
-    }
+    let file = place.existing()?;
     let lock = place.lock()?;
     let mut findings = Findings::default();
     let mut report = match file.check(Some(&lock)) {
@@ -167,8 +167,7 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
     for dispute in wallet.journal().disputes()? {
         let whose = dispute.gateway.map_or_else(|| "the issuer".to_owned(), |gateway| format!("gateway {gateway}"));
         let what = format!("{whose} {}", disputes::words(dispute.kind));
-        let next = "`halometer wallet disputes --save DIR` has the evidence; take it to who runs it";
-        findings.found.push(Finding::new(what, Fault::Operator, next));
+        findings.found.push(Finding::new(what, Fault::Operator, EVIDENCE));
     }
     for payment in wallet.payments().filter(|payment| payment.minted.is_none()) {
         let what = format!("payment {} is not minted yet", payment.number);
@@ -189,6 +188,7 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
         let what = format!("the epoch of {ended} lanes is over: their credit cannot be spent any more");
         findings.found.push(Finding::new(what, Fault::Caller, "ask the issuer whether it makes up for that"));
     }
+    restorable(wallet, findings)?;
     let parts = directory.parts();
     findings.facts.push(format!(
         "directory number {} of {} UTC, digest {}",
@@ -207,8 +207,36 @@ fn look(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Tro
     Ok(())
 }
 
+/// What the wallet's words would bring back.
+fn restorable(wallet: &Wallet<FileJournal>, findings: &mut Findings) -> Result<(), Trouble> {
+    let restorability = wallet.restorability(now())?;
+    if let Some(device) = restorability.device {
+        let what = super::words::of_an_earlier_release(device);
+        findings.found.push(Finding::new(
+            what,
+            Fault::Nobody,
+            "write it down beside the words: `halometer wallet words`",
+        ));
+    }
+    if !restorability.lanes.is_empty() {
+        let what = format!(
+            "the words do not bring back {} lanes: their last spends are told no more",
+            restorability.lanes.len()
+        );
+        findings.found.push(Finding::new(
+            what,
+            Fault::Nobody,
+            "their next spends mend it; keep a backup of the file until then",
+        ));
+    }
+    if restorability.is_whole() {
+        findings.facts.push("its 24 words bring all of it back: `halometer wallet words` shows them".to_owned());
+    }
+    Ok(())
+}
+
 fn quarantine(until: Timestamp) -> Finding {
-    let what = format!("the wallet was adopted: nothing of it is spent before {} UTC", utc(until));
+    let what = format!("the wallet was adopted or restored: nothing of before is spent before {} UTC", utc(until));
     Finding::new(what, Fault::Nobody, "wait; spends that another copy has sent may still arrive")
 }
 
@@ -258,7 +286,17 @@ async fn ask(mut wallet: Wallet<FileJournal>, args: &DoctorArgs, findings: &mut 
         status = online.wait(PATIENCE_TO_ROLL, all).await?;
     }
     let events = online.told.all();
-    findings.facts.extend(news(&events));
+    let kept = |event: &Event| match event {
+        Event::DisputeKept(kind) => Some(*kind),
+        _ => None,
+    };
+    let others: Vec<_> = events.iter().filter(|event| kept(event).is_none()).cloned().collect();
+    findings.facts.extend(news(&others));
+    let kinds: BTreeSet<_> = events.iter().filter_map(kept).map(disputes::words).collect();
+    let disputed = kinds
+        .into_iter()
+        .map(|words| Finding::new(format!("gateway {gateway}, or the issuer, {words}"), Fault::Operator, EVIDENCE));
+    findings.found.extend(disputed);
     findings.found.extend(status.quarantined_until.map(quarantine));
     let count = |number: usize, what: &str, fault, next: &str| {
         (number > 0).then(|| Finding::new(format!("{number} lanes {what}"), fault, next))
@@ -298,13 +336,16 @@ async fn ask(mut wallet: Wallet<FileJournal>, args: &DoctorArgs, findings: &mut 
 
 /// What answers say of this machine's clock.
 fn clock(findings: &mut Findings) {
-    match clock_off() {
-        Some(off) => findings.found.push(Finding::new(
+    let off = clocks_off();
+    if off.is_empty() {
+        findings.facts.push("this machine's clock is that of the gateway".to_owned());
+    }
+    for off in off {
+        findings.found.push(Finding::new(
             format!("{off}: spends may be refused as expired, and epochs look over that are not"),
             Fault::Caller,
             "put this machine's clock right; if it is right, tell the operator",
-        )),
-        None => findings.facts.push("this machine's clock is that of the gateway".to_owned()),
+        ));
     }
 }
 

@@ -81,17 +81,17 @@ async fn mint(
     go_over(wallet, &issuer.directory().await?)?;
     // It is in the file before anybody sees it, so that an answer that is lost is asked for again.
     let request = wallet.request_mint(payment, amounts, now())?;
-    let response = issuer.client().mint(issuer.url(), &request).await.map_err(refused)?;
+    let response = issuer.client().mint(issuer.url(), &request).await.map_err(|error| refused(issuer, error))?;
     Ok(wallet.accept_mint(&payment, &response, now())?)
 }
 
 /// Why the issuer does not mint. The same request can be sent again in any case.
-fn refused(error: ClientError) -> Trouble {
+fn refused(issuer: &Issuer, error: ClientError) -> Trouble {
     let unpaid = matches!(&error, ClientError::Problem(details) if details.kind() == Some(Problem::Unpaid));
     let trouble = match unpaid {
         true => Trouble::new("the issuer does not know of this payment, or not as final yet", Fault::Nobody)
             .next("look at the reference; wait until the payment is final, then run the same command again"),
-        false => Trouble::from(error),
+        false => issuer.trouble(error),
     };
     trouble.credit(CreditState::Safe)
 }

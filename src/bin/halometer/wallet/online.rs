@@ -1,28 +1,60 @@
 //! The other parties: the issuer, and a payer that runs for as long as the command does.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Uri;
 
-use super::disputes;
+use super::super::interrupts::Interrupts;
+pub(crate) use super::network::client;
+use super::network::{rested, timed};
 use super::trouble::Trouble;
-use halometer::http::payer::{Client, Event, Payer, PayerObserver, PayerParts, Status};
+use super::{disputes, progress};
+use halometer::http::payer::{Client, ClientError, CreditState, Event, Payer, PayerObserver, PayerParts, Status};
 use halometer::protocol::{Credits, Directory, DirectoryError, Fault, GatewayId, SignedDirectory};
 use halometer::wallet::file::FileJournal;
-use halometer::wallet::{OpenError, Policy, Wallet};
+use halometer::wallet::{Journal as _, OpenError, Policy, Wallet};
 
 /// Under what the wallet's file keeps where the issuer is.
 pub(super) const ISSUER: &str = "issuer-url";
 /// How often it is looked whether something has come.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// Runs what asks others.
+/// Whether this process has begun anything that credit may depend on: a payer runs, or an issuer was asked for more than its directory.
+static BEGUN: AtomicBool = AtomicBool::new(false);
+/// How long work that was interrupted may take to say how far it came.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Runs what asks others, until it is done or interrupted. What is interrupted is no worse off than what is killed: whatever was begun is
+/// written down, and finished by a later command.
 pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Trouble> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::yours(format!("cannot start threads: {error}")))?;
-    Ok(runtime.block_on(work))
+    let done = runtime.block_on(async {
+        let heard = Interrupts::new();
+        let mut interrupts = heard.map_err(|error| Trouble::yours(format!("cannot hear signals: {error}")))?;
+        let _line = progress::begin();
+        let mut work = core::pin::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = interrupts.next() => {}
+        }
+        // What can say how far it came has heard it as well. Twice means at once.
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = interrupts.next() => {}
+            () = tokio::time::sleep(LAST_WORD) => {}
+        }
+        let begun = BEGUN.load(Ordering::Relaxed);
+        Err(Trouble::interrupted(if begun { CreditState::Safe } else { CreditState::Untouched }))
+    });
+    // A name that is being looked up is not waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// An issuer's server.
@@ -67,13 +99,34 @@ impl Issuer {
         &self.url
     }
 
+    /// For what is more than a question.
     pub(super) fn client(&self) -> &Client {
+        BEGUN.store(true, Ordering::Relaxed);
         &self.client
     }
 
     /// The directory that it shows. Not verified yet.
     pub(super) async fn directory(&self) -> Result<SignedDirectory, Trouble> {
-        Ok(self.client.directory(&self.url).await?)
+        progress::say("asking the issuer for its directory");
+        self.client.directory(&self.url).await.map_err(|error| self.trouble(error))
+    }
+
+    /// Why it does not answer as an issuer does.
+    pub(super) fn trouble(&self, error: ClientError) -> Trouble {
+        let url = &self.url;
+        let why = match &error {
+            // It was not asked.
+            ClientError::Http(cause) if cause.is_of_proxy() => return error.into(),
+            ClientError::Http(cause) if cause.is_unsent() => error.to_string(),
+            ClientError::Problem(details) if details.kind().is_none() => {
+                format!("what answers there is none ({})", details.status)
+            }
+            ClientError::Status(status) => format!("what answers there is none ({status})"),
+            ClientError::Decode(_) | ClientError::TooLong => "what answers there is none".to_owned(),
+            _ => return error.into(),
+        };
+        let trouble = Trouble::from(error).what_is(format!("no issuer at {url}: {why}"));
+        trouble.next("look at the address, in --issuer or as the issuer publishes it, and run the command again")
     }
 }
 
@@ -81,12 +134,6 @@ impl Issuer {
 fn is_private(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     address.is_ok_and(|address| address.is_loopback()) || host == "localhost" || host.ends_with(".onion")
-}
-
-/// A client for these addresses. TLS is set up only if one of them needs it: it reads all of the system's authorities.
-pub(crate) fn client<'a>(urls: impl IntoIterator<Item = &'a str>) -> Result<Client, Trouble> {
-    let secure = urls.into_iter().any(|url| !url.starts_with("http://"));
-    Ok(if secure { Client::secure()? } else { Client::plain()? })
 }
 
 /// Goes over to a directory, if it is newer. True if it was. An older one is somebody's who is behind, and changes nothing.
@@ -157,7 +204,7 @@ pub(crate) fn smallest_class(directory: &Directory) -> Result<Credits, Trouble> 
 /// How a wallet is used by a command: it makes one proof, for the call that it is there for. It does not last long enough for a
 /// quiet time.
 pub(super) fn policy(class: Credits) -> Policy {
-    Policy { ready: 1, provers: 1, jitter_seconds: 2, ..Policy::personal(class) }
+    rested(Policy { ready: 1, provers: 1, jitter_seconds: 2, ..Policy::personal(class) })
 }
 
 /// What happened while a payer ran.
@@ -176,6 +223,7 @@ impl Told {
 
 impl PayerObserver for Told {
     fn event(&self, event: &Event) {
+        progress::after(event);
         self.lock().push(event.clone());
     }
 }
@@ -195,8 +243,31 @@ impl Online {
         let told = Arc::new(Told::default());
         let origins = wallet.directory().parts().gateways.iter().flat_map(|gateway| &gateway.origins);
         let client = client(origins.map(String::as_str))?;
-        let parts = PayerParts::new(gateway, policy, client).with_observer(Arc::clone(&told) as _);
-        Ok(Self { payer: Payer::start(wallet, parts).await?, told })
+        let parts = timed(PayerParts::new(gateway, policy, client)).with_observer(Arc::clone(&told) as _);
+        progress::say("comparing the directory with the gateway's");
+        let payer = Payer::start(wallet, parts).await?;
+        BEGUN.store(true, Ordering::Relaxed);
+        progress::say("making a proof");
+        Ok(Self { payer, told })
+    }
+
+    /// Does something, until it is done or interrupted. What is interrupted says whether a spend was sent.
+    pub(super) async fn unless_interrupted<T>(&self, work: impl Future<Output = T>) -> Result<T, Trouble> {
+        let heard = Interrupts::new();
+        let mut interrupts = heard.map_err(|error| Trouble::yours(format!("cannot hear signals: {error}")))?;
+        let newest = || {
+            let last =
+                |wallet: &mut Wallet<FileJournal>| wallet.journal().history(1).ok()?.pop().map(|entry| entry.key);
+            self.payer.with_wallet(last)
+        };
+        let before = newest().await?;
+        tokio::select! {
+            biased;
+            done = work => return Ok(done),
+            () = interrupts.next() => {}
+        }
+        let sent = newest().await? != before;
+        Err(Trouble::interrupted(if sent { CreditState::Safe } else { CreditState::Untouched }))
     }
 
     /// Waits until something is so, or the time is over. Gives the last state.
@@ -236,6 +307,10 @@ pub(crate) fn news(events: &[Event]) -> Vec<String> {
                 "it could not be asked whether a copy of this wallet spent its notes; they are not spent before"
                     .to_owned()
             }
+            Event::GatewayAway => {
+                "the gateway cannot be reached: it is looked for, and calls are refused meanwhile".to_owned()
+            }
+            Event::GatewayThere => "the gateway is there".to_owned(),
             Event::DirectoryAdopted { serial } => format!("the issuer's directory number {serial} is gone by now"),
             Event::RolledOver(lane) => format!("lane {lane} was rolled over into the epoch that issues"),
             Event::EpochEnds { lane, at } => {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::network::{COMMON, Network};
 use super::trouble::Trouble;
 use halometer::sealed::{Lock, make_private, read_bounded};
 use halometer::wallet::Wallet;
@@ -17,25 +18,29 @@ const LONGEST_PASSPHRASE: usize = 4096;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Place {
     /// The wallet's file; without it `halometer/wallet` in $XDG_DATA_HOME or ~/.local/share.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = COMMON)]
     pub wallet: Option<PathBuf>,
 
     /// Where this device keeps the seats of its wallets, by which a copied file is known; without it `halometer/seats` in
     /// $XDG_STATE_HOME or ~/.local/state. Always the same, and never on a disk that is shared or put back from backups.
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, help_heading = COMMON)]
     pub seats: Option<PathBuf>,
 
     /// Read the passphrase from the first line of this file. Without it and --key-file it is asked for on the terminal.
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "key_file")]
+    #[arg(long, value_name = "FILE", global = true, help_heading = COMMON, conflicts_with = "key_file")]
     pub passphrase_file: Option<PathBuf>,
 
     /// Open the wallet with the key in this file: 32 random bytes.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = COMMON)]
     pub key_file: Option<PathBuf>,
 
     /// Print one JSON value on standard output. Amounts in it are text, as they may not fit a number; times are seconds since 1970.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     pub json: bool,
+
+    /// How others are reached.
+    #[command(flatten)]
+    pub network: Network,
 }
 
 impl Place {
@@ -46,6 +51,17 @@ impl Place {
             Some(seats) => Ok(WalletFile::with_seats(path, seats)),
             None => Ok(WalletFile::new(path)?),
         }
+    }
+
+    /// The wallet's file, which is there: it is looked for before anybody is asked for a passphrase.
+    pub(super) fn existing(&self) -> Result<WalletFile, Trouble> {
+        let file = self.file()?;
+        if file.path().exists() {
+            return Ok(file);
+        }
+        let missing = halometer::wallet::file::WalletFileError::Missing;
+        let what = format!("{}: {missing}", file.path().display());
+        Err(Trouble::from(missing).what_is(what))
     }
 
     /// Where a new file is to be: its directory is made if nobody said where.
@@ -81,15 +97,12 @@ impl Place {
 
     /// Opens it.
     pub(crate) fn open(&self) -> Result<Wallet<FileJournal>, Trouble> {
-        let file = self.file()?;
-        // Before anybody is asked for a passphrase.
-        if !file.path().exists() {
-            return Err(halometer::wallet::file::WalletFileError::Missing.into());
-        }
+        let file = self.existing()?;
         Ok(file.open(&self.lock()?)?)
     }
 
     fn obtain(&self, prompt: &str, twice: bool) -> Result<Lock, Trouble> {
+        self.passphrase_file.iter().chain(&self.key_file).for_each(|path| warn_if_open(path));
         if let Some(path) = &self.key_file {
             return Lock::key_file(path).map_err(|error| {
                 Trouble::yours(format!("{}: {error}", path.display())).next("name the right file with --key-file")
@@ -101,6 +114,22 @@ impl Place {
         };
         Lock::passphrase(&passphrase).map_err(|error| Trouble::yours(error.to_string()).next("give one"))
     }
+}
+
+/// What opens a wallet is its owner's alone.
+fn warn_if_open(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = path.metadata().map_or(0, |metadata| metadata.permissions().mode());
+        if path.is_file() && mode & 0o077 != 0 {
+            let who = if mode & 0o007 != 0 { "every user of this machine" } else { "a group of users" };
+            let path = path.display();
+            eprintln!("halometer: {path} opens the wallet, and {who} has access to it: chmod 600 {path}");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 fn default_path() -> Option<PathBuf> {

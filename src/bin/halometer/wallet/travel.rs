@@ -8,8 +8,9 @@ use rand::rngs::SysRng;
 use serde_json::json;
 
 use super::say::say;
+use super::trouble::Trouble;
 use super::{Outcome, Place};
-use halometer::wallet::file::{ArrivalCode, WalletFileError};
+use halometer::wallet::file::ArrivalCode;
 
 /// The arguments of `halometer wallet export`.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,10 +38,7 @@ pub struct ImportArgs {
 
 pub(super) fn export(place: &Place, args: &ExportArgs) -> Outcome {
     let code: ArrivalCode = args.to.parse()?;
-    let file = place.file()?;
-    if !file.path().exists() {
-        return Err(WalletFileError::Missing.into());
-    }
+    let file = place.existing()?;
     file.export(&place.lock()?, &code, &args.file, &mut UnwrapErr(SysRng))?;
     let out = args.file.display().to_string();
     let lines = [
@@ -54,6 +52,7 @@ pub(super) fn export(place: &Place, args: &ExportArgs) -> Outcome {
 pub(super) fn import(place: &Place, args: &ImportArgs) -> Outcome {
     let Some(bundle) = &args.file else { return prepare(place) };
     let file = place.new_file()?;
+    bundle.metadata().map_err(|error| Trouble::disk(bundle, &error).next("name the file that `export` wrote"))?;
     let wallet = file.import(bundle, &place.new_lock()?, &mut UnwrapErr(SysRng))?;
     let (path, total) = (file.path().display().to_string(), wallet.balance().total());
     let line = format!(

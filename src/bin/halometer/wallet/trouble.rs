@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::say::{self, CannotSay};
 use halometer::http::cause::chain;
-use halometer::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped, clock_off};
+use halometer::http::payer::{CallError, ClientError, CreditState, PayerError, Stopped, clocks_off};
 use halometer::protocol::{DirectoryError, Fault};
 use halometer::wallet::file::WalletFileError;
 use halometer::wallet::{AcceptMintError, JournalError, OpenError, PaymentError};
@@ -20,8 +20,12 @@ pub(crate) struct Trouble {
     fault: Fault,
     credit: CreditState,
     next: String,
+    /// What the program ends with.
+    code: u8,
 }
 
+/// What a program ends with that was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
 /// What to do when a disk does not do its part.
 const DISK: &str = "look to the disk, its room and who may write there, then run the command again";
 /// What to do with a file that is not the one that was used last.
@@ -35,11 +39,29 @@ impl Trouble {
     }
 
     pub(super) fn new(what: impl Into<String>, fault: Fault) -> Self {
-        Self { what: what.into(), fault, credit: CreditState::Untouched, next: "run the command again".to_owned() }
+        let next = "run the command again".to_owned();
+        Self { what: what.into(), fault, credit: CreditState::Untouched, next, code: 2 }
+    }
+
+    /// By its owner.
+    pub(super) fn interrupted(credit: CreditState) -> Self {
+        let next = match credit {
+            CreditState::Untouched => "run the command again; nothing was begun",
+            _ => {
+                "the next call finishes what was begun, and it is charged once; `halometer wallet lanes` shows what is awaited, \
+                 `halometer wallet cancel` gets it back now; a `fund` is run again as it was, and the credit comes once"
+            }
+        };
+        Self { code: INTERRUPTED, ..Self::yours("interrupted").credit(credit).next(next) }
+    }
+
+    /// The same in other words.
+    pub(super) fn what_is(self, what: impl ToString) -> Self {
+        Self { what: what.to_string(), ..self }
     }
 
     /// A file or directory that cannot be read or written.
-    pub(super) fn disk(path: &Path, error: &io::Error) -> Self {
+    pub(crate) fn disk(path: &Path, error: &io::Error) -> Self {
         Self::yours(format!("{}: {error}", path.display())).next(DISK)
     }
 
@@ -51,7 +73,7 @@ impl Trouble {
         Self { credit, ..self }
     }
 
-    pub(super) fn what(&self) -> &str {
+    pub(crate) fn what(&self) -> &str {
         &self.what
     }
 
@@ -65,7 +87,7 @@ impl Trouble {
 
     /// Tells it, on standard error, and as JSON on standard output if that was asked for. Gives the exit code.
     pub(crate) fn tell(&self, as_json: bool) -> ExitCode {
-        let Self { what, fault, credit, next } = self;
+        let Self { what, fault, credit, next, code } = self;
         if as_json {
             let mut value = json!({
                 "error": what,
@@ -73,8 +95,10 @@ impl Trouble {
                 "credit": credit_name(credit),
                 "next": next,
             });
-            if let (Some(off), Some(fields)) = (clock_off(), value.as_object_mut()) {
+            let most = clocks_off().into_iter().max_by_key(|off| off.ahead_seconds().unsigned_abs());
+            if let (Some(off), Some(fields)) = (most, value.as_object_mut()) {
                 fields.insert("clock_ahead_seconds".to_owned(), off.ahead_seconds().into());
+                fields.insert("clock_of".to_owned(), off.origin().into());
             }
             if let (CreditState::Spent(accepted), Some(fields)) = (credit, value.as_object_mut()) {
                 fields.insert("charge".to_owned(), say::amount(accepted.charge));
@@ -84,13 +108,13 @@ impl Trouble {
             let _ = say::say(true, &value, []);
         }
         eprintln!("halometer: {what}");
-        if let Some(off) = clock_off() {
+        for off in clocks_off() {
             eprintln!("  clock:   {off}: put the wrong one right, which may be all that is wrong");
         }
         eprintln!("  fault:   {}", fault_words(*fault));
         eprintln!("  credit:  {}", credit_words(credit));
         eprintln!("  next:    {next}");
-        ExitCode::from(2)
+        ExitCode::from(*code)
     }
 }
 
@@ -192,6 +216,9 @@ impl From<ClientError> for Trouble {
             ClientError::Problem(details) => {
                 let fault = details.kind().map_or(Fault::Operator, halometer::protocol::Problem::fault);
                 (fault, "look at what is said, and run the command again")
+            }
+            ClientError::Http(error) if error.is_of_proxy() => {
+                (Fault::Caller, "start the proxy, Tor for instance, or correct --socks5; nothing is ever sent past it")
             }
             ClientError::Http(_) | ClientError::Timeout => {
                 (Fault::Nobody, "look at the address and the network, and run the command again")

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use crate::http::issuer_client::IssuerClient;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::sender;
-use crate::http::wire::SPENT_PATH;
+use crate::http::wire::{RESTORE_CHANGE_PATH, RESTORE_MEMO_PATH, SPENT_PATH};
 use crate::protocol::{Problem, Sender};
 use crate::quota::Shares;
 
@@ -41,6 +41,9 @@ impl Buckets {
         Router::new()
             .route(&format!("{SPENT_PATH}/{{epoch}}"), get(pass))
             .route(&format!("{SPENT_PATH}/{{epoch}}/{{bits}}/{{value}}"), get(pass))
+            // A wallet that is being restored asks the issuer itself.
+            .route(RESTORE_MEMO_PATH, post(ProblemDetails::not_found))
+            .route(RESTORE_CHANGE_PATH, post(ProblemDetails::not_found))
             .with_state(Arc::clone(buckets))
     }
 }

@@ -15,6 +15,7 @@ use crate::http::issuer_client::IssuerClient;
 use crate::http::observer::Observer;
 use crate::pipeline::Current;
 use crate::protocol::{Credits, Fault, Problem, SpendKey};
+use crate::quota::Meter;
 use crate::workers::{TaskPool, WorkError};
 
 /// The pauses between tries: they double.
@@ -34,6 +35,8 @@ pub(in crate::http::exchange) struct IssuerLink {
     pub(super) back: TaskPool,
     /// The spends that are being asked about or served here, each by one.
     pub(super) open: Mutex<HashSet<SpendKey>>,
+    /// Cancels of each sender, which the issuer counts together.
+    pub(super) cancels: Arc<Meter>,
     /// One of those who sent a bad proof at a time.
     pub(super) suspects: Semaphore,
     pub(super) buckets: Arc<Buckets>,

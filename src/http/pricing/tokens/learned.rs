@@ -90,4 +90,18 @@ mod tests {
         two.took();
         assert!(two.is_asked() && learned.service("/three").is_asked());
     }
+    #[test]
+    fn a_pricing_that_takes_the_place_of_another_forgets_nothing() {
+        use crate::http::pricing::{Refusals, TokenPricing};
+
+        let refusals = Refusals::default();
+        let before = TokenPricing::new().remembering(&refusals);
+        assert!(before.learned.service("/v1/chat/completions").refused());
+        let after = TokenPricing::new().remembering(&refusals);
+        assert!(!after.learned.service("/v1/chat/completions").is_asked(), "it was refused before the reload");
+        assert!(
+            TokenPricing::new().learned.service("/v1/chat/completions").is_asked(),
+            "another gateway knows nothing"
+        );
+    }
 }

@@ -10,12 +10,16 @@ enum Harm {
     Remove,
     Truncate,
     Flip,
+    /// A byte near the beginning, where tables have their rows.
+    FlipRow,
     Zero,
     /// For the next file of its kind.
     Swap,
 }
 
-const HARMS: [Harm; 5] = [Harm::Remove, Harm::Truncate, Harm::Flip, Harm::Zero, Harm::Swap];
+const HARMS: [Harm; 6] = [Harm::Remove, Harm::Truncate, Harm::Flip, Harm::FlipRow, Harm::Zero, Harm::Swap];
+/// Where that is.
+const ROW: usize = 64;
 
 /// All files under a directory and what is in them.
 fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -86,6 +90,11 @@ fn harm(path: &Path, all: &[PathBuf], at: usize, how: Harm) -> Option<Vec<PathBu
             *bytes.get_mut(at)? ^= 0x10;
             bytes
         }
+        Harm::FlipRow => {
+            let mut bytes = bytes.clone();
+            *bytes.get_mut(ROW)? ^= 0x10;
+            bytes
+        }
         Harm::Zero => vec![0; bytes.len()],
     };
     if changed == bytes {
@@ -95,11 +104,22 @@ fn harm(path: &Path, all: &[PathBuf], at: usize, how: Harm) -> Option<Vec<PathBu
     Some(vec![all[at].clone()])
 }
 
+/// What came of harms, each in words.
+#[derive(Default)]
+struct Came {
+    /// The store did not open.
+    refused: Vec<String>,
+    /// It opened without what was harmed.
+    damaged: Vec<String>,
+    /// It opened whole.
+    sound: Vec<String>,
+}
+
 /// Harms every file in every way, checks, opens, puts right what was harmed, and opens again.
-fn harm_all(base: &Path, path: &Path, options: &StoreOptions) -> [usize; 3] {
+fn harm_all(base: &Path, path: &Path, options: &StoreOptions) -> Came {
     let mut all: Vec<_> = files(base).into_iter().map(|file| file.strip_prefix(base).unwrap().to_owned()).collect();
     all.sort();
-    let [mut refused, mut damaged, mut sound] = [0; 3];
+    let mut came = Came::default();
     let mut unnamed = Vec::new();
     for at in 0..all.len() {
         for how in HARMS {
@@ -121,7 +141,7 @@ fn harm_all(base: &Path, path: &Path, options: &StoreOptions) -> [usize; 3] {
                     assert_answered(&store, &what);
                     drop(store);
                     assert_answered(&DurableStore::open(path, options).unwrap(), &what);
-                    sound += 1;
+                    came.sound.push(what);
                 }
                 Ok(store) => {
                     assert!(report.opens, "{what}: {found}");
@@ -132,14 +152,13 @@ fn harm_all(base: &Path, path: &Path, options: &StoreOptions) -> [usize; 3] {
                         !known.is_empty() && known.iter().all(|(epoch, _)| epochs.contains(epoch)),
                         "{what}: {found}"
                     );
-                    damaged += 1;
+                    came.damaged.push(what);
                 }
                 Err(error) => {
                     assert!(!report.opens && !report.damage.is_empty(), "{what}: {error} and not {report:?}");
                     let told = error.to_string();
                     let named = (named(&told) && named(&found)) || matches!(error, OpenError::SetBack { .. });
                     unnamed.extend((!named).then(|| format!("{what}: {told}; {found}")));
-                    refused += 1;
                     // What was harmed is put right, and nothing else is missing.
                     for file in harmed {
                         std::fs::copy(base.join(&file), path.join(&file)).unwrap();
@@ -148,12 +167,13 @@ fn harm_all(base: &Path, path: &Path, options: &StoreOptions) -> [usize; 3] {
                         &DurableStore::open(path, options).unwrap_or_else(|e| panic!("{what}: {e}")),
                         &what,
                     );
+                    came.refused.push(format!("{what}: {told}"));
                 }
             }
         }
     }
     assert!(unnamed.is_empty(), "damage without the file's name:\n{}", unnamed.join("\n"));
-    [refused, damaged, sound]
+    came
 }
 
 /// A place where an fsync is fast, if there is one: what is tested here is no crash.
@@ -172,8 +192,16 @@ fn check_and_open_agree_whatever_file_is_harmed() {
     drop(store);
     drop(DurableStore::open(&origin, &options()).unwrap());
     copy(&origin, &base);
-    let [refused, damaged, sound] = harm_all(&base, &path, &options().with_mark(path.join("mark")));
-    assert!(refused > 50 && damaged > 0, "{refused} refused, {damaged} damaged, {sound} sound");
+    let Came { refused, damaged, sound } = harm_all(&base, &path, &options().with_mark(path.join("mark")));
+    assert!(refused.len() > 50, "{}", refused.len());
+    // A store opens, and serves its other partitions, where only rows of a partition are damaged: of its records, of its evidence, of the
+    // blobs behind that. The engine opens no database with a table that it cannot open, and a table as small as these it cannot open
+    // after a flip in its middle, a cut or zeros, which hit the table's own description. Those it must refuse, and the rehearsal refuses
+    // nothing beyond: flaws of a partition's tables are noted, and what the engine makes of them counts. So the bound is that of
+    // harms to rows: more than those of blobs alone, which are two.
+    let files = |harm: &str| damaged.iter().filter(|what| what.starts_with(harm)).count();
+    assert!(files("FlipRow") > 4, "{damaged:#?}\n{sound:#?}");
+    assert!(damaged.iter().all(|what| what.starts_with("Flip") && what.contains("keyspaces")), "{damaged:#?}");
 }
 
 #[test]
@@ -182,8 +210,8 @@ fn check_and_open_agree_on_a_store_that_is_a_journal() {
     let (origin, base, path) = (place.path().join("origin"), place.path().join("base"), place.path().join("store"));
     drop(worked(&origin));
     copy(&origin, &base);
-    let [refused, ..] = harm_all(&base, &path, &options().with_mark(path.join("mark")));
-    assert!(refused > 20, "{refused}");
+    let Came { refused, .. } = harm_all(&base, &path, &options().with_mark(path.join("mark")));
+    assert!(refused.len() > 20, "{refused:#?}");
 }
 
 #[test]

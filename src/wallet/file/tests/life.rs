@@ -50,7 +50,6 @@ fn nothing_that_tells_anything_is_in_the_clear() {
     assert_eq!(entry.outcome, Some(outcome));
     let mut secrets: Vec<(&str, Vec<u8>)> = vec![
         ("root secret", wallet.root.to_bytes().to_vec()),
-        ("device", wallet.device.as_bytes().to_vec()),
         ("target", request().target().as_bytes().to_vec()),
         ("receipt", b"the gateway's receipt".to_vec()),
         ("payment id", vec![1; 32]),

@@ -48,6 +48,7 @@ pub(super) fn entry(n: u8, other: bool) -> JournalEntry {
         method: "POST".to_owned(),
         target: "/".repeat(usize::from(n)),
         content: ContentDigest::of(&[n]),
+        budget: n.is_multiple_of(2).then(|| "b".repeat(n.into())),
     });
     let spend = vec![n; [0, 10, 3679, 3680, 3942][usize::from(n % 5)]];
     let (pinned_at, settlement, outcome) = (T0.after(n.into()), None, None);
@@ -137,6 +138,7 @@ proptest! {
                         requested_at: (amount % 2 == 0).then_some(T0),
                         minted,
                         seal: None,
+                        origin: None,
                     };
                     prop_assert_eq!(answer(file.put_payment(&payment)), answer(model.put_payment(&payment)));
                 }
