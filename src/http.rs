@@ -17,6 +17,7 @@
 | [`observer`] | `server` | is told what happens at a gateway |\n\
 | [`issuer_client`] | `server` | how a remote gateway reaches its issuer |\n\
 | [`openapi`] | `server` | the description of all of these routes |\n\
+| [`peers`] | `server` | the other replicas of a gateway, and what is passed on to them |\n\
 | [`exchange`] | `server` | the engine that carries one paid exchange, on a local or a remote ledger |\n\
 | [`layer`] | `server` | the engine around any tower service of yours |\n\
 | [`gateway`] | `server` | the engine in a reverse proxy |\n\
@@ -66,6 +67,8 @@ pub mod pattern;
 #[cfg(feature = "client")]
 pub mod payer;
 pub mod payment;
+#[cfg(feature = "server")]
+pub mod peers;
 #[cfg(feature = "server")]
 pub mod pricing;
 pub mod problem;

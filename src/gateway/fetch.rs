@@ -4,7 +4,7 @@
 use super::{FetchError, Gateway};
 use crate::lifecycle::SettledSpend;
 use crate::protocol::{Action, DecodeError, Following, Request, SpendTag};
-use crate::store::{Record, RecordKey, RecordState};
+use crate::store::{Lease, Record, RecordKey, RecordState};
 
 /// What a request for a settlement comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(crate) enum Whereabouts {
     Settled(SettledSpend),
     /// It is this process's.
     Here,
-    /// It is another process's: `wrong-owner`.
-    Elsewhere,
+    /// It is another process's, by this lease: that one answers, or `wrong-owner`.
+    Elsewhere(Lease),
 }
 
 impl Gateway {
@@ -40,7 +40,7 @@ impl Gateway {
         }
         Ok(match self.whereabouts(&following, request)? {
             Whereabouts::Settled(settled) => Fetched::Settled(settled),
-            Whereabouts::Here | Whereabouts::Elsewhere => Fetched::InProgress,
+            Whereabouts::Here | Whereabouts::Elsewhere(_) => Fetched::InProgress,
         })
     }
 
@@ -54,7 +54,7 @@ impl Gateway {
         Ok(match record.state {
             RecordState::Settled(settlement) => Whereabouts::Settled(SettledSpend::new(following.key(), settlement)),
             RecordState::Open { lease, .. } if lease.owner == self.owner => Whereabouts::Here,
-            RecordState::Open { .. } => Whereabouts::Elsewhere,
+            RecordState::Open { lease, .. } => Whereabouts::Elsewhere(lease),
         })
     }
 

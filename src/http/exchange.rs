@@ -20,6 +20,7 @@ mod limits;
 mod local;
 mod outflow;
 mod parts;
+mod pass;
 mod problems;
 mod received;
 mod remote;
@@ -53,6 +54,7 @@ use tokio::sync::Semaphore;
 
 use super::observer::Observer;
 use super::pattern::RoutePattern;
+use super::peers::Peers;
 use super::pricing::{Call, Meter, NotSold, Pricing, Rates};
 use super::problem::ProblemDetails;
 use super::requests::sender;
@@ -104,6 +106,8 @@ pub(in crate::http) struct Exchange {
     running: Arc<Running>,
     sessions: Arc<Sessions>,
     key: Arc<GatewaySigningKey>,
+    /// The other processes over the same set, if there may be some.
+    peers: Option<Peers>,
 }
 
 impl core::fmt::Debug for Exchange {
@@ -115,10 +119,14 @@ impl core::fmt::Debug for Exchange {
 impl Exchange {
     /// Starts the threads. `current` is the issuer of the time, for what belongs to no request.
     fn start(parts: PaymentLayerParts, current: &Arc<Current<Issuer>>) -> io::Result<Self> {
-        let PaymentLayerParts { gateway, issuer, key, exchange, upkeep: _ } = parts;
+        let PaymentLayerParts { gateway, issuer, key, exchange, upkeep: _, peers } = parts;
         let ExchangeParts { pricing, free, observer, limits, call_timeout } = exchange;
         if !outlasts(Duration::from_secs(gateway.lease_seconds().into()), call_timeout) {
             let what = "the lease of a spend must outlast the time-out of a call";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        if peers.as_ref().is_some_and(|peers| peers.owner() != gateway.owner()) {
+            let what = "the replicas would pass requests on to another owner than the gateway's";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let terms = Terms::local(&gateway, &issuer, &key).map_err(io::Error::from)?;
@@ -136,6 +144,7 @@ impl Exchange {
             call_timeout,
             observer,
             limits,
+            peers,
         })
     }
 
@@ -167,6 +176,7 @@ impl Exchange {
             call_timeout,
             observer,
             limits,
+            peers: None,
         })
     }
 
@@ -196,6 +206,11 @@ impl Exchange {
     /// What keeps an issuer elsewhere from admitting; none where the issuer is local.
     pub(in crate::http) fn issuer_trouble(&self) -> Option<&'static str> {
         self.ledger.trouble()
+    }
+
+    /// The other replicas; none if this gateway is alone.
+    pub(in crate::http) fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
     }
 
     pub(in crate::http) fn parties(&self) -> Option<(Arc<Gateway>, Arc<Issuer>)> {
@@ -348,6 +363,7 @@ impl Exchange {
             running: Arc::clone(&self.running),
             sessions: Arc::clone(&self.sessions),
             key: Arc::clone(&self.key),
+            peers: self.peers.clone(),
         }
     }
 }

@@ -22,6 +22,7 @@ use super::exchange::{
     may_pass,
 };
 use super::pattern::RoutePattern;
+use super::peers::{FromReplica, Peers};
 use super::pricing::Pricing;
 use crate::gateway::Gateway;
 use crate::issuer::Issuer;
@@ -112,6 +113,11 @@ impl PaymentLayer {
 
     pub(in crate::http) fn now(&self) -> Arc<Exchange> {
         self.engine.now()
+    }
+
+    /// The other replicas; none if this gateway is alone.
+    pub fn peers(&self) -> Option<Peers> {
+        self.engine.now().peers().cloned()
     }
 
     /// The gateway's id.
@@ -208,6 +214,10 @@ where
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.layer.passed.clone());
         if is_own(request.uri().path()) {
+            // What pages may ask is for the replica to say that they asked.
+            if request.extensions().get::<FromReplica>().is_some() {
+                return Box::pin(self.layer.own.clone().oneshot(request));
+            }
             return Box::pin(open().layer(self.layer.own.clone()).oneshot(request));
         }
         let (exchange, service) = (self.layer.engine.now(), self.service.clone());

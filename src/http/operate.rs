@@ -18,11 +18,13 @@ mod health;
 mod latency;
 mod metrics;
 mod page;
+mod replicas;
 mod status;
 mod tally;
 
 pub use database::DatabaseStatus;
 pub use health::Standing;
+pub use replicas::{ReplicaStatus, ReplicasStatus};
 pub use status::{
     CallsStatus, CreditsStatus, EpochBooks, EpochStatus, GatewayStatus, LoadStatus, ProofsStatus, Status, UpkeepStatus,
 };
@@ -230,6 +232,7 @@ impl Inner {
             running: self.started.elapsed(),
             ready: self.health.ready(),
             database: self.database.as_ref().map(|database| database()),
+            peers: self.layer.peers(),
         });
         let calls = status.calls.admitted - before.as_ref().as_ref().map_or(0, |before| before.calls.admitted);
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
@@ -244,7 +247,11 @@ impl Inner {
 
 /// A request must mean this address.
 async fn guard(State(operations): State<Operations>, request: Request, next: Next) -> Response {
-    if !is_meant(request.uri(), request.headers(), &operations.0.hosts) {
+    // Some balancers ask over HTTP/1.0 and name no host. A browser always does, so that this answers no page of another site.
+    let probed = ["/healthz", "/readyz"].contains(&request.uri().path())
+        && request.uri().authority().is_none()
+        && !request.headers().contains_key(header::HOST);
+    if !probed && !is_meant(request.uri(), request.headers(), &operations.0.hosts) {
         let detail = "this address is not to be asked for by that name: see `hosts` of the configuration";
         return ProblemDetails::plain(StatusCode::MISDIRECTED_REQUEST, detail).into_response();
     }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use http::{HeaderMap, Request};
+use axum::response::IntoResponse as _;
+use http::{HeaderMap, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -24,12 +25,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
 use super::kept::Kept;
+use super::peers::{FromReplica, Peers, proved, sender_of};
+use super::problem::ProblemDetails;
 use crate::pipeline::Source;
 use crate::protocol::Sender;
 use crate::quota::Shares;
+use crate::store::ReplicaKey;
 use activity::{Activity, Times};
 use draining::Draining;
 pub use limits::{ServerLimits, TrustedProxies, TrustedProxiesError};
@@ -43,6 +48,9 @@ const ENDING: Duration = Duration::from_secs(5);
 const LINGERING: Duration = Duration::from_secs(300);
 /// Largest buffer for the headers of an HTTP/1 request, bytes: room for one credential of 8 KiB and as much again.
 const MAX_HEADERS: usize = 24 << 10;
+/// How long a connection of another replica may have no request: longer than that one keeps it for the next, so that it never sends a
+/// request into one that is closed at that moment.
+const REPLICA_IDLE: Duration = Duration::from_secs(600);
 /// How long requests in flight may take to finish at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -78,7 +86,7 @@ impl Listener {
 
     /// Serves `router` in a task of its own.
     pub fn serve(self, router: Router) -> Server {
-        self.serve_with(router, None)
+        self.serve_with(router, Door::Plain)
     }
 
     /// The same behind TLS.
@@ -87,15 +95,31 @@ impl Listener {
     /// [`TlsError::Rustls`], if TLS cannot be set up.
     pub fn serve_tls(self, router: Router, certificates: &Certificates) -> Result<Server, TlsError> {
         let acceptor = TlsAcceptor::from(Arc::new(certificates.config()?));
-        Ok(self.serve_with(router, Some(acceptor)))
+        Ok(self.serve_with(router, Door::Tls(acceptor)))
     }
 
-    fn serve_with(self, router: Router, tls: Option<TlsAcceptor>) -> Server {
+    /// Serves `router` to the other replicas of this gateway, and to nobody else: [`peers`](super::peers). The limits on one address do
+    /// not count.
+    pub fn serve_peers(mut self, router: Router, peers: &Peers) -> Server {
+        self.limits.idle = self.limits.idle.max(REPLICA_IDLE);
+        self.serve_with(router, Door::Replicas(peers.acceptor(), peers.clone()))
+    }
+
+    fn serve_with(self, router: Router, door: Door) -> Server {
         let (stop, stopped) = watch::channel(false);
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let task = tokio::spawn(accept(self.listener, self.limits, router, tls, stopped));
+        let scheme = if matches!(door, Door::Plain) { "http" } else { "https" };
+        let task = tokio::spawn(accept(self.listener, self.limits, router, door, stopped));
         Server { address: self.address, scheme, stop, task: Some(task) }
     }
+}
+
+/// What a connection has to go through.
+#[derive(Clone)]
+enum Door {
+    Plain,
+    Tls(TlsAcceptor),
+    /// Only other replicas are let in.
+    Replicas(TlsAcceptor, Peers),
 }
 
 /// A running server. Dropping it stops it without waiting.
@@ -139,7 +163,7 @@ async fn accept(
     listener: TcpListener,
     limits: ServerLimits,
     router: Router,
-    tls: Option<TlsAcceptor>,
+    door: Door,
     mut stopped: watch::Receiver<bool>,
 ) {
     let ServerLimits { connections, connections_per_address, trusted_proxies: proxies, idle } = limits;
@@ -154,7 +178,7 @@ async fn accept(
         };
         let Some((stream, peer, place)) = accepted else { continue };
         // A proxy's connections are of many callers, whom it limits by itself.
-        let share = match proxies.contains(peer) {
+        let share = match proxies.contains(peer) || matches!(door, Door::Replicas(..)) {
             true => None,
             // Closed at once: who has too many keeps nobody else waiting.
             false => match shares.take(Sender::of_address(peer)) {
@@ -162,14 +186,21 @@ async fn accept(
                 None => continue,
             },
         };
-        let (router, tls, stopped) = (router.clone(), tls.clone(), stopped.clone());
-        let from = Origin { peer: Some(peer), proxies: Arc::clone(&proxies) };
+        let (router, door, stopped) = (router.clone(), door.clone(), stopped.clone());
+        let from = Origin { peer: Some(peer), proxies: Arc::clone(&proxies), replica: None };
         tokio::spawn(async move {
-            match tls {
-                None => serve_one(stream, from, router, stopped, times).await,
-                Some(tls) => {
+            match door {
+                Door::Plain => serve_one(stream, from, router, stopped, times).await,
+                Door::Tls(tls) => {
                     // A slower client holds a place for nothing.
                     if let Ok(Ok(stream)) = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                        serve_one(stream, from, router, stopped, times).await;
+                    }
+                }
+                Door::Replicas(tls, peers) => {
+                    let entered = tokio::time::timeout(HEADER_TIMEOUT, enter(stream, &tls, &peers)).await;
+                    if let Ok(Some((stream, key))) = entered {
+                        let from = Origin { replica: Some((peers, key)), ..from };
                         serve_one(stream, from, router, stopped, times).await;
                     }
                 }
@@ -181,11 +212,20 @@ async fn accept(
     let _ = tokio::time::timeout(DRAIN, places.acquire_many(u32::try_from(connections).unwrap_or(u32::MAX))).await;
 }
 
+/// Lets another replica in: it proves its key, and the book has that key.
+async fn enter(stream: TcpStream, tls: &TlsAcceptor, peers: &Peers) -> Option<(TlsStream<TcpStream>, ReplicaKey)> {
+    let stream = tls.accept(stream).await.ok()?;
+    let key = proved(stream.get_ref().1.peer_certificates())?;
+    peers.admits(&key).await.then_some((stream, key))
+}
+
 /// Whose requests a connection carries.
 #[derive(Clone, Default)]
 struct Origin {
     peer: Option<IpAddr>,
     proxies: Arc<TrustedProxies>,
+    /// The replica that passes requests on over it.
+    replica: Option<(Peers, ReplicaKey)>,
 }
 
 impl Origin {
@@ -205,11 +245,28 @@ async fn serve_one(
     let seen = Arc::clone(&activity);
     let stream = Noted { stream, activity: Arc::clone(&activity) };
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        let sender = from.sender(request.headers());
-        request.extensions_mut().insert(connection.clone().sent_by(sender));
+        let mut router = router.clone();
+        match &from.replica {
+            None => {
+                let sender = from.sender(request.headers());
+                request.extensions_mut().insert(connection.clone().sent_by(sender));
+            }
+            Some((peers, key)) => {
+                let sender = sender_of(request.headers_mut());
+                // Its requests are of many callers, and what one of them sends is not held against the others.
+                request.extensions_mut().insert(Source::new().sent_by(sender));
+                request.extensions_mut().insert(FromReplica);
+                // A key may have left the book since the connection was made.
+                if peers.knows(key) {
+                    peers.took();
+                } else {
+                    router = Router::new().fallback(|| async { no_replica().into_response() });
+                }
+            }
+        }
         let held_back = request.headers().contains_key(http::header::EXPECT);
         let request = request.map(|body| Draining::new(body, held_back));
-        let (answer, running) = (router.clone().oneshot(request.map(axum::body::Body::new)), seen.begin());
+        let (answer, running) = (router.oneshot(request.map(axum::body::Body::new)), seen.begin());
         async move { answer.await.map(|answer| answer.map(|body| Kept { body, _kept: running })) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
@@ -240,6 +297,10 @@ async fn serve_one(
             while tokio::time::timeout(patience, serving.as_mut()).await.is_err() && activity.is_used() {}
         }
     }
+}
+
+fn no_replica() -> ProblemDetails {
+    ProblemDetails::plain(StatusCode::FORBIDDEN, "the key of this connection is no replica's any more")
 }
 
 /// Waits until the server is to stop, or is gone.

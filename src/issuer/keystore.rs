@@ -202,6 +202,37 @@ impl Keystore {
         Ok(keys)
     }
 
+    /// The file as it is, sealed: for another process of this issuer, which opens it by the same key or passphrase.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn sealed(&self) -> Result<Vec<u8>, KeystoreError> {
+        // What does not open is passed on to nobody.
+        self.read()?;
+        Ok(sealed::read_bounded(&self.path, MAX_SEALED)?.to_vec())
+    }
+
+    /// Takes over what another process of this issuer [sealed](Self::sealed), before a directory that names its epochs is gone by.
+    /// Where both have a key of an epoch, the other's counts: it was published, and what was not published signed nothing. No key
+    /// is forgotten by this.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Open`], [`KeystoreError::Malformed`], [`KeystoreError::OtherIssuer`], [`KeystoreError::Full`]; the file is
+    /// then as it was. Failures of the file system.
+    pub fn take_over<R: Rng + CryptoRng>(&mut self, bytes: &[u8], rng: &mut R) -> Result<(), KeystoreError> {
+        let plaintext = sealed::open(PURPOSE, bytes, &self.lock)?;
+        let (issuer, theirs) = decode(&plaintext).ok_or(KeystoreError::Malformed)?;
+        if issuer != self.issuer {
+            return Err(KeystoreError::OtherIssuer(issuer));
+        }
+        let mut keys = self.read()?;
+        keys.extend(theirs);
+        if keys.len() > Self::MAX_KEYS {
+            return Err(KeystoreError::Full);
+        }
+        self.write(&keys, rng)
+    }
+
     fn locked(path: &Path, issuer: IssuerId, lock: Lock) -> Result<Self, KeystoreError> {
         let mut name = OsString::from(path.file_name().ok_or(io::Error::from(io::ErrorKind::InvalidFilename))?);
         name.push(".lock");

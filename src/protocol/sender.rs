@@ -25,6 +25,18 @@ impl Sender {
     /// Of requests of which it is not known where they came from. They are counted together.
     pub const UNKNOWN: Self = Self([0; 16]);
 
+    /// For another replica of this gateway, and for nobody else.
+    #[cfg(feature = "server")]
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// As another replica said it.
+    #[cfg(feature = "server")]
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// Of an address. An IPv6 address stands for its /64, which one subscriber has whole; an IPv4 address in IPv6 for itself.
     pub fn of_address(address: IpAddr) -> Self {
         match address.to_canonical() {

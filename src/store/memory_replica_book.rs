@@ -126,10 +126,3 @@ impl ReplicaBook for MemoryReplicaBook {
         Ok(published.filter(|published| published.revision != known).cloned())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    crate::replica_book_conformance!(MemoryReplicaBook::new());
-}

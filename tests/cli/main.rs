@@ -1,5 +1,6 @@
 //! The program as its users run it: its output, its exit codes, and what it does with files that are not what they should be.
 
+mod cluster;
 mod elsewhere;
 mod gateway;
 #[cfg(unix)]

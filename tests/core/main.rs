@@ -20,6 +20,7 @@ mod one_call;
 mod pipeline;
 mod receipts;
 mod refused;
+mod replica_book;
 mod restarts;
 mod restore;
 mod retry;

@@ -32,6 +32,7 @@ mod receipts;
 mod refusals;
 mod reload;
 mod remote;
+mod replicas;
 mod restore;
 mod sessions;
 mod socks;

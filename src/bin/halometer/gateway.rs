@@ -10,7 +10,9 @@ mod leak;
 mod log;
 mod publish;
 mod remote;
+mod replica;
 mod run;
+mod shared;
 mod start;
 mod vault;
 

@@ -13,10 +13,11 @@ use super::bill::{Bill, Purse};
 use super::forward::Next;
 use super::found::{Candidate, Errand};
 use super::ledger::Unadmitted;
+use super::pass::elsewhere;
 use super::problems::failed;
 use super::reply::Reply;
 use super::running::Entry;
-use super::session;
+use super::session::{self, Reserved};
 use crate::http::clock::now;
 use crate::http::payment::{Payload, Receipt};
 use crate::http::pricing::{End, Meter, Metered};
@@ -70,7 +71,11 @@ pub(super) async fn pay(exchange: Arc<Exchange>, request: HttpRequest, next: Nex
     let priced = match paying {
         Paying::Opening(opening) => Priced::Spend(opening, signed, exchange.meter(&received)?),
         Paying::Following(following) => {
-            Priced::Reserved(session::reserve(&exchange, *following, &received, signed).await?)
+            match session::reserve(&exchange, *following, &received, signed).await? {
+                Reserved::Call(call) => Priced::Reserved(call),
+                // Not in a task of its own: it ends when its caller hangs up, as it does at the owner.
+                Reserved::NotHere(found) => return elsewhere(&exchange, found, received).await,
+            }
         }
     };
     // In a task of its own: a caller that hangs up does not stop what must be settled.

@@ -14,7 +14,7 @@ use super::found::Errand;
 use super::lease::longest;
 use super::received::{Place, other_host};
 use super::routes::is_own;
-use super::session;
+use super::session::{self, Reserved};
 use crate::http::content_digest;
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
@@ -100,7 +100,11 @@ pub(in crate::http) async fn decide(
             // The connection is the proxy's. What one caller sent is not held against the others.
             Call::admit(exchange, *screened.fresh().await?, &Source::new(), meter).await?
         }
-        Paying::Following(following) => session::reserve(&exchange, *following, &received, signed).await?,
+        Paying::Following(following) => match session::reserve(&exchange, *following, &received, signed).await? {
+            Reserved::Call(call) => call,
+            // The proxy that asks serves the call: there is nothing here to pass on.
+            Reserved::NotHere(found) => return Err(found.into_problem()),
+        },
     };
     call.begin(call.entry.is_stopped() || gone()).await?;
     if let Some(price) = fixed_price(&*call.bill.meter).filter(|_| !terms.hold_all) {

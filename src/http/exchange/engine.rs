@@ -40,11 +40,12 @@ impl Drop for Engine {
 impl Engine {
     pub(in crate::http) fn start(mut parts: PaymentLayerParts) -> io::Result<Self> {
         let (task, set) = (parts.upkeep.take(), parts.gateway.shared_set());
+        let peers = parts.peers.clone();
         let observer = Arc::clone(&parts.exchange.observer);
         let issuer = Arc::new(Current::new(Arc::clone(&parts.issuer)));
         let exchange = Current::new(Arc::new(Exchange::start(parts, &issuer)?));
         // Last, as nothing would stop it if the rest failed.
-        let upkeep = task.map(|task| start_upkeep(task, set, Arc::clone(&issuer), observer)).transpose()?;
+        let upkeep = task.map(|task| start_upkeep(task, set, Arc::clone(&issuer), observer, peers)).transpose()?;
         Ok(Self { exchange, issuer: Some(issuer), adopting: Mutex::default(), task: upkeep })
     }
 

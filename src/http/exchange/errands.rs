@@ -6,7 +6,8 @@ use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 
 use super::Exchange;
-use super::found::{Errand, Screening};
+use super::found::{CancelOutcome, Errand, Screening};
+use super::pass::pass;
 use super::received::Received;
 use crate::http::payment::Payload;
 use crate::http::problem::ProblemDetails;
@@ -44,15 +45,18 @@ pub(super) async fn cancel(exchange: Arc<Exchange>, request: HttpRequest) -> Res
     exchange
         .apart(|exchange| async move {
             let (signed, bytes) = (received.signed_bare(), received.body.clone());
-            let settlement = exchange.ledger.cancel(bytes.clone(), signed, &source, &exchange.running).await;
-            let settlement = settlement.map_err(|problem| {
+            let cancelled = exchange.ledger.cancel(bytes.clone(), signed, &source, &exchange.running).await;
+            let cancelled = cancelled.map_err(|problem| {
                 if problem.kind() != Some(Problem::InProgress) {
                     return problem;
                 }
                 let key = ParsedSpend::parse_cancellation(&bytes, exchange.directory()).map(|parsed| parsed.key());
                 key.map_or(problem.clone(), |key| exchange.running.timed(problem, &key))
             })?;
-            Ok(settled_answer(&settlement, None))
+            match cancelled {
+                CancelOutcome::Settled(settlement) => Ok(settled_answer(&settlement, None)),
+                CancelOutcome::Elsewhere(lease) => pass(&exchange, &lease, received).await,
+            }
         })
         .await
 }

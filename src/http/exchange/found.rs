@@ -1,7 +1,9 @@
 //! What the checks of a spend come to, on whichever ledger.
 
+use super::problems::wrong_owner;
 use crate::http::problem::ProblemDetails;
 use crate::protocol::{ContentDigest, Credits, Digest, Problem, SessionPublicKey, Settlement, Spend, SpendKey};
+use crate::store::Lease;
 
 /// What an opening is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,15 @@ pub(super) enum Elsewhere {
     Settled(Settlement),
     /// A call by itself, or a session of this process from before it was started anew.
     ThisProcess,
-    OtherProcess,
+    /// Another process's, by this lease.
+    OtherProcess(Lease),
+}
+
+/// What a cancel comes to.
+pub(super) enum CancelOutcome {
+    Settled(Settlement),
+    /// Another process works on it, by this lease.
+    Elsewhere(Lease),
 }
 
 impl<S> Candidate<S> {
@@ -81,7 +91,7 @@ impl Elsewhere {
             Self::ThisProcess => {
                 ProblemDetails::new(Problem::InProgress, "the spend pays for a call and is no session")
             }
-            Self::OtherProcess => ProblemDetails::new(Problem::WrongOwner, "another process has this session"),
+            Self::OtherProcess(lease) => wrong_owner(&lease),
         }
     }
 }

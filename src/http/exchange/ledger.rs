@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
 
-use super::found::{Candidate, Elsewhere, Errand, Found, Screening};
+use super::found::{CancelOutcome, Candidate, Elsewhere, Errand, Found, Screening};
 use super::local::{Local, LocalHeld};
 use super::remote::{Remote, RemoteHeld};
 use super::running::Running;
@@ -176,10 +176,10 @@ impl Ledger {
         signed: Signed,
         source: &Source,
         running: &Arc<Running>,
-    ) -> Result<Settlement, ProblemDetails> {
+    ) -> Result<CancelOutcome, ProblemDetails> {
         match self {
             Self::Local(local) => local.cancel(bytes, signed, source, running).await,
-            Self::Remote(remote) => remote.cancel(bytes, signed, source, running).await,
+            Self::Remote(remote) => remote.cancel(bytes, signed, source, running).await.map(CancelOutcome::Settled),
         }
     }
 

@@ -223,7 +223,7 @@ impl Local {
         match self.run(look).await.map_err(work_problem)?? {
             Ok(Whereabouts::Settled(settled)) => Ok(Elsewhere::Settled(settled.settlement().clone())),
             Ok(Whereabouts::Here) => Ok(Elsewhere::ThisProcess),
-            Ok(Whereabouts::Elsewhere) => Ok(Elsewhere::OtherProcess),
+            Ok(Whereabouts::Elsewhere(lease)) => Ok(Elsewhere::OtherProcess(lease)),
             Err(error) => Err(untold(&error)),
         }
     }
@@ -231,7 +231,11 @@ impl Local {
     /// What a spend is that is in progress, and opened no session of this process.
     pub(super) async fn find(&self, parsed: &ParsedSpend) -> Result<Elsewhere, ProblemDetails> {
         Ok(match self.look((parsed.key(), parsed.record_key()), Opened::InProgress).await? {
-            Cancelled::Elsewhere => Elsewhere::OtherProcess,
+            Cancelled::Elsewhere => match self.lease_of(parsed.key()).await {
+                Some(lease) => Elsewhere::OtherProcess(lease),
+                // It was settled just now.
+                None => Elsewhere::ThisProcess,
+            },
             Cancelled::Settled(settled) => Elsewhere::Settled(settled.settlement().clone()),
             _ => Elsewhere::ThisProcess,
         })

@@ -9,6 +9,7 @@ use crate::gateway::Gateway;
 use crate::http::issuer_client::IssuerClient;
 use crate::http::observer::{NoObserver, Observer};
 use crate::http::pattern::RoutePattern;
+use crate::http::peers::Peers;
 use crate::http::pricing::Pricing;
 use crate::issuer::Issuer;
 use crate::protocol::{GatewayId, GatewaySigningKey, RootKey, SignedDirectory};
@@ -84,12 +85,15 @@ pub struct PaymentLayerParts {
     pub exchange: ExchangeParts,
     /// Upkeep, if this layer is to see to it.
     pub upkeep: Option<UpkeepTask>,
+    /// The other processes over the same set, if there may be some: what has its session there is passed on to them, and upkeep is
+    /// done by the one that leads.
+    pub peers: Option<Peers>,
 }
 
 impl PaymentLayerParts {
     /// With the defaults of [`ExchangeParts::new`], and no upkeep.
     pub fn new(gateway: Arc<Gateway>, issuer: Arc<Issuer>, key: GatewaySigningKey, pricing: Box<dyn Pricing>) -> Self {
-        Self { gateway, issuer, key, exchange: ExchangeParts::new(pricing), upkeep: None }
+        Self { gateway, issuer, key, exchange: ExchangeParts::new(pricing), upkeep: None, peers: None }
     }
 
     /// The same with these requests free of charge.
@@ -120,6 +124,12 @@ impl PaymentLayerParts {
     #[must_use]
     pub fn with_upkeep(self, upkeep: impl Into<Option<UpkeepTask>>) -> Self {
         Self { upkeep: upkeep.into(), ..self }
+    }
+
+    /// The same as a replica among others.
+    #[must_use]
+    pub fn with_peers(self, peers: impl Into<Option<Peers>>) -> Self {
+        Self { peers: peers.into(), ..self }
     }
 }
 

@@ -3,9 +3,11 @@
 use http::StatusCode;
 
 use crate::gateway::{AdmitError, FetchError};
+use crate::http::clock::now;
 use crate::http::problem::ProblemDetails;
 use crate::http::upstream::UpstreamError;
 use crate::protocol::Problem;
+use crate::store::Lease;
 use crate::workers::WorkError;
 
 pub(super) fn failed() -> ProblemDetails {
@@ -21,6 +23,13 @@ pub(super) fn work_problem(error: WorkError) -> ProblemDetails {
         WorkError::Busy => busy(),
         WorkError::Gone => ProblemDetails::new(Problem::StoreUnavailable, "the gateway could not finish this"),
     }
+}
+
+/// The process that has a session is gone: it is settled when its lease is over.
+pub(super) fn wrong_owner(lease: &Lease) -> ProblemDetails {
+    let left = lease.until.seconds().saturating_sub(now().seconds());
+    let detail = "another process has this session; it is settled when it is over, or when its lease is: ask for the settlement then";
+    ProblemDetails::new(Problem::WrongOwner, detail).after(u32::try_from(left).unwrap_or(u32::MAX).max(1))
 }
 
 /// A spend that is not admitted.

@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::request::Parts;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::http::peers::{FromReplica, Passing};
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::{Signed, authority, read_body, sender};
 use crate::protocol::Problem;
@@ -51,6 +52,18 @@ impl Received {
     pub(super) fn signed(&self) -> Signed {
         Signed::new(self.authority.clone(), self.parts.method.clone(), self.target.clone(), self.body.clone())
             .sent_by(sender(&self.parts.extensions))
+    }
+
+    /// Whether another replica passed it on.
+    pub(super) fn is_from_replica(&self) -> bool {
+        self.parts.extensions.get::<FromReplica>().is_some()
+    }
+
+    /// What another replica must get of it, and its place among those that are worked on.
+    pub(super) fn into_passing(self, within: Duration) -> (Passing, Place) {
+        let Self { parts, body, authority, place, .. } = self;
+        let sender = sender(&parts.extensions);
+        (Passing { parts, authority, body, sender, within }, place)
     }
 
     /// What is served, and its place among those that are worked on.

@@ -2,7 +2,7 @@
 //!
 //! A session is opened by a spend without a call, called by requests that its key signs, and settled once: when it is closed, when
 //! its time is over, when its spend is cancelled, or when the gateway shuts down. It is this process's, by the lease of its spend;
-//! another that shares the set says `wrong-owner`. What its calls have come to is written into the record each second, so that
+//! another that shares the set [passes on](super::pass) what follows, and says `wrong-owner` if this one is gone. What its calls have come to is written into the record each second, so that
 //! a crash settles at that.
 
 mod account;
@@ -22,6 +22,7 @@ use super::bill::{Bill, Purse};
 use super::call::Call;
 use super::found::{Elsewhere, Errand, Found, Screening};
 use super::ledger::Held;
+use super::pass::elsewhere;
 use super::problems::{busy, refused, untold, work_problem};
 use super::received::Received;
 use super::running::Entry;
@@ -184,7 +185,7 @@ async fn begin(exchange: Arc<Exchange>, received: Received, source: Source) -> R
     let place = Arc::clone(&exchange.sessions.places).try_acquire_owned().map_err(|_| busy())?;
     let (signed, bytes) = (received.signed_bare(), received.body.clone());
     let candidate = match exchange.ledger.screen(bytes, signed, Errand::Session).await? {
-        Screening::Known(found) => return opened_again(&exchange, &received, found).await,
+        Screening::Known(found) => return opened_again(&exchange, received, found).await,
         Screening::Fresh(candidate) => candidate,
     };
     let (public, tariff, content) = (candidate.public, candidate.tariff, candidate.content);
@@ -192,7 +193,7 @@ async fn begin(exchange: Arc<Exchange>, received: Received, source: Source) -> R
     let entry = exchange.running.enter(candidate.key);
     let spend = match candidate.admit(&source).await? {
         Found::Admitted(held) => held,
-        found => return opened_again(&exchange, &received, found).await,
+        found => return opened_again(&exchange, received, found).await,
     };
     let rates = exchange.rates(&tariff, spend.charge());
     let longest = Duration::from_secs(exchange.directory().parts().limits.session_seconds.into());
@@ -215,11 +216,7 @@ async fn begin(exchange: Arc<Exchange>, received: Received, source: Source) -> R
 }
 
 /// Answers an opening whose spend is in the set already: its answer was lost, most likely.
-async fn opened_again(
-    exchange: &Exchange,
-    received: &Received,
-    found: Found<Held>,
-) -> Result<Response, ProblemDetails> {
+async fn opened_again(exchange: &Exchange, received: Received, found: Found<Held>) -> Result<Response, ProblemDetails> {
     if !matches!(found, Found::InProgress) {
         return Err(found.refusal().await);
     }
@@ -228,10 +225,18 @@ async fn opened_again(
     if let Some(session) = exchange.sessions.find(&parsed.key()) {
         return Ok(session.answer());
     }
-    Err(match exchange.ledger.find(&parsed).await? {
-        Elsewhere::Settled(settlement) => Found::<Held>::Settled(settlement).refusal().await,
-        elsewhere => elsewhere.into_problem(),
-    })
+    match exchange.ledger.find(&parsed).await? {
+        Elsewhere::Settled(settlement) => Err(Found::<Held>::Settled(settlement).refusal().await),
+        found => elsewhere(exchange, found, received).await,
+    }
+}
+
+/// What becomes of a further call of a session.
+pub(super) enum Reserved {
+    /// It is let in.
+    Call(Call),
+    /// The session is not in the table of this process.
+    NotHere(Elsewhere),
 }
 
 /// Lets a further call of a session in: the most that it may cost is reserved.
@@ -240,9 +245,9 @@ pub(super) async fn reserve(
     following: Following,
     received: &Received,
     signed: Signed,
-) -> Result<Call, ProblemDetails> {
+) -> Result<Reserved, ProblemDetails> {
     let Some(session) = exchange.sessions.find(&following.key()) else {
-        return Err(exchange.ledger.whereabouts(following, signed).await?.into_problem());
+        return exchange.ledger.whereabouts(following, signed).await.map(Reserved::NotHere);
     };
     let meter = session.exchange.meter(received)?;
     check_signature(exchange, &session, following, signed).await?;
@@ -252,7 +257,7 @@ pub(super) async fn reserve(
     let part = Part { session: Arc::clone(&session), number, ended: false };
     let bill = Bill::new(Purse::Part(part), rates, meter, session.content);
     let entry = exchange.running.enter(session.key);
-    Ok(Call { exchange: Arc::clone(&session.exchange), bill, entry })
+    Ok(Reserved::Call(Call { exchange: Arc::clone(&session.exchange), bill, entry }))
 }
 
 /// Closes a session, and answers with its settlement.
@@ -265,7 +270,7 @@ pub(super) async fn close(exchange: Arc<Exchange>, request: HttpRequest) -> Resu
     let Some(session) = exchange.sessions.find(&following.key()) else {
         return match exchange.ledger.whereabouts(following, received.signed()).await? {
             Elsewhere::Settled(settled) => Ok(settled_answer(&settled, None)),
-            other => Err(other.into_problem()),
+            other => elsewhere(&exchange, other, received).await,
         };
     };
     check_signature(&exchange, &session, following, received.signed()).await?;

@@ -27,6 +27,9 @@ pub(super) fn text(status: &Status, ready: &Result<(), String>) -> Result<String
     if let Some(database) = &status.database {
         super::database::register(&mut registry, database);
     }
+    if let Some(replicas) = &status.replicas {
+        replicas.register(&mut registry);
+    }
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)

@@ -74,6 +74,7 @@ fn body(status: &Status, history: &[u64]) -> String {
     out += &counts("The service behind did not answer", "by kind", &status.upstream_failures);
     out += &more(status);
     out += "</div>\n";
+    out += &status.replicas.as_ref().map(super::ReplicasStatus::card).unwrap_or_default();
     out += &epochs(&status.epochs, nothing(status));
     out += &identity(status);
     out

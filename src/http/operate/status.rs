@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::database::DatabaseStatus;
 use super::latency::Latencies;
+use super::replicas::ReplicasStatus;
 use super::tally::Tally;
 use crate::http::clock::now;
 use crate::http::exchange::Load;
+use crate::http::peers::Peers;
 use crate::issuer::{Books, Issuer};
 use crate::protocol::{Directory, EpochNumber, GatewayId};
 use crate::store::{PartitionPhase, SpentSet};
@@ -48,6 +50,8 @@ pub struct Status {
     /// How long admissions, calls and batches took: for the metrics only.
     #[serde(skip)]
     pub(super) latencies: [Latencies; 3],
+    /// The processes that share the set; none where this one is alone.
+    pub replicas: Option<ReplicasStatus>,
 }
 
 /// The gateway and its directory.
@@ -209,6 +213,7 @@ pub(super) struct Sources<'a> {
     pub(super) running: Duration,
     pub(super) ready: Result<(), String>,
     pub(super) database: Option<DatabaseStatus>,
+    pub(super) peers: Option<Peers>,
 }
 
 impl Status {
@@ -262,6 +267,7 @@ impl Status {
                 warnings: upkeep.warnings,
             },
             database,
+            replicas: sources.peers.as_ref().map(|peers| ReplicasStatus::of(peers.view())),
         }
     }
 }
@@ -305,6 +311,7 @@ impl Status {
             issuer_failures: 0,
             double_spends: tally.double_spends(),
             conflicts: tally.conflicts(),
+            replicas: None,
             latencies: tally.latencies(),
             upkeep: UpkeepStatus { rounds: 0, settled: 0, erased: 0, failures: 0, warnings: Vec::new() },
             database: None,

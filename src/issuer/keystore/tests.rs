@@ -286,3 +286,29 @@ fn what_a_crash_left_unfinished_is_cleared_away() {
     Keystore::open(&path, issuer(), lock()).unwrap();
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
 }
+
+#[test]
+fn what_another_process_published_is_taken_over_and_counts() {
+    let (_one, _, mut leader) = with_world_keys();
+    let (_two, path, mut follower) = fresh();
+    // It led once, made keys for epochs that it never published, and was replaced.
+    let (lost, own) = (follower.add(number(2), &mut rng(50)).unwrap(), follower.add(number(3), &mut rng(51)).unwrap());
+    let sealed = leader.sealed().unwrap();
+    assert_eq!(sealed, leader.sealed().unwrap(), "asked again it is the same");
+    follower.take_over(&sealed, &mut rng(52)).unwrap();
+    let public = |store: &Keystore, n: u32| store.keys().unwrap().get(number(n)).map(SigningKey::public_key);
+    assert_eq!([public(&follower, 1), public(&follower, 2)], [public(&leader, 1), public(&leader, 2)]);
+    assert_ne!(public(&follower, 2), Some(lost));
+    assert_eq!(public(&follower, 3), Some(own), "no key is forgotten by it");
+    assert_eq!(leader.add(number(1), &mut rng(53)).ok(), public(&leader, 1));
+    let before = std::fs::read(&path).unwrap();
+    // What is cut off, of another lock, or of another issuer changes nothing.
+    assert!(follower.take_over(&sealed[..sealed.len() - 1], &mut rng(54)).is_err());
+    let other = sealed::seal(PURPOSE, b"x", &Lock::key_bytes(&[8; 32]).unwrap(), &mut rng(55)).unwrap();
+    assert!(matches!(follower.take_over(&other, &mut rng(56)), Err(KeystoreError::Open(_))));
+    let stranger = IssuerId::from_bytes([9; 32]);
+    let foreign = sealed::seal(PURPOSE, &encode(&stranger, &Keys::new()), &lock(), &mut rng(57)).unwrap();
+    let refused = follower.take_over(&foreign, &mut rng(58));
+    assert!(matches!(refused, Err(KeystoreError::OtherIssuer(id)) if id == stranger));
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}

@@ -74,6 +74,9 @@ pub struct Config {
     /// Another proxy that asks this gateway; none if it is left out.
     #[serde(default)]
     pub beside: Option<BesideConfig>,
+    /// The other processes over the same set; none if it is left out.
+    #[serde(default)]
+    pub cluster: Option<ClusterConfig>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -637,7 +640,41 @@ fn default_inner() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 8403).into()
 }
 
+/// `[cluster]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterConfig {
+    /// Where the other replicas come in.
+    pub listen: SocketAddr,
+    /// Where they reach that, `host:port`; as `listen` if neither is said.
+    pub address: Option<String>,
+    /// The environment variable that says so; a host without a port has that of `listen`.
+    pub address_env: Option<String>,
+    /// For so long calls are taken after the program is told to end, until balancers notice.
+    pub notice_seconds: u32,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 8402).into(), address: None, address_env: None, notice_seconds: 10 }
+    }
+}
+
 impl Config {
+    /// As which replica it runs; none where the store is one process's. Over one that several may share it is always one: by its lease
+    /// no two publish and do upkeep, whatever their configurations say. Without `[cluster]` others can reach it on this machine only.
+    pub(super) fn replica(&self) -> Option<ClusterConfig> {
+        let alone =
+            ClusterConfig { listen: (Ipv4Addr::LOCALHOST, 0).into(), notice_seconds: 0, ..ClusterConfig::default() };
+        match (&self.cluster, self.store.kind) {
+            (Some(cluster), _) => Some(cluster.clone()),
+            (None, StoreKind::Durable | StoreKind::Memory) => None,
+            // All kinds that there may be besides.
+            #[allow(unreachable_patterns)]
+            (None, _) => Some(alone),
+        }
+    }
+
     /// How long calls are held that another proxy serves, seconds; 0 if there is none.
     pub(super) fn hold_seconds(&self) -> u32 {
         let longest = self.upstream.timeout_seconds.saturating_add(30);

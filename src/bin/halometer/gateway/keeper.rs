@@ -8,7 +8,8 @@ use super::config::{Config, IssuerConfig, Loaded};
 use super::due::{Due, DueError, due};
 use super::front::Exchanged;
 use super::log::IssuerLog;
-use super::publish::PublishError;
+use super::publish::{self, PublishError};
+use super::shared::{Shared, SharedError};
 use super::start::{self, Prepared, Records, StartError};
 use super::vault::{Vault, VaultError};
 use halometer::clearing::{Clearing, ClearingParts, Desk, DeskParts};
@@ -36,6 +37,9 @@ pub(super) enum ReloadError {
     /// Keys are not at hand.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// What the replicas share.
+    #[error(transparent)]
+    Shared(#[from] SharedError),
     /// The issuer does not go on.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
@@ -81,6 +85,16 @@ pub(super) struct Keeper {
     log: Arc<IssuerLog>,
     /// When keys are to be forgotten again.
     forget_at: Timestamp,
+    /// What the replicas share; none if this process is alone.
+    shared: Option<Shared>,
+}
+
+/// What the directory asks for.
+enum Step {
+    /// To go on with this one, or with the one that is known.
+    On(Option<Box<Directory>>),
+    /// To wait for a directory that is not there yet; until this time if that is known.
+    Wait(Option<Timestamp>),
 }
 
 impl Keeper {
@@ -91,7 +105,7 @@ impl Keeper {
         service: GatewayService,
         log: Arc<IssuerLog>,
     ) -> Result<Self, ReloadError> {
-        let Prepared { vault, records, file, gateway, issuer, config, .. } = prepared;
+        let Prepared { vault, records, file, gateway, issuer, config, wished, shared, .. } = prepared;
         let notices = start::notices(&config, &records.payments)?;
         let house = House { started: &started, gateway: &gateway, records: &records, log: &log };
         let minting = house.minting(&config.issuer, &issuer, notices.as_ref())?;
@@ -104,7 +118,8 @@ impl Keeper {
             records,
             file,
             config,
-            wished: None,
+            wished,
+            shared,
             gateway,
             issuer,
             notices,
@@ -158,18 +173,18 @@ impl Keeper {
 
     fn go_on(&mut self, config: &Config, notices: Option<Arc<PaymentNotices>>) -> Result<(), ReloadError> {
         let now = now();
-        let set = Arc::clone(&self.records.set);
-        let next = match due(&self.known, config, &mut self.vault, &*set, now)? {
+        let next = match self.step(config, now)? {
             // All of it at once: prices that are counted and not published would be refused.
-            Due::Later(at) if *config != self.config => {
+            Step::Wait(at) if *config != self.config => {
                 if self.wished.as_ref() != Some(config) {
-                    info!(at = at.seconds(), "the new configuration is gone over to with the next directory");
+                    let at = at.map(Timestamp::seconds);
+                    info!(at, "the new configuration is gone over to with the next directory");
                 }
                 self.wished = Some(config.clone());
                 return Ok(());
             }
-            Due::Later(_) | Due::Nothing => None,
-            Due::Now(next) => Some(*next),
+            Step::Wait(_) => None,
+            Step::On(next) => next.map(|next| *next),
         };
         let wires = |issuer: &IssuerConfig| (issuer.payments.clone(), issuer.clearing.clone(), issuer.origins.clone());
         let rewired = wires(&config.issuer) != wires(&self.config.issuer);
@@ -225,6 +240,32 @@ impl Keeper {
         self.wished = None;
         self.forget(now);
         Ok(())
+    }
+
+    /// What the directory asks for: of this process, or of the one among the replicas that leads.
+    fn step(&mut self, config: &Config, now: Timestamp) -> Result<Step, ReloadError> {
+        let set = Arc::clone(&self.records.set);
+        if let Some(shared) = &mut self.shared {
+            if let Some(next) = shared.latest(Some(&self.known), &mut self.vault)? {
+                return Ok(Step::On(Some(Box::new(next))));
+            }
+            if !shared.leads() {
+                let differs = publish::next(&self.known, config, self.vault.gateway(), now)?.is_some();
+                return Ok(if differs { Step::Wait(None) } else { Step::On(None) });
+            }
+        }
+        Ok(match due(&self.known, config, &mut self.vault, &*set, now)? {
+            Due::Later(at) => Step::Wait(Some(at)),
+            Due::Nothing => Step::On(None),
+            Due::Now(next) => match &mut self.shared {
+                None => Step::On(Some(next)),
+                // All go over to it with their next look, within seconds of each other.
+                Some(shared) => {
+                    shared.publish(&next, &self.vault.root_key()?, &self.vault)?;
+                    Step::Wait(None)
+                }
+            },
+        })
     }
 
     /// Once an hour: it opens the sealed file.
@@ -308,6 +349,7 @@ pub(super) fn waits(started: &Config, wished: &Config) -> Vec<&'static str> {
         ("store", started.store != wished.store),
         ("tls", started.tls != wished.tls),
         ("beside", started.beside != wished.beside),
+        ("cluster", started.cluster != wished.cluster),
         ("issuer.kind", started.issuer.kind != wished.issuer.kind),
         ("issuer.payments.kind", started.issuer.payments.kind != wished.issuer.payments.kind),
         ("issuer, but for its schedule, payments, origins and clearing", places(started) != places(wished)),

@@ -19,6 +19,8 @@ use super::front::{self, Exchanged};
 use super::keeper::{Keeper, ReloadError};
 use super::log::{self, IssuerLog, Log, Sums};
 use super::remote::{self, RemoteKeeper};
+use super::replica::{self, Door};
+use super::shared::Shared;
 use super::{development, start, vault};
 use crate::interrupts::Interrupts;
 use halometer::http::beside::Beside;
@@ -88,8 +90,9 @@ fn check_all(loaded: &Loaded) -> Outcome<ExitCode> {
         start::check_places(config)?;
         let addresses = [Some(config.listen), Some(config.admin.listen), config.issuer.listen];
         let beside = config.beside.as_ref().map(|beside| beside.listen);
+        let replicas = config.cluster.as_ref().map(|cluster| cluster.listen);
         let mut taken = Vec::new();
-        for address in addresses.into_iter().chain([beside]).flatten() {
+        for address in addresses.into_iter().chain([beside, replicas]).flatten() {
             taken.push(runtime.block_on(bind(address))?);
         }
         println!("all addresses are free to be listened on");
@@ -121,6 +124,7 @@ struct Running {
     admin: Server,
     service: GatewayService,
     beside: Option<(Beside, Server)>,
+    door: Option<Door>,
     operations: Operations,
     tally: Arc<Tally>,
     clearing: Arc<IssuerLog>,
@@ -177,6 +181,10 @@ impl Running {
             Some(beside) => Some(bind(beside.listen).await?.limited(of_proxy)),
             None => None,
         };
+        let replicas = match &config.replica() {
+            Some(cluster) => Some(bind(cluster.listen).await?),
+            None => None,
+        };
         let tls = config.tls.as_ref().map(certificates).transpose()?;
         let issuer_tls = config.issuer.tls.as_ref().map(certificates).transpose()?;
         let (seen, file) = (std::fs::read(&loaded.file)?, loaded.file.clone());
@@ -186,13 +194,17 @@ impl Running {
         let tally = Arc::new(Tally::new(log as _));
         let clearing = Arc::new(IssuerLog::new(Arc::clone(&tally)));
         let Made { service, keeping, routes, admin_routes, root, waits, database } = match config.issuer.kind {
-            IssuerKind::Inside => Made::inside(loaded, &tally, Arc::clone(&clearing)).await?,
+            IssuerKind::Inside => {
+                let replicas = replicas.as_ref().map(Listener::address);
+                Made::inside(loaded, &tally, Arc::clone(&clearing), replicas).await?
+            }
             IssuerKind::Remote => Made::remote(config.clone(), &tally).await?,
         };
         let beside = start::beside(&config, service.layer())?.zip(inner).map(|(beside, listener)| {
             let server = listener.serve(beside.router());
             (beside, server)
         });
+        let door = Door::open(&service, replicas);
         let operations = Operations::start(
             OperateParts::new(service.layer().clone(), Arc::clone(&tally))
                 .with_every(Duration::from_secs(config.admin.every_seconds.into()))
@@ -240,6 +252,7 @@ impl Running {
             admin,
             service,
             beside,
+            door,
             operations,
             tally,
             clearing,
@@ -260,8 +273,9 @@ impl Running {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         };
-        // A remote issuer publishes when it likes.
-        let ticks = if self.config.issuer.kind == IssuerKind::Remote { WATCH } else { TICK };
+        // A remote issuer publishes when it likes, and so does a replica that leads.
+        let others = self.config.issuer.kind == IssuerKind::Remote || self.door.is_some();
+        let ticks = if others { WATCH } else { TICK };
         let (mut watch, mut tick, mut tell) = (every(WATCH), every(ticks), every(TELL));
         loop {
             tokio::select! {
@@ -376,8 +390,16 @@ impl Running {
             at_most_seconds = patience.as_secs(),
             "told to end: calls that run may finish"
         );
+        if let Some(door) = &self.door {
+            // Balancers have to notice first that this replica takes no more.
+            let notice = self.config.replica().map_or(0, |cluster| cluster.notice_seconds);
+            door.drain(Duration::from_secs(notice.into())).await;
+        }
         for server in self.servers {
             server.shutdown().await;
+        }
+        if let Some(door) = &self.door {
+            door.outlast_sessions(self.service.layer(), patience).await;
         }
         let more = if self.config.issuer.kind == IssuerKind::Remote { CLEARING } else { Duration::ZERO };
         let drained = match &self.beside {
@@ -398,6 +420,9 @@ impl Running {
                 )
             }
             Err(_) => warn!("calls still run: they are cut short, and settled after their lease"),
+        }
+        if let Some(door) = self.door {
+            door.leave().await;
         }
         self.sums.tell(&self.tally, &self.clearing);
         self.admin.shutdown().await;
@@ -456,9 +481,18 @@ struct Made {
 
 impl Made {
     /// With the issuer.
-    async fn inside(loaded: Loaded, tally: &Arc<Tally>, log: Arc<IssuerLog>) -> Outcome<Self> {
+    async fn inside(
+        loaded: Loaded,
+        tally: &Arc<Tally>,
+        log: Arc<IssuerLog>,
+        replicas: Option<SocketAddr>,
+    ) -> Outcome<Self> {
         let (config, owner) = (loaded.config.clone(), OwnerId::from_bytes(rand::random()));
-        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner)).await??;
+        let (loaded, opened) =
+            tokio::task::spawn_blocking(move || start::open(&loaded).map(|opened| (loaded, opened))).await??;
+        let peers = replica::join(&config, replicas, owner, &opened.records).await?;
+        let shared = peers.clone().map(Shared::new);
+        let prepared = tokio::task::spawn_blocking(move || start::prepare(&loaded, owner, opened, shared)).await??;
         let every = Duration::from_secs(config.upkeep.every_seconds.into());
         let service = GatewayService::start(
             PaymentLayerParts::new(
@@ -470,7 +504,8 @@ impl Made {
             .with_free(start::free(&config))
             .with_observer(Arc::clone(tally) as _)
             .with_limits(start::limits(&config))
-            .with_upkeep(UpkeepTask { upkeep: start::upkeep(&config, owner), every }),
+            .with_upkeep(UpkeepTask { upkeep: start::upkeep(&config, owner), every })
+            .with_peers(peers),
             start::upstream(&config)?,
         )?
         .passing(start::passed(&config))?;

@@ -14,6 +14,7 @@ use super::config::{
 use super::development::Booked;
 use super::due::{Due, DueError, due};
 use super::publish::{self, PublishError};
+use super::shared::{Shared, SharedError};
 use super::vault::{GatewayIdentity, Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use halometer::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
@@ -40,8 +41,8 @@ use halometer::sealed::{read_bounded, write_atomically};
 use halometer::store::durable::{DurableStore, OpenError, StoreOptions};
 use halometer::store::postgres::{PostgresError, PostgresOptions, PostgresStore};
 use halometer::store::{
-    Beat, ClockJump, Look, MemoryMintBook, MemoryPaymentBook, MemorySpentSet, MintBook, PaymentBook, Pulse, SpentSet,
-    StoreError,
+    Beat, ClockJump, Look, MemoryMintBook, MemoryPaymentBook, MemoryReplicaBook, MemorySpentSet, MintBook,
+    PartitionPhase, PaymentBook, Pulse, ReplicaBook, SpentSet, StoreError,
 };
 use halometer::upkeep::{Upkeep, UpkeepParts};
 
@@ -99,6 +100,9 @@ pub(super) enum StartError {
     /// What answers another proxy.
     #[error("`beside.hold_seconds`: {0}")]
     Beside(#[source] io::Error),
+    /// What the replicas share.
+    #[error(transparent)]
+    Shared(#[from] SharedError),
     /// The schedule.
     #[error("`issuer.schedule`: {0}")]
     Schedule(#[from] ScheduleError),
@@ -165,6 +169,8 @@ pub(super) struct Records {
     pub(super) payments: Arc<dyn PaymentBook>,
     /// The store over PostgreSQL, if they are there.
     pub(super) postgres: Option<PostgresStore>,
+    /// The processes that share them; none where they are one process's.
+    pub(super) replicas: Option<Arc<dyn ReplicaBook>>,
 }
 
 /// All that there is before anybody is served.
@@ -179,6 +185,16 @@ pub(super) struct Prepared {
     pub(super) config: Config,
     /// Why they cannot.
     pub(super) waits: Option<PublishError>,
+    /// What it goes over to with a directory that another replica may have to publish.
+    pub(super) wished: Option<Config>,
+    /// What the replicas share; none if this process is alone.
+    pub(super) shared: Option<Shared>,
+}
+
+/// Keys and records, before anything is done with them.
+pub(super) struct Opened {
+    vault: Vault,
+    pub(super) records: Records,
 }
 
 fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
@@ -188,6 +204,7 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
             mints: Arc::new(MemoryMintBook::new()),
             payments: Arc::new(MemoryPaymentBook::new()),
             postgres: None,
+            replicas: Some(Arc::new(MemoryReplicaBook::new())),
         }),
         StoreKind::Postgres => {
             let store = PostgresStore::open(&postgres_options(config)?, vault.gateway())?;
@@ -195,6 +212,7 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
                 set: Arc::new(store.spent_set()),
                 mints: Arc::new(store.mint_book()),
                 payments: Arc::new(store.payment_book()),
+                replicas: Some(Arc::new(store.replica_book())),
                 postgres: Some(store),
             })
         }
@@ -209,6 +227,7 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
                 mints: Arc::new(store.mint_book()),
                 payments: Arc::new(store.payment_book()),
                 postgres: None,
+                replicas: None,
             })
         }
     }
@@ -251,30 +270,67 @@ pub(super) fn write_directory(file: &Path, directory: &Directory, root: &RootSig
     write_atomically(file, &signed.to_bytes()).map_err(|error| StartError::File(file.to_owned(), error))
 }
 
-/// Opens keys and records, publishes what is due, and makes issuer and gateway. Takes some tenths of a second and touches the disk.
-pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, StartError> {
-    let config = &loaded.config;
-    let mut vault = Vault::open(config)?;
-    let records = open_records(config, &vault)?;
+/// Opens keys and records.
+pub(super) fn open(loaded: &Loaded) -> Result<Opened, StartError> {
+    let vault = Vault::open(&loaded.config)?;
+    let records = open_records(&loaded.config, &vault)?;
     look_at_clock(&*records.set, loaded.accept_clock)?;
+    Ok(Opened { vault, records })
+}
+
+/// Publishes what is due, and makes issuer and gateway. Takes some tenths of a second and touches the disk; a replica waits until there
+/// is a directory of all.
+pub(super) fn prepare(
+    loaded: &Loaded,
+    owner: OwnerId,
+    opened: Opened,
+    mut shared: Option<Shared>,
+) -> Result<Prepared, StartError> {
+    let config = &loaded.config;
+    let Opened { mut vault, records } = opened;
     let file = (config.store.kind != StoreKind::Memory).then(|| config.issuer.directory.clone());
     let known = match &file {
         Some(file) => read_directory(file, &vault)?,
         None => None,
+    };
+    let known = match &mut shared {
+        Some(shared) => shared.join(known, &mut vault)?,
+        None => known,
     };
     let now = now();
     let root = vault.root_key()?;
     let known = match known {
         Some(known) => known,
         None => {
-            let first = begin(config, &mut vault, &records, file.as_deref(), now)?;
-            file.iter().try_for_each(|file| write_directory(file, &first, &root))?;
+            let first = begin(config, &mut vault, &records, file.as_deref(), shared.is_some(), now)?;
+            // One that is shared is known when all can know it.
+            if shared.is_none() {
+                file.iter().try_for_each(|file| write_directory(file, &first, &root))?;
+            }
             first
         }
     };
     vault.check(&known, now)?;
     let mut went_by = config.clone();
-    let (next, waits) = match due(&known, config, &mut vault, &*records.set, now) {
+    let mut wished = None;
+    if let Some(shared) = &mut shared {
+        if !shared.has_any() {
+            shared.publish(&known, &root, &vault)?;
+        }
+        file.iter().try_for_each(|file| write_directory(file, &known, &root))?;
+        // What is due is done when it runs, by the one that leads.
+        if publish::next(&known, config, vault.gateway(), now)
+            .map_or_else(|error| error.passes(), |next| next.is_some())
+        {
+            went_by.prices = publish::known_prices(&known);
+            wished = Some(config.clone());
+        }
+    }
+    let outcome = match &shared {
+        Some(_) => Ok(Due::Nothing),
+        None => due(&known, config, &mut vault, &*records.set, now),
+    };
+    let (next, waits) = match outcome {
         // It was taken up once, or it will be by itself: until then the prices that callers know are good.
         Err(DueError::Publish(error)) if error.passes() => {
             went_by.prices = publish::known_prices(&known);
@@ -299,12 +355,12 @@ pub(super) fn prepare(loaded: &Loaded, owner: OwnerId) -> Result<Prepared, Start
     let parts = GatewayParts::new(vault.gateway(), directory, Arc::clone(&records.set), owner, lease_seconds(config))
         .with_quotas(quotas(config));
     let gateway = Gateway::new(parts, now)?;
-    // Other gateways of a shared set live: what one of them leaves is settled when its lease is over.
-    if records.postgres.is_none() {
+    // Other replicas may live: what the dead ones left is settled after its lease.
+    if shared.is_none() && records.postgres.is_none() {
         settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
     }
     let (gateway, issuer) = (Arc::new(gateway), Arc::new(issuer));
-    Ok(Prepared { vault, records, file, gateway, issuer, config: went_by, waits })
+    Ok(Prepared { vault, records, file, gateway, issuer, config: went_by, waits, wished, shared })
 }
 
 /// Before anything is done by the clock: whether it goes on from where it was.
@@ -349,17 +405,23 @@ fn begin(
     vault: &mut Vault,
     records: &Records,
     file: Option<&Path>,
+    shared: bool,
     now: Timestamp,
 ) -> Result<Directory, StartError> {
     let first = EpochNumber::new(1);
+    let partitions = records.set.partitions()?;
+    // A replica that led before this one may have come so far, and published nothing: then nobody was served.
+    let begun = shared && partitions == [(first, PartitionPhase::Open)] && records.set.scan(first, None, 1)?.is_empty();
     // Another first directory would contradict the one that callers may have seen, and be evidence against the issuer.
-    if !records.set.partitions()?.is_empty() || records.mints.totals()?.mints > 0 {
+    if !(partitions.is_empty() || begun) || records.mints.totals()?.mints > 0 {
         return Err(StartError::DirectoryLost(file.map(Path::to_owned).unwrap_or_default()));
     }
     let limits = Limits { session_seconds: config.directory.session_seconds };
     let schedule = Schedule::new(config.issuer.schedule.parts(), limits)?;
     let epoch = schedule.first(vault.add(first)?, now);
-    records.set.create(first)?;
+    if !begun {
+        records.set.create(first)?;
+    }
     let gateway = (vault.gateway(), vault.gateway_key()?.public_key());
     Ok(publish::first(config, vault.root(), gateway, epoch, now)?)
 }

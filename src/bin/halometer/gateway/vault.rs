@@ -181,6 +181,22 @@ impl Vault {
         }
     }
 
+    /// The keys of all epochs, sealed, for the other replicas: [`Keystore::sealed`]. Nothing, of keys in memory.
+    pub(super) fn sealed(&self) -> Result<Vec<u8>, VaultError> {
+        match &self.kind {
+            Kind::Files { epochs, .. } => Ok(epochs.sealed()?),
+            Kind::Memory(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes over what another replica sealed: [`Keystore::take_over`].
+    pub(super) fn take_over(&mut self, sealed: &[u8]) -> Result<(), VaultError> {
+        match &mut self.kind {
+            Kind::Files { epochs, .. } => Ok(epochs.take_over(sealed, &mut UnwrapErr(SysRng))?),
+            Kind::Memory(_) => Ok(()),
+        }
+    }
+
     /// Whether the keys are those of this directory: [`Keystore::check`].
     pub(super) fn check(&self, directory: &Directory, now: Timestamp) -> Result<(), VaultError> {
         match &self.kind {

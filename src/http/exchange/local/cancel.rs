@@ -8,13 +8,14 @@ use bytes::Bytes;
 use super::{Local, LocalHeld};
 use crate::gateway::{Cancelled, Opened, Screened};
 use crate::http::clock::now;
+use crate::http::exchange::found::CancelOutcome;
 use crate::http::exchange::problems::work_problem;
 use crate::http::exchange::running::Running;
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::Signed;
 use crate::pipeline::Source;
 use crate::protocol::{Problem, Settlement, SpendKey};
-use crate::store::{RecordKey, RecordState};
+use crate::store::{Lease, RecordKey, RecordState};
 
 /// How often a cancel looks for a settlement that another thread is making, and the pause between.
 const LOOKS: u32 = 10;
@@ -28,7 +29,7 @@ impl Local {
         signed: Signed,
         source: &Source,
         running: &Arc<Running>,
-    ) -> Result<Settlement, ProblemDetails> {
+    ) -> Result<CancelOutcome, ProblemDetails> {
         let gateway = Arc::clone(&self.gateway);
         let screen = move || signed.with(|request| gateway.screen_cancel(&bytes, request, now()));
         let screened = self.run(screen).await.map_err(work_problem)??;
@@ -40,34 +41,31 @@ impl Local {
             Screened::Unknown(spend) | Screened::Conflict(spend) => self.verify(spend, source).await?,
         };
         match self.look(keys, opened).await? {
-            Cancelled::Settled(settled) => Ok(settled.settlement().clone()),
+            Cancelled::Settled(settled) => Ok(CancelOutcome::Settled(settled.settlement().clone())),
             Cancelled::Fresh(spend) | Cancelled::Lapsed(spend) => {
                 // Nothing of what was cancelled before it was worked for was metered: 0.
                 let held = LocalHeld::new(self, spend);
-                held.settle(held.lapsed_cost()).await
+                held.settle(held.lapsed_cost()).await.map(CancelOutcome::Settled)
             }
-            Cancelled::Elsewhere => {
-                let detail = "another process works on this spend; ask again when its lease is over";
-                Err(ProblemDetails::new(Problem::WrongOwner, detail).after(self.lease_left(keys.0).await))
-            }
+            Cancelled::Elsewhere => match self.lease_of(keys.0).await {
+                Some(lease) => Ok(CancelOutcome::Elsewhere(lease)),
+                None => Err(being_settled()),
+            },
             Cancelled::Running(key) => {
                 // Others wait for whatever is entered.
                 drop(entry);
-                self.stop(keys, &key, running).await
+                self.stop(keys, &key, running).await.map(CancelOutcome::Settled)
             }
         }
     }
 
-    /// For how many seconds an open record is another's; 1 where that cannot be told.
-    async fn lease_left(&self, key: SpendKey) -> u32 {
+    /// The lease of an open record; none if it is settled, or cannot be told.
+    pub(super) async fn lease_of(&self, key: SpendKey) -> Option<Lease> {
         let gateway = Arc::clone(&self.gateway);
         let found = self.run(move || gateway.set().find(key.epoch, &key.nullifier)).await;
         match found.ok().and_then(Result::ok).flatten().map(|record| record.state) {
-            Some(RecordState::Open { lease, .. }) => {
-                let left = lease.until.seconds().saturating_sub(now().seconds());
-                u32::try_from(left).unwrap_or(u32::MAX).max(1)
-            }
-            _ => 1,
+            Some(RecordState::Open { lease, .. }) => Some(lease),
+            _ => None,
         }
     }
 
@@ -88,6 +86,10 @@ impl Local {
                 return Ok(settled.settlement().clone());
             }
         }
-        Err(ProblemDetails::new(Problem::InProgress, "the spend is being settled: ask again"))
+        Err(being_settled())
     }
+}
+
+fn being_settled() -> ProblemDetails {
+    ProblemDetails::new(Problem::InProgress, "the spend is being settled: ask again")
 }

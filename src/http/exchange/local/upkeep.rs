@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::http::clock::system;
 use crate::http::observer::Observer;
+use crate::http::peers::Peers;
 use crate::issuer::Issuer;
 use crate::pipeline::Current;
 use crate::store::SpentSet;
@@ -27,12 +28,16 @@ pub struct UpkeepTask {
 /// The pause where more lapsed than one round takes on, and the shortest there is.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a replica that does not lead looks whether it does.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Begins. The rounds run on a thread of their own, one after the other, until the handle is used.
 pub(in crate::http::exchange) fn start(
     task: UpkeepTask,
     set: Arc<dyn SpentSet>,
     issuer: Arc<Current<Issuer>>,
     observer: Arc<dyn Observer>,
+    peers: Option<Peers>,
 ) -> io::Result<AbortHandle> {
     let runtime = Handle::try_current().map_err(io::Error::other)?;
     let thread = TaskPool::start("upkeep", 1, 1)?;
@@ -40,6 +45,14 @@ pub(in crate::http::exchange) fn start(
     let rounds = async move {
         let mut last: Option<Instant> = None;
         loop {
+            // One replica at a time does it, by its lease. Where that changes hands in the middle of a round both do the same for a
+            // while: what is settled is settled once, partitions only go on, and what is erased is erased.
+            if peers.as_ref().is_some_and(|peers| peers.leads().is_none()) {
+                // What another one saw pass is not counted again.
+                last = None;
+                tokio::time::sleep(LOOK.min(every.max(PAUSE))).await;
+                continue;
+            }
             let (upkeep, set, issuer) = (upkeep.clone(), Arc::clone(&set), issuer.get());
             let passed = last.map_or(0, |last| last.elapsed().as_secs());
             // What is less than a second counts the next time.

@@ -2,7 +2,7 @@
 
 use super::{
     Config, ConfigError, DirectoryConfig, IssuerConfig, IssuerKind, Loaded, Margin, Origin, PaymentsKind,
-    PricingConfig, PricingKind, QuotasConfig, ScheduleConfig, StoreConfig, UpkeepConfig, VocabularyKind,
+    PricingConfig, PricingKind, QuotasConfig, ScheduleConfig, StoreConfig, StoreKind, UpkeepConfig, VocabularyKind,
 };
 use halometer::http::issuer_client::{IssuerClient, IssuerClientError};
 use halometer::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN};
@@ -67,6 +67,7 @@ fn inside(loaded: &Loaded) -> Result<(), ConfigError> {
             return Err(loaded.error("issuer.clearing", format!("has gateway {} twice", gateway.id.0)));
         }
     }
+    cluster(loaded)?;
     directory(loaded)?;
     prices(loaded)?;
     payments(loaded)
@@ -97,6 +98,7 @@ fn remote(loaded: &Loaded) -> Result<(), ConfigError> {
         ("prices", !prices.is_empty()),
         ("directory", *directory != DirectoryConfig::default()),
         ("store", *store != StoreConfig::default()),
+        ("cluster", loaded.config.cluster.is_some()),
         ("upkeep", *upkeep != UpkeepConfig::default()),
         ("quotas", *quotas != QuotasConfig { spent_per_minute, ..QuotasConfig::default() }),
         ("limits.verify_threads", limits.verify_threads.is_some()),
@@ -136,6 +138,12 @@ fn ranges(loaded: &Loaded) -> Result<(), ConfigError> {
         ("limits.shutdown_seconds", limits.shutdown_seconds, 0, 86_400),
         ("issuer.refresh_seconds", issuer.refresh_seconds, 1, 3_600),
         ("admin.every_seconds", admin.every_seconds, 1, 3_600),
+        (
+            "cluster.notice_seconds",
+            loaded.config.cluster.as_ref().map_or(0, |cluster| cluster.notice_seconds),
+            0,
+            3_600,
+        ),
         ("upkeep.every_seconds", upkeep.every_seconds, 1, 3_600),
         ("upkeep.extra_grace_seconds", upkeep.extra_grace_seconds, 0, 12 * MONTH),
         ("upkeep.warn_seconds", upkeep.warn_seconds, 0, 12 * MONTH),
@@ -171,6 +179,24 @@ fn ranges(loaded: &Loaded) -> Result<(), ConfigError> {
         if !(least..=most).contains(&value) {
             return Err(loaded.error(key, format!("{value} is out of range: expected {least} to {most}")));
         }
+    }
+    Ok(())
+}
+
+/// Replicas share a set, and reach each other.
+fn cluster(loaded: &Loaded) -> Result<(), ConfigError> {
+    let Config { cluster: Some(cluster), store, .. } = &loaded.config else { return Ok(()) };
+    if store.kind == StoreKind::Durable {
+        let what = "needs a store that several processes share; `store.kind = \"durable\"` belongs to one";
+        return Err(loaded.error("cluster", what));
+    }
+    if cluster.address.is_some() && cluster.address_env.is_some() {
+        return Err(loaded.error("cluster.address_env", "is said beside `cluster.address`: leave one of them out"));
+    }
+    let nowhere = cluster.listen.ip().is_unspecified() && cluster.address.is_none() && cluster.address_env.is_none();
+    if nowhere {
+        let what = "is reached at no address of its own: expected `cluster.address` or `cluster.address_env`";
+        return Err(loaded.error("cluster.listen", what));
     }
     Ok(())
 }
@@ -297,7 +323,7 @@ fn pricing(loaded: &Loaded) -> Result<(), ConfigError> {
 }
 
 fn addresses(loaded: &Loaded) -> Result<(), ConfigError> {
-    let Config { listen, admin, issuer, beside, .. } = &loaded.config;
+    let Config { listen, admin, issuer, beside, cluster, .. } = &loaded.config;
     if !admin.listen.ip().is_loopback() && !admin.allow_others {
         let what = format!(
             "{} is no address of loopback: others could look; if they may, say allow_others = true",
@@ -313,6 +339,13 @@ fn addresses(loaded: &Loaded) -> Result<(), ConfigError> {
         let others = [Some(listen), Some(&admin.listen), issuer.listen.as_ref()];
         if others.into_iter().flatten().any(|other| same(&beside.listen, other)) {
             return Err(loaded.error("beside.listen", "is an address that others reach: expected one of its own"));
+        }
+    }
+    if let Some(cluster) = cluster {
+        let beside = beside.as_ref().map(|beside| &beside.listen);
+        let others = [Some(listen), Some(&admin.listen), issuer.listen.as_ref(), beside];
+        if others.into_iter().flatten().any(|other| same(&cluster.listen, other)) {
+            return Err(loaded.error("cluster.listen", "is an address that others reach: expected one of its own"));
         }
     }
     match &issuer.listen {

@@ -175,6 +175,7 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::config::StoreKind;
     use halometer::protocol::{GatewaySigningKey, RootSigningKey};
 
     const GOOD: &str = r#"
@@ -279,12 +280,48 @@ kind = "development"
                 "[issuer.schedule]\nahead_seconds = 0\n[issuer.payments]",
                 "line 10, `issuer.schedule`: the epochs",
             ),
+            (
+                "[issuer.payments]",
+                "[cluster]\n[issuer.payments]",
+                "line 10, `cluster`: needs a store that several processes share",
+            ),
+            (
+                "[issuer.payments]",
+                "[store]\nkind = \"memory\"\n[cluster]\nlisten = \"0.0.0.0:1\"\n[issuer.payments]",
+                "line 13, `cluster.listen`: is reached at no address of its own",
+            ),
+            (
+                "[issuer.payments]",
+                "[store]\nkind = \"memory\"\n[cluster]\nlisten = \"127.0.0.1:8400\"\n[issuer.payments]",
+                "line 13, `cluster.listen`: is an address that others reach",
+            ),
+            (
+                "[issuer.payments]",
+                "[store]\nkind = \"memory\"\n[cluster]\naddress = \"a:1\"\naddress_env = \"A\"\n[issuer.payments]",
+                "line 14, `cluster.address_env`: is said beside `cluster.address`",
+            ),
             ("[prices]", "[prices", "line 7"),
         ] {
             assert!(GOOD.contains(from), "{from}");
             let error = wrong(&GOOD.replacen(from, to, 1));
             assert!(error.starts_with("dir/gateway.toml, ") && error.contains(told), "{told}\n{error}");
         }
+    }
+
+    #[test]
+    fn the_configuration_of_the_manifest_is_one() {
+        let manifest = include_str!("../../../../../examples/cluster/kubernetes/gateway.yaml");
+        let (_, text) = manifest.split_once("  gateway.toml: |\n").unwrap();
+        let text: String =
+            text.lines().take_while(|line| *line != "---").map(|line| format!("{}\n", line.trim())).collect();
+        // A database is what this does without.
+        let store = |line: &&str| !line.starts_with("kind = \"postgres\"") && !line.starts_with("postgres = ");
+        let text = text.lines().filter(store).collect::<Vec<_>>().join("\n");
+        let text = text.replace("[store]", "[store]\nkind = \"memory\"");
+        let config =
+            Loaded::parse(Path::new("dir/gateway.toml"), &text).unwrap_or_else(|error| panic!("{error}")).config;
+        assert_eq!(config.replica().unwrap().address_env.as_deref(), Some("POD_IP"));
+        assert!(config.store.kind == StoreKind::Memory && config.limits.shutdown_seconds == 600);
     }
 
     /// Of a gateway whose issuer is elsewhere.
