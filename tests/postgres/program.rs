@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -58,8 +58,47 @@ fn shop(dir: &Path, admin: u16) -> (String, String) {
     (shop, config)
 }
 
+/// A gateway that runs.
+struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    fn start(log: PathBuf, config: &str, address: &str) -> Self {
+        let mut gateway = Command::new(env!("CARGO_BIN_EXE_halometer"));
+        gateway.args(["gateway", "--config", config]).env("TEST_DATABASE", address);
+        let written = std::fs::File::create(&log).unwrap();
+        let child = gateway.stdin(Stdio::null()).stdout(Stdio::null()).stderr(written).spawn().unwrap();
+        Self { child, log }
+    }
+
+    /// Its metrics, as soon as it takes calls.
+    fn until_ready(&mut self, admin: u16) -> String {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let ready = get(admin, "/readyz").starts_with("HTTP/1.1 200");
+            let metrics = get(admin, "/metrics");
+            if ready && metrics.contains("halometer_database_round_trips_total") {
+                return metrics;
+            }
+            if Instant::now() > deadline || self.child.try_wait().unwrap().is_some() {
+                panic!("{}", std::fs::read_to_string(&self.log).unwrap());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
-fn an_operator_moves_a_shop_into_a_database_and_runs_it() {
+fn an_operator_moves_a_shop_into_a_database_and_runs_two() {
     let server = or_skip!(shared());
     let dir = tempfile::tempdir().unwrap();
     let admin = free_port();
@@ -81,30 +120,28 @@ fn an_operator_moves_a_shop_into_a_database_and_runs_it() {
     // The service behind is none.
     assert!(checked.contains("the gateway would start"), "{checked}");
 
-    let log = std::fs::File::create(dir.path().join("log")).unwrap();
-    let mut gateway = Command::new(env!("CARGO_BIN_EXE_halometer"));
-    gateway.args(["gateway", "--config", &config]).env("TEST_DATABASE", &address);
-    let mut gateway = gateway.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let metrics = loop {
-        let ready = get(admin, "/readyz").starts_with("HTTP/1.1 200");
-        let metrics = get(admin, "/metrics");
-        if ready && metrics.contains("halometer_database_round_trips_total") {
-            break metrics;
-        }
-        if Instant::now() > deadline || gateway.try_wait().unwrap().is_some() {
-            let _ = gateway.kill();
-            panic!("{}", std::fs::read_to_string(dir.path().join("log")).unwrap());
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    };
+    // A second gateway has the same keys, and a mark and addresses of its own.
+    let (second, second_admin) = (dir.path().join("second"), free_port());
+    assert!(Command::new("cp").arg("-a").arg(&shop).arg(&second).status().unwrap().success());
+    let text = std::fs::read_to_string(&config).unwrap();
+    let listen = text.lines().find(|line| line.starts_with("listen = ")).unwrap();
+    let text = text
+        .replacen(listen, &format!("listen = \"127.0.0.1:{}\"", free_port()), 1)
+        .replace(&format!("listen = \"127.0.0.1:{admin}\""), &format!("listen = \"127.0.0.1:{second_admin}\""));
+    let second_config = second.join("gateway.toml").to_str().unwrap().to_owned();
+    std::fs::write(&second_config, text).unwrap();
+
+    let mut first = Running::start(dir.path().join("log"), &config, &address);
+    let metrics = first.until_ready(admin);
     assert!(metrics.contains("halometer_database_trouble 0"), "{metrics}");
+    let mut other = Running::start(dir.path().join("log2"), &second_config, &address);
+    let metrics = other.until_ready(second_admin);
+    assert!(metrics.contains("halometer_directory_serial 1"), "{metrics}");
     // Beside the gateway.
     let stats: Value = serde_json::from_str(&good(run(&["store", "stats", "--config", &config, "--json"]))).unwrap();
     assert_eq!((&stats["partitions"][0]["phase"], &stats["mints"]), (&"open".into(), &0.into()));
     assert!(good(run(&["store", "check", "--config", &config])).ends_with("sound\n"));
-    gateway.kill().unwrap();
-    gateway.wait().unwrap();
+    drop((first, other));
 }
 
 #[test]
