@@ -6,12 +6,16 @@
 
 #[cfg(feature = "durable")]
 pub mod durable;
+#[cfg(any(feature = "durable", feature = "postgres"))]
+mod mark;
 mod memory_mint_book;
 mod memory_payment_book;
 mod memory_replica_book;
 mod memory_spent_set;
 mod mint_book;
 mod payment_book;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod pulse;
 mod record;
 mod replica_book;

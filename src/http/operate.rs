@@ -13,6 +13,7 @@
 //! calls. So all who ask within an interval ([`OperateParts::every`], a minute) are given one and the same set of numbers, and sums
 //! over all callers are all there is: nothing has a label for a caller, a path or a size.
 
+mod database;
 mod health;
 mod latency;
 mod metrics;
@@ -21,6 +22,7 @@ mod replicas;
 mod status;
 mod tally;
 
+pub use database::DatabaseStatus;
 pub use health::Standing;
 pub use replicas::{ReplicaStatus, ReplicasStatus};
 pub use status::{
@@ -67,12 +69,14 @@ pub struct OperateParts {
     /// Names by which the address may be asked for, besides `localhost` and addresses in figures. A page of somebody else's, opened in
     /// the operator's browser, can give its own name this address, and would be answered as if it were here.
     pub hosts: Vec<String>,
+    /// What is told of the database, where gateways share one.
+    pub database: Option<Arc<dyn Fn() -> DatabaseStatus + Send + Sync>>,
 }
 
 impl OperateParts {
     /// Numbers every minute, and no further host names.
     pub fn new(layer: PaymentLayer, tally: Arc<Tally>) -> Self {
-        Self { layer, tally, every: Duration::from_secs(60), hosts: Vec::new() }
+        Self { layer, tally, every: Duration::from_secs(60), hosts: Vec::new(), database: None }
     }
 
     /// The same with this [`every`](Self::every).
@@ -85,6 +89,12 @@ impl OperateParts {
     #[must_use]
     pub fn with_hosts(self, hosts: Vec<String>) -> Self {
         Self { hosts, ..self }
+    }
+
+    /// The same with this [`database`](Self::database).
+    #[must_use]
+    pub fn with_database(self, database: Option<Arc<dyn Fn() -> DatabaseStatus + Send + Sync>>) -> Self {
+        Self { database, ..self }
     }
 }
 
@@ -103,6 +113,7 @@ struct Inner {
     tally: Arc<Tally>,
     every: Duration,
     hosts: Vec<String>,
+    database: Option<Arc<dyn Fn() -> DatabaseStatus + Send + Sync>>,
     health: Arc<Health>,
     /// What was taken last; none before the first time.
     status: Current<Option<Status>>,
@@ -125,13 +136,14 @@ impl Operations {
     /// The system's, if a thread cannot be started.
     pub fn start(parts: OperateParts) -> io::Result<Self> {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
-        let OperateParts { layer, tally, every, hosts } = parts;
+        let OperateParts { layer, tally, every, hosts, database } = parts;
         let every = every.max(Duration::from_secs(1));
         let inner = Arc::new(Inner {
             layer,
             tally,
             every,
             hosts: hosts.into_iter().map(|host| host.to_ascii_lowercase()).collect(),
+            database,
             health: Arc::new(Health::new()),
             status: Current::new(Arc::new(None)),
             history: Mutex::default(),
@@ -219,6 +231,7 @@ impl Inner {
             every: self.every,
             running: self.started.elapsed(),
             ready: self.health.ready(),
+            database: self.database.as_ref().map(|database| database()),
             peers: self.layer.peers(),
         });
         let calls = status.calls.admitted - before.as_ref().as_ref().map_or(0, |before| before.calls.admitted);

@@ -30,12 +30,12 @@ mod commit_queue;
 mod committer;
 mod engine;
 mod evidence_keys;
+mod export;
 #[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
 pub(crate) mod fuzz;
 mod inventory;
 mod journal;
 mod maintenance;
-mod mark;
 mod open;
 mod place;
 mod shadow;
@@ -170,6 +170,9 @@ pub enum OpenError {
     /// It is a backup, which is read and not served from.
     #[error("this is a backup, which can be checked and audited, not served from")]
     Backup,
+    /// Another store took its place.
+    #[error("this store was copied to {0}, which took its place: use that one, and never this one again")]
+    Moved(String),
     /// It is not of this layout.
     #[error("the store has another layout: {0}")]
     Format(&'static str),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod circuit;
 mod core;
+mod database;
 mod disk;
 mod figures;
 mod http;
@@ -20,6 +21,7 @@ mod store;
 mod wallet;
 mod yardstick;
 
+use database::Database;
 use figures::Figures;
 use progress::Progress;
 
@@ -41,6 +43,11 @@ pub struct Args {
     /// Where to put the files of the groups `core`, `store`, `wallet` and `http`; they are removed at the end. It is this disk that is measured.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+
+    /// For the groups `core` and `store`: measure a database that gateways share, too. `postgres` starts a server on the disk of `--dir`; an
+    /// address names one on this machine, in which schemas are made.
+    #[arg(long, value_name = "DATABASE")]
+    pub store: Option<String>,
 
     /// A process of the group `wallet` whose memory is measured.
     #[arg(long, hide = true)]
@@ -80,12 +87,17 @@ pub fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     } else {
         figures.samples("yardstick_ms", yardstick::measure()?);
     }
+    let database = args.store.as_ref().map(|named| Database::open(named, &args.dir)).transpose()?;
     if wanted(Group::Core) {
-        core::measure(&mut figures, &mut progress, &args.dir)?;
+        core::measure(&mut figures, &mut progress, &args.dir, database.as_ref())?;
     }
     if wanted(Group::Store) {
         store::measure(&mut figures, &mut progress, &args.dir, args.entries)?;
+        if let Some(database) = &database {
+            store::measure_database(&mut figures, &mut progress, database, args.entries)?;
+        }
     }
+    drop(database);
     if wanted(Group::Wallet) {
         wallet::measure(&mut figures, &mut progress, &args.dir)?;
     }

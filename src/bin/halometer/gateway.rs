@@ -58,6 +58,16 @@ pub enum Action {
     LeakBudget(leak::LeakArgs),
 }
 
+/// The database of a configuration, and the gateway whose set it has.
+///
+/// # Errors
+/// What the operator is to be told.
+pub fn database(
+    config: &std::path::Path,
+) -> Result<(halometer::store::postgres::PostgresOptions, halometer::protocol::GatewayId), Box<dyn Error>> {
+    Ok(start::database(config)?)
+}
+
 /// Does it.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! `halometer store`: what an operator does with the durable store of a gateway.
 
+mod database;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,15 +20,40 @@ pub struct Args {
     pub action: Action,
 }
 
-/// What can be done with a store. The gateway that uses it has to be stopped, as a store is locked to one process.
+/// What can be done with a store. The gateway that uses it has to be stopped, as a store is locked to one process; a database is not.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Action {
     /// Read everything and say what is damaged, and in which partition.
     ///
     /// Nothing is changed. The exit code is 0 if nothing is damaged, 1 if something is, and 2 if the store does not open. A backup can be checked, too.
-    Check(Place),
+    Check(AnyPlace),
     /// Say what is in it: partitions, records, sums, bytes.
-    Stats(Place),
+    Stats(AnyPlace),
+    /// Make the schema of a gateway's set in its database, or bring it to the version of this program.
+    ///
+    /// Forward only: an older program does not open a newer schema.
+    Migrate {
+        /// Print the statements and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Which database.
+        #[command(flatten)]
+        database: database::Database,
+    },
+    /// Copy a store into a database, compare the two, and close the store for good.
+    ///
+    /// The database has the schema (`halometer store migrate`) and nothing else. Stop the gateway first.
+    Copy {
+        /// The store's directory.
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+        /// Its mark; without it the one beside the directory, or else the one inside.
+        #[arg(long, value_name = "FILE")]
+        mark: Option<PathBuf>,
+        /// Which database.
+        #[command(flatten)]
+        database: database::Database,
+    },
     /// Give the space of what was overwritten back to the disk.
     Compact(Place),
     /// Write all of it to another directory, for audits and to make good for losses.
@@ -56,6 +83,32 @@ pub struct Place {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which store: one in a directory, or one in a database.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AnyPlace {
+    /// Its directory.
+    #[arg(value_name = "DIR", required_unless_present = "config")]
+    pub store: Option<PathBuf>,
+
+    /// In place of a directory, the configuration whose `[store.postgres]` names the database.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "mark"])]
+    pub config: Option<PathBuf>,
+
+    /// Its mark; without it the one beside the directory (`store.mark` for `store`), or else the one inside.
+    #[arg(long, value_name = "FILE")]
+    pub mark: Option<PathBuf>,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl AnyPlace {
+    fn directory(&self) -> Place {
+        Place { store: self.store.clone().unwrap_or_default(), mark: self.mark.clone(), json: self.json }
+    }
 }
 
 impl Place {
@@ -94,8 +147,12 @@ fn options(path: &Path, mark: Option<PathBuf>) -> StoreOptions {
 /// What the user is to be told, as text.
 pub fn run(args: &Args) -> Outcome {
     match &args.action {
-        Action::Check(place) => check(place),
-        Action::Stats(place) => stats(place),
+        Action::Check(AnyPlace { config: Some(config), json, .. }) => database::check(config, *json),
+        Action::Check(place) => check(&place.directory()),
+        Action::Stats(AnyPlace { config: Some(config), json, .. }) => database::stats(config, *json),
+        Action::Stats(place) => stats(&place.directory()),
+        Action::Migrate { dry_run, database } => database::migrate(database, *dry_run),
+        Action::Copy { from, mark, database } => database::copy(from, mark.clone(), database),
         Action::Compact(place) => compact(place),
         Action::Backup { place, to } => backup(place, to),
     }

@@ -14,9 +14,9 @@ use super::Status;
 /// Of OpenMetrics text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 /// Sums of micro-credits may exceed 64 bits; Prometheus has floating-point numbers anyway.
-type Number = Gauge<f64, AtomicU64>;
+pub(super) type Number = Gauge<f64, AtomicU64>;
 
 /// All of them, as text.
 pub(super) fn text(status: &Status, ready: &Result<(), String>) -> Result<String, fmt::Error> {
@@ -24,6 +24,9 @@ pub(super) fn text(status: &Status, ready: &Result<(), String>) -> Result<String
     calls(&mut registry, status);
     credit(&mut registry, status);
     state(&mut registry, status, ready);
+    if let Some(database) = &status.database {
+        super::database::register(&mut registry, database);
+    }
     if let Some(replicas) = &status.replicas {
         replicas.register(&mut registry);
     }
@@ -32,13 +35,13 @@ pub(super) fn text(status: &Status, ready: &Result<(), String>) -> Result<String
     Ok(text)
 }
 
-fn counter(value: u64) -> Counter {
+pub(super) fn counter(value: u64) -> Counter {
     let counter = Counter::default();
     counter.inc_by(value);
     counter
 }
 
-fn gauge(value: f64) -> Number {
+pub(super) fn gauge(value: f64) -> Number {
     let gauge = Number::default();
     gauge.set(value);
     gauge

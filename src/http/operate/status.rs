@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::database::DatabaseStatus;
 use super::latency::Latencies;
 use super::replicas::ReplicasStatus;
 use super::tally::Tally;
@@ -44,6 +45,8 @@ pub struct Status {
     pub conflicts: u64,
     /// Upkeep.
     pub upkeep: UpkeepStatus,
+    /// The database, where gateways share one.
+    pub database: Option<DatabaseStatus>,
     /// How long admissions, calls and batches took: for the metrics only.
     #[serde(skip)]
     pub(super) latencies: [Latencies; 3],
@@ -209,6 +212,7 @@ pub(super) struct Sources<'a> {
     pub(super) every: Duration,
     pub(super) running: Duration,
     pub(super) ready: Result<(), String>,
+    pub(super) database: Option<DatabaseStatus>,
     pub(super) peers: Option<Peers>,
 }
 
@@ -216,6 +220,7 @@ impl Status {
     /// Takes the numbers; asks the store.
     pub(super) fn take(sources: Sources<'_>) -> Self {
         let Sources { load, tally, before, every, .. } = sources;
+        let database = sources.database.clone();
         let books = sources.books.map(|(set, issuer)| issuer.books(set));
         let trouble = books.as_ref().and_then(|books| books.as_ref().err()).map(ToString::to_string);
         let books = books.and_then(Result::ok);
@@ -261,6 +266,7 @@ impl Status {
                 failures: upkeep.failures,
                 warnings: upkeep.warnings,
             },
+            database,
             replicas: sources.peers.as_ref().map(|peers| ReplicasStatus::of(peers.view())),
         }
     }
@@ -308,6 +314,7 @@ impl Status {
             replicas: None,
             latencies: tally.latencies(),
             upkeep: UpkeepStatus { rounds: 0, settled: 0, erased: 0, failures: 0, warnings: Vec::new() },
+            database: None,
         }
     }
 }

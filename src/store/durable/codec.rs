@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `meta` | `format` | version of this layout (2), gateway id (16), 0 or 1 for a backup (1) |
 //! | | `sequence` | number of commits (8) |
+//! | | `moved` | the name of the store that took the place of this one |
 //! | | `time` | latest time that was seen (8), time that surely has passed (8) |
 //! | | `t`, name of a table | number of the commit that changed it last (8) |
 //! | | `p`, epoch (4) | phase (1), number of the last bucket (4), totals (112), erased totals (112) |

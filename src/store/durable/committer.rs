@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 
 use super::commit_queue::CommitQueue;
 use super::engine::Engine;
-use super::mark::Mark;
 use super::transaction::{State, Tables, Transaction};
 use super::{Views, failed, views_of, with_begun};
 use crate::protocol::EpochNumber;
 use crate::store::StoreError;
+use crate::store::mark::Mark;
 
 /// How many operations one commit takes at most; it bounds what a commit holds in memory.
 const COMMIT: usize = 1_024;

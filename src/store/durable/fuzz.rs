@@ -1,8 +1,8 @@
 //! Fuzz targets: records of the store, and its journals.
 
 use super::codec::{self, BucketMeta, PartitionMeta, Row};
+use super::evidence_keys;
 use super::journal::{SEQUENCE, sample_commit, whole_commit};
-use super::{evidence_keys, mark};
 use crate::fuzz::canonical;
 use crate::fuzz::samples::SAMPLES;
 use crate::protocol::{Credits, Digest, Memo, OwnerId, PaymentId, SpendTag, Timestamp};
@@ -21,7 +21,7 @@ pub(crate) fn records(bytes: &[u8]) {
     canonical(bytes, |bytes| codec::mint_from_bytes(PAYMENT, bytes).ok(), codec::mint_to_bytes);
     canonical(bytes, |bytes| codec::nullifier(bytes).ok(), |nullifier| nullifier.to_bytes().to_vec());
     let _ = (PartitionMeta::read_key(bytes), BucketMeta::read_key(bytes));
-    let _ = (evidence_keys::looks_whole(bytes), mark::looks_whole(bytes));
+    let _ = (evidence_keys::looks_whole(bytes), crate::store::mark::looks_whole(bytes));
 }
 
 /// One of each.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::engine::{Change, Engine, EngineError, TableKind};
 use super::evidence_keys::EvidenceKeys;
-use super::mark::Mark;
 use super::{DurableStore, failed, open};
 use crate::protocol::EpochNumber;
+use crate::store::mark::Mark;
 use crate::store::{MintBook as _, PartitionPhase, SpentSet as _, StoreError, Totals};
 
 /// What is in a store.

@@ -11,9 +11,9 @@ use super::codec::{BucketMeta, PULSE, PartitionMeta, Row, mint_from_bytes, nulli
 use super::committer::{Committer, Desk};
 use super::engine::{Change, Engine, EngineError, FENCE, Table, TableKind};
 use super::evidence_keys::{EvidenceKeys, sync_directory};
+use super::export::MOVED;
 use super::inventory::{Flaw, Inventory, InventoryError, TableId, tables_of};
 use super::journal::{JournalError, Journals, SEQUENCE};
-use super::mark::{Mark, Reading};
 use super::place::Files;
 use super::shadow::Shadow;
 use super::transaction::{
@@ -22,6 +22,7 @@ use super::transaction::{
 use super::{DurableStore, Inner, OpenError, StoreOptions, read_error, views_of};
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{EpochNumber, GatewayId, PaymentId};
+use crate::store::mark::{Mark, Reading};
 use crate::store::{MintTotals, PartitionPhase, RecordKey, RecordState, StoreError};
 
 /// Version 1 had tags of 16 bytes. They cannot be made longer once the evidence is erased, and shorter ones are not to be compared with.
@@ -139,6 +140,12 @@ impl DurableStore {
                 (true, Purpose::Serve) => return Err(OpenError::Backup),
                 (false, Purpose::Backup) => return Err(OpenError::Format("this is no backup")),
                 _ => {}
+            }
+            // It can still be looked at.
+            if purpose == Purpose::Serve
+                && let Some(to) = tables.meta.read(MOVED).map_err(|error| engine_error(error, &files.database))?
+            {
+                return Err(OpenError::Moved(String::from_utf8_lossy(&to).into_owned()));
             }
             let bucket_seconds = u64::from(options.bucket_seconds.max(1));
             let mut state = State {

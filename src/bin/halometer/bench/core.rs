@@ -8,6 +8,7 @@ use halometer_circuits::spend::SpendPublic;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
+use super::database::Database;
 use super::disk::{self, Place};
 use super::figures::{Figures, Samples, milliseconds};
 use super::machine::{on_cores, parallelism, pinned_workers};
@@ -17,7 +18,7 @@ use halometer::circuits::proof::{BatchVerifier, Proof, VerifyingKey};
 use halometer::gateway::{Gateway, Opened};
 use halometer::pipeline::{OwnedRequest, Pipeline, PipelineParts, Source};
 use halometer::protocol::{Opening, Problem, Spend};
-use halometer::store::SpentSet as _;
+use halometer::store::SpentSet;
 use halometer::store::durable::{DurableStore, StoreOptions};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -28,7 +29,12 @@ const RUNS: usize = 5;
 const LONE: usize = 200;
 
 /// Measures everything of this group.
-pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path) -> Outcome<()> {
+pub(super) fn measure(
+    figures: &mut Figures,
+    progress: &mut Progress,
+    dir: &Path,
+    database: Option<&Database>,
+) -> Outcome<()> {
     let place = Place::new(dir)?;
     let mut rng = ChaCha20Rng::seed_from_u64(11);
     let all = pinned_workers(parallelism())?;
@@ -42,24 +48,39 @@ pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path
 
     figures.samples("fsync_ms", disk::fsync(&place, progress)?);
 
+    let embedded = || -> Outcome<Arc<dyn SpentSet>> {
+        let store = DurableStore::create(place.next(), Market::GATEWAY, &StoreOptions::default())?;
+        Ok(Arc::new(store.spent_set()))
+    };
     let alone = batches(&market, &openings, &all, progress)?;
     figures.samples("batch_verified_per_second", alone);
     let one_core = on_cores(1, || {
-        runs(&market, &openings, &place, 0, "admitting, one core", progress).map_err(|error| error.to_string())
+        runs(&market, &openings, &embedded, 0, "admitting, one core", progress).map_err(|error| error.to_string())
     })?;
     figures.samples("admitted_per_second_one_core", one_core);
-    let admitted = runs(&market, &openings, &place, 0, "admitting", progress)?;
+    let admitted = runs(&market, &openings, &embedded, 0, "admitting", progress)?;
     figures.samples("admitted_per_second", admitted);
     for (bad, name) in [(1, "admitted_per_second_bad1pct"), (10, "admitted_per_second_bad10pct")] {
-        figures.samples(name, runs(&market, &openings, &place, bad, "admitting, some bad", progress)?);
+        figures.samples(name, runs(&market, &openings, &embedded, bad, "admitting, some bad", progress)?);
     }
-    let refused = runs(&market, &openings[..512], &place, 100, "refusing", progress)?;
+    let refused = runs(&market, &openings[..512], &embedded, 100, "refusing", progress)?;
     figures.samples("refused_per_second_bad100pct", refused);
-    let lone = lone(&market, &openings[..LONE], &place, progress)?;
+    let lone = lone(&market, &openings[..LONE], &embedded, progress)?;
     figures.number("admit_ms_lone_p50", lone.median());
     figures.number("admit_ms_lone_p99", lone.quantile(0.99));
+    let Some(database) = database else { return Ok(()) };
+    let shared =
+        || -> Outcome<Arc<dyn SpentSet>> { Ok(Arc::new(database.store(Market::GATEWAY, 21_600)?.spent_set())) };
+    let admitted = runs(&market, &openings, &shared, 0, "admitting over the database", progress)?;
+    figures.samples("database_admitted_per_second", admitted);
+    let lone = self::lone(&market, &openings[..LONE], &shared, progress)?;
+    figures.number("database_admit_ms_lone_p50", lone.median());
+    figures.number("database_admit_ms_lone_p99", lone.quantile(0.99));
     Ok(())
 }
+
+/// Makes an empty set.
+type Sets<'a> = dyn Fn() -> Outcome<Arc<dyn SpentSet>> + Sync + 'a;
 
 /// What verification alone would allow: batches of 256, on all cores.
 fn batches(
@@ -112,7 +133,7 @@ fn request() -> Outcome<OwnedRequest> {
 fn runs(
     market: &Market,
     openings: &[Vec<u8>],
-    place: &Place,
+    sets: &Sets<'_>,
     bad_percent: usize,
     what: &'static str,
     progress: &mut Progress,
@@ -122,8 +143,7 @@ fn runs(
     let mut samples = Vec::new();
     for _ in 0..RUNS {
         progress.step();
-        let store = DurableStore::create(place.next(), Market::GATEWAY, &StoreOptions::default())?;
-        let set = Arc::new(store.spent_set());
+        let set = sets()?;
         set.create(Market::EPOCH)?;
         let pipeline = pipeline(Arc::new(market.gateway(set.clone())?))?;
         let spoilt = |i: usize| bad_percent > 0 && i % (100 / bad_percent) == 50 % (100 / bad_percent);
@@ -161,9 +181,8 @@ fn runs(
 }
 
 /// One after the other, each as it comes.
-fn lone(market: &Market, openings: &[Vec<u8>], place: &Place, progress: &mut Progress) -> Outcome<Samples> {
-    let store = DurableStore::create(place.next(), Market::GATEWAY, &StoreOptions::default())?;
-    let set = Arc::new(store.spent_set());
+fn lone(market: &Market, openings: &[Vec<u8>], sets: &Sets<'_>, progress: &mut Progress) -> Outcome<Samples> {
+    let set = sets()?;
     set.create(Market::EPOCH)?;
     let pipeline = pipeline(Arc::new(market.gateway(set)?))?;
     let (request, source) = (request()?, Source::new());

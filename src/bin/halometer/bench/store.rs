@@ -8,13 +8,14 @@ use halometer_circuits::schnorr::Signature;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
+use super::database::Database;
 use super::disk::{Place, bytes_on_disk};
 use super::figures::Figures;
 use super::machine;
 use super::progress::Progress;
 use halometer::protocol::{Credits, EpochNumber, GatewayId, Memo, OwnerId, Settlement, Spend, SpendTag, Timestamp};
 use halometer::store::durable::{DurableSpentSet, DurableStore, StoreOptions};
-use halometer::store::{Insertion, Lease, Record, RecordEvidence, RecordKey, RecordState, SpentSet as _, StoreError};
+use halometer::store::{Insertion, Lease, Record, RecordEvidence, RecordKey, RecordState, SpentSet, StoreError};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -90,6 +91,36 @@ pub(super) fn measure(figures: &mut Figures, progress: &mut Progress, dir: &Path
     Ok(())
 }
 
+/// The same of a database that gateways share: inserting with evidence, settling, and what a nullifier takes on disk.
+pub(super) fn measure_database(
+    figures: &mut Figures,
+    progress: &mut Progress,
+    database: &Database,
+    entries: u64,
+) -> Outcome<()> {
+    let store = database.store(GatewayId::from_bytes([1; 16]), 21_600)?;
+    let set = store.spent_set();
+    set.create(EPOCH)?;
+    progress.start("inserting and settling over the database", entries as usize);
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let start = Instant::now();
+    each_caller(&(0..entries), |part| insert(&set, part, now, progress))?;
+    figures.number("database_inserts_per_second", entries as f64 / start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    each_caller(&(0..entries), |part| settle(&set, part, now))?;
+    figures.number("database_settles_per_second", entries as f64 / start.elapsed().as_secs_f64());
+    let stats = store.stats()?;
+    let bytes = |bytes: u64| bytes as f64 / entries as f64;
+    figures.number("database_bytes_per_nullifier", bytes(stats.partitions.iter().map(|part| part.record_bytes).sum()));
+    let evidence = stats.partitions.iter().map(|part| part.evidence_bytes).sum();
+    figures.number("database_evidence_bytes_per_nullifier", bytes(evidence));
+    let told = store.figures();
+    figures.number("database_records_per_batch", told.batched as f64 / (told.batches.max(1)) as f64);
+    let trip = told.round_trip_time.as_secs_f64() * 1e3 / told.round_trips.max(1) as f64;
+    figures.number("database_round_trip_ms", trip);
+    Ok(())
+}
+
 /// Splits a range among callers that work at one time.
 fn each_caller(
     range: &std::ops::Range<u64>,
@@ -110,7 +141,7 @@ fn each_caller(
 }
 
 fn insert(
-    set: &DurableSpentSet,
+    set: &dyn SpentSet,
     part: std::ops::Range<u64>,
     now: Timestamp,
     progress: &Progress,
@@ -130,7 +161,7 @@ fn insert(
     Ok(())
 }
 
-fn settle(set: &DurableSpentSet, part: std::ops::Range<u64>, now: Timestamp) -> Result<(), StoreError> {
+fn settle(set: &dyn SpentSet, part: std::ops::Range<u64>, now: Timestamp) -> Result<(), StoreError> {
     // Settlements come one by one. So that they share commits as those of many callers do, each caller here has many threads.
     let size = (part.end - part.start).div_ceil(16).max(1);
     std::thread::scope(|scope| {

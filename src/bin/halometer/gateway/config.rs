@@ -6,10 +6,12 @@ mod check;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod place;
+mod postgres;
 mod values;
 
 pub(super) use check::issuer_client;
 pub use place::{ConfigError, Loaded};
+pub use postgres::PostgresConfig;
 pub use values::{HexKey, Id, Origin, PublicKey, Root, Route, Secret, Sold, Unlock};
 
 use std::collections::BTreeMap;
@@ -414,6 +416,8 @@ pub enum StoreKind {
     Durable,
     /// In memory: all keys and all credit are lost when the program ends.
     Memory,
+    /// In a database that gateways share.
+    Postgres,
 }
 
 /// `[store]`.
@@ -430,6 +434,8 @@ pub struct StoreConfig {
     pub allow_mark_inside: bool,
     /// Memory for what was read.
     pub cache_bytes: u64,
+    /// The database of kind `postgres`.
+    pub postgres: Option<PostgresConfig>,
 }
 
 impl Default for StoreConfig {
@@ -440,6 +446,7 @@ impl Default for StoreConfig {
             mark: None,
             allow_mark_inside: false,
             cache_bytes: 128 << 20,
+            postgres: None,
         }
     }
 }

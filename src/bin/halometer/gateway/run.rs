@@ -28,10 +28,11 @@ use halometer::http::clock;
 use halometer::http::exchange::{PaymentLayerParts, UpkeepTask};
 use halometer::http::gateway::GatewayService;
 use halometer::http::layer::cors;
-use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
+use halometer::http::operate::{DatabaseStatus, OperateParts, Operations, Standing, Tally};
 use halometer::http::server::{Certificates, Listener, Server, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
 use halometer::store::ClockJump;
+use halometer::store::postgres::PostgresStore;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -188,11 +189,11 @@ impl Running {
         let issuer_tls = config.issuer.tls.as_ref().map(certificates).transpose()?;
         let (seen, file) = (std::fs::read(&loaded.file)?, loaded.file.clone());
 
-        let evidence = config.issuer.kind == IssuerKind::Inside && config.store.kind == StoreKind::Durable;
+        let evidence = config.issuer.kind == IssuerKind::Inside && config.store.kind != StoreKind::Memory;
         let log = Log::new(evidence.then(|| config.issuer.evidence.clone()))?;
         let tally = Arc::new(Tally::new(log as _));
         let clearing = Arc::new(IssuerLog::new(Arc::clone(&tally)));
-        let Made { service, keeping, routes, admin_routes, root, waits } = match config.issuer.kind {
+        let Made { service, keeping, routes, admin_routes, root, waits, database } = match config.issuer.kind {
             IssuerKind::Inside => {
                 let replicas = replicas.as_ref().map(Listener::address);
                 Made::inside(loaded, &tally, Arc::clone(&clearing), replicas).await?
@@ -207,7 +208,8 @@ impl Running {
         let operations = Operations::start(
             OperateParts::new(service.layer().clone(), Arc::clone(&tally))
                 .with_every(Duration::from_secs(config.admin.every_seconds.into()))
-                .with_hosts(config.admin.hosts.clone()),
+                .with_hosts(config.admin.hosts.clone())
+                .with_database(database.map(|store| Arc::new(move || DatabaseStatus::of(&store)) as _)),
         )?;
         let admin = admin.serve(operations.router_with(admin_routes));
 
@@ -473,6 +475,8 @@ struct Made {
     root: RootKey,
     /// Why prices of the configuration are not published yet.
     waits: Option<String>,
+    /// The database, where gateways share one.
+    database: Option<PostgresStore>,
 }
 
 impl Made {
@@ -516,7 +520,8 @@ impl Made {
             PaymentsKind::Notices => Router::new(),
         };
         let routes = Some(keeper.routes().clone());
-        Ok(Self { service, keeping: Keeping::Inside(Box::new(keeper)), routes, admin_routes, root, waits })
+        let database = keeper.records().postgres.clone();
+        Ok(Self { service, keeping: Keeping::Inside(Box::new(keeper)), routes, admin_routes, root, waits, database })
     }
 
     /// With an issuer elsewhere.
@@ -524,7 +529,7 @@ impl Made {
         let keeper = RemoteKeeper::start(config, tally).await?;
         let (service, root) = (keeper.service().clone(), keeper.root());
         let keeping = Keeping::Remote(Box::new(keeper));
-        Ok(Self { service, keeping, routes: None, admin_routes: Router::new(), root, waits: None })
+        Ok(Self { service, keeping, routes: None, admin_routes: Router::new(), root, waits: None, database: None })
     }
 }
 

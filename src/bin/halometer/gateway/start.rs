@@ -15,7 +15,7 @@ use super::development::Booked;
 use super::due::{Due, DueError, due};
 use super::publish::{self, PublishError};
 use super::shared::{Shared, SharedError};
-use super::vault::{Vault, VaultError, read_secret};
+use super::vault::{GatewayIdentity, Vault, VaultError, read_secret};
 use halometer::gateway::{Gateway, GatewayError, GatewayParts, Quotas, Rate};
 use halometer::http::beside::{Beside, BesideParts, ProxySecret, ProxySecretError};
 use halometer::http::clock::{now, system};
@@ -39,6 +39,7 @@ use halometer::protocol::{
 };
 use halometer::sealed::{read_bounded, write_atomically};
 use halometer::store::durable::{DurableStore, OpenError, StoreOptions};
+use halometer::store::postgres::{PostgresError, PostgresOptions, PostgresStore};
 use halometer::store::{
     Beat, ClockJump, Look, MemoryMintBook, MemoryPaymentBook, MemoryReplicaBook, MemorySpentSet, MintBook,
     PartitionPhase, PaymentBook, Pulse, ReplicaBook, SpentSet, StoreError,
@@ -58,6 +59,9 @@ pub(super) enum StartError {
     /// The store is not opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The store in a database is not opened.
+    #[error("`store.postgres`: {0}")]
+    Postgres(#[from] PostgresError),
     /// The store is that of another gateway.
     #[error("the store is that of gateway {store}, and the keys are those of gateway {keys}")]
     OtherStore {
@@ -163,6 +167,8 @@ pub(super) struct Records {
     pub(super) set: Arc<dyn SpentSet>,
     pub(super) mints: Arc<dyn MintBook>,
     pub(super) payments: Arc<dyn PaymentBook>,
+    /// The store over PostgreSQL, if they are there.
+    pub(super) postgres: Option<PostgresStore>,
     /// The processes that share them; none where they are one process's.
     pub(super) replicas: Option<Arc<dyn ReplicaBook>>,
 }
@@ -197,8 +203,19 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
             set: Arc::new(MemorySpentSet::new()),
             mints: Arc::new(MemoryMintBook::new()),
             payments: Arc::new(MemoryPaymentBook::new()),
+            postgres: None,
             replicas: Some(Arc::new(MemoryReplicaBook::new())),
         }),
+        StoreKind::Postgres => {
+            let store = PostgresStore::open(&postgres_options(config)?, vault.gateway())?;
+            Ok(Records {
+                set: Arc::new(store.spent_set()),
+                mints: Arc::new(store.mint_book()),
+                payments: Arc::new(store.payment_book()),
+                replicas: Some(Arc::new(store.replica_book())),
+                postgres: Some(store),
+            })
+        }
         StoreKind::Durable => {
             let store = DurableStore::open(&config.store.path, &store_options(config))?;
             if store.gateway() != vault.gateway() {
@@ -209,10 +226,24 @@ fn open_records(config: &Config, vault: &Vault) -> Result<Records, StartError> {
                 set: Arc::new(store.spent_set()),
                 mints: Arc::new(store.mint_book()),
                 payments: Arc::new(store.payment_book()),
+                postgres: None,
                 replicas: None,
             })
         }
     }
+}
+
+fn postgres_options(config: &Config) -> Result<PostgresOptions, StartError> {
+    let none = || PostgresError::Address("the configuration has no `[store.postgres]`".into());
+    let postgres = config.store.postgres.as_ref().ok_or_else(none)?;
+    Ok(postgres.options(&read_secret(&postgres.url)?)?)
+}
+
+/// The database of a configuration, and the gateway whose set it has: for what an operator does beside the gateways.
+pub(super) fn database(file: &Path) -> Result<(PostgresOptions, GatewayId), StartError> {
+    let config = Loaded::read(file)?.config;
+    let (gateway, _) = GatewayIdentity::look(&config.issuer.keys, &config.issuer.unlock)?;
+    Ok((postgres_options(&config)?, gateway))
 }
 
 fn store_options(config: &Config) -> StoreOptions {
@@ -257,7 +288,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared, StartError> {
     let config = &loaded.config;
     let Opened { mut vault, records } = opened;
-    let file = (config.store.kind == StoreKind::Durable).then(|| config.issuer.directory.clone());
+    let file = (config.store.kind != StoreKind::Memory).then(|| config.issuer.directory.clone());
     let known = match &file {
         Some(file) => read_directory(file, &vault)?,
         None => None,
@@ -325,7 +356,7 @@ pub(super) fn prepare(
         .with_quotas(quotas(config));
     let gateway = Gateway::new(parts, now)?;
     // Other replicas may live: what the dead ones left is settled after its lease.
-    if shared.is_none() {
+    if shared.is_none() && records.postgres.is_none() {
         settle_left(config, &issuer, gateway.id(), &*records.set, owner, now)?;
     }
     let (gateway, issuer) = (Arc::new(gateway), Arc::new(issuer));
@@ -403,7 +434,8 @@ pub(super) fn check_places(config: &Config) -> Result<(), StartError> {
     if config.store.kind == StoreKind::Memory || config.issuer.kind == super::config::IssuerKind::Remote {
         return Ok(());
     }
-    let parents = [config.issuer.directory.parent(), config.issuer.keys.parent(), Some(config.store.path.as_path())];
+    let store = (config.store.kind == StoreKind::Durable).then_some(config.store.path.as_path());
+    let parents = [config.issuer.directory.parent(), config.issuer.keys.parent(), store];
     for place in parents.into_iter().flatten().filter(|place| place.is_dir()) {
         let probe = place.join(".halometer-check");
         let failed = |error| StartError::File(place.to_owned(), error);

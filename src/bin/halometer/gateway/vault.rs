@@ -104,7 +104,7 @@ impl Vault {
     /// Opens those that a configuration names; draws some for a store in memory.
     pub(super) fn open(config: &Config) -> Result<Self, VaultError> {
         match config.store.kind {
-            StoreKind::Durable => Self::open_files(&config.issuer.keys, &config.issuer.unlock),
+            StoreKind::Durable | StoreKind::Postgres => Self::open_files(&config.issuer.keys, &config.issuer.unlock),
             StoreKind::Memory => {
                 let mut rng = UnwrapErr(SysRng);
                 let root = RootSigningKey::generate(&mut rng);
@@ -316,7 +316,10 @@ pub(super) fn read_secret(secret: &Secret) -> Result<Zeroizing<String>, VaultErr
 /// Files with secrets that others than their owner may read.
 pub(super) fn exposed(config: &Config) -> Vec<PathBuf> {
     let mut files: Vec<&Path> = Vec::new();
-    if config.store.kind == StoreKind::Durable
+    if let Some(Secret::File(path)) = config.store.postgres.as_ref().map(|postgres| &postgres.url) {
+        files.push(path);
+    }
+    if config.store.kind != StoreKind::Memory
         && let Unlock::KeyFile(path) | Unlock::Passphrase(Secret::File(path)) = &config.issuer.unlock
     {
         files.push(path);

@@ -222,7 +222,7 @@ fn a_whole_store_opens_with_a_torn_mark() {
     std::fs::write(path.join("mark"), torn).unwrap();
     drop(DurableStore::open(&path, &options()).unwrap());
     // It is whole again.
-    assert!(!mark::Mark::open(&path.join("mark")).unwrap().1.half);
+    assert!(!crate::store::mark::Mark::open(&path.join("mark")).unwrap().1.half);
 }
 
 #[test]

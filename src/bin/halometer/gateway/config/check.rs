@@ -34,6 +34,7 @@ pub(super) fn check(loaded: &Loaded) -> Result<(), ConfigError> {
         Origin::try_from(origin.clone()).map_err(|error| loaded.error("upstream.cors_origins", error))?;
     }
     ranges(loaded)?;
+    super::postgres::check(loaded)?;
     pricing(loaded)?;
     addresses(loaded)?;
     match config.issuer.kind {

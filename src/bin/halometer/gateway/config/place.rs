@@ -96,6 +96,7 @@ impl Loaded {
         let paths = [&mut issuer.keys, &mut issuer.directory, &mut issuer.evidence, &mut store.path];
         paths.into_iter().for_each(absolute);
         store.mark.iter_mut().for_each(absolute);
+        store.postgres.iter_mut().for_each(|postgres| postgres.resolve(&base));
         match &mut issuer.unlock {
             Unlock::KeyFile(path) => absolute(path),
             Unlock::Passphrase(passphrase) => secret(passphrase),

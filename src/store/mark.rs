@@ -18,7 +18,7 @@ use blake2b_simd::Params;
 /// second old, and vouches for commits only up to then. The commits since have been fsynced in the journal, each by itself, and
 /// a power cut takes nothing of what was; only a disk that *also* damages the very last of them, in the way of a torn write, in
 /// that same second, has it taken for one that was never answered.
-pub(super) struct Mark {
+pub(in crate::store) struct Mark {
     file: File,
     slot: u64,
     synced: Instant,
@@ -26,12 +26,12 @@ pub(super) struct Mark {
 
 /// What a mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(in crate::store) struct Reading {
     /// How far the store had come at least.
-    pub(super) number: u64,
+    pub(in crate::store) number: u64,
     /// Whether one slot is damaged. If that was the newer one, the store had come further: it was on disk before the slot was
     /// written.
-    pub(super) half: bool,
+    pub(in crate::store) half: bool,
 }
 
 const SLOT: usize = 32;
@@ -40,7 +40,7 @@ const SYNC: Duration = Duration::from_secs(1);
 
 impl Mark {
     /// Makes the mark of a new store.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    pub(in crate::store) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         let mut mark = Self { file, slot: 0, synced: Instant::now() };
         mark.write(0)?;
@@ -53,7 +53,7 @@ impl Mark {
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidData`] when neither slot is whole.
-    pub(super) fn open(path: &Path) -> io::Result<(Self, Reading)> {
+    pub(in crate::store) fn open(path: &Path) -> io::Result<(Self, Reading)> {
         let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         let mut bytes = Vec::new();
         (&mut file).take(2 * SLOT as u64 + 1).read_to_end(&mut bytes)?;
@@ -66,7 +66,7 @@ impl Mark {
     }
 
     /// Writes that the store has come this far.
-    pub(super) fn advance(&mut self, number: u64) -> io::Result<()> {
+    pub(in crate::store) fn advance(&mut self, number: u64) -> io::Result<()> {
         self.write(number)?;
         if self.synced.elapsed() >= SYNC {
             self.sync()?;
@@ -74,7 +74,7 @@ impl Mark {
         Ok(())
     }
 
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    pub(in crate::store) fn sync(&mut self) -> io::Result<()> {
         self.synced = Instant::now();
         self.file.sync_data()
     }
@@ -97,7 +97,7 @@ fn read(slot: &[u8]) -> Option<u64> {
 
 /// Whether the bytes can be read.
 #[cfg(all(any(test, fuzzing), feature = "http", feature = "testing"))]
-pub(super) fn looks_whole(bytes: &[u8]) -> bool {
+pub(in crate::store) fn looks_whole(bytes: &[u8]) -> bool {
     read(bytes).is_some()
 }
 
