@@ -241,9 +241,9 @@ impl PipelineError {
 
 /// A gateway's threads. Cheap to clone; the threads end with the last clone, after what waits is done.
 #[derive(Clone)]
-pub struct Pipeline(Arc<Inner>);
+pub struct Pipeline(Arc<Threads>);
 
-struct Inner {
+struct Threads {
     gateway: Arc<Current<Gateway>>,
     screen: Screening,
     verify: WorkerPool<AuthenticSpend, Delivery>,
@@ -306,7 +306,7 @@ impl Pipeline {
                 outcomes.into_iter().map(deliver).collect()
             })?;
         let screen = Screening::start(clock, screen_threads, queue)?;
-        Ok(Self(Arc::new(Inner { gateway, screen, verify, abandoned })))
+        Ok(Self(Arc::new(Threads { gateway, screen, verify, abandoned })))
     }
 
     /// The gateway that checks and admits now.
@@ -393,7 +393,7 @@ fn answered(delivery: Result<Delivery, oneshot::error::RecvError>, source: &Sour
     outcome
 }
 
-impl Inner {
+impl Threads {
     /// Runs on a screening thread.
     fn screened(&self, screened: Result<Screened, PipelineError>, alone: bool, reply: oneshot::Sender<Delivery>) {
         let (outcome, reply) = match screened {

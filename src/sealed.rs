@@ -73,7 +73,7 @@ pub enum SealError {
 /// Why a sealed secret does not open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum OpenError {
+pub enum UnsealError {
     /// It is no sealed secret: the first 16 bytes are others.
     #[error("this is no sealed file of halometer")]
     NotSealed,
@@ -153,52 +153,52 @@ pub fn seal<R: Rng + CryptoRng>(
 /// 4 GiB of Argon2id, and only when a passphrase is given.
 ///
 /// # Errors
-/// [`OpenError`]; no part of the secret is given before all of it is authentic.
-pub fn open(purpose: &[u8], bytes: &[u8], lock: &Lock) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+/// [`UnsealError`]; no part of the secret is given before all of it is authentic.
+pub fn open(purpose: &[u8], bytes: &[u8], lock: &Lock) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
     let magic = bytes.len().min(MAGIC.len());
     if bytes[..magic] != MAGIC[..magic] || magic == 0 {
-        return Err(OpenError::NotSealed);
+        return Err(UnsealError::NotSealed);
     }
     match bytes.get(MAGIC.len()) {
         Some(&VERSION) => (),
-        Some(&other) => return Err(OpenError::Version(other)),
-        None => return Err(OpenError::Length),
+        Some(&other) => return Err(UnsealError::Version(other)),
+        None => return Err(UnsealError::Length),
     }
-    let (&length, after) = bytes.get(PURPOSE..).and_then(<[u8]>::split_first).ok_or(OpenError::Length)?;
-    let (sealed_for, body) = after.split_at_checked(length.into()).ok_or(OpenError::Length)?;
-    let (body, tag) = body.split_last_chunk::<TAG>().ok_or(OpenError::Length)?;
+    let (&length, after) = bytes.get(PURPOSE..).and_then(<[u8]>::split_first).ok_or(UnsealError::Length)?;
+    let (sealed_for, body) = after.split_at_checked(length.into()).ok_or(UnsealError::Length)?;
+    let (body, tag) = body.split_last_chunk::<TAG>().ok_or(UnsealError::Length)?;
     if body.len() > MAX_PLAINTEXT {
-        return Err(OpenError::Length);
+        return Err(UnsealError::Length);
     }
     if sealed_for.is_empty() || sealed_for.len() > MAX_PURPOSE {
-        return Err(OpenError::Header("purpose"));
+        return Err(UnsealError::Header("purpose"));
     }
     if sealed_for != purpose {
-        return Err(OpenError::Purpose);
+        return Err(UnsealError::Purpose);
     }
     let cost = cost_of(bytes[MAGIC.len() + 1], &bytes[COST..SALT], lock)?;
-    let keys = Keys::derive(lock, cost, &bytes[SALT..NONCE]).ok_or(OpenError::Memory)?;
+    let keys = Keys::derive(lock, cost, &bytes[SALT..NONCE]).ok_or(UnsealError::Memory)?;
     if !bool::from(keys.commitment().ct_eq(&bytes[COMMITMENT..PURPOSE])) {
-        return Err(OpenError::WrongKey);
+        return Err(UnsealError::WrongKey);
     }
     let header = &bytes[..PURPOSE + 1 + sealed_for.len()];
     let mut plaintext = Zeroizing::new(body.to_vec());
     let nonce = nonce_of(&bytes[NONCE..COMMITMENT]);
     keys.cipher()
         .decrypt_inout_detached(&nonce, header, plaintext.as_mut_slice().into(), &Tag::from(*tag))
-        .map_err(|_| OpenError::Altered)?;
+        .map_err(|_| UnsealError::Altered)?;
     Ok(plaintext)
 }
 
 /// The cost in a header, none for a key: checked before anything is spent on it.
-fn cost_of(kind: u8, bytes: &[u8], lock: &Lock) -> Result<Option<Cost>, OpenError> {
+fn cost_of(kind: u8, bytes: &[u8], lock: &Lock) -> Result<Option<Cost>, UnsealError> {
     let cost = match kind {
-        Lock::PASSPHRASE => Some(Cost::from_bytes(bytes).ok_or(OpenError::Header("cost"))?),
+        Lock::PASSPHRASE => Some(Cost::from_bytes(bytes).ok_or(UnsealError::Header("cost"))?),
         Lock::KEY if bytes.iter().all(|byte| *byte == 0) => None,
-        Lock::KEY => return Err(OpenError::Header("cost")),
-        _ => return Err(OpenError::Header("kind of lock")),
+        Lock::KEY => return Err(UnsealError::Header("cost")),
+        _ => return Err(UnsealError::Header("kind of lock")),
     };
-    if kind == lock.kind() { Ok(cost) } else { Err(OpenError::OtherLock { passphrase: cost.is_some() }) }
+    if kind == lock.kind() { Ok(cost) } else { Err(UnsealError::OtherLock { passphrase: cost.is_some() }) }
 }
 
 /// The cipher's key, 32 bytes, and the commitment to it, 32 bytes.
@@ -268,28 +268,28 @@ mod tests {
     fn another_passphrase_or_key_does_not_open() {
         let phrase = sealed(&passphrase("correct horse"));
         for wrong in ["correct hors", "correct horse ", "Correct horse"] {
-            assert_eq!(open(FOR, &phrase, &passphrase(wrong)).unwrap_err(), OpenError::WrongKey);
+            assert_eq!(open(FOR, &phrase, &passphrase(wrong)).unwrap_err(), UnsealError::WrongKey);
         }
-        assert_eq!(open(FOR, &sealed(&key(7)), &key(8)).unwrap_err(), OpenError::WrongKey);
-        assert_eq!(open(FOR, &phrase, &key(7)).unwrap_err(), OpenError::OtherLock { passphrase: true });
+        assert_eq!(open(FOR, &sealed(&key(7)), &key(8)).unwrap_err(), UnsealError::WrongKey);
+        assert_eq!(open(FOR, &phrase, &key(7)).unwrap_err(), UnsealError::OtherLock { passphrase: true });
         let locked = sealed(&key(7));
-        assert_eq!(open(FOR, &locked, &passphrase("x")).unwrap_err(), OpenError::OtherLock { passphrase: false });
+        assert_eq!(open(FOR, &locked, &passphrase("x")).unwrap_err(), UnsealError::OtherLock { passphrase: false });
     }
 
     #[test]
     fn what_was_sealed_for_one_purpose_does_not_open_for_another() {
         let lock = key(7);
-        assert_eq!(open(b"wallet", &sealed(&lock), &lock).unwrap_err(), OpenError::Purpose);
-        assert_eq!(open(b"issuer-key", &sealed(&lock), &lock).unwrap_err(), OpenError::Purpose);
+        assert_eq!(open(b"wallet", &sealed(&lock), &lock).unwrap_err(), UnsealError::Purpose);
+        assert_eq!(open(b"issuer-key", &sealed(&lock), &lock).unwrap_err(), UnsealError::Purpose);
         // Renamed in the header, it is no longer what was sealed.
         let mut renamed = sealed(&lock);
         renamed[PURPOSE + 1..][..FOR.len()].copy_from_slice(b"wallet-file");
-        assert_eq!(open(b"wallet-file", &renamed, &lock).unwrap_err(), OpenError::Altered);
+        assert_eq!(open(b"wallet-file", &renamed, &lock).unwrap_err(), UnsealError::Altered);
         // A part of the ciphertext is not taken for a part of the purpose.
         let mut shifted = sealed(&lock);
         shifted[PURPOSE] += 1;
         let longer = shifted[PURPOSE + 1..][..FOR.len() + 1].to_vec();
-        assert_eq!(open(&longer, &shifted, &lock).unwrap_err(), OpenError::Altered);
+        assert_eq!(open(&longer, &shifted, &lock).unwrap_err(), UnsealError::Altered);
         for purpose in [&b""[..], &[b'p'; MAX_PURPOSE + 1]] {
             assert_eq!(seal(purpose, SECRET, &lock, &mut rng()), Err(SealError::Purpose));
         }
@@ -304,14 +304,14 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             let error = open(FOR, &changed, &lock).unwrap_err();
             let expected = match bit / 8 {
-                0..16 => error == OpenError::NotSealed,
-                16 => matches!(error, OpenError::Version(_)),
-                17 => matches!(error, OpenError::Header(_) | OpenError::OtherLock { .. }),
-                COST..SALT => error == OpenError::Header("cost"),
-                SALT..NONCE | COMMITMENT..PURPOSE => error == OpenError::WrongKey,
-                PURPOSE => matches!(error, OpenError::Header(_) | OpenError::Length | OpenError::Purpose),
-                place if (PURPOSE..=PURPOSE + FOR.len()).contains(&place) => error == OpenError::Purpose,
-                _ => error == OpenError::Altered,
+                0..16 => error == UnsealError::NotSealed,
+                16 => matches!(error, UnsealError::Version(_)),
+                17 => matches!(error, UnsealError::Header(_) | UnsealError::OtherLock { .. }),
+                COST..SALT => error == UnsealError::Header("cost"),
+                SALT..NONCE | COMMITMENT..PURPOSE => error == UnsealError::WrongKey,
+                PURPOSE => matches!(error, UnsealError::Header(_) | UnsealError::Length | UnsealError::Purpose),
+                place if (PURPOSE..=PURPOSE + FOR.len()).contains(&place) => error == UnsealError::Purpose,
+                _ => error == UnsealError::Altered,
             };
             assert!(expected, "bit {bit}: {error:?}");
         }
@@ -327,7 +327,7 @@ mod tests {
             // The large ones among them are only read: they would take what they ask for.
             if Cost::from_bytes(&changed[COST..SALT]).is_none_or(|cost| cost.memory_kib() <= 1 << 12) {
                 let error = open(FOR, &changed, &lock).unwrap_err();
-                assert!(matches!(error, OpenError::Header("cost") | OpenError::WrongKey), "bit {bit}: {error:?}");
+                assert!(matches!(error, UnsealError::Header("cost") | UnsealError::WrongKey), "bit {bit}: {error:?}");
             }
         }
     }
@@ -353,7 +353,7 @@ mod tests {
             for (i, value) in [memory, passes, lanes].into_iter().enumerate() {
                 hostile[COST + 4 * i..][..4].copy_from_slice(&u32::to_be_bytes(value));
             }
-            assert_eq!(open(FOR, &hostile, &lock).unwrap_err(), OpenError::Header("cost"));
+            assert_eq!(open(FOR, &hostile, &lock).unwrap_err(), UnsealError::Header("cost"));
             assert!(Cost::new(memory, passes, lanes).is_none());
         }
         assert!(started.elapsed() < std::time::Duration::from_secs(5));
@@ -363,15 +363,15 @@ mod tests {
     fn a_file_that_was_cut_off_or_went_on_is_refused() {
         let lock = key(7);
         let good = sealed(&lock);
-        assert_eq!(open(FOR, &[], &lock).unwrap_err(), OpenError::NotSealed);
+        assert_eq!(open(FOR, &[], &lock).unwrap_err(), UnsealError::NotSealed);
         for length in 1..good.len() {
             let error = open(FOR, &good[..length], &lock).unwrap_err();
-            assert!(matches!(error, OpenError::Length | OpenError::Altered), "{length}: {error:?}");
+            assert!(matches!(error, UnsealError::Length | UnsealError::Altered), "{length}: {error:?}");
         }
-        assert_eq!(open(FOR, &[&good[..], b"\0"].concat(), &lock).unwrap_err(), OpenError::Altered);
+        assert_eq!(open(FOR, &[&good[..], b"\0"].concat(), &lock).unwrap_err(), UnsealError::Altered);
         let mut long = good;
         long.resize(MAX_SEALED + 1, 0);
-        assert_eq!(open(FOR, &long, &lock).unwrap_err(), OpenError::Length);
+        assert_eq!(open(FOR, &long, &lock).unwrap_err(), UnsealError::Length);
         assert_eq!(seal(FOR, &vec![0; MAX_PLAINTEXT + 1], &lock, &mut rng()), Err(SealError::TooLong));
     }
 

@@ -24,5 +24,5 @@ mod report;
 mod tick;
 
 pub use begin_epoch::{BeginEpochError, begin_epoch};
-pub use report::{Standing, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
+pub use report::{Unretired, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
 pub use tick::{Upkeep, UpkeepError, UpkeepParts};

@@ -40,10 +40,10 @@ pub enum WorkError {
 /// Each thread has a rayon pool of one thread, so that what it calls does not spread over the machine: work is parallel across
 /// items, never inside one. When the pool is dropped, the threads finish what waits and end; nobody waits for them.
 pub struct WorkerPool<I, O> {
-    shared: Arc<Shared<I, O>>,
+    shared: Arc<Crew<I, O>>,
 }
 
-struct Shared<I, O> {
+struct Crew<I, O> {
     state: Mutex<State<I, O>>,
     arrived: Condvar,
     limits: WorkerLimits,
@@ -73,7 +73,7 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
         limits: WorkerLimits,
         work: impl Fn(Vec<I>) -> Vec<O> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Crew {
             state: Mutex::new(State { queue: VecDeque::new(), alone: VecDeque::new(), turn: false, closed: false }),
             arrived: Condvar::new(),
             limits,
@@ -146,7 +146,7 @@ impl<I: Send + 'static, O: Send + 'static> WorkerPool<I, O> {
     }
 }
 
-impl<I, O> Shared<I, O> {
+impl<I, O> Crew<I, O> {
     /// A panic cannot happen while the lock is held: nothing that is foreign runs under it.
     fn lock(&self) -> MutexGuard<'_, State<I, O>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

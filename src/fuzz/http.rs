@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::samples::SAMPLES;
-use crate::http::payment::{Challenge, Credential, MAX_HEADER_LINE, Payload};
+use crate::http::payment::{Credential, MAX_HEADER_LINE, Payload, PaymentChallenge};
 use crate::http::sse::{self, Events, Piece};
 use crate::http::usage::{Documents, Reports};
 use crate::testing::fuzz::planted;
@@ -20,7 +20,7 @@ pub(super) fn credential(bytes: &[u8]) {
 
 pub(super) fn credential_seeds() -> Vec<Vec<u8>> {
     let print = |payload| {
-        let challenge = Challenge::of(&SAMPLES.directory, &GATEWAY);
+        let challenge = PaymentChallenge::of(&SAMPLES.directory, &GATEWAY);
         Credential { challenge, payload }.to_header_value().into_bytes()
     };
     vec![
@@ -33,16 +33,16 @@ pub(super) fn credential_seeds() -> Vec<Vec<u8>> {
 /// The same of challenges.
 pub(super) fn challenge(bytes: &[u8]) {
     let Ok(text) = core::str::from_utf8(bytes) else { return };
-    let Ok(challenge) = Challenge::from_header_values([text]) else { return };
+    let Ok(challenge) = PaymentChallenge::from_header_values([text]) else { return };
     let printed = challenge.to_header_value();
-    let again = Challenge::from_header_values([printed.as_str()]);
+    let again = PaymentChallenge::from_header_values([printed.as_str()]);
     let _ = challenge.request();
     assert!(again.as_ref() == Ok(&challenge), "another challenge");
     assert!(!planted() || printed == text, "planted");
 }
 
 pub(super) fn challenge_seeds() -> Vec<Vec<u8>> {
-    let value = Challenge::of(&SAMPLES.directory, &GATEWAY).to_header_value();
+    let value = PaymentChallenge::of(&SAMPLES.directory, &GATEWAY).to_header_value();
     let beside = format!("Basic realm=\"a \\\"b\\\"\", Negotiate abc=, {value}, Payment method=\"tempo\", id=\"x\"");
     vec![value.into_bytes(), beside.into_bytes()]
 }

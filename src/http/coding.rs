@@ -71,9 +71,9 @@ fn zstd(content: &[u8], max: usize) -> Result<Bytes, CodingError> {
 }
 
 /// A content that is decoded as it comes.
-pub(crate) struct Decoder(Inner);
+pub(crate) struct Decoder(Decoding);
 
-enum Inner {
+enum Decoding {
     Gzip(Box<MultiGzDecoder<Bounded>>),
     /// The first bytes say whether it is as RFC 9110 has it, or bare as some send it.
     Deflate(Vec<u8>, usize),
@@ -120,33 +120,33 @@ impl Decoder {
     pub(crate) fn new(coding: Coding, max: usize) -> Result<Self, CodingError> {
         match coding {
             Coding::Gzip => {
-                Ok(Self(Inner::Gzip(Box::new(MultiGzDecoder::new(Bounded { here: Vec::new(), left: max })))))
+                Ok(Self(Decoding::Gzip(Box::new(MultiGzDecoder::new(Bounded { here: Vec::new(), left: max })))))
             }
-            Coding::Deflate => Ok(Self(Inner::Deflate(Vec::new(), max))),
+            Coding::Deflate => Ok(Self(Decoding::Deflate(Vec::new(), max))),
             Coding::Zstd => Err(CodingError::Unknown),
         }
     }
 
     /// Takes a chunk, and gives what is decoded by it.
     pub(crate) fn push(&mut self, chunk: &[u8]) -> Result<Bytes, CodingError> {
-        if let Inner::Deflate(first, max) = &mut self.0 {
+        if let Decoding::Deflate(first, max) = &mut self.0 {
             first.extend_from_slice(chunk);
             let [one, two, ..] = first[..] else { return Ok(Bytes::new()) };
             let sink = Bounded { here: Vec::new(), left: *max };
             let first = core::mem::take(first);
             let zlib = one & 0x0f == 8 && u16::from_be_bytes([one, two]) % 31 == 0;
             self.0 = if zlib {
-                Inner::Zlib(Box::new(ZlibDecoder::new(sink)))
+                Decoding::Zlib(Box::new(ZlibDecoder::new(sink)))
             } else {
-                Inner::Bare(Box::new(DeflateDecoder::new(sink)))
+                Decoding::Bare(Box::new(DeflateDecoder::new(sink)))
             };
             return self.push(&first);
         }
         let written = match &mut self.0 {
-            Inner::Gzip(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
-            Inner::Zlib(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
-            Inner::Bare(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
-            Inner::Deflate(..) => Ok(()),
+            Decoding::Gzip(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
+            Decoding::Zlib(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
+            Decoding::Bare(decoder) => decoder.write_all(chunk).and_then(|()| decoder.flush()),
+            Decoding::Deflate(..) => Ok(()),
         };
         written.map_err(|error| failed(&error))?;
         Ok(self.take())
@@ -155,11 +155,11 @@ impl Decoder {
     /// Ends it, and gives what is left. What is not whole is an error.
     pub(crate) fn end(&mut self) -> Result<Bytes, CodingError> {
         let ended = match &mut self.0 {
-            Inner::Gzip(decoder) => decoder.try_finish(),
-            Inner::Zlib(decoder) => decoder.try_finish(),
-            Inner::Bare(decoder) => decoder.try_finish(),
-            Inner::Deflate(first, _) if first.is_empty() => Ok(()),
-            Inner::Deflate(..) => return Err(CodingError::Broken),
+            Decoding::Gzip(decoder) => decoder.try_finish(),
+            Decoding::Zlib(decoder) => decoder.try_finish(),
+            Decoding::Bare(decoder) => decoder.try_finish(),
+            Decoding::Deflate(first, _) if first.is_empty() => Ok(()),
+            Decoding::Deflate(..) => return Err(CodingError::Broken),
         };
         ended.map_err(|error| failed(&error))?;
         Ok(self.take())
@@ -167,10 +167,10 @@ impl Decoder {
 
     fn take(&mut self) -> Bytes {
         let sink = match &mut self.0 {
-            Inner::Gzip(decoder) => decoder.get_mut(),
-            Inner::Zlib(decoder) => decoder.get_mut(),
-            Inner::Bare(decoder) => decoder.get_mut(),
-            Inner::Deflate(..) => return Bytes::new(),
+            Decoding::Gzip(decoder) => decoder.get_mut(),
+            Decoding::Zlib(decoder) => decoder.get_mut(),
+            Decoding::Bare(decoder) => decoder.get_mut(),
+            Decoding::Deflate(..) => return Bytes::new(),
         };
         core::mem::take(&mut sink.here).into()
     }

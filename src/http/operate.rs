@@ -3,7 +3,7 @@
 //! | route | what |
 //! | --- | --- |
 //! | `GET /` | the status page: one document without scripts and without anything from elsewhere |
-//! | `GET /status.json` | the same numbers: [`Status`] |
+//! | `GET /status.json` | the same numbers: [`StatusReport`] |
 //! | `GET /metrics` | the same numbers for Prometheus, as OpenMetrics text |
 //! | `GET /healthz` | 200 as long as the process answers |
 //! | `GET /readyz` | 200 while calls are taken: not while it starts or drains, and not while the store fails, an issuer elsewhere does not answer or does not clear for this gateway, or no epoch issues |
@@ -23,10 +23,11 @@ mod status;
 mod tally;
 
 pub use database::DatabaseStatus;
-pub use health::Standing;
+pub use health::ServingState;
 pub use replicas::{ReplicaStatus, ReplicasStatus};
 pub use status::{
-    CallsStatus, CreditsStatus, EpochBooks, EpochStatus, GatewayStatus, LoadStatus, ProofsStatus, Status, UpkeepStatus,
+    CallsStatus, CreditsStatus, EpochStatus, EpochSums, GatewayStatus, LoadStatus, ProofsStatus, StatusReport,
+    UpkeepStatus,
 };
 pub use tally::Tally;
 
@@ -104,11 +105,11 @@ impl core::fmt::Debug for OperateParts {
     }
 }
 
-/// The operator's view of a gateway. Cheap to clone. It is [`Standing::Starting`] until it is told otherwise.
+/// The operator's view of a gateway. Cheap to clone. It is [`ServingState::Starting`] until it is told otherwise.
 #[derive(Clone)]
-pub struct Operations(Arc<Inner>);
+pub struct Operations(Arc<Board>);
 
-struct Inner {
+struct Board {
     layer: PaymentLayer,
     tally: Arc<Tally>,
     every: Duration,
@@ -116,7 +117,7 @@ struct Inner {
     database: Option<Arc<dyn Fn() -> DatabaseStatus + Send + Sync>>,
     health: Arc<Health>,
     /// What was taken last; none before the first time.
-    status: Current<Option<Status>>,
+    status: Current<Option<StatusReport>>,
     /// Calls of each interval, the last one at the end.
     history: Mutex<VecDeque<u64>>,
     started: Instant,
@@ -138,7 +139,7 @@ impl Operations {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         let OperateParts { layer, tally, every, hosts, database } = parts;
         let every = every.max(Duration::from_secs(1));
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(Board {
             layer,
             tally,
             every,
@@ -169,8 +170,8 @@ impl Operations {
     }
 
     /// Says how the program stands.
-    pub fn set_standing(&self, standing: Standing) {
-        self.0.health.set_standing(standing);
+    pub fn set_state(&self, standing: ServingState) {
+        self.0.health.set_state(standing);
     }
 
     /// Whether calls are taken, or why not.
@@ -182,7 +183,7 @@ impl Operations {
     }
 
     /// The numbers as they were last taken; none before the first time.
-    pub fn status(&self) -> Option<Status> {
+    pub fn status(&self) -> Option<StatusReport> {
         Option::clone(&self.0.status.get())
     }
 
@@ -205,7 +206,7 @@ impl Operations {
     }
 }
 
-impl Inner {
+impl Board {
     /// On a thread: stores are asked.
     fn look(&self, numbers: bool) {
         let (inner, now) = (self.layer.now(), now());
@@ -221,7 +222,7 @@ impl Inner {
             return;
         }
         let before = self.status.get();
-        let status = Status::take(status::Sources {
+        let status = StatusReport::take(status::Sources {
             id: inner.id(),
             directory: inner.directory(),
             books: parties.as_ref().map(|(gateway, issuer)| (gateway.set(), &**issuer)),

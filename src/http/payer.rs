@@ -57,7 +57,7 @@ use tokio::task::JoinHandle;
 use super::cause::chain;
 use super::clock::Clock;
 pub use super::hop::{Socks5, Socks5Error};
-use super::payment::Challenge;
+use super::payment::PaymentChallenge;
 use crate::protocol::{Credits, Directory, DirectoryError, GatewayId, LANES, PaymentId, Timestamp};
 use crate::wallet::{Journal, LaneStatus, OpenError, Policy, Wallet};
 use keeper::Keeper;
@@ -340,7 +340,7 @@ impl<J: Journal + 'static> Payer<J> {
     }
 
     /// The challenge that calls answer.
-    pub fn challenge(&self) -> Challenge {
+    pub fn challenge(&self) -> PaymentChallenge {
         self.0.shared.terms().challenge.clone()
     }
 

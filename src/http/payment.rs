@@ -3,11 +3,11 @@
 //! ```text
 //! < 402, WWW-Authenticate: Payment id="..", realm="..", method="halometer", intent="charge", request=".."
 //! > Authorization: Payment <base64url of JSON>
-//! < 200, Payment-Receipt: <base64url of JSON>
+//! < 200, Payment-PaymentReceipt: <base64url of JSON>
 //! ```
 //!
 //! The scheme is meant for challenges that are made for one request and echoed by its credential. For an anonymous caller
-//! that echo would be a tag. So halometer's [`Challenge`] is a function of the signed directory and of nothing else: the same
+//! that echo would be a tag. So halometer's [`PaymentChallenge`] is a function of the signed directory and of nothing else: the same
 //! for every caller, and the caller computes it instead of repeating what was sent. Its `id` is a hash of its other
 //! parameters, which is all the binding that is needed, because the spend is bound to issuer, gateway, tariff and session by
 //! its context.
@@ -20,9 +20,9 @@ mod credential;
 mod params;
 mod receipt;
 
-pub use challenge::{Challenge, ChallengeError, ChallengeRequest, MethodDetails};
+pub use challenge::{ChallengeError, ChallengeRequest, MethodDetails, PaymentChallenge};
 pub use credential::{Credential, CredentialError, MAX_HEADER_LINE, Payload};
-pub use receipt::{Receipt, ReceiptError};
+pub use receipt::{PaymentReceipt, PaymentReceiptError};
 
 /// Name of the authentication scheme. Compared without regard to case, as HTTP asks.
 pub(crate) const SCHEME: &str = "Payment";
@@ -32,7 +32,7 @@ pub const METHOD: &str = "halometer";
 pub const INTENT: &str = "charge";
 /// The unit of `amount` in a challenge.
 pub const CURRENCY: &str = "micro-credit";
-/// Name of the response header that carries the [`Receipt`].
+/// Name of the response header that carries the [`PaymentReceipt`].
 pub const RECEIPT_HEADER: ::http::HeaderName = ::http::HeaderName::from_static("payment-receipt");
 
 /// base64url without padding, as the scheme writes everything.

@@ -61,9 +61,9 @@ const SMALL_BUCKET: u64 = 4 * Prefix::CROWD;
 
 /// Answers which notes are spent. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct SpentBuckets(Arc<Inner>);
+pub(crate) struct SpentBuckets(Arc<Buckets>);
 
-struct Inner {
+struct Buckets {
     set: Arc<dyn SpentSet>,
     /// The epochs that have or had a partition. That one of them is missing is the store's fault and no answer.
     epochs: Current<Vec<EpochNumber>>,
@@ -77,16 +77,16 @@ struct Inner {
     small_bucket: u64,
 }
 
-impl core::fmt::Debug for Inner {
+impl core::fmt::Debug for Buckets {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Inner").field("epochs", &self.epochs).finish_non_exhaustive()
+        f.debug_struct("Buckets").field("epochs", &self.epochs).finish_non_exhaustive()
     }
 }
 
 impl SpentBuckets {
     /// Starts the thread that reads.
     pub(crate) fn start(set: Arc<dyn SpentSet>, directory: &Directory, rate: Rate) -> io::Result<Self> {
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Buckets {
             set,
             epochs: Current::new(numbers(directory)),
             workers: TaskPool::start("spent", 1, 2 * PLACES)?,
@@ -129,7 +129,7 @@ fn sender(from: Came) -> Sender {
     from.map(|Extension(source)| source.sender()).unwrap_or_default()
 }
 
-async fn count(State(inner): State<Arc<Inner>>, from: Came, epoch: Parts<String>) -> Response {
+async fn count(State(inner): State<Arc<Buckets>>, from: Came, epoch: Parts<String>) -> Response {
     let counted = async {
         let epoch = epoch.map(|Path(epoch)| epoch).unwrap_or_default();
         let _share = inner.share(sender(from))?;
@@ -143,7 +143,7 @@ async fn count(State(inner): State<Arc<Inner>>, from: Came, epoch: Parts<String>
     }
 }
 
-async fn bucket(State(inner): State<Arc<Inner>>, from: Came, parts: Parts<(String, String, String)>) -> Response {
+async fn bucket(State(inner): State<Arc<Buckets>>, from: Came, parts: Parts<(String, String, String)>) -> Response {
     let (epoch, bits, value) = parts.map(|Path(parts)| parts).unwrap_or_default();
     match inner.bucket(sender(from), &epoch, &format!("{bits}/{value}")).await {
         Ok(body) => {
@@ -175,7 +175,7 @@ fn unread(error: WorkError) -> ProblemDetails {
     }
 }
 
-impl Inner {
+impl Buckets {
     /// A sender has so many questions at a time.
     fn share(&self, sender: Sender) -> Result<Share, ProblemDetails> {
         self.shares.take(sender).ok_or_else(busy)
@@ -381,16 +381,16 @@ mod tests {
     }
 
     /// Nullifiers that begin with 0 to 63, a page for each.
-    fn served() -> (Arc<MemorySpentSet>, Arc<Inner>) {
+    fn served() -> (Arc<MemorySpentSet>, Arc<Buckets>) {
         served_with(0, Rate::UNLIMITED)
     }
 
-    fn served_with(small_bucket: u64, rate: Rate) -> (Arc<MemorySpentSet>, Arc<Inner>) {
+    fn served_with(small_bucket: u64, rate: Rate) -> (Arc<MemorySpentSet>, Arc<Buckets>) {
         let set = Arc::new(MemorySpentSet::new());
         set.create(EPOCH[0]).unwrap();
         let inserted = set.insert_all((0..64).map(record).collect(), Timestamp::default());
         assert!(inserted.iter().all(Result::is_ok));
-        let inner = Inner {
+        let inner = Buckets {
             set: Arc::clone(&set) as _,
             epochs: Current::new(Arc::new(EPOCH.to_vec())),
             workers: TaskPool::start("spent", 1, 8).unwrap(),
@@ -405,7 +405,7 @@ mod tests {
         (set, Arc::new(inner))
     }
 
-    async fn ask(inner: &Arc<Inner>, path: String) -> Response {
+    async fn ask(inner: &Arc<Buckets>, path: String) -> Response {
         let router = SpentBuckets(Arc::clone(inner)).router();
         router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
     }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::EpochKeys;
 use crate::protocol::{Directory, EpochNumber, IssuerId, Timestamp};
-use crate::sealed::{self, Lock, MAX_SEALED, OpenError, SealError};
+use crate::sealed::{self, Lock, MAX_SEALED, SealError, UnsealError};
 use crate::store::Pulse;
 
 const PURPOSE: &[u8] = b"issuer-keys";
@@ -35,9 +35,9 @@ pub enum KeystoreError {
     /// The file system failed. The disk has either the old file or the new one, whole.
     #[error("the key file cannot be read or written")]
     File(#[from] io::Error),
-    /// The file does not open: see [`OpenError`] for whether the lock is wrong or the file.
+    /// The file does not open: see [`UnsealError`] for whether the lock is wrong or the file.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] UnsealError),
     /// The keys cannot be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),

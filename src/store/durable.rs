@@ -191,9 +191,9 @@ pub enum OpenError {
 
 /// A store in a directory. Cheap to clone; the files are let go with the last clone.
 #[derive(Clone)]
-pub struct DurableStore(Arc<Inner>);
+pub struct DurableStore(Arc<OpenStore>);
 
-struct Inner {
+struct OpenStore {
     path: PathBuf,
     gateway: GatewayId,
     engine: Arc<Engine>,

@@ -17,7 +17,7 @@ pub struct UpkeepReport {
     /// Partitions that were retired.
     pub retired: Vec<EpochNumber>,
     /// Partitions that should be retired by now, and why they are not.
-    pub standing: Vec<(EpochNumber, Standing)>,
+    pub standing: Vec<(EpochNumber, Unretired)>,
     /// What the operator must learn.
     pub warnings: Vec<Warning>,
     /// What failed. The next tick tries again.
@@ -27,7 +27,7 @@ pub struct UpkeepReport {
 /// Why a partition whose grace is over is not retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum Unretired {
     /// It was closed by this tick. A later one retires it.
     JustClosed,
     /// So many of its records are open.
@@ -37,7 +37,7 @@ pub enum Standing {
     Unnamed,
 }
 
-impl core::fmt::Display for Standing {
+impl core::fmt::Display for Unretired {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::JustClosed => f.write_str("it was closed just now"),

@@ -1,6 +1,6 @@
 //! One round of upkeep.
 
-use super::{Standing, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
+use super::{Unretired, UpkeepFailure, UpkeepReport, UpkeepStep, Warning};
 use crate::issuer::{Issuer, SettleError};
 use crate::lifecycle::{AdmittedSpend, Reclaim};
 use crate::protocol::{Directory, EpochNumber, Fault, Grid, OwnerId, Timestamp};
@@ -271,7 +271,7 @@ impl Upkeep {
         let Some(entry) = directory.epoch(epoch) else {
             // One that is not published yet has the greatest number.
             if directory.epochs().iter().any(|published| epoch < published.number) {
-                report.standing.push((epoch, Standing::Unnamed));
+                report.standing.push((epoch, Unretired::Unnamed));
             }
             return;
         };
@@ -286,11 +286,11 @@ impl Upkeep {
                 Err(error) => fail(report, epoch, UpkeepStep::Close, error),
             }
             if due {
-                report.standing.push((epoch, Standing::JustClosed));
+                report.standing.push((epoch, Unretired::JustClosed));
             }
         } else if due {
             match set.totals(epoch) {
-                Ok(totals) if totals.open > 0 => report.standing.push((epoch, Standing::Open(totals.open))),
+                Ok(totals) if totals.open > 0 => report.standing.push((epoch, Unretired::Open(totals.open))),
                 Ok(_) => match set.retire(epoch) {
                     Ok(()) => report.retired.push(epoch),
                     Err(error) => fail(report, epoch, UpkeepStep::Retire, error),

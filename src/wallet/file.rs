@@ -24,7 +24,7 @@ mod travel;
 mod vault;
 
 pub use arrival::ArrivalCode;
-pub use check::{CheckReport, Contents, Standing};
+pub use check::{Contents, FileStanding, WalletFileReport};
 pub use error::WalletFileError;
 pub use journal::{FileJournal, Pruned};
 

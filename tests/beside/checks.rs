@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use halometer::http::beside::{CALL_HEADER, SECRET_HEADER};
-use halometer::http::payment::{Challenge, RECEIPT_HEADER};
+use halometer::http::payment::{PaymentChallenge, RECEIPT_HEADER};
 use halometer::http::problem::ProblemDetails;
 use halometer::protocol::Problem;
 
@@ -21,7 +21,7 @@ async fn nginx_is_told_by_status_and_headers() {
         let challenge = headers.get("www-authenticate").map(|value| value.to_str().unwrap().to_owned());
         (answer.status().as_u16(), meant, problem.and_then(|problem| problem.kind()), challenge)
     };
-    let challenge = Challenge::of(world.gateway.directory(), &world.gateway.id()).to_header_value();
+    let challenge = PaymentChallenge::of(world.gateway.directory(), &world.gateway.id()).to_header_value();
     let unpaid = world.check("/told", &[]).await;
     assert_eq!(said(&unpaid), (401, Some(402), Some(Problem::Unpaid), Some(challenge.clone())));
     let (key, credential) = world.pay(&mut caller, 0, "/fixed/a", b"");

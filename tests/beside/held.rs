@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use halometer::http::beside::{Beside, BesideParts, CallReport, CallSettled, ProxySecret, SECRET_HEADER};
-use halometer::http::payment::Receipt;
+use halometer::http::payment::PaymentReceipt;
 use halometer::http::pricing::Metered;
 use halometer::http::wire::CANCEL_PATH;
 use halometer::lifecycle::{AdmittedSpend, Reclaim};
@@ -27,7 +27,7 @@ async fn a_report_settles_a_call_once_and_may_be_said_again() {
     let first = settled(world.report(&call_report(&call, 12)).await).await;
     assert_eq!((first.cost, world.cost(&key), world.tally.admitted()), (12, Some(12), 1));
     // The receipt is the caller's, and its wallet takes it.
-    let receipt = Receipt::from_header_value(first.receipt.as_deref().unwrap()).unwrap();
+    let receipt = PaymentReceipt::from_header_value(first.receipt.as_deref().unwrap()).unwrap();
     let settlement = Settlement::from_bytes(&receipt.settlement().unwrap()).unwrap();
     assert_eq!(caller.wallet.accept(&key, &settlement, now()).unwrap().cost.micro(), 12);
     // Settled before the time, so that it can be fetched.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use halometer::http::beside::CALL_HEADER;
 use halometer::http::payer::CallError;
-use halometer::http::payment::{Challenge, RECEIPT_HEADER, Receipt};
+use halometer::http::payment::{PaymentChallenge, PaymentReceipt, RECEIPT_HEADER};
 use halometer::protocol::{Problem, Settlement};
 use halometer::wallet::ReceiptVerdict;
 use http::{HeaderMap, Method, header};
@@ -53,7 +53,7 @@ async fn the_way_of_a_call(kind: Kind) {
     let Some((world, proxy)) = behind(kind, Options::default()).await else { return };
 
     // Unpaid: the challenge, and the service hears nothing.
-    let challenge = Challenge::of(world.gateway.directory(), &world.gateway.id()).to_header_value();
+    let challenge = PaymentChallenge::of(world.gateway.directory(), &world.gateway.id()).to_header_value();
     let answer = world.post("/told/12", None, b"x").await;
     let challenges: Vec<_> = answer.headers().get_all(header::WWW_AUTHENTICATE).iter().cloned().collect();
     assert_eq!((answer.status().as_u16(), challenges), (402, vec![challenge.parse().unwrap()]), "{}", proxy.log());
@@ -219,7 +219,7 @@ async fn attacks(kind: Kind) {
     assert_eq!(answer.status(), 200, "{}", proxy.log());
     assert_eq!(world.cost(&key), Some(12));
     let receipt = answer.headers()[RECEIPT_HEADER].to_str().unwrap();
-    let settlement = Receipt::from_header_value(receipt).unwrap().settlement().unwrap();
+    let settlement = PaymentReceipt::from_header_value(receipt).unwrap().settlement().unwrap();
     caller.wallet.accept(&key, &Settlement::from_bytes(&settlement).unwrap(), now()).unwrap();
     let again = world.post_with("/told/12", Some(&credential), b"question", &[("content-digest", &own)]).await;
     assert_eq!(again.status(), 409);

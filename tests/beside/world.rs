@@ -15,7 +15,7 @@ use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
 use halometer::http::operate::Tally;
 use halometer::http::payer::{Client, Payer, PayerParts};
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::pricing::{Call, FixedPricing, Meter, Metered, NotSold, Pricing, ReportedPricing};
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::{Listener, Server};
@@ -204,7 +204,7 @@ impl World {
     }
 
     pub(crate) fn credential(&self, payload: Payload) -> String {
-        let challenge = Challenge::of(self.gateway.directory(), &self.gateway.id());
+        let challenge = PaymentChallenge::of(self.gateway.directory(), &self.gateway.id());
         Credential { challenge, payload }.to_header_value()
     }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 use halometer::http::beside::{CALL_HEADER, REPORT_PATH, SECRET_HEADER};
 use halometer::http::clock::now;
 use halometer::http::payer::Client;
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::wire::CANCEL_PATH;
 use halometer::protocol::*;
 use halometer::wallet::{LaneId, MemoryJournal, ProvingKeys, Wallet};
@@ -209,7 +209,8 @@ fn callers_whose_gateway_is_gone_ask_the_issuer() {
     };
     let paid = spend(&mut wallet, 1);
     let directory = issuer.directory().verify(&issuer.root()).unwrap();
-    let credential = Credential { challenge: Challenge::of(&directory, &id), payload: Payload::Opening(paid.opening) };
+    let credential =
+        Credential { challenge: PaymentChallenge::of(&directory, &id), payload: Payload::Opening(paid.opening) };
     let reported = RUNTIME.block_on(async {
         let (client, url) = (web().tls_certs_only([]).build().unwrap(), format!("http://127.0.0.1:{inner}"));
         let asked = client.get(format!("{url}/check/nginx")).header(SECRET_HEADER, secret);

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use halometer::http::clock::now;
 use halometer::http::payer::{Client, Payer, PayerParts};
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::server::{Listener, Server};
 use halometer::protocol::*;
 use halometer::wallet::{Journal as _, LaneId, MemoryJournal, Policy, ProvingKeys, RootSecret, Wallet};
@@ -406,7 +406,7 @@ fn the_log_holds_nothing_that_links_a_caller() {
     // One note, spent twice: by a wallet and by its copy.
     let mut wallets = [gateway.wallet(secret, payment), gateway.wallet(secret, payment)];
     let directory = gateway.directory().verify(&gateway.root()).unwrap();
-    let challenge = Challenge::of(&directory, &gateway.id());
+    let challenge = PaymentChallenge::of(&directory, &gateway.id());
     let (host, target) = (format!("127.0.0.1:{}", house.port), "/v1/unusual-path?question=unusual");
     let mut secrets: Vec<Vec<u8>> = vec![secret.to_vec(), payment.as_bytes().to_vec()];
     let mut statuses = Vec::new();
@@ -847,7 +847,7 @@ fn beside_a_proxy_unreported_calls_settle_at_the_end() {
     let mut gateway = house.start();
     let mut wallet = gateway.wallet(rand::random(), gateway.pay());
     let directory = gateway.directory().verify(&gateway.root()).unwrap();
-    let (challenge, keys) = (Challenge::of(&directory, &gateway.id()), ProvingKeys::new());
+    let (challenge, keys) = (PaymentChallenge::of(&directory, &gateway.id()), ProvingKeys::new());
     let (host, target) = (format!("127.0.0.1:{}", house.port), "/v1/chat/completions");
     let client = || reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     let mut handles = Vec::new();

@@ -239,7 +239,7 @@ fn a_partition_in_which_something_is_open_is_not_retired() {
     assert!(ticks[0].standing.is_empty(), "it is not due yet");
     // Nothing issues by then in this directory, so that not even the lapsed one would have been settled later.
     for report in &ticks[1..] {
-        assert_eq!(report.standing, [(EPOCH[0], Standing::Open(2))]);
+        assert_eq!(report.standing, [(EPOCH[0], Unretired::Open(2))]);
         assert!(report.retired.is_empty() && report.warnings.contains(&Warning::NothingIssues));
     }
     // With an epoch that issues, both are settled, and it goes.
@@ -252,7 +252,7 @@ fn a_partition_in_which_something_is_open_is_not_retired() {
     let (mints, payments) = (Arc::new(MemoryMintBook::new()), Arc::new(DevelopmentPayments::new()));
     let issuer = Issuer::new(&root_key(), Directory::new(parts).unwrap(), keys, mints, payments).unwrap();
     let report = upkeep().tick_at(&set, &issuer, end.before(1)).unwrap();
-    assert_eq!((report.settled, report.standing), (1, vec![(EPOCH[0], Standing::Open(1))]));
+    assert_eq!((report.settled, report.standing), (1, vec![(EPOCH[0], Unretired::Open(1))]));
     let report = upkeep().tick_at(&set, &issuer, end).unwrap();
     assert_eq!((report.settled, report.retired), (1, vec![EPOCH[0]]));
 }
@@ -264,7 +264,7 @@ fn clock_jumps_neither_retire_at_once_nor_undo_anything() {
     let far = OVER[0].after(GRACE);
     let report = upkeep().tick_at(&set, &issuer, far).unwrap();
     assert_eq!((report.closed, report.retired), (vec![EPOCH[0]], vec![]));
-    assert_eq!(report.standing, [(EPOCH[0], Standing::JustClosed)]);
+    assert_eq!(report.standing, [(EPOCH[0], Unretired::JustClosed)]);
     for now in [T0, Timestamp::from_seconds(0), OVER[0].before(1)] {
         let report = upkeep().tick_at(&set, &issuer, now).unwrap();
         assert_eq!(phases(&set), [Closing, Open]);
@@ -325,7 +325,7 @@ fn an_epoch_removed_too_early_is_reported_and_left_alone() {
     let issuer = issuer_of(parts);
     leave(&set, 1, SESSION, (10, 4), T0.after(DAY));
     let report = upkeep().tick_at(&set, &issuer, T0.after(DAY)).unwrap();
-    assert_eq!(report.standing, [(one, Standing::Unnamed)]);
+    assert_eq!(report.standing, [(one, Unretired::Unnamed)]);
     assert_eq!(report.settled, 1, "what is open is settled all the same");
     assert_eq!(phases(&set), [PartitionPhase::Open; 2]);
 }

@@ -186,7 +186,7 @@ async fn pass(seen: Arc<Seen>, request: axum::extract::Request) -> Response {
             let (status, mut headers, body) = passed().await;
             let spoilt = headers.get(RECEIPT_HEADER).map(|value| {
                 let mut receipt =
-                    halometer::http::payment::Receipt::from_header_value(value.to_str().unwrap()).unwrap();
+                    halometer::http::payment::PaymentReceipt::from_header_value(value.to_str().unwrap()).unwrap();
                 // A character in the middle: the signature.
                 let settlement = receipt.settlement.as_mut().unwrap();
                 let change = if &settlement[60..61] == "A" { "B" } else { "A" };

@@ -10,7 +10,7 @@ use halometer::gateway::{Opened, Quotas, Rate};
 use halometer::http::clock::now;
 use halometer::http::issuer::{ClearingLimits, IssuerService, NOTICE_SIGNATURE, NoticeAnswer, NoticeResult};
 use halometer::http::payer::{Client, ClientError};
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::server::Listener;
 use halometer::http::wire::{CANCEL_PATH, DIRECTORY_PATH, SETTLEMENT_PATH};
 use halometer::http::wire::{CLEARING_PATH, MINT_PATH, NOTICE_PATH};
@@ -160,7 +160,7 @@ async fn cancel(house: &House, caller: &Caller, key: &SpendKey) -> Reply {
 async fn fetch(house: &House, caller: &mut Caller, key: &SpendKey) -> Reply {
     let host = house.host();
     let following = caller.wallet.fetch(key, &errand(&host, SETTLEMENT_PATH)).unwrap();
-    let challenge = Challenge::of(house.directory(), &LOCAL);
+    let challenge = PaymentChallenge::of(house.directory(), &LOCAL);
     let credential = Credential { challenge, payload: Payload::Following(following) }.to_header_value();
     let request = house.client.post(format!("{}{SETTLEMENT_PATH}", house.origin()));
     house.send(request.header("authorization", credential)).await
@@ -224,7 +224,7 @@ async fn what_strangers_send_the_desk_is_refused_and_changes_nothing() {
     // Credentials that are none.
     let settlement = format!("{}{SETTLEMENT_PATH}", house.origin());
     refused(&house.post(SETTLEMENT_PATH, "").await, Problem::Unpaid, 400);
-    let challenge = Challenge::of(house.directory(), &LOCAL);
+    let challenge = PaymentChallenge::of(house.directory(), &LOCAL);
     for payload in [Payload::Opening(spent.opening.clone()), Payload::Following(vec![1; 3])] {
         let credential = Credential { challenge: challenge.clone(), payload }.to_header_value();
         let request = house.client.post(&settlement).header("authorization", credential);

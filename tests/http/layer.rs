@@ -13,7 +13,7 @@ use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::clock::now;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::pricing::{Metered, OUTPUT_TOKEN, Report, ReportedPricing};
 use halometer::http::server::{Listener, Server};
 use halometer::http::wire::{DIRECTORY_PATH, SETTLEMENT_PATH};
@@ -75,7 +75,7 @@ impl Shop {
     }
 
     fn credential(&self, payload: Payload) -> String {
-        let challenge = Challenge::of(self.gateway.directory(), &self.gateway.id());
+        let challenge = PaymentChallenge::of(self.gateway.directory(), &self.gateway.id());
         Credential { challenge, payload }.to_header_value()
     }
 

@@ -8,7 +8,7 @@ use halometer::gateway::{Gateway, GatewayParts};
 use halometer::http::clock::now;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::pricing::TokenPricing;
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::Listener;
@@ -154,7 +154,7 @@ async fn a_set_that_cannot_be_asked_admits_nothing() {
     let paid = caller.wallet.authorise(ready, &request, now()).unwrap();
     let opening = Request::new(&host, "POST", SESSION_PATH, ContentDigest::of(b"")).unwrap();
     let session = caller.wallet.resend(&paid.key, &opening).unwrap().opening;
-    let challenge = Challenge::of(world.stack.gateway().directory(), &id);
+    let challenge = PaymentChallenge::of(world.stack.gateway().directory(), &id);
     let credential = Credential { challenge, payload: Payload::Opening(paid.opening) }.to_header_value();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
     let call = client.post(format!("{}{TARGET}", server.url())).header("authorization", credential).body(QUESTION);

@@ -301,13 +301,13 @@ async fn the_described_routes_are_served_and_serve_their_description() {
 
 #[test]
 fn a_credential_is_as_it_is_described() {
-    use halometer::http::payment::{Challenge, ChallengeRequest, Credential, MethodDetails, Payload};
+    use halometer::http::payment::{ChallengeRequest, Credential, MethodDetails, Payload, PaymentChallenge};
     let request = ChallengeRequest {
         amount: "1".to_owned(),
         currency: "micro-credit".to_owned(),
         method_details: MethodDetails { directory: "a".to_owned(), gateway: "b".repeat(32), issuer: "c".to_owned() },
     };
-    let challenge = Challenge::new("realm", &request);
+    let challenge = PaymentChallenge::new("realm", &request);
     for payload in [Payload::Opening(vec![1; 9]), Payload::Following(vec![2; 9])] {
         let credential = Credential { challenge: challenge.clone(), payload }.to_header_value();
         let json = decoded(credential.strip_prefix("Payment ").unwrap()).unwrap();

@@ -10,7 +10,7 @@ use halometer::circuits::note::Nullifier;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
 use halometer::http::observer::Observer;
-use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
+use halometer::http::operate::{OperateParts, Operations, ServingState, Tally};
 use halometer::http::pricing::FixedPricing;
 use halometer::protocol::*;
 use halometer::store::*;
@@ -168,7 +168,7 @@ async fn a_full_disk_is_told_in_the_systems_words_everywhere() {
     let layer = PaymentLayer::start(parts.with_observer(tally.clone())).unwrap();
     let operations = Operations::start(OperateParts::new(layer, tally).with_every(Duration::from_secs(1))).unwrap();
     assert_eq!(ask(&operations, "/readyz").await, (503, "not ready: starting\n".to_owned()));
-    operations.set_standing(Standing::Serving);
+    operations.set_state(ServingState::Serving);
     until(&operations, "not ready at first", "/readyz", |status, _| status == 200).await;
 
     set.full.store(true, Ordering::SeqCst);

@@ -1,7 +1,9 @@
 //! The `Payment` scheme against a client that is not ours, the `mpp` crate: what we say is what it reads, what it writes is what we
 //! read, and odd and hostile headers are judged alike, or unlike for a reason that is written here.
 
-use halometer::http::payment::{CURRENCY, Challenge, Credential, INTENT, METHOD, Payload, Receipt};
+use halometer::http::payment::{
+    CURRENCY, Credential, INTENT, METHOD, Payload, PaymentChallenge as Challenge, PaymentReceipt as Receipt,
+};
 use halometer::protocol::*;
 use mpp::{ChargeRequest, PaymentChallenge, PaymentCredential};
 use serde_json::{Value, json};

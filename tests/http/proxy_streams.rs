@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use halometer::http::payer::{CallError, Event, PayerParts};
-use halometer::http::payment::{RECEIPT_HEADER, Receipt};
+use halometer::http::payment::{PaymentReceipt, RECEIPT_HEADER};
 use halometer::http::proxy::ProxyOptions;
 use halometer::http::server::{Listener, Server};
 use halometer::protocol::*;
@@ -133,7 +133,7 @@ async fn pass(seen: Arc<Seen>, request: Request) -> Response {
             Way::Silent => return,
             Way::Trailer | Way::Done | Way::Flood => Ok(receipt),
             Way::Spoil => {
-                let mut receipt = Receipt::from_header_value(receipt.to_str().unwrap()).unwrap();
+                let mut receipt = PaymentReceipt::from_header_value(receipt.to_str().unwrap()).unwrap();
                 let settlement = receipt.settlement.as_mut().unwrap();
                 let change = if &settlement[60..61] == "A" { "B" } else { "A" };
                 settlement.replace_range(60..61, change);

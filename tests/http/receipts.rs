@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::gateway::GatewayService;
-use halometer::http::payment::Receipt as PaymentReceipt;
+use halometer::http::payment::PaymentReceipt;
 use halometer::http::pricing::{INPUT_TOKEN, OUTPUT_TOKEN, TokenPricing};
 use halometer::http::upstream::{Upstream, UpstreamLimits};
 use halometer::issuer::{DevelopmentPayments, EpochKeys, Issuer};

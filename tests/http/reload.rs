@@ -14,7 +14,7 @@ use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::exchange::{AdoptError, Adoption, UpkeepTask};
 use halometer::http::layer::{PaidService, PaymentLayer};
 use halometer::http::observer::Observer;
-use halometer::http::payment::{Challenge, Credential, Payload, RECEIPT_HEADER, Receipt};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge, PaymentReceipt, RECEIPT_HEADER};
 use halometer::http::pricing::FixedPricing;
 use halometer::http::wire::spent_path;
 use halometer::http::wire::{DIRECTORY_PATH, SETTLEMENT_PATH};
@@ -192,7 +192,7 @@ impl Shop {
     }
 
     fn credential(&self, payload: Payload) -> String {
-        Credential { challenge: Challenge::of(self.gateway().directory(), &self.gateway().id()), payload }
+        Credential { challenge: PaymentChallenge::of(self.gateway().directory(), &self.gateway().id()), payload }
             .to_header_value()
     }
 
@@ -219,7 +219,7 @@ async fn body(answer: Response) -> Vec<u8> {
 fn cost(answer: &Response) -> u64 {
     assert_eq!(answer.status(), StatusCode::OK);
     let receipt = answer.headers()[RECEIPT_HEADER].to_str().unwrap();
-    Receipt::from_header_value(receipt).unwrap().cost
+    PaymentReceipt::from_header_value(receipt).unwrap().cost
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -312,7 +312,7 @@ async fn no_reader_finds_an_older_directory_than_announced() {
     // By its challenge: the number of each directory.
     let told: Arc<Mutex<Vec<(HeaderValue, u64)>>> = Arc::default();
     let note = |directory: &Directory| {
-        let challenge = Challenge::of(directory, &id).to_header_value().parse().unwrap();
+        let challenge = PaymentChallenge::of(directory, &id).to_header_value().parse().unwrap();
         told.lock().unwrap().push((challenge, directory.parts().serial));
     };
     note(shop.gateway().directory());

@@ -16,9 +16,9 @@ use halometer::http::exchange::RemoteLayerParts;
 use halometer::http::gateway::GatewayService;
 use halometer::http::issuer_client::IssuerClient;
 use halometer::http::observer::Observer;
-use halometer::http::operate::{OperateParts, Operations, Standing};
+use halometer::http::operate::{OperateParts, Operations, ServingState};
 use halometer::http::payer::Client;
-use halometer::http::payment::{Challenge, Credential, Payload, Receipt as ReceiptHeader};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge, PaymentReceipt};
 use halometer::http::pricing::BytePricing;
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::{Listener, Server};
@@ -289,7 +289,7 @@ impl Town {
     }
 
     fn credential(&self, payload: Payload) -> String {
-        let challenge = Challenge::of(self.house.directory(), &REMOTE);
+        let challenge = PaymentChallenge::of(self.house.directory(), &REMOTE);
         Credential { challenge, payload }.to_header_value()
     }
 
@@ -371,7 +371,7 @@ fn attached(reply: &Reply) -> Settlement {
 
 fn receipt(reply: &Reply) -> (Settlement, u64) {
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
-    let receipt = ReceiptHeader::from_header_value(reply.headers["payment-receipt"].to_str().unwrap()).unwrap();
+    let receipt = PaymentReceipt::from_header_value(reply.headers["payment-receipt"].to_str().unwrap()).unwrap();
     (Settlement::from_bytes(&receipt.settlement().unwrap()).unwrap(), receipt.cost)
 }
 
@@ -381,7 +381,7 @@ async fn the_issuer_admits_before_and_settles_after_each_call() {
     let mut caller = town.house.caller(1);
     let unpaid = town.post(TARGET, None, QUESTION.into()).await;
     assert_refused(&unpaid, Problem::Unpaid);
-    let challenge = Challenge::of(town.house.directory(), &REMOTE).to_header_value();
+    let challenge = PaymentChallenge::of(town.house.directory(), &REMOTE).to_header_value();
     assert_eq!(unpaid.headers["www-authenticate"], challenge.as_str());
 
     let spent = caller.pay(0, REMOTE, &town.host());
@@ -564,7 +564,7 @@ async fn served_calls_settle_after_the_issuer_refused_for_a_while() {
     let (layer, tally) = (town.gateway.as_ref().unwrap().0.layer().clone(), Arc::default());
     let parts = OperateParts::new(layer, tally).with_every(Duration::from_secs(1));
     let operations = Operations::start(parts).unwrap();
-    operations.set_standing(Standing::Serving);
+    operations.set_state(ServingState::Serving);
     until(|| operations.ready() == Err("the issuer does not clear for this gateway".to_owned())).await;
 }
 

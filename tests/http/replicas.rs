@@ -15,8 +15,8 @@ use halometer::http::clock::now;
 use halometer::http::exchange::{PaymentLayerParts, UpkeepTask};
 use halometer::http::layer::PaymentLayer;
 use halometer::http::observer::Observer;
-use halometer::http::operate::{OperateParts, Operations, Standing, Tally};
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::operate::{OperateParts, Operations, ServingState, Tally};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::peers::{Peers, PeersParts};
 use halometer::http::pricing::{FixedPricing, OUTPUT_TOKEN};
 use halometer::http::server::{Listener, Server};
@@ -210,7 +210,7 @@ impl Cluster {
         let ready = job.prove(&key, &mut rand::rng()).unwrap();
         let paid = wallet.authorise(ready, &errand(HOST, SESSION_PATH), now()).unwrap();
         let signer = wallet.session(&paid.key).unwrap();
-        let challenge = Challenge::of(self.market.gateway().directory(), &id);
+        let challenge = PaymentChallenge::of(self.market.gateway().directory(), &id);
         Session { wallet, key: paid.key, opening: paid.opening, signer, challenge }
     }
 
@@ -241,7 +241,7 @@ struct Session {
     key: SpendKey,
     opening: Vec<u8>,
     signer: SessionSigner,
-    challenge: Challenge,
+    challenge: PaymentChallenge,
 }
 
 /// An answer, as it came over the wire.
@@ -622,7 +622,7 @@ async fn a_gateway_that_drains_keeps_its_sessions_to_their_end() {
     let mut session = cluster.open(&one).await;
     let over = cluster.open(&one).await;
     let operations = Operations::start(OperateParts::new(one.layer.clone(), Arc::clone(&one.tally))).unwrap();
-    operations.set_standing(Standing::Serving);
+    operations.set_state(ServingState::Serving);
     let probe = async |path: &str| {
         // As some balancers ask: without a host.
         let request = http::Request::get(path).version(http::Version::HTTP_10).body(Body::empty()).unwrap();
@@ -631,7 +631,7 @@ async fn a_gateway_that_drains_keeps_its_sessions_to_their_end() {
     until(|| operations.ready().is_ok()).await;
     assert_eq!((probe("/readyz").await, probe("/healthz").await, probe("/metrics").await), (200, 200, 421));
     // It is told to end: no balancer sends it anything, another one leads, and its sessions are still its own.
-    operations.set_standing(Standing::Draining);
+    operations.set_state(ServingState::Draining);
     one.peers.drain().await.unwrap();
     assert_eq!((probe("/readyz").await, probe("/healthz").await), (503, 200));
     one.server.shutdown().await;

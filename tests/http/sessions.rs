@@ -15,7 +15,7 @@ use halometer::http::clock::now;
 use halometer::http::exchange::GatewayLimits;
 use halometer::http::exchange::PaymentLayerParts;
 use halometer::http::layer::PaymentLayer;
-use halometer::http::payment::{Payload, RECEIPT_HEADER, Receipt as ReceiptHeader};
+use halometer::http::payment::{Payload, PaymentReceipt, RECEIPT_HEADER};
 use halometer::http::pricing::{
     Call, End, FixedPricing, HeaderPricing, Meter, Metered, NotSold, OUTPUT_TOKEN, Pricing, TokenPricing,
 };
@@ -175,7 +175,7 @@ impl Session {
 
 fn cost(answer: &Answer) -> u64 {
     assert_eq!(answer.status, 200, "{answer:?}");
-    let receipt = ReceiptHeader::from_header_value(answer.header(RECEIPT_HEADER.as_str()).unwrap()).unwrap();
+    let receipt = PaymentReceipt::from_header_value(answer.header(RECEIPT_HEADER.as_str()).unwrap()).unwrap();
     assert!(receipt.settlement.is_none() && receipt.receipt.is_none());
     receipt.cost
 }
@@ -641,12 +641,12 @@ async fn a_session_stream_stops_at_the_cap_with_a_trailer_receipt() {
         (receipt.unwrap(), String::from_utf8(body.to_bytes().to_vec()).unwrap())
     };
     let (receipt, text) = stream(r#"{"stream":true,"max_tokens":50,"messages":[]}"#).await;
-    let receipt = ReceiptHeader::from_header_value(&receipt).unwrap();
+    let receipt = PaymentReceipt::from_header_value(&receipt).unwrap();
     assert_eq!((receipt.cost, receipt.settlement), (20 * 2 + 30 * PRICE, None));
     assert!(text.ends_with("data: [DONE]\n\n"));
     // Its limit is a lie, so that it is stopped at what was reserved for it.
     let (receipt, text) = stream(r#"{"stream":true,"max_tokens":50,"messages":["endless"]}"#).await;
-    let dear = ReceiptHeader::from_header_value(&receipt).unwrap().cost;
+    let dear = PaymentReceipt::from_header_value(&receipt).unwrap().cost;
     assert!(dear > 50 * PRICE && dear < 50 * PRICE + 200, "{dear}");
     assert!(text.contains("cap-reached"), "{text}");
     let answer = session.close().await;
@@ -708,7 +708,7 @@ async fn another_replica_says_that_it_is_not_the_owner() {
         let status = answer.status().as_u16();
         (status, String::from_utf8(answer.bytes().await.unwrap().to_vec()).unwrap())
     };
-    let challenge = halometer::http::payment::Challenge::of(world.stack.gateway().directory(), &id);
+    let challenge = halometer::http::payment::PaymentChallenge::of(world.stack.gateway().directory(), &id);
     let credential = |following| {
         let payload = Payload::Following(following);
         Some(halometer::http::payment::Credential { challenge: challenge.clone(), payload }.to_header_value())

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use halometer::http::exchange::GatewayLimits;
 use halometer::http::payer::{Client, Payer, PayerParts};
-use halometer::http::payment::{RECEIPT_HEADER, Receipt};
+use halometer::http::payment::{PaymentReceipt, RECEIPT_HEADER};
 use halometer::http::pricing::{BytePricing, INPUT_TOKEN, OUTPUT_TOKEN};
 use halometer::protocol::*;
 use halometer::store::RecordState;
@@ -190,7 +190,7 @@ async fn a_stream_comes_as_it_is_said_and_its_receipt_in_the_trailer() {
         assert_eq!(asked, [r#"{"stream":true,"messages":[],"stream_options":{"include_usage":true}}"#]);
 
         let receipt = trailers[RECEIPT_HEADER].to_str().unwrap();
-        let receipt = halometer::http::payment::Receipt::from_header_value(receipt).unwrap();
+        let receipt = halometer::http::payment::PaymentReceipt::from_header_value(receipt).unwrap();
         let settlement = Settlement::from_bytes(&receipt.settlement().unwrap()).unwrap();
         assert_eq!(world.fetch(&mut caller, &key).await.fetched(), settlement);
         let signed = halometer::protocol::Receipt::from_bytes(&receipt.signed().unwrap().unwrap()).unwrap();
@@ -256,7 +256,7 @@ async fn a_running_stream_is_cancelled_for_what_was_metered() {
     script.is_dropped().await;
     let (rest, trailers) = answer.rest().await.unwrap();
     assert!(rest.starts_with("data: {\"error\"") && rest.contains("cancelled"), "{rest}");
-    let receipt = Receipt::from_header_value(trailers[RECEIPT_HEADER].to_str().unwrap()).unwrap();
+    let receipt = PaymentReceipt::from_header_value(trailers[RECEIPT_HEADER].to_str().unwrap()).unwrap();
     assert_eq!(receipt.settlement().unwrap(), cancelled.to_bytes());
     assert_eq!(settled(&world, &mut caller, &key).await, ASKING_COST + 8 * 3);
 }
@@ -312,7 +312,7 @@ async fn work_stops_at_the_cap() {
     let passed = heard.matches("content").count();
     assert!((9..=11).contains(&passed), "{passed}");
     assert!(heard.ends_with("\n\n") && heard.contains("cap-reached"), "{heard}");
-    let receipt = Receipt::from_header_value(trailers[RECEIPT_HEADER].to_str().unwrap()).unwrap();
+    let receipt = PaymentReceipt::from_header_value(trailers[RECEIPT_HEADER].to_str().unwrap()).unwrap();
     assert_eq!(receipt.cost, CLASS.micro());
     assert_eq!(settled(&world, &mut caller, &key).await, CLASS.micro());
 }

@@ -1,6 +1,6 @@
 //! What is on the wire.
 
-use halometer::http::payment::{MAX_HEADER_LINE, Receipt};
+use halometer::http::payment::{MAX_HEADER_LINE, PaymentReceipt};
 use halometer::http::wire::DIRECTORY_PATH;
 use halometer::protocol::*;
 
@@ -24,7 +24,8 @@ async fn no_header_of_an_answer_names_the_spend() {
     let mut secrets = vec![key.nullifier.to_bytes(), key.context.to_bytes(), spend.share.to_bytes()];
     secrets.extend([spend.change.to_bytes(), spend.session.to_bytes()]);
     for answer in [world.ask(&opening).await, world.ask(&opening).await, world.fetch(&mut caller, &key).await] {
-        let receipt = answer.header("payment-receipt").map(|receipt| Receipt::from_header_value(receipt).unwrap());
+        let receipt =
+            answer.header("payment-receipt").map(|receipt| PaymentReceipt::from_header_value(receipt).unwrap());
         let signed = receipt.as_ref().and_then(|receipt| receipt.signed().unwrap()).unwrap_or_default();
         for secret in &secrets {
             assert!(!signed.windows(32).any(|window| window == secret));

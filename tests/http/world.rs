@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use halometer::gateway::{Gateway, GatewayParts, Opened};
 use halometer::http::clock::now;
-use halometer::http::payment::{Challenge, Credential, Payload, Receipt};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge, PaymentReceipt};
 use halometer::http::problem::ProblemDetails;
 use halometer::http::server::{Listener, Server};
 use halometer::http::wire::CANCEL_PATH;
@@ -152,7 +152,7 @@ impl World {
     }
 
     pub(crate) fn credential(&self, payload: Payload) -> String {
-        let challenge = Challenge::of(self.stack.gateway().directory(), &self.gateway());
+        let challenge = PaymentChallenge::of(self.stack.gateway().directory(), &self.gateway());
         Credential { challenge, payload }.to_header_value()
     }
 
@@ -326,7 +326,7 @@ impl Answer {
     /// The settlement, wherever it stands.
     pub(crate) fn settlement(&self) -> Settlement {
         let bytes = match self.header("payment-receipt") {
-            Some(receipt) => Receipt::from_header_value(receipt).unwrap().settlement().unwrap(),
+            Some(receipt) => PaymentReceipt::from_header_value(receipt).unwrap().settlement().unwrap(),
             None => self.details().settlement().expect("a settlement"),
         };
         Settlement::from_bytes(&bytes).unwrap()

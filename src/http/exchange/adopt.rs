@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use crate::gateway::Gateway;
 use crate::http::pattern::RoutePattern;
-use crate::http::payment::Challenge;
+use crate::http::payment::PaymentChallenge;
 use crate::http::pricing::Pricing;
 use crate::http::wire::authorities;
 use crate::issuer::Issuer;
@@ -91,7 +91,7 @@ impl Terms {
         if entry.key != key.public_key() {
             return Err(AdoptError::Key);
         }
-        let challenge = Challenge::of(directory, gateway).to_header_value();
+        let challenge = PaymentChallenge::of(directory, gateway).to_header_value();
         Ok(Self {
             challenge: HeaderValue::from_str(&challenge).map_err(|_| AdoptError::Challenge)?,
             directory: signed.to_bytes().into(),

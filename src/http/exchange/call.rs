@@ -19,7 +19,7 @@ use super::reply::Reply;
 use super::running::Entry;
 use super::session::{self, Reserved};
 use crate::http::clock::now;
-use crate::http::payment::{Payload, Receipt};
+use crate::http::payment::{Payload, PaymentReceipt};
 use crate::http::pricing::{End, Meter, Metered};
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::{Signed, read_credential};
@@ -216,8 +216,8 @@ impl Settled {
     pub(super) fn receipt_header(&self) -> Option<HeaderValue> {
         let (cost, now) = (self.cost.micro(), now().seconds());
         let receipt = match &self.settlement {
-            Some(settlement) => Receipt::new(&settlement.to_bytes(), cost, now),
-            None => Receipt::in_session(rand::random(), cost, now),
+            Some(settlement) => PaymentReceipt::new(&settlement.to_bytes(), cost, now),
+            None => PaymentReceipt::in_session(rand::random(), cost, now),
         };
         let receipt = match &self.receipt {
             Some(signed) => receipt.with_signed(signed),

@@ -13,7 +13,7 @@ const FRESH: Duration = Duration::from_secs(15);
 /// How a program stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum ServingState {
     /// It takes no calls yet.
     #[default]
     Starting,
@@ -27,21 +27,21 @@ pub enum Standing {
 pub(super) struct Health(Mutex<Found>);
 
 struct Found {
-    standing: Standing,
+    standing: ServingState,
     trouble: Option<String>,
     at: Option<Instant>,
 }
 
 impl Health {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Found { standing: Standing::default(), trouble: None, at: None }))
+        Self(Mutex::new(Found { standing: ServingState::default(), trouble: None, at: None }))
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_standing(&self, standing: Standing) {
+    pub(super) fn set_state(&self, standing: ServingState) {
         self.found().standing = standing;
     }
 
@@ -58,11 +58,11 @@ impl Health {
     pub(super) fn ready(&self) -> Result<(), String> {
         let found = self.found();
         match (found.standing, found.at, &found.trouble) {
-            (Standing::Starting, ..) | (_, None, _) => Err("starting".to_owned()),
-            (Standing::Draining, ..) => Err("draining".to_owned()),
-            (Standing::Serving, Some(at), _) if at.elapsed() > FRESH => Err("the store does not answer".to_owned()),
-            (Standing::Serving, Some(_), Some(trouble)) => Err(trouble.clone()),
-            (Standing::Serving, Some(_), None) => Ok(()),
+            (ServingState::Starting, ..) | (_, None, _) => Err("starting".to_owned()),
+            (ServingState::Draining, ..) => Err("draining".to_owned()),
+            (ServingState::Serving, Some(at), _) if at.elapsed() > FRESH => Err("the store does not answer".to_owned()),
+            (ServingState::Serving, Some(_), Some(trouble)) => Err(trouble.clone()),
+            (ServingState::Serving, Some(_), None) => Ok(()),
         }
     }
 }

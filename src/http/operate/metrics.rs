@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::Status;
+use super::StatusReport;
 
 /// Of OpenMetrics text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,7 +19,7 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) type Number = Gauge<f64, AtomicU64>;
 
 /// All of them, as text.
-pub(super) fn text(status: &Status, ready: &Result<(), String>) -> Result<String, fmt::Error> {
+pub(super) fn text(status: &StatusReport, ready: &Result<(), String>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("halometer");
     calls(&mut registry, status);
     credit(&mut registry, status);
@@ -58,7 +58,7 @@ fn counters<'a>(
     family
 }
 
-fn calls(registry: &mut Registry, status: &Status) {
+fn calls(registry: &mut Registry, status: &StatusReport) {
     registry.register("calls_admitted", "Calls that were admitted", counter(status.calls.admitted));
     // From zero, so that the first one is an increase.
     let mut problems: std::collections::BTreeMap<&'static str, u64> =
@@ -93,7 +93,7 @@ fn calls(registry: &mut Registry, status: &Status) {
     registry.register("conflicts", help, counter(status.conflicts));
 }
 
-fn credit(registry: &mut Registry, status: &Status) {
+fn credit(registry: &mut Registry, status: &StatusReport) {
     // Of books that cannot be drawn up there are no numbers, rather than zeros.
     let Some(credits) = &status.credits else { return };
     let family = Family::<Labels, Number>::default();
@@ -109,7 +109,7 @@ fn credit(registry: &mut Registry, status: &Status) {
     registry.register("micro_credits", "Where all credit is: minted = charged + held + outstanding", family);
 }
 
-fn state(registry: &mut Registry, status: &Status, ready: &Result<(), String>) {
+fn state(registry: &mut Registry, status: &StatusReport, ready: &Result<(), String>) {
     let build = Family::<Labels, Number>::default();
     build.get_or_create(&vec![("version", status.gateway.version.to_owned())]).set(1.0);
     registry.register("build_info", "The version that runs", build);
@@ -226,8 +226,8 @@ mod tests {
         families
     }
 
-    fn status(tally: &Tally) -> Status {
-        Status::of_tally(tally)
+    fn status(tally: &Tally) -> StatusReport {
+        StatusReport::of_tally(tally)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse as _, Response};
 use http::header;
 
-use super::status::{CreditsStatus, EpochStatus, Status};
+use super::status::{CreditsStatus, EpochStatus, StatusReport};
 use crate::http::html::{duration, escape, grouped, policy, utc};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -16,13 +16,18 @@ const TEMPLATE: &str = include_str!("page.html");
 static POLICY: LazyLock<String> = LazyLock::new(|| policy(TEMPLATE));
 
 /// The page as an answer. It asks for itself again when there may be other numbers.
-pub(super) fn answer(status: Option<&Status>, ready: Result<(), String>, history: &[u64], every: Duration) -> Response {
+pub(super) fn answer(
+    status: Option<&StatusReport>,
+    ready: Result<(), String>,
+    history: &[u64],
+    every: Duration,
+) -> Response {
     let page = render(status, ready, history, every);
     let policy = [(header::CONTENT_SECURITY_POLICY, POLICY.as_str())];
     (policy, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
 }
 
-fn render(status: Option<&Status>, ready: Result<(), String>, history: &[u64], every: Duration) -> String {
+fn render(status: Option<&StatusReport>, ready: Result<(), String>, history: &[u64], every: Duration) -> String {
     let standing = ready.as_ref().map_or_else(Clone::clone, |()| "taking calls".to_owned());
     let refresh = if status.is_some() { every.as_secs().clamp(2, 3_600) } else { 2 };
     let taken = status.map_or_else(|| "no time yet".to_owned(), |status| utc(status.gateway.taken));
@@ -38,7 +43,7 @@ fn render(status: Option<&Status>, ready: Result<(), String>, history: &[u64], e
     parts.iter().fold(TEMPLATE.to_owned(), |page, (name, text)| page.replace(name, text))
 }
 
-fn body(status: &Status, history: &[u64]) -> String {
+fn body(status: &StatusReport, history: &[u64]) -> String {
     let mut out = String::new();
     if !status.upkeep.warnings.is_empty() {
         let items: String = status.upkeep.warnings.iter().map(|text| format!("<li>{}</li>", escape(text))).collect();
@@ -81,18 +86,18 @@ fn body(status: &Status, history: &[u64]) -> String {
 }
 
 /// In place of what the books would say.
-fn nothing(status: &Status) -> &'static str {
+fn nothing(status: &StatusReport) -> &'static str {
     if status.gateway.issuer_elsewhere { "elsewhere" } else { "unknown" }
 }
 
-fn each(status: &Status) -> String {
+fn each(status: &StatusReport) -> String {
     if status.proofs.verified == 0 {
         return "none yet".to_owned();
     }
     format!("{:.1} ms each", 1e3 * status.proofs.seconds / status.proofs.verified as f64)
 }
 
-fn credits(status: &Status) -> String {
+fn credits(status: &StatusReport) -> String {
     let Some(credits) = &status.credits else {
         if status.gateway.issuer_elsewhere {
             return "<section class=\"card\"><h2>Credit</h2><p>The issuer is remote, and the books are there.</p></section>\n".to_owned();
@@ -172,7 +177,7 @@ fn counts(title: &str, by: &str, counts: &BTreeMap<&'static str, u64>) -> String
     )
 }
 
-fn more(status: &Status) -> String {
+fn more(status: &StatusReport) -> String {
     let upkeep = &status.upkeep;
     let issuer =
         status.gateway.issuer_elsewhere.then_some(("failures of the issuer elsewhere", status.issuer_failures));
@@ -217,7 +222,7 @@ fn epochs(epochs: &[EpochStatus], nothing: &str) -> String {
     )
 }
 
-fn identity(status: &Status) -> String {
+fn identity(status: &StatusReport) -> String {
     let gateway = &status.gateway;
     let prices: String = gateway
         .prices

@@ -20,7 +20,7 @@ use crate::store::{PartitionPhase, SpentSet};
 /// said. Amounts are text: micro-credits that need not fit a number.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Status {
+pub struct StatusReport {
     /// The gateway and its directory.
     pub gateway: GatewayStatus,
     /// Calls.
@@ -135,13 +135,13 @@ pub struct EpochStatus {
     pub partition: &'static str,
     /// What the books say of it. None if they could not be drawn up, and where they are elsewhere.
     #[serde(flatten)]
-    pub books: Option<EpochBooks>,
+    pub books: Option<EpochSums>,
 }
 
 /// What the books say of an epoch.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
-pub struct EpochBooks {
+pub struct EpochSums {
     /// Records that are open.
     pub open: u64,
     /// Records that are settled.
@@ -208,7 +208,7 @@ pub(super) struct Sources<'a> {
     pub(super) books: Option<(&'a dyn SpentSet, &'a Issuer)>,
     pub(super) load: Load,
     pub(super) tally: &'a Tally,
-    pub(super) before: Option<&'a Status>,
+    pub(super) before: Option<&'a StatusReport>,
     pub(super) every: Duration,
     pub(super) running: Duration,
     pub(super) ready: Result<(), String>,
@@ -216,7 +216,7 @@ pub(super) struct Sources<'a> {
     pub(super) peers: Option<Peers>,
 }
 
-impl Status {
+impl StatusReport {
     /// Takes the numbers; asks the store.
     pub(super) fn take(sources: Sources<'_>) -> Self {
         let Sources { load, tally, before, every, .. } = sources;
@@ -273,7 +273,7 @@ impl Status {
 }
 
 #[cfg(test)]
-impl Status {
+impl StatusReport {
     /// What a tally says, of a gateway without anything else.
     pub(super) fn of_tally(tally: &Tally) -> Self {
         let gateway = GatewayStatus {
@@ -303,7 +303,7 @@ impl Status {
                 issues_until: Some(2),
                 spendable_until: Some(3),
                 partition: "open",
-                books: Some(EpochBooks { open: 1, settled: 2, minted: 3, charged: 1 }),
+                books: Some(EpochSums { open: 1, settled: 2, minted: 3, charged: 1 }),
             }],
             load: LoadStatus { requests: 0, sessions: 0, waiting: 0, settling: 0 },
             proofs: ProofsStatus { verified, seconds: seconds.as_secs_f64(), per_second: 0.0 },
@@ -365,7 +365,7 @@ fn epochs(sources: &Sources<'_>, books: Option<&Books>) -> Vec<EpochStatus> {
                 None if elsewhere => "elsewhere",
                 None => "missing",
             },
-            books: line.map(|line| EpochBooks {
+            books: line.map(|line| EpochSums {
                 open: line.spends.open,
                 settled: line.spends.settled,
                 minted: line.minted,

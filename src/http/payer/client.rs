@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::clock_off;
 use crate::circuits::note::Nullifier;
 use crate::http::hop::{self, Base, Hop, HopBody, HopError, Keep, Socks5, Way};
-use crate::http::payment::{self, Challenge, ChallengeError};
+use crate::http::payment::{self, ChallengeError, PaymentChallenge};
 use crate::http::problem::ProblemDetails;
 use crate::http::wire::{
     CANCEL_PATH, CLOSE_PATH, DIRECTORY_PATH, MINT_PATH, ROLLOVER_PATH, SESSION_PATH, SETTLEMENT_PATH, SessionAnswer,
@@ -260,7 +260,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::Status`] if it asks for no payment.
-    pub async fn challenge(&self, origin: &str) -> Result<Challenge, ClientError> {
+    pub async fn challenge(&self, origin: &str) -> Result<PaymentChallenge, ClientError> {
         let answer = self.get(MAX_OWN, (origin, "/")).await?;
         if !matches!(answer.status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) {
             return Err(ClientError::Status(answer.status));
@@ -425,9 +425,9 @@ pub(super) fn is_challenge(status: StatusCode, headers: &HeaderMap) -> bool {
     matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::UNAUTHORIZED) && challenge_in(headers).is_ok()
 }
 
-fn challenge_in(headers: &HeaderMap) -> Result<Challenge, ChallengeError> {
+fn challenge_in(headers: &HeaderMap) -> Result<PaymentChallenge, ChallengeError> {
     let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
-    Challenge::from_header_values(values.filter_map(|value| value.to_str().ok()))
+    PaymentChallenge::from_header_values(values.filter_map(|value| value.to_str().ok()))
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8], name: &'static str) -> Result<T, ClientError> {

@@ -2,12 +2,12 @@
 
 use http::HeaderMap;
 
-use crate::http::payment::{RECEIPT_HEADER, Receipt};
+use crate::http::payment::{PaymentReceipt, RECEIPT_HEADER};
 use crate::protocol::Settlement;
 
-pub(super) fn receipt_in(headers: &HeaderMap) -> Option<Receipt> {
+pub(super) fn receipt_in(headers: &HeaderMap) -> Option<PaymentReceipt> {
     let value = headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok())?;
-    Receipt::from_header_value(value).ok()
+    PaymentReceipt::from_header_value(value).ok()
 }
 
 /// The settlement in the receipt of an answer, in its head or in its trailers.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::http::payment::{Challenge, Credential, Payload};
+use crate::http::payment::{Credential, Payload, PaymentChallenge};
 use crate::protocol::{ContentDigest, Digest, Directory, GatewayId, Request, RequestError};
 
 /// What a directory says of a gateway, as calls need it.
@@ -13,7 +13,7 @@ use crate::protocol::{ContentDigest, Digest, Directory, GatewayId, Request, Requ
 pub(super) struct Terms {
     /// Digest of the directory.
     pub(super) directory: Digest,
-    pub(super) challenge: Challenge,
+    pub(super) challenge: PaymentChallenge,
     /// The directory itself: classes and prices.
     pub(super) listed: Arc<Directory>,
     /// Without a slash at its end.
@@ -39,7 +39,7 @@ impl Terms {
         let origin = origin.trim_end_matches('/').to_owned();
         let (authority, _) = crate::http::wire::authorities(&origin).ok_or_else(|| NoTerms::Origin(origin.clone()))?;
         let longest = Duration::from_secs(directory.parts().limits.session_seconds.into());
-        let challenge = Challenge::of(directory, gateway);
+        let challenge = PaymentChallenge::of(directory, gateway);
         let listed = Arc::new(directory.clone());
         Ok(Self { directory: directory.digest(), challenge, listed, origin, authority, longest })
     }

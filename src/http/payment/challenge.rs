@@ -11,7 +11,7 @@ use crate::protocol::{Directory, GatewayId};
 /// Made from the gateway's id and the signed directory alone, so that it is the same for every caller. A wallet makes the
 /// same value itself and refuses a gateway whose challenge differs: it echoes its own, never one that it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Challenge {
+pub struct PaymentChallenge {
     id: String,
     realm: String,
     request: String,
@@ -52,7 +52,7 @@ pub enum ChallengeError {
     Malformed,
 }
 
-impl Challenge {
+impl PaymentChallenge {
     /// The challenge of a gateway under a directory. Wallet and gateway make the same.
     pub fn of(directory: &Directory, gateway: &GatewayId) -> Self {
         let most = directory.classes().last().copied().unwrap_or_default();
@@ -184,9 +184,9 @@ pub(super) mod tests {
     use super::*;
 
     /// As long as one can be.
-    pub(in super::super) fn sample() -> Challenge {
+    pub(in super::super) fn sample() -> PaymentChallenge {
         let gateway = GatewayId::from_bytes([0xab; 16]).to_string();
-        Challenge::new(
+        PaymentChallenge::new(
             &gateway,
             &ChallengeRequest {
                 amount: u64::MAX.to_string(),
@@ -207,7 +207,7 @@ pub(super) mod tests {
         assert!(header.len() < 1024);
         let mixed = format!("Basic realm=\"x\", {header}");
         for values in [vec![header.as_str()], vec!["Bearer", &mixed]] {
-            assert_eq!(Challenge::from_header_values(values), Ok(challenge.clone()));
+            assert_eq!(PaymentChallenge::from_header_values(values), Ok(challenge.clone()));
         }
     }
 
@@ -221,13 +221,13 @@ pub(super) mod tests {
         let header = sample().to_header_value();
         let altered = header.replace("realm=\"abab", "realm=\"baba");
         assert_ne!(header, altered);
-        assert_eq!(Challenge::from_header_values([altered.as_str()]), Err(ChallengeError::Malformed));
+        assert_eq!(PaymentChallenge::from_header_values([altered.as_str()]), Err(ChallengeError::Malformed));
     }
 
     #[test]
     fn another_method_is_not_ours() {
         let other = r#"Payment id="a", realm="b", method="tempo", intent="charge", request="e30""#;
-        assert_eq!(Challenge::from_header_values([other]), Err(ChallengeError::Absent));
+        assert_eq!(PaymentChallenge::from_header_values([other]), Err(ChallengeError::Absent));
     }
 
     #[test]

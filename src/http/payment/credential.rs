@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::challenge::{Challenge, Echo};
+use super::challenge::{Echo, PaymentChallenge};
 use super::{SCHEME, decode, encode};
 
 /// The longest header line that common proxies take, in bytes, name and line end included.
@@ -14,7 +14,7 @@ pub const MAX_HEADER_LINE: usize = 8 * 1024;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The challenge that is answered.
-    pub challenge: Challenge,
+    pub challenge: PaymentChallenge,
     /// The payment.
     pub payload: Payload,
 }
@@ -96,7 +96,7 @@ impl Credential {
         }
         let json = std::str::from_utf8(token).ok().and_then(decode).ok_or(CredentialError::Encoding)?;
         let wire: Wire = serde_json::from_slice(&json).map_err(|_| CredentialError::Json)?;
-        let challenge = Challenge::from_echo(wire.challenge).ok_or(CredentialError::Challenge)?;
+        let challenge = PaymentChallenge::from_echo(wire.challenge).ok_or(CredentialError::Challenge)?;
         let payload = match &wire.payload {
             WirePayload::Opening(text) => decode(text).map(Payload::Opening),
             WirePayload::Following(text) => decode(text).map(Payload::Following),

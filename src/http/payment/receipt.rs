@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::{METHOD, decode, encode};
 use crate::http::clock::rfc3339;
 
-/// The `Payment-Receipt` header of a successful, settled call.
+/// The `Payment-PaymentReceipt` header of a successful, settled call.
 ///
 /// It brings the settlement: with it the wallet's next note is complete. A call within a session has none: the session's comes
 /// when it is closed. Nothing in it names the spend, for headers are logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct PaymentReceipt {
     /// What the call cost, micro-credits.
     pub cost: u64,
     /// The payment method: `halometer`.
@@ -20,7 +20,7 @@ pub struct Receipt {
     /// The settlement, base64url; none within a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settlement: Option<String>,
-    /// The gateway's signed [receipt](crate::protocol::Receipt), base64url, if there is one.
+    /// The gateway's signed [receipt](crate::protocol::PaymentReceipt), base64url, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
     /// Always `success`: receipts are issued for nothing else.
@@ -32,9 +32,9 @@ pub struct Receipt {
 /// Why a header value is no receipt. The server is at fault; the settlement can still be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the payment receipt is malformed")]
-pub struct ReceiptError;
+pub struct PaymentReceiptError;
 
-impl Receipt {
+impl PaymentReceipt {
     /// A receipt for the encoded `settlement` of a call that cost `cost` micro-credits, at `now` (Unix seconds).
     pub fn new(settlement: &[u8], cost: u64, now: u64) -> Self {
         let hash = blake2b_simd::Params::new().hash_length(16).personal(b"halometer:recpt1").hash(settlement);
@@ -63,17 +63,17 @@ impl Receipt {
     /// The bytes of the gateway's signed receipt, if there is one.
     ///
     /// # Errors
-    /// [`ReceiptError`] if they are not base64url.
-    pub fn signed(&self) -> Result<Option<Vec<u8>>, ReceiptError> {
-        self.receipt.as_deref().map(|receipt| decode(receipt).ok_or(ReceiptError)).transpose()
+    /// [`PaymentReceiptError`] if they are not base64url.
+    pub fn signed(&self) -> Result<Option<Vec<u8>>, PaymentReceiptError> {
+        self.receipt.as_deref().map(|receipt| decode(receipt).ok_or(PaymentReceiptError)).transpose()
     }
 
     /// The settlement's bytes.
     ///
     /// # Errors
-    /// [`ReceiptError`] if they are not base64url, or there are none.
-    pub fn settlement(&self) -> Result<Vec<u8>, ReceiptError> {
-        self.settlement.as_deref().and_then(decode).ok_or(ReceiptError)
+    /// [`PaymentReceiptError`] if they are not base64url, or there are none.
+    pub fn settlement(&self) -> Result<Vec<u8>, PaymentReceiptError> {
+        self.settlement.as_deref().and_then(decode).ok_or(PaymentReceiptError)
     }
 
     /// The value of the header.
@@ -85,11 +85,11 @@ impl Receipt {
     /// Reads the value of the header.
     ///
     /// # Errors
-    /// [`ReceiptError`].
-    pub fn from_header_value(value: &str) -> Result<Self, ReceiptError> {
-        let json = decode(value).ok_or(ReceiptError)?;
-        let receipt: Self = serde_json::from_slice(&json).map_err(|_| ReceiptError)?;
-        (receipt.method == METHOD && receipt.status == "success").then_some(receipt).ok_or(ReceiptError)
+    /// [`PaymentReceiptError`].
+    pub fn from_header_value(value: &str) -> Result<Self, PaymentReceiptError> {
+        let json = decode(value).ok_or(PaymentReceiptError)?;
+        let receipt: Self = serde_json::from_slice(&json).map_err(|_| PaymentReceiptError)?;
+        (receipt.method == METHOD && receipt.status == "success").then_some(receipt).ok_or(PaymentReceiptError)
     }
 }
 
@@ -99,14 +99,14 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_read_back() {
-        let receipt = Receipt::new(&[3; 80], 12, 1_800_000_000);
-        assert_eq!(Receipt::from_header_value(&receipt.to_header_value()), Ok(receipt.clone()));
+        let receipt = PaymentReceipt::new(&[3; 80], 12, 1_800_000_000);
+        assert_eq!(PaymentReceipt::from_header_value(&receipt.to_header_value()), Ok(receipt.clone()));
         assert_eq!((receipt.settlement(), receipt.signed()), (Ok(vec![3; 80]), Ok(None)));
         let receipt = receipt.with_signed(&[4; 9]);
-        let read = Receipt::from_header_value(&receipt.to_header_value()).unwrap();
+        let read = PaymentReceipt::from_header_value(&receipt.to_header_value()).unwrap();
         assert_eq!(read.signed(), Ok(Some(vec![4; 9])));
-        assert_eq!(Receipt { receipt: Some("*".to_owned()), ..read }.signed(), Err(ReceiptError));
-        assert_eq!(Receipt::from_header_value("e30"), Err(ReceiptError));
-        assert_eq!(Receipt::from_header_value("*"), Err(ReceiptError));
+        assert_eq!(PaymentReceipt { receipt: Some("*".to_owned()), ..read }.signed(), Err(PaymentReceiptError));
+        assert_eq!(PaymentReceipt::from_header_value("e30"), Err(PaymentReceiptError));
+        assert_eq!(PaymentReceipt::from_header_value("*"), Err(PaymentReceiptError));
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::COST_HEADER;
 use crate::http::kept::Kept;
 use crate::http::payer::{ClientError, SessionBody, Streamed};
-use crate::http::payment::{RECEIPT_HEADER, Receipt};
+use crate::http::payment::{PaymentReceipt, RECEIPT_HEADER};
 use crate::http::upstream::end_to_end;
 
 pub(super) fn answer(streamed: Streamed, place: OwnedSemaphorePermit) -> Response {
@@ -36,7 +36,7 @@ pub(super) fn answer(streamed: Streamed, place: OwnedSemaphorePermit) -> Respons
 pub(super) fn session_answer(answer: http::Response<SessionBody>, kept: impl Send + Unpin + 'static) -> Response {
     let (mut head, body) = answer.into_parts();
     let receipt = head.headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok());
-    let cost = receipt.and_then(|receipt| Receipt::from_header_value(receipt).ok()).map(|receipt| receipt.cost);
+    let cost = receipt.and_then(|receipt| PaymentReceipt::from_header_value(receipt).ok()).map(|receipt| receipt.cost);
     head.headers = end_to_end(&head.headers);
     for name in [RECEIPT_HEADER, header::SET_COOKIE, COST_HEADER] {
         head.headers.remove(name);

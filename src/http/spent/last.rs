@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
 
-use super::{Inner, refusal};
+use super::{Buckets, refusal};
 use crate::http::problem::ProblemDetails;
 use crate::http::requests::{read_body, sender};
 use crate::protocol::{ChangeQuery, DecodeError, MemoQuery, Problem};
@@ -19,7 +19,7 @@ use crate::store::{Record, RecordState};
 const ARRIVING: Duration = Duration::from_secs(10);
 
 /// Tells the memo of a recorded spend. It is noise to everybody but the wallet that sealed it.
-pub(super) async fn memo(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+pub(super) async fn memo(State(inner): State<Arc<Buckets>>, request: Request) -> Response {
     let told = async {
         let (_, record) = inner.asked(request, MemoQuery::LENGTH, MemoQuery::from_bytes, |query| *query).await?;
         Ok::<_, ProblemDetails>(record.memo.as_bytes().to_vec())
@@ -28,7 +28,7 @@ pub(super) async fn memo(State(inner): State<Arc<Inner>>, request: Request) -> R
 }
 
 /// Tells the settlement of a recorded spend, if the asker shows that it reads the memo. What a spend cost is nobody else's business.
-pub(super) async fn change(State(inner): State<Arc<Inner>>, request: Request) -> Response {
+pub(super) async fn change(State(inner): State<Arc<Buckets>>, request: Request) -> Response {
     let told = async {
         let (query, record) =
             inner.asked(request, ChangeQuery::LENGTH, ChangeQuery::from_bytes, |query| query.spend).await?;
@@ -55,7 +55,7 @@ fn answer(told: Result<Vec<u8>, ProblemDetails>) -> Response {
     }
 }
 
-impl Inner {
+impl Buckets {
     /// Reads a question, and the record that it is about.
     async fn asked<Q>(
         self: &Arc<Self>,

@@ -114,17 +114,17 @@ fn another_lock_another_issuer_or_another_purpose_does_not_open() {
     drop(store);
     let other = Lock::key_bytes(&[8; 32]).unwrap();
     let error = Keystore::open(&path, issuer(), other).unwrap_err();
-    assert!(matches!(error, KeystoreError::Open(OpenError::WrongKey)));
+    assert!(matches!(error, KeystoreError::Open(UnsealError::WrongKey)));
     let phrase = Lock::passphrase("correct horse").unwrap();
     let error = Keystore::open(&path, issuer(), phrase).unwrap_err();
-    assert!(matches!(error, KeystoreError::Open(OpenError::OtherLock { passphrase: false })));
+    assert!(matches!(error, KeystoreError::Open(UnsealError::OtherLock { passphrase: false })));
     let other = RootSigningKey::from_bytes(&[66; 32]).public_key().issuer_id();
     let error = Keystore::open(&path, other, lock()).unwrap_err();
     assert!(matches!(error, KeystoreError::OtherIssuer(id) if id == issuer()));
     let wallet = sealed::seal(b"wallet", b"", &lock(), &mut rng(1)).unwrap();
     std::fs::write(&path, wallet).unwrap();
     let error = Keystore::open(&path, issuer(), lock()).unwrap_err();
-    assert!(matches!(error, KeystoreError::Open(OpenError::Purpose)));
+    assert!(matches!(error, KeystoreError::Open(UnsealError::Purpose)));
 }
 
 #[test]

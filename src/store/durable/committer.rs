@@ -20,11 +20,11 @@ use crate::store::mark::Mark;
 const COMMIT: usize = 1_024;
 
 pub(super) struct Committer {
-    shared: Arc<Shared>,
+    shared: Arc<CommitState>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct CommitState {
     queue: CommitQueue<Box<dyn Operation>>,
     /// Set when a commit failed. What is on disk is not known from then on.
     broken: AtomicBool,
@@ -75,7 +75,7 @@ pub(super) struct Desk {
 
 impl Committer {
     pub(super) fn start(desk: Desk) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(CommitState {
             queue: CommitQueue::new(),
             broken: AtomicBool::new(false),
             cause: OnceLock::new(),
@@ -137,7 +137,7 @@ impl Drop for Committer {
 }
 
 /// Breaks the store when it is dropped, also by a panic: nobody waits for ever.
-struct Closing<'a>(&'a Shared);
+struct Closing<'a>(&'a CommitState);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
@@ -146,7 +146,7 @@ impl Drop for Closing<'_> {
     }
 }
 
-impl Shared {
+impl CommitState {
     /// What everybody is told once a commit failed.
     fn broken(&self) -> StoreError {
         let cause = self.cause.get().map_or("a thread panicked while it changed the store", String::as_str);

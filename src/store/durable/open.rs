@@ -19,7 +19,7 @@ use super::shadow::Shadow;
 use super::transaction::{
     Bucket, OpenRecord, Partition, State, Tables, damaged, evidence_table, records_table, unseal, witness_key,
 };
-use super::{DurableStore, Inner, OpenError, StoreOptions, read_error, views_of};
+use super::{DurableStore, OpenError, OpenStore, StoreOptions, read_error, views_of};
 use crate::protocol::codec::{DecodeError, Reader};
 use crate::protocol::{EpochNumber, GatewayId, PaymentId};
 use crate::store::mark::{Mark, Reading};
@@ -220,7 +220,7 @@ impl DurableStore {
         };
         let committer = Committer::start(desk).map_err(failed)?;
         damage.iter().for_each(|(epoch, what)| committer.note_damage(*epoch, what));
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(OpenStore {
             path: path.to_owned(),
             gateway,
             engine,

@@ -17,7 +17,7 @@ use crate::wallet::LaneId;
 /// What a look at a wallet's file found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CheckReport {
+pub struct WalletFileReport {
     /// Length of the file, bytes.
     pub file_bytes: u64,
     /// What is in it, as far as that could be seen with a lock.
@@ -29,7 +29,7 @@ pub struct CheckReport {
 #[non_exhaustive]
 pub struct Contents {
     /// Whether it can be opened here.
-    pub standing: Standing,
+    pub standing: FileStanding,
     /// How many commits there were.
     pub commits: u64,
     /// Payments, minted and not.
@@ -51,7 +51,7 @@ pub struct Contents {
 /// How a file stands to the place it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum FileStanding {
     /// It was used here last, and is the newest state.
     InOrder,
     /// It was not used here last: [`WalletFileError::Copied`].
@@ -69,30 +69,30 @@ impl WalletFile {
     ///
     /// # Errors
     /// [`WalletFileError`]: [`Damaged`](WalletFileError::Damaged) is what was looked for.
-    pub fn check(&self, lock: Option<&Lock>) -> Result<CheckReport, WalletFileError> {
+    pub fn check(&self, lock: Option<&Lock>) -> Result<WalletFileReport, WalletFileError> {
         let database = store::engine(self.file()?)?;
         let file_bytes = std::fs::metadata(&self.path).map_err(WalletFileError::Io)?.len();
         let Some(lock) = lock else {
             sealed_header(&redb::ReadableDatabase::begin_read(&database)?)?;
-            return Ok(CheckReport { file_bytes, contents: None });
+            return Ok(WalletFileReport { file_bytes, contents: None });
         };
         let (store, header) = Store::open(database, lock)?;
         let standing = if store.state.moved.is_some() {
-            Standing::Moved
+            FileStanding::Moved
         } else {
             match Seat::take(&Seat::path(&self.seats, &header.wallet))? {
-                Some(seat) if *seat.id() != store.state.seat => Standing::Copied,
-                Some(seat) if seat.commits() > store.state.commits => Standing::RolledBack,
-                Some(_) => Standing::InOrder,
-                None => Standing::Copied,
+                Some(seat) if *seat.id() != store.state.seat => FileStanding::Copied,
+                Some(seat) if seat.commits() > store.state.commits => FileStanding::RolledBack,
+                Some(_) => FileStanding::InOrder,
+                None => FileStanding::Copied,
             }
         };
         let contents = store.read(|view| look(view, &store.state, standing))?;
-        Ok(CheckReport { file_bytes, contents: Some(contents) })
+        Ok(WalletFileReport { file_bytes, contents: Some(contents) })
     }
 }
 
-fn look<T: Rows>(view: &View<'_, T>, state: &State, standing: Standing) -> Result<Contents, WalletFileError> {
+fn look<T: Rows>(view: &View<'_, T>, state: &State, standing: FileStanding) -> Result<Contents, WalletFileError> {
     directory(view)?.ok_or(WalletFileError::Damaged("its directory is missing"))?;
     let saved = saved(view, state)?;
     let (mut spends, mut unsettled, mut pruned) = (0, 0, 0);

@@ -24,7 +24,7 @@ pub enum WalletFileError {
     Version(u8),
     /// The lock does not open it: most of all, the passphrase or key is not the right one.
     #[error(transparent)]
-    Lock(#[from] sealed::OpenError),
+    Lock(#[from] sealed::UnsealError),
     /// The lock cannot be put on.
     #[error(transparent)]
     Seal(#[from] SealError),

@@ -20,7 +20,7 @@ use super::figures::{Figures, Samples, milliseconds};
 use super::machine::{parallelism, pinned_workers};
 use super::progress::Progress;
 use halometer::http::clock::now;
-use halometer::http::payment::{Challenge, Credential, Payload};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge};
 use halometer::http::server::{Listener, Server};
 use halometer::http::wire::{CLOSE_PATH, SESSION_PATH};
 use halometer::protocol::{ContentDigest, Credits, DeviceId, GatewayId, LANES, Request, Settlement, SpendKey};
@@ -114,7 +114,7 @@ struct Shop {
     host: String,
     id: GatewayId,
     class: Credits,
-    challenge: Challenge,
+    challenge: PaymentChallenge,
     _service: Server,
 }
 
@@ -134,7 +134,7 @@ impl Shop {
         let id = stack.gateway().id();
         let class = *directory.parts().classes.last().ok_or("the directory has a class")?;
         let host = stack.gateway_url().trim_start_matches("http://").to_owned();
-        Ok(Self { host, id, class, challenge: Challenge::of(directory, &id), stack, _service: server })
+        Ok(Self { host, id, class, challenge: PaymentChallenge::of(directory, &id), stack, _service: server })
     }
 
     fn credential(&self, payload: Payload) -> String {

@@ -13,7 +13,7 @@ use super::figures::narrow;
 use super::report::{DoubleSpend, Refusal, Replay};
 use halometer::http::clock::now;
 use halometer::http::payer::Client;
-use halometer::http::payment::{Challenge, Credential, Payload, RECEIPT_HEADER, Receipt};
+use halometer::http::payment::{Credential, Payload, PaymentChallenge, PaymentReceipt, RECEIPT_HEADER};
 use halometer::http::problem::{self, ProblemDetails};
 use halometer::lifecycle::Evidence;
 use halometer::protocol::{ContentDigest, Credits, DeviceId, LANES, PaymentId, Request, Settlement, SpendKey};
@@ -199,7 +199,7 @@ async fn spend(
     });
     let ready = proving.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     let authorised = wallet.authorise(ready, &request, now()).map_err(|error| failed(&error))?;
-    let challenge = Challenge::of(stack.gateway().directory(), &gateway);
+    let challenge = PaymentChallenge::of(stack.gateway().directory(), &gateway);
     let credential = Credential { challenge, payload: Payload::Opening(authorised.opening) };
     let value = HeaderValue::from_str(&credential.to_header_value()).map_err(|error| failed(&error))?;
     Ok((authorised.key, value))
@@ -221,7 +221,7 @@ async fn send(
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.map_err(|error| unsent(&error))?;
     let receipt = headers.get(RECEIPT_HEADER).and_then(|value| value.to_str().ok());
-    let receipt = receipt.and_then(|receipt| Receipt::from_header_value(receipt).ok());
+    let receipt = receipt.and_then(|receipt| PaymentReceipt::from_header_value(receipt).ok());
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let problem = match kind.is_some_and(|kind| kind.starts_with(problem::CONTENT_TYPE)) {
         true => serde_json::from_slice(&body).ok(),

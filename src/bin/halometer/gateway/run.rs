@@ -28,7 +28,7 @@ use halometer::http::clock;
 use halometer::http::exchange::{PaymentLayerParts, UpkeepTask};
 use halometer::http::gateway::GatewayService;
 use halometer::http::layer::cors;
-use halometer::http::operate::{DatabaseStatus, OperateParts, Operations, Standing, Tally};
+use halometer::http::operate::{DatabaseStatus, OperateParts, Operations, ServingState, Tally};
 use halometer::http::server::{Certificates, Listener, Server, TlsError};
 use halometer::protocol::{OwnerId, RootKey};
 use halometer::store::ClockJump;
@@ -225,7 +225,7 @@ impl Running {
         let issuer = issuer.zip(routes.as_ref());
         let issuer =
             issuer.map(|(listener, routes)| serve_at(listener, routes.router(), issuer_tls.as_ref())).transpose()?;
-        operations.set_standing(Standing::Serving);
+        operations.set_state(ServingState::Serving);
         let elsewhere = config.issuer.url.clone();
         let issuer_url = elsewhere.unwrap_or_else(|| issuer.as_ref().unwrap_or(&gateway).url());
         let (id, gateway_url, serial) = (service.layer().id().to_string(), gateway.url(), keeping.serial());
@@ -381,7 +381,7 @@ impl Running {
 
     /// Takes no more, and lets what runs finish: first who takes requests, last who is looked at.
     async fn finish(mut self) {
-        self.operations.set_standing(Standing::Draining);
+        self.operations.set_state(ServingState::Draining);
         let patience = Duration::from_secs(self.config.limits.shutdown_seconds.into());
         let load = self.service.layer().load();
         info!(

@@ -23,7 +23,7 @@ use halometer::issuer::{EpochKeys, Keystore, KeystoreError};
 use halometer::protocol::{
     Directory, EpochNumber, GatewayId, GatewayKey, GatewaySigningKey, RootKey, RootSigningKey, Timestamp,
 };
-use halometer::sealed::{self, Lock, LockError, MAX_SEALED, OpenError, SealError, read_bounded, write_atomically};
+use halometer::sealed::{self, Lock, LockError, MAX_SEALED, SealError, UnsealError, read_bounded, write_atomically};
 use halometer::store::Pulse;
 
 const ROOT: &[u8] = b"issuer-root";
@@ -40,7 +40,7 @@ pub(super) enum VaultError {
     File(PathBuf, #[source] io::Error),
     /// A sealed file does not open.
     #[error("{0}: {1}")]
-    Open(PathBuf, #[source] OpenError),
+    Open(PathBuf, #[source] UnsealError),
     /// A sealed file opens and holds something else.
     #[error("{0} holds no key")]
     Malformed(PathBuf),

@@ -17,7 +17,7 @@ use halometer::http::clock::now;
 use halometer::http::payer::{Event, Status, clocks_off};
 use halometer::protocol::{EpochNumber, Fault, GatewayId, Timestamp, grouped};
 use halometer::sealed::Lock;
-use halometer::wallet::file::{CheckReport, Contents, FileJournal, Standing, WalletFile, WalletFileError};
+use halometer::wallet::file::{Contents, FileJournal, FileStanding, WalletFile, WalletFileError, WalletFileReport};
 use halometer::wallet::{Journal as _, LaneStatus, Policy, Wallet};
 
 /// How long others are given to answer, and for rollovers that are urgent.
@@ -102,10 +102,10 @@ pub(super) fn run(place: &Place, args: &DoctorArgs) -> Outcome {
         findings.facts.push("this file was adopted: it is the wallet from now on".to_owned());
     }
     match report.as_ref().and_then(standing) {
-        Some(Standing::InOrder) => inspect(&file, &lock, args, &mut findings)?,
-        Some(Standing::Copied) => findings.found.push(Trouble::from(WalletFileError::Copied).into()),
+        Some(FileStanding::InOrder) => inspect(&file, &lock, args, &mut findings)?,
+        Some(FileStanding::Copied) => findings.found.push(Trouble::from(WalletFileError::Copied).into()),
         // How far it is behind, opening says.
-        Some(Standing::RolledBack) => match file.open(&lock) {
+        Some(FileStanding::RolledBack) => match file.open(&lock) {
             Err(error) => findings.found.push(Trouble::from(error).into()),
             Ok(_) => return Err(Trouble::yours("the file changed while it was looked at")),
         },
@@ -116,12 +116,12 @@ pub(super) fn run(place: &Place, args: &DoctorArgs) -> Outcome {
     Ok(if findings.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn standing(report: &CheckReport) -> Option<Standing> {
+fn standing(report: &WalletFileReport) -> Option<FileStanding> {
     report.contents.as_ref().map(|contents| contents.standing)
 }
 
-fn adopt(file: &WalletFile, lock: &Lock, standing: Standing, confirmed: bool) -> Result<(), Trouble> {
-    if standing == Standing::InOrder {
+fn adopt(file: &WalletFile, lock: &Lock, standing: FileStanding, confirmed: bool) -> Result<(), Trouble> {
+    if standing == FileStanding::InOrder {
         return Err(Trouble::yours("this file is in order: it was used here last").next("leave out --adopt"));
     }
     if !confirmed {
@@ -367,7 +367,7 @@ fn soon(wallet: &Wallet<FileJournal>, policy: &Policy, but: Option<EpochNumber>)
     wallet.lanes().filter(|(_, status)| ends(status)).count()
 }
 
-fn tell(place: &Place, report: Option<&CheckReport>, findings: &Findings) -> Result<(), Trouble> {
+fn tell(place: &Place, report: Option<&WalletFileReport>, findings: &Findings) -> Result<(), Trouble> {
     let contents = report.and_then(|report| report.contents.as_ref());
     let found = findings.found.iter();
     let found = found.map(|found| json!({ "what": found.what, "fault": fault_name(found.fault), "next": found.next }));
@@ -406,12 +406,12 @@ fn tell(place: &Place, report: Option<&CheckReport>, findings: &Findings) -> Res
     Ok(say(place.json, &value, lines)?)
 }
 
-const fn standing_name(standing: Standing) -> &'static str {
+const fn standing_name(standing: FileStanding) -> &'static str {
     match standing {
-        Standing::InOrder => "in-order",
-        Standing::Copied => "copied",
-        Standing::RolledBack => "rolled-back",
-        Standing::Moved => "moved",
+        FileStanding::InOrder => "in-order",
+        FileStanding::Copied => "copied",
+        FileStanding::RolledBack => "rolled-back",
+        FileStanding::Moved => "moved",
         _ => "unknown",
     }
 }

@@ -24,7 +24,9 @@ fn harmless(file: &WalletFile, bytes: &[u8], told_before: &str, place: &dyn core
     }
     std::fs::write(file.path(), bytes).unwrap();
     let checked = file.check(Some(&lock()));
-    assert!(is_open || checked.is_err() || checked.is_ok_and(|it| it.contents.unwrap().standing != Standing::InOrder));
+    assert!(
+        is_open || checked.is_err() || checked.is_ok_and(|it| it.contents.unwrap().standing != FileStanding::InOrder)
+    );
     is_open
 }
 

@@ -41,7 +41,7 @@ fn a_file_that_was_put_back_is_recognised_at_every_commit() {
     for copy in older {
         put_back(copy, &file);
         assert!(matches!(file.open(&lock()), Err(WalletFileError::RolledBack { behind }) if behind > 0));
-        assert_eq!(file.check(Some(&lock())).unwrap().contents.unwrap().standing, Standing::RolledBack);
+        assert_eq!(file.check(Some(&lock())).unwrap().contents.unwrap().standing, FileStanding::RolledBack);
         // Nor is any other way in, nor does trying change anything.
         assert!(matches!(file.rewrite(&lock(), &lock(), &mut rng(2)), Err(WalletFileError::RolledBack { .. })));
         let code = file.prepare(&mut rng(3)).unwrap();
@@ -65,7 +65,7 @@ fn a_copy_is_recognised_wherever_it_is_opened() {
     assert!(matches!(copy.adopt(&lock(), T0, &mut rng(2)), Err(WalletFileError::InUse)));
     let elsewhere = WalletFile::with_seats(copy.path(), device.path("other seats"));
     assert!(matches!(elsewhere.open(&lock()), Err(WalletFileError::Copied)), "on another device");
-    assert_eq!(elsewhere.check(Some(&lock())).unwrap().contents.unwrap().standing, Standing::Copied);
+    assert_eq!(elsewhere.check(Some(&lock())).unwrap().contents.unwrap().standing, FileStanding::Copied);
     // Of a file and its copy on one device, whichever is used first is the wallet from then on.
     drop(wallet);
     let mut wallet = copy.open(&lock()).unwrap();
@@ -149,7 +149,7 @@ fn a_crash_between_the_file_and_the_seat_does_no_harm() {
         torn[at] = after[at];
     }
     // Opening brings it up to date: the file of before is recognised.
-    assert_eq!(file.check(Some(&lock())).unwrap().contents.unwrap().standing, Standing::InOrder);
+    assert_eq!(file.check(Some(&lock())).unwrap().contents.unwrap().standing, FileStanding::InOrder);
     for damaged in [Vec::new(), vec![0; before.len()], before[..100].iter().map(|byte| byte ^ 1).collect()] {
         std::fs::write(&seat, damaged).unwrap();
         assert!(matches!(file.open(&lock()), Err(WalletFileError::Copied)), "a seat that cannot be read is none");

@@ -34,7 +34,7 @@ fn a_wallet_is_what_it_was_after_every_opening() {
     assert_eq!(wallet.journal().history(1).unwrap().len(), 1);
     drop(wallet);
     let report = file.check(Some(&lock())).unwrap().contents.unwrap();
-    assert_eq!((report.standing, report.payments, report.spends, report.unsettled), (Standing::InOrder, 2, 3, 1));
+    assert_eq!((report.standing, report.payments, report.spends, report.unsettled), (FileStanding::InOrder, 2, 3, 1));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn after_a_change_of_lock_only_the_new_one_opens_it() {
     let passphrase = |text| Lock::passphrase(text).unwrap().with_cost(cost);
     assert!(matches!(
         file.open(&passphrase("guess")),
-        Err(WalletFileError::Lock(sealed::OpenError::OtherLock { passphrase: false }))
+        Err(WalletFileError::Lock(sealed::UnsealError::OtherLock { passphrase: false }))
     ));
     file.change_lock(&lock(), &passphrase("correct horse"), &mut rng(2)).unwrap();
     for wrong in [lock(), passphrase("correct hors"), Lock::key_bytes(&[8; 32]).unwrap()] {

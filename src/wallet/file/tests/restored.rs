@@ -48,7 +48,7 @@ fn a_restored_wallet_begins_again_as_it_was_held_and_all() {
     let (before, own) = (told(&wallet), wallet.device());
     drop(wallet);
     let report = file.check(Some(&lock())).unwrap().contents.unwrap();
-    assert_eq!((report.standing, report.payments, report.spends), (Standing::InOrder, 1, 0));
+    assert_eq!((report.standing, report.payments, report.spends), (FileStanding::InOrder, 1, 0));
     let mut wallet = file.open(&lock()).unwrap();
     assert_eq!((told(&wallet), wallet.device(), wallet.quarantined_until()), (before, own, Some(until)));
     assert_eq!(answer(&mut wallet, &[], until.before(1)), []);

@@ -35,7 +35,7 @@ fn a_moved_wallet_is_whole_there_and_closed_here() {
     from.export(&lock(), &code, &bundle, &mut rng(3)).unwrap();
     assert!(matches!(from.open(&lock()), Err(WalletFileError::Moved)));
     assert!(matches!(from.rewrite(&lock(), &lock(), &mut rng(4)), Err(WalletFileError::Moved)));
-    assert_eq!(from.check(Some(&lock())).unwrap().contents.unwrap().standing, Standing::Moved);
+    assert_eq!(from.check(Some(&lock())).unwrap().contents.unwrap().standing, FileStanding::Moved);
 
     let other = Lock::key_bytes(&[9; 32]).unwrap();
     let mut wallet = to.import(&bundle, &other, &mut rng(4)).unwrap();
