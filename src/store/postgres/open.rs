@@ -178,7 +178,7 @@ async fn migrate(
         None => None,
     };
     let version = from.unwrap_or(0);
-    if version > schema::VERSION || version < 0 {
+    if !(0..=schema::VERSION).contains(&version) {
         return Err(PostgresError::Schema { found: version, needed: schema::VERSION });
     }
     let steps = schema::STEPS.iter().skip(usize::try_from(version).unwrap_or_default());
