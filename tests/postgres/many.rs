@@ -23,7 +23,7 @@ fn of_many_gateways_one_admits_a_nullifier_every_time() {
                     let set = stores[usize::from(tag) % 3].spent_set();
                     scope.spawn(move || {
                         let mut numbers: Vec<u32> = (0..5).map(|n| round * 5 + n).collect();
-                        if tag % 2 == 0 {
+                        if tag.is_multiple_of(2) {
                             numbers.reverse();
                         }
                         let records = numbers.iter().map(|number| record(key(*number, tag))).collect();

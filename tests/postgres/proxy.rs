@@ -18,16 +18,19 @@ pub(crate) enum Cut {
     After,
 }
 
+/// Where to cut, and by which bytes the statement is known.
+type Armed = Mutex<Option<(Cut, Vec<u8>)>>;
+
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    armed: Arc<Mutex<Option<(Cut, Vec<u8>)>>>,
+    armed: Arc<Armed>,
 }
 
 impl Proxy {
     pub(crate) fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let armed: Arc<Mutex<Option<(Cut, Vec<u8>)>>> = Arc::default();
+        let armed: Arc<Armed> = Arc::default();
         let accepted = Arc::clone(&armed);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -50,7 +53,7 @@ impl Proxy {
     }
 }
 
-fn forward(client: TcpStream, server: TcpStream, armed: &Mutex<Option<(Cut, Vec<u8>)>>) {
+fn forward(client: TcpStream, server: TcpStream, armed: &Armed) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
     // Held while nothing is to come back.
