@@ -20,7 +20,7 @@ pub struct PaymentReceipt {
     /// The settlement, base64url; none within a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settlement: Option<String>,
-    /// The gateway's signed [receipt](crate::protocol::PaymentReceipt), base64url, if there is one.
+    /// The gateway's signed [receipt](crate::protocol::Receipt), base64url, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<String>,
     /// Always `success`: receipts are issued for nothing else.
