@@ -52,6 +52,13 @@ impl Owner {
     pub(super) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("passphrase"), format!("{PASSPHRASE}\n")).unwrap();
+        #[cfg(unix)]
+        {
+            // As its owner keeps it: wallets warn of one that others can read.
+            use std::os::unix::fs::PermissionsExt as _;
+            let only_mine = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(home.path().join("passphrase"), only_mine).unwrap();
+        }
         Self { home, heard: Mutex::default() }
     }
 
