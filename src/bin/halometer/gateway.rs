@@ -8,6 +8,7 @@ mod init;
 mod keeper;
 mod leak;
 mod log;
+mod prices;
 mod publish;
 mod remote;
 mod replica;

@@ -8,6 +8,7 @@ use super::config::{Config, IssuerConfig, Loaded};
 use super::due::{Due, DueError, due};
 use super::front::Exchanged;
 use super::log::IssuerLog;
+use super::prices;
 use super::publish::{self, PublishError};
 use super::shared::{Shared, SharedError};
 use super::start::{self, Prepared, Records, StartError};
@@ -188,7 +189,7 @@ impl Keeper {
         };
         let wires = |issuer: &IssuerConfig| (issuer.payments.clone(), issuer.clearing.clone(), issuer.origins.clone());
         let rewired = wires(&config.issuer) != wires(&self.config.issuer);
-        let (pricing, free) = (start::pricing(config), start::free(config));
+        let (pricing, free) = (prices::pricing(config), prices::free(config));
         let changed = config.pricing != self.config.pricing || config.free != self.config.free;
         // Also after one that was written and not gone over to.
         let directory = next.as_ref().unwrap_or(&self.known);

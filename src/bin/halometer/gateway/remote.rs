@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::config::{Config, Loaded, Unlock, issuer_client};
 use super::keeper::{ReloadError, waits};
+use super::prices;
 use super::publish;
 use super::start::{self, StartError};
 use super::vault::{GatewayIdentity, VaultError, exposed};
@@ -130,9 +131,9 @@ impl RemoteKeeper {
         let public = (identity.id, identity.key.public_key());
         let Shown { issuer, root, signed, directory } = Shown::ask(&config, public, PATIENCE).await?;
         let upstream = start::upstream(&config)?;
-        let parts = RemoteLayerParts::new(identity.id, identity.key, root, signed, issuer, start::pricing(&config))
+        let parts = RemoteLayerParts::new(identity.id, identity.key, root, signed, issuer, prices::pricing(&config))
             .with_refresh(Duration::from_secs(config.issuer.refresh_seconds.into()))
-            .with_free(start::free(&config))
+            .with_free(prices::free(&config))
             .with_observer(Arc::clone(tally) as _)
             .with_limits(start::limits(&config))
             .with_call_timeout(upstream.timeout());
@@ -164,7 +165,7 @@ impl RemoteKeeper {
         let wished = &loaded.config;
         if wished.pricing != self.config.pricing || wished.free != self.config.free {
             publish::check_priced(&wished.pricing, &self.service.layer().directory(), now())?;
-            self.service.reprice(start::pricing(wished), start::free(wished));
+            self.service.reprice(prices::pricing(wished), prices::free(wished));
         }
         self.config = wished.clone();
         Ok(waits(&self.started, wished))

@@ -21,7 +21,7 @@ use super::log::{self, IssuerLog, Log, Sums};
 use super::remote::{self, RemoteKeeper};
 use super::replica::{self, Door};
 use super::shared::Shared;
-use super::{development, start, vault};
+use super::{development, prices, start, vault};
 use crate::interrupts::Interrupts;
 use halometer::http::beside::Beside;
 use halometer::http::clock;
@@ -499,9 +499,9 @@ impl Made {
                 Arc::clone(&prepared.gateway),
                 Arc::clone(&prepared.issuer),
                 prepared.vault.gateway_key()?,
-                start::pricing(&prepared.config),
+                prices::pricing(&prepared.config),
             )
-            .with_free(start::free(&config))
+            .with_free(prices::free(&config))
             .with_observer(Arc::clone(tally) as _)
             .with_limits(start::limits(&config))
             .with_upkeep(UpkeepTask { upkeep: start::upkeep(&config, owner), every })
