@@ -194,6 +194,7 @@ impl OwnedRequest {
     }
 
     /// The same as a request, without where it came from.
+    #[cfg(any(test, feature = "server"))]
     pub(crate) fn of(request: &Request<'_>) -> Self {
         Self {
             authority: request.authority().to_owned(),

@@ -36,10 +36,12 @@ pub use codec::DecodeError;
 pub use context::{Context, Purpose};
 pub use credits::{Credits, grouped};
 pub use directory::{Directory, DirectoryError, DirectoryParts, Limits};
+pub(crate) use ed25519::SIGNATURE;
+#[cfg(feature = "pipeline")]
+pub(crate) use ed25519::verify_each;
 pub use ed25519::{
     GatewayKey, GatewaySigningKey, MintKey, MintSigningKey, RootKey, RootSigningKey, SessionKey, SessionPublicKey,
 };
-pub(crate) use ed25519::{SIGNATURE, verify_each};
 pub use epoch::{Epoch, EpochNumber};
 pub use gateway_entry::GatewayEntry;
 pub use grid::Grid;

@@ -66,6 +66,7 @@ impl Gateway {
 
     /// As [`screen`](Self::screen), for many that came at one moment; one answer each, in order. Their session signatures are
     /// checked in one equation if `together`, and their notes are looked up at once.
+    #[cfg(feature = "pipeline")]
     pub(crate) fn screen_each(
         &self,
         openings: &[(&[u8], Request<'_>)],

@@ -5,8 +5,7 @@ use halometer_circuits::note::ContextHash;
 use super::authentic::AuthenticSpend;
 use super::bound::BoundSpend;
 use crate::protocol::{
-    Authorisation, Cancellation, DecodeError, Directory, EpochNumber, Fault, Opening, Problem, Request, Spend,
-    SpendKey, verify_each,
+    Authorisation, Cancellation, DecodeError, Directory, EpochNumber, Fault, Opening, Problem, Request, Spend, SpendKey,
 };
 use crate::store::RecordKey;
 
@@ -111,12 +110,13 @@ impl ParsedSpend {
 
     /// As [`authenticate`](Self::authenticate), for many; one answer each, in order. `together` says whether to try one equation for
     /// all of them.
+    #[cfg(feature = "pipeline")]
     pub(crate) fn authenticate_each(spends: Vec<(Self, &Request<'_>)>, together: bool) -> Vec<Option<AuthenticSpend>> {
         let claim = |(Self { bound, authorisation }, request): &(Self, &Request<'_>)| {
             authorisation.claim(&bound.spend.session, &bound.spend.nullifier, &bound.x, request)
         };
         let claims: Vec<_> = spends.iter().map(claim).collect();
-        let valid = verify_each(&claims, together);
+        let valid = crate::protocol::verify_each(&claims, together);
         let authentic = |((spend, _), valid): ((Self, _), bool)| valid.then(|| AuthenticSpend::new(spend.bound));
         spends.into_iter().zip(valid).map(authentic).collect()
     }

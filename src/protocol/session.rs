@@ -5,7 +5,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::VERSION;
 use super::codec::{DecodeError, Reader};
-use super::ed25519::{Claim, SIGNATURE, SessionKey, SessionPublicKey};
+#[cfg(feature = "pipeline")]
+use super::ed25519::Claim;
+use super::ed25519::{SIGNATURE, SessionKey, SessionPublicKey};
 use super::epoch::EpochNumber;
 use super::sender::Sender;
 use super::spend::Spend;
@@ -204,6 +206,7 @@ impl Authorisation {
     }
 
     /// What [`verify`](Self::verify) checks, to be checked with others.
+    #[cfg(feature = "pipeline")]
     pub(crate) fn claim(
         &self,
         key: &SessionPublicKey,
