@@ -17,6 +17,7 @@ const EXAMPLES: &[Entry] = &[
         ],
     ),
     ("bench", &[("What this machine proves and verifies in a second", "halometer bench")]),
+    ("simulate", &[("What 2,000 calls a second need", "halometer simulate --calls-per-second 2000")]),
     (
         "gateway",
         &[
