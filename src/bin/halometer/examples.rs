@@ -48,6 +48,17 @@ const EXAMPLES: &[Entry] = &[
     ("store check", &[("Read all of a stopped gateway's store", "halometer store check shop/store")]),
     ("store stats", &[("Records and bytes", "halometer store stats shop/store --json")]),
     ("store compact", &[("Give back the room of what was dropped", "halometer store compact shop/store")]),
+    (
+        "store migrate",
+        &[("What an empty database would be given", "halometer store migrate --config shop/gateway.toml --dry-run")],
+    ),
+    (
+        "store copy",
+        &[(
+            "A stopped gateway's store, into the database of its configuration",
+            "halometer store copy shop/store --config shop/gateway.toml",
+        )],
+    ),
     ("store backup", &[("A copy that cannot roll back unseen", "halometer store backup shop/store backup")]),
     (
         "issuer audit",
