@@ -314,14 +314,10 @@ kind = "development"
         let (_, text) = manifest.split_once("  gateway.toml: |\n").unwrap();
         let text: String =
             text.lines().take_while(|line| *line != "---").map(|line| format!("{}\n", line.trim())).collect();
-        // A database is what this does without.
-        let store = |line: &&str| !line.starts_with("kind = \"postgres\"") && !line.starts_with("postgres = ");
-        let text = text.lines().filter(store).collect::<Vec<_>>().join("\n");
-        let text = text.replace("[store]", "[store]\nkind = \"memory\"");
         let config =
             Loaded::parse(Path::new("dir/gateway.toml"), &text).unwrap_or_else(|error| panic!("{error}")).config;
         assert_eq!(config.replica().unwrap().address_env.as_deref(), Some("POD_IP"));
-        assert!(config.store.kind == StoreKind::Memory && config.limits.shutdown_seconds == 600);
+        assert!(config.store.kind == StoreKind::Postgres && config.limits.shutdown_seconds == 600);
     }
 
     /// Of a gateway whose issuer is elsewhere.
