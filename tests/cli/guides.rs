@@ -181,7 +181,7 @@ fn a_paid_api_in_ten_minutes() {
     let paid = reader.run(pay);
     let payment = paid.split('"').find(|part| part.len() == 64).unwrap_or_else(|| panic!("{paid}")).to_owned();
     let said = reader.run(&call.replace("ROOT_KEY", &root).replace("PAYMENT", &payment));
-    for told in ["Because.", "264", "799736"] {
+    for told in ["Because.", "264", "799,736"] {
         assert!(said.contains(told), "{told}: {said}");
     }
     // The third terminal is the gateway's.

@@ -215,7 +215,9 @@ fn a_proxy_that_is_killed_loses_nothing() {
         assert!(proxy.child.try_wait().unwrap().is_none() && Instant::now() < until);
         std::thread::sleep(Duration::from_millis(50));
     }
-    let busy = owner.fails("w", &["balance"]);
+    // It answers looks at the wallet; what changes the wallet has to wait.
+    assert_ne!(owner.json("w", &["balance"], 0)["reserved"], "0");
+    let busy = owner.fails("w", &["call", CHAT, "-d", QUESTION]);
     assert!(busy["error"].as_str().unwrap().contains("open elsewhere"), "{busy}");
     // This is SIGKILL.
     proxy.child.kill().unwrap();

@@ -118,7 +118,7 @@ fn identity(view: &View) -> String {
     format!(
         "<section class=\"card\"><h2>Where it pays</h2><table>\
          <tr><td>gateway</td><td class=\"text\">{reached}, at {}<br><code>{}</code></td></tr>\
-         <tr><td>class of a call</td><td>{}</td></tr>\
+         <tr><td>class of a call</td><td class=\"text\">{}</td></tr>\
          <tr><td>clock of this machine</td><td class=\"text\">{}</td></tr>\
          {epochs}<tr><td>directory</td><td>number {}</td></tr></table></section>\n",
         escape(&view.origin),
