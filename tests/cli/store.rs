@@ -1,6 +1,7 @@
 //! The store of a gateway, its mark and its clock.
 
 use std::path::Path;
+use std::time::Duration;
 
 use halometer::http::clock::now;
 use halometer::protocol::Timestamp;
@@ -59,7 +60,8 @@ fn a_gateway_of_default_settings_notices_a_store_put_back() {
     assert!(text.contains("mark = \"store.mark\"") && !Path::new(&house.path("shop/store/mark")).exists());
     let (store, older) = (house.path("shop/store"), house.path("older"));
     super::copy(Path::new(&store), Path::new(&older));
-    // Goes on until it has committed something.
+    // In another second, so that its first look at the clock is something to commit; and it goes on until it has.
+    std::thread::sleep(Duration::from_millis(1_100));
     let number = |slot: &[u8]| slot.first_chunk::<8>().map(|number| u64::from_be_bytes(*number));
     let mark = || std::fs::read(house.path("shop/store.mark")).unwrap().chunks(32).filter_map(number).max();
     let (before, gateway) = (mark(), house.start());
