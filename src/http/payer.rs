@@ -35,6 +35,7 @@ mod session;
 mod shared;
 mod stream;
 mod terms;
+mod unmoving;
 mod view;
 
 pub use call::{Paid, Spent};
@@ -186,8 +187,12 @@ impl<J: Journal + 'static> Payer<J> {
             }
             met => met?,
         };
-        let (epochs, charges) =
-            keeper.ask(|wallet| (shared::numbers(wallet.directory()), charge::restored(wallet))).await?;
+        let now = clock.now();
+        let known = move |wallet: &mut Wallet<J>| {
+            let unmoving = unmoving::is_known(wallet, &gateway, now);
+            (shared::numbers(wallet.directory()), charge::restored(wallet), unmoving)
+        };
+        let (epochs, charges, unmoving) = keeper.ask(known).await?;
         let threads = usize::try_from(policy.provers).unwrap_or(1).max(1);
         let provers = Provers::start(threads).map_err(PayerError::Threads)?;
         let beginning = Beginning {
@@ -205,6 +210,7 @@ impl<J: Journal + 'static> Payer<J> {
         };
         let shared = Arc::new(Shared::new(keeper, beginning));
         shared.state().away = away;
+        shared.state().unmoving = unmoving;
         let background = vec![
             tokio::spawn(prover::run(Arc::clone(&shared))),
             tokio::spawn(pursuing::run(Arc::clone(&shared))),

@@ -373,7 +373,7 @@ impl<J: Journal + 'static> Shared<J> {
 
     /// No lane can pay, and together they can: it is seen to at once.
     fn may_be_gathered(&self, wallet: &Wallet<J>, class: Credits) -> Result<(), CallError> {
-        let (now, policy) = (self.clock.now(), Policy { class, lanes: 1, ..self.policy });
+        let (now, policy) = (self.clock.now(), Policy { class, lanes: 1, ..self.policy() });
         let doubtful: Vec<_> = wallet
             .lanes()
             .filter(|(_, status)| match status {
@@ -408,7 +408,7 @@ impl<J: Journal + 'static> Shared<J> {
     /// Whether there may be a ready spend later; if not, why.
     fn may_come(&self, wallet: &Wallet<J>, class: Credits) -> Result<(), CallError> {
         let now = self.clock.now();
-        let policy = Policy { class, ..self.policy };
+        let policy = Policy { class, ..self.policy() };
         let enough = |value: u64| value >= class.micro();
         let on_its_way = wallet.lanes().any(|(_, status)| match status {
             LaneStatus::InFlight { charge, rest, disputed: false, .. } => {

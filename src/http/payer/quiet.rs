@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use tokio::sync::OwnedRwLockWriteGuard;
 
 use super::events::Event;
 use super::prover::{Proved, Proving};
 use super::shared::{Held, Shared};
-use super::{ClientError, Stopped};
+use super::{ClientError, Stopped, unmoving};
 use crate::http::wire::{ROLLOVER_PATH, TRANSFER_PATH};
 use crate::protocol::{CLOCK_TOLERANCE, EpochNumber, Settlement, Timestamp};
 use crate::wallet::{
@@ -159,7 +160,7 @@ struct Look {
 
 impl<J: Journal + 'static> Shared<J> {
     fn look(&self, wallet: &mut Wallet<J>) -> Look {
-        let (now, policy) = (self.clock.now(), &self.policy);
+        let (now, policy) = (self.clock.now(), &self.policy());
         let ending = wallet.ending(now, policy.roll_over_seconds);
         let at_last = wallet.ending(now, policy.roll_over_seconds / 2);
         let roll_over = wallet.suggest_rollovers(policy, now).first().map(|(lane, urgent)| {
@@ -311,7 +312,16 @@ impl<J: Journal + 'static> Shared<J> {
             Ok::<_, Unfinished>((held, authorised.transfer))
         });
         let (held, transfer) = pinning.await??;
-        let settlements: [Settlement; 2] = self.errand(self.client.transfer(&held[0].terms.origin, transfer)).await?;
+        let answer = self.errand(self.client.transfer(&held[0].terms.origin, transfer)).await;
+        if let Err(ClientError::Problem(details)) = &answer
+            && details.status == StatusCode::NOT_FOUND.as_u16()
+        {
+            // It has no set: both halves are cancelled, and calls do with what each lane has.
+            self.state().unmoving = true;
+            let (gateway, now) = (self.gateway, self.clock.now());
+            self.keeper.leave(move |wallet| unmoving::note(wallet, &gateway, now));
+        }
+        let settlements: [Settlement; 2] = answer?;
         if !self.learn(&held[0].terms.origin, settlements.iter().map(|settlement| settlement.epoch)).await {
             return Err(Unfinished);
         }

@@ -89,6 +89,8 @@ pub(super) struct State {
     pub(super) disagrees: bool,
     /// The gateway showed no challenge when it was last to be compared.
     pub(super) uncompared: bool,
+    /// The gateway carries out no transfers.
+    pub(super) unmoving: bool,
     /// The gateway's set was found to lack spends that it settled.
     pub(super) set_lost: bool,
     /// Why the gateway could not be reached, since it was last looked for. None while it is there.
@@ -127,6 +129,7 @@ impl<J: Journal + 'static> Shared<J> {
             contradicted: false,
             disagrees: false,
             uncompared: false,
+            unmoving: false,
             set_lost: false,
             away: None,
             looked: None,
@@ -345,6 +348,11 @@ impl<J: Journal + 'static> Shared<J> {
         self.tell(&Event::DirectoryAdopted { serial });
         self.changed.notify_waiters();
         self.inquire.notify_one();
+    }
+
+    /// The policy, as far as the gateway lets it be followed.
+    pub(super) fn policy(&self) -> Policy {
+        Policy { gather: self.policy.gather && !self.state().unmoving, ..self.policy }
     }
 
     /// A note may have come that has to be asked about, or one that can be proved for.
