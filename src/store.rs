@@ -13,6 +13,8 @@ mod memory_payment_book;
 mod memory_replica_book;
 mod memory_spent_set;
 mod mint_book;
+#[cfg(any(feature = "durable", feature = "postgres"))]
+mod partition_stats;
 mod payment_book;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -27,6 +29,8 @@ pub use memory_payment_book::MemoryPaymentBook;
 pub use memory_replica_book::MemoryReplicaBook;
 pub use memory_spent_set::MemorySpentSet;
 pub use mint_book::{MintBook, MintOutcome, MintRecord, MintTotals};
+#[cfg(any(feature = "durable", feature = "postgres"))]
+pub use partition_stats::PartitionStats;
 pub use payment_book::{PaymentBook, PaymentOutcome};
 #[cfg(any(feature = "client", feature = "server", feature = "durable"))]
 pub(crate) use pulse::span;

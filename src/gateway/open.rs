@@ -76,7 +76,7 @@ impl Gateway {
         let mut outcomes: Vec<Option<Result<Screened, AdmitError>>> = Vec::with_capacity(openings.len());
         let (mut parsed, mut terms) = (Vec::new(), Vec::new());
         for (opening, request) in openings {
-            match self.parse_session(opening) {
+            match self.parse_session(opening).and_then(|spend| self.check_gateway(spend.spend()).map(|()| spend)) {
                 Ok(spend) => {
                     terms.push((outcomes.len(), self.check_terms(spend.spend(), now)));
                     parsed.push((spend, request));
@@ -105,13 +105,12 @@ impl Gateway {
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|| Err(no_answer().into()))).collect()
     }
 
-    /// A spend that is meant to be served, for this gateway.
+    /// A spend that is meant to be served, by the gateway that it names.
     fn parse_session(&self, opening: &[u8]) -> Result<ParsedSpend, AdmitError> {
         let parsed = ParsedSpend::parse(opening, &self.directory)?;
         if parsed.spend().purpose != Purpose::Session {
             return Err(AdmitError::WrongPurpose);
         }
-        self.check_gateway(parsed.spend())?;
         Ok(parsed)
     }
 

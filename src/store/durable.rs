@@ -50,9 +50,10 @@ mod primitives {
 #[cfg(test)]
 mod tests;
 
+pub use super::PartitionStats;
 pub use books::{DurableMintBook, DurablePaymentBook};
 pub use check::{CheckReport, MarkStanding};
-pub use maintenance::{BackupError, PartitionStats, StoreStats};
+pub use maintenance::{BackupError, StoreStats};
 pub use spent_set::DurableSpentSet;
 
 use std::collections::BTreeMap;

@@ -52,7 +52,7 @@ pub use copy::{CopyError, CopyReport};
 pub use error::PostgresError;
 pub use meters::PostgresFigures;
 pub use open::MigrationReport;
-pub use operate::{PostgresCheck, PostgresPartitionStats, PostgresStats};
+pub use operate::{PostgresCheck, PostgresStats};
 pub use options::{Concession, Durability, Isolation, PostgresOptions};
 pub use replicas::PostgresReplicaBook;
 pub use spent_set::PostgresSpentSet;

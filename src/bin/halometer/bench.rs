@@ -72,7 +72,7 @@ pub enum Group {
 /// Measures, and prints what was measured. Takes about ten minutes, most of which is making distinct proofs.
 ///
 /// # Errors
-/// What the user is to be told, as text.
+/// What to tell the user, as text.
 pub fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Some(path) = args.resident {
         wallet::resident(path)?;

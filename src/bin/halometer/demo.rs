@@ -33,7 +33,7 @@ const MODEL: &str = "parrot-1";
 /// Runs the demo, and prints what it found.
 ///
 /// # Errors
-/// What the user is to be told: unusable arguments, or something on this machine that does not work. A figure that does not
+/// What to tell the user: unusable arguments, or something on this machine that does not work. A figure that does not
 /// reconcile is no error but exit code 1.
 pub fn run(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
     if args.serve {

@@ -115,7 +115,7 @@ const MAX_BUCKET: usize = 64 << 20;
 /// Does it.
 ///
 /// # Errors
-/// What the user is to be told, as text.
+/// What to tell the user, as text.
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &args.action {
         Action::Verify { file, published, mint, json } => verify(file, published, mint.as_deref(), *json),

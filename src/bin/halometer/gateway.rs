@@ -62,7 +62,7 @@ pub enum Action {
 /// The database of a configuration, and the gateway whose set it has.
 ///
 /// # Errors
-/// What the operator is to be told.
+/// What to tell the operator.
 pub fn database(
     config: &std::path::Path,
 ) -> Result<(halometer::store::postgres::PostgresOptions, halometer::protocol::GatewayId), Box<dyn Error>> {
@@ -72,7 +72,7 @@ pub fn database(
 /// Does it.
 ///
 /// # Errors
-/// What the operator is to be told.
+/// What to tell the operator.
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     match (&args.action, &args.config) {
         (Some(Action::Init(args)), _) => init::run(args),

@@ -54,7 +54,7 @@ pub struct AuditArgs {
 /// Does it.
 ///
 /// # Errors
-/// What the user is to be told, as text.
+/// What to tell the user, as text.
 pub fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let Action::Audit(args) = &args.action;
     let directory = args.published.read()?;

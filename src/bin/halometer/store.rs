@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use halometer::store::durable::{DurableStore, MarkStanding, OpenError, StoreOptions};
-use halometer::store::{PartitionPhase, Totals};
+use halometer::store::{PartitionPhase, PartitionStats, Totals};
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
@@ -144,7 +144,7 @@ fn options(path: &Path, mark: Option<PathBuf>) -> StoreOptions {
 /// Does it.
 ///
 /// # Errors
-/// What the user is to be told, as text.
+/// What to tell the user, as text.
 pub fn run(args: &Args) -> Outcome {
     match &args.action {
         Action::Check(AnyPlace { config: Some(config), json, .. }) => database::check(config, *json),
@@ -205,20 +205,6 @@ fn stats(place: &Place) -> Outcome {
     let store = place.open()?;
     let stats = store.stats()?;
     if place.json {
-        let partition = |partition: &halometer::store::durable::PartitionStats| {
-            let mut value = json!({
-                "epoch": partition.epoch.number(),
-                "phase": phase(partition.phase),
-                "erased": partition.erased,
-                "buckets": partition.buckets,
-                "record_bytes": partition.record_bytes,
-                "evidence_bytes": partition.evidence_bytes,
-            });
-            if let (Some(all), Value::Object(sums)) = (value.as_object_mut(), totals(&partition.totals)) {
-                all.extend(sums);
-            }
-            value
-        };
         let partitions: Vec<_> = stats.partitions.iter().map(partition).collect();
         let gateway = store.gateway().to_string();
         let all = json!({
@@ -243,6 +229,22 @@ fn stats(place: &Place) -> Outcome {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is in a partition, as JSON.
+fn partition(partition: &PartitionStats) -> Value {
+    let mut value = json!({
+        "epoch": partition.epoch.number(),
+        "phase": phase(partition.phase),
+        "erased": partition.erased,
+        "buckets": partition.buckets,
+        "record_bytes": partition.record_bytes,
+        "evidence_bytes": partition.evidence_bytes,
+    });
+    if let (Some(all), Value::Object(sums)) = (value.as_object_mut(), totals(&partition.totals)) {
+        all.extend(sums);
+    }
+    value
 }
 
 /// Sums as JSON; those of credit as text, as they may not fit a number.

@@ -189,7 +189,8 @@ impl<J: Journal + 'static> Shared<J> {
         wanted: &Wanted,
         now: Timestamp,
     ) -> Result<Policy, CallError> {
-        let (policy, Some(budget)) = (self.policy(), budget) else { return Ok(self.policy()) };
+        let policy = self.policy();
+        let Some(budget) = budget else { return Ok(policy) };
         let classes = wallet.allowed_classes(&policy);
         let Some(least) = classes.first().copied() else { return Ok(policy) };
         wallet.check_budget(budget, least, now)?;

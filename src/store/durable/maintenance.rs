@@ -5,9 +5,8 @@ use std::path::Path;
 use super::engine::{Change, Engine, EngineError, TableKind};
 use super::evidence_keys::EvidenceKeys;
 use super::{DurableStore, failed, open};
-use crate::protocol::EpochNumber;
 use crate::store::mark::Mark;
-use crate::store::{MintBook as _, PartitionPhase, SpentSet as _, StoreError, Totals};
+use crate::store::{MintBook as _, PartitionStats, SpentSet as _, StoreError};
 
 /// What is in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,26 +18,6 @@ pub struct StoreStats {
     pub mints: u64,
     /// Bytes on disk, journals included.
     pub disk_bytes: u64,
-}
-
-/// What is in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PartitionStats {
-    /// Its epoch.
-    pub epoch: EpochNumber,
-    /// How far it is.
-    pub phase: PartitionPhase,
-    /// Its sums.
-    pub totals: Totals,
-    /// Of the settled records, how many have no evidence any more.
-    pub erased: u64,
-    /// Number of buckets of evidence.
-    pub buckets: usize,
-    /// Bytes of its records on disk.
-    pub record_bytes: u64,
-    /// Bytes of its evidence on disk.
-    pub evidence_bytes: u64,
 }
 
 /// Why no backup was made.

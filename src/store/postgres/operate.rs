@@ -7,40 +7,22 @@ use super::core::undecoded;
 use super::error::PostgresError;
 use super::schema;
 use crate::protocol::EpochNumber;
-use crate::store::{MintBook as _, PartitionPhase, RecordState, SpentSet as _, StoreError, Totals, rules};
+use crate::store::{
+    MintBook as _, PartitionPhase, PartitionStats, RecordState, SpentSet as _, StoreError, Totals, rules,
+};
 
 /// What is in a store over PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresStats {
     /// The partitions, by epoch.
-    pub partitions: Vec<PostgresPartitionStats>,
+    pub partitions: Vec<PartitionStats>,
     /// Number of mints.
     pub mints: u64,
     /// Number of lines of commits, and how many commits they made.
     pub lines: u64,
     /// Commits of all lines together.
     pub commits: u64,
-}
-
-/// What is in a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PostgresPartitionStats {
-    /// Its epoch.
-    pub epoch: EpochNumber,
-    /// How far it is.
-    pub phase: PartitionPhase,
-    /// Its sums.
-    pub totals: Totals,
-    /// Of the settled records, how many have no evidence any more.
-    pub erased: u64,
-    /// Number of buckets of evidence.
-    pub buckets: usize,
-    /// Bytes of its records with their indexes, where the engine tells.
-    pub record_bytes: u64,
-    /// Bytes of its evidence with its indexes, where the engine tells.
-    pub evidence_bytes: u64,
 }
 
 /// What a check found.
@@ -66,15 +48,7 @@ impl PostgresStore {
         for (epoch, phase) in set.partitions()? {
             let (totals, erased) = (set.totals(epoch)?, set.erased_totals(epoch)?.settled);
             let (buckets, record_bytes, evidence_bytes) = self.sizes(epoch)?;
-            partitions.push(PostgresPartitionStats {
-                epoch,
-                phase,
-                totals,
-                erased,
-                buckets,
-                record_bytes,
-                evidence_bytes,
-            });
+            partitions.push(PartitionStats { epoch, phase, totals, erased, buckets, record_bytes, evidence_bytes });
         }
         let mints = self.mint_book().totals()?.mints;
         let (lines, commits) = self.ask(async move |core| {

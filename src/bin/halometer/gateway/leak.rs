@@ -139,7 +139,7 @@ impl Line {
 /// Does it.
 ///
 /// # Errors
-/// What the operator is to be told.
+/// What to tell the operator.
 pub(super) fn run(args: &LeakArgs) -> Result<ExitCode, Box<dyn Error>> {
     let offered = match (&args.config, &args.directory, args.root_key) {
         (_, Some(directory), Some(root_key)) => {

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Outcome, phase, totals};
+use super::{Outcome, partition, phase};
 use crate::gateway::database;
 use halometer::store::Totals;
 use halometer::store::durable::{DurableStore, StoreOptions};
-use halometer::store::postgres::{PostgresPartitionStats, PostgresStore};
+use halometer::store::postgres::PostgresStore;
 
 /// Which database: that of a gateway's configuration, which says by which variable or file its address is known.
 #[derive(Clone, Debug, clap::Args)]
@@ -91,20 +91,6 @@ pub(super) fn stats(config: &Path, as_json: bool) -> Outcome {
     let store = open(config)?;
     let stats = store.stats()?;
     if as_json {
-        let partition = |partition: &PostgresPartitionStats| {
-            let mut value = json!({
-                "epoch": partition.epoch.number(),
-                "phase": phase(partition.phase),
-                "erased": partition.erased,
-                "buckets": partition.buckets,
-                "record_bytes": partition.record_bytes,
-                "evidence_bytes": partition.evidence_bytes,
-            });
-            if let (Some(all), Value::Object(sums)) = (value.as_object_mut(), totals(&partition.totals)) {
-                all.extend(sums);
-            }
-            value
-        };
         let partitions: Vec<_> = stats.partitions.iter().map(partition).collect();
         let gateway = store.gateway().to_string();
         let all = json!({

@@ -21,7 +21,7 @@ const BINARY: &str = "is no text, and says no usage";
 
 /// What was read.
 pub(super) enum Seen<'a> {
-    /// A value of its own: an event's data, or a JSON object. Whether it is to be taken out is asked of an event.
+    /// A value of its own: an event's data, or a JSON object. Whether it must be taken out is asked of an event.
     Value(&'a Value),
     /// Text that is no JSON.
     Text(&'a [u8]),
@@ -104,7 +104,7 @@ impl Reading {
         matches!(self.kind, Kind::Events { .. }) || (self.declared && matches!(self.kind, Kind::Unknown(_)))
     }
 
-    /// Takes a chunk; gives what is passed on. `seen` says of each value whether it is to be taken out.
+    /// Takes a chunk; gives what is passed on. `seen` says of each value whether it must be taken out.
     pub(super) fn chunk(&mut self, chunk: Bytes, seen: &mut dyn FnMut(Seen<'_>) -> bool) -> Bytes {
         if self.unreadable.is_some() {
             return Bytes::new();
@@ -221,7 +221,7 @@ impl Reading {
     }
 }
 
-/// Reads an event; whether it is to be taken out.
+/// Reads an event; whether it must be taken out.
 fn event(event: &[u8], seen: &mut dyn FnMut(Seen<'_>) -> bool) -> bool {
     let Some(data) = data(event).filter(|data| data.trim_ascii() != b"[DONE]") else { return false };
     match read(&data) {

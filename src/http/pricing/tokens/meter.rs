@@ -87,7 +87,7 @@ impl Count {
         self.text = self.text.saturating_add(bytes);
     }
 
-    /// Reads an event's data, or a whole answer; whether it is to be taken out.
+    /// Reads an event's data, or a whole answer; whether it must be taken out.
     fn value(&mut self, value: &Value) -> bool {
         let words = self.words.event(self.dialect, value);
         let before = self.text;
